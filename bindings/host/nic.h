@@ -1,0 +1,85 @@
+/*
+ * One end of a wire, as a Stack's driver sees it.
+ *
+ * A NIC is used by one Stack at a time; the Stack's lock serialises `transmit`, `receive`
+ * and `deadline`. The far end (another Stack, Python, the kernel) may put frames in at any
+ * time from any thread, and then wakes the driver. Wrappers (capture, impairment) hold
+ * another NIC and pass through.
+ */
+#ifndef PYSTACK_HOST_NIC_H
+#define PYSTACK_HOST_NIC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine.h"
+
+typedef struct ps_nic ps_nic;
+
+struct ps_nic_kind {
+    const char *name;
+    /* Queues or writes one frame; never waits. -ENOBUFS: no room, the frame is dropped. */
+    int (*transmit)(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                    uint64_t now_us);
+    /* One frame into `room` bytes: its length; -EAGAIN: none now; another negative errno:
+     * the wire is gone (the driver takes the link down and stops asking). */
+    ssize_t (*receive)(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+    /* When to call `receive` again although nothing woke the driver; UINT64_MAX: never. NULL: never. */
+    uint64_t (*deadline)(ps_nic *nic);
+    /* The descriptor whose readability means that `receive` has a frame; -1: it wakes the
+     * driver itself. NULL: -1. */
+    int (*descriptor)(ps_nic *nic);
+    /* Tells the NIC whom to wake, or nobody (NULL). NULL member: nic_set_wake_default. */
+    void (*set_wake)(ps_nic *nic, void (*wake)(void *argument), void *argument);
+    void (*destroy)(ps_nic *nic);
+};
+
+struct ps_nic_counters {
+    uint64_t sent_frames, sent_bytes, received_frames, received_bytes, dropped_frames;
+};
+
+struct ps_nic {
+    const struct ps_nic_kind *kind;
+    uint32_t mtu;  /* bytes of IP packet */
+    uint8_t layer; /* enum ps_layer */
+    bool has_mac;
+    uint8_t mac[6];
+    atomic_bool attached; /* a Stack holds it */
+    _Atomic int references;
+    pthread_mutex_t wake_lock; /* guards wake and wake_argument against a detach */
+    void (*wake)(void *argument);
+    void *wake_argument;
+};
+
+/* The largest frame a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
+#define PS_FRAME_SIZE (65536 + 64)
+/* The largest MTU: lwIP counts a frame's bytes, header included, in 16 bits. */
+#define PS_MTU_MAXIMUM 65500
+
+/* nic.c: what all kinds share. */
+int nic_init(ps_nic *nic, const struct ps_nic_kind *kind, enum ps_layer layer, uint32_t mtu);
+void nic_set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument);
+/* Wakes the driver that has this NIC, if one has. From any thread. */
+void nic_wake(ps_nic *nic);
+ps_nic *nic_hold(ps_nic *nic);
+void nic_release(ps_nic *nic); /* destroys with the last reference */
+
+/* A bounded queue of frames between threads (frame_queue.c). */
+struct frame_queue;
+struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes);
+void frame_queue_destroy(struct frame_queue *queue);
+/* -ENOBUFS: full. *was_empty tells the caller whether a wake is due. */
+int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, size_t count,
+                    size_t total, bool *was_empty);
+/* -EAGAIN: empty; a frame longer than `room` is dropped and counted. */
+ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room);
+
+/* A small seeded generator (xoshiro256**), for impairment and the arena's injected faults. */
+struct generator {
+    uint64_t state[4];
+};
+void generator_seed(struct generator *generator, uint64_t seed);
+uint64_t generator_next(struct generator *generator);
+double generator_uniform(struct generator *generator); /* [0, 1) */
+
+#endif

@@ -1,0 +1,349 @@
+/*
+ * What a host asks of a protocol stack.
+ *
+ * An engine is a loadable module that exports one symbol, `ps_engine_table`. One image
+ * holds one instance: the host loads a private copy of the file for each Stack. Calls are
+ * serialised by the host. Each returns a value >= 0 or a negative errno, and may end in
+ * the hypercall `panic` instead. No pointer of the engine's crosses this border: sockets
+ * are handles with generations, so that a stale one is -EBADF and never somebody else's.
+ */
+#ifndef PYSTACK_ENGINE_H
+#define PYSTACK_ENGINE_H
+
+#include <stdbool.h>
+
+#include "hypercalls.h"
+
+#define PS_ENGINE_VERSION 1
+#define PS_ENGINE_SYMBOL "ps_engine_table"
+
+#define PS_NAME_SIZE 16  /* an interface's name, terminator included */
+#define PS_LABEL_SIZE 64 /* a counter's or a tunable's name, terminator included */
+#define PS_HOST_SIZE 256 /* a DNS name, terminator included */
+
+/* --- addresses ---------------------------------------------------------------------- */
+
+enum ps_family { PS_UNSPECIFIED = 0, PS_INET = 4, PS_INET6 = 6 };
+
+/* An IP address, and what comes with it where it is used. All zero: no address. */
+struct ps_address {
+    uint8_t family;    /* enum ps_family */
+    uint8_t prefix;    /* length in bits, where a network is meant */
+    uint16_t port;     /* host byte order */
+    uint32_t scope;    /* IPv6 link-local: the interface's index, else 0 */
+    uint32_t flow;     /* IPv6 flow label, else 0 */
+    uint8_t bytes[16]; /* network byte order; IPv4 uses the first four */
+};
+
+/* --- interfaces --------------------------------------------------------------------- */
+
+enum ps_layer { PS_LAYER_ETHERNET = 2, PS_LAYER_IP = 3 };
+
+enum ps_interface_flag {
+    PS_IF_UP = 1,
+    PS_IF_LINK = 2,
+    PS_IF_LOOPBACK = 4,
+    PS_IF_BROADCAST = 8,
+    PS_IF_DHCP = 16,
+    PS_IF_DHCP6 = 32,
+    PS_IF_SLAAC = 64,
+    PS_IF_AUTOIP = 128,
+    PS_IF_MDNS = 256,
+};
+
+struct ps_interface {
+    uint32_t index; /* > 0, as if_nametoindex gives it; the loopback interface has 1 */
+    uint32_t mtu;   /* bytes of IP packet */
+    uint32_t flags; /* enum ps_interface_flag */
+    uint8_t layer;  /* enum ps_layer */
+    uint8_t mac[6];
+    char name[PS_NAME_SIZE];
+};
+
+enum ps_address_state { PS_ADDRESS_TENTATIVE, PS_ADDRESS_PREFERRED, PS_ADDRESS_DEPRECATED, PS_ADDRESS_DUPLICATE };
+enum ps_address_origin { PS_ORIGIN_STATIC, PS_ORIGIN_DHCP, PS_ORIGIN_SLAAC, PS_ORIGIN_AUTOIP, PS_ORIGIN_LINK_LOCAL };
+
+struct ps_interface_address {
+    uint32_t interface;
+    struct ps_address address;
+    uint8_t state;         /* enum ps_address_state */
+    uint8_t origin;        /* enum ps_address_origin */
+    uint32_t valid_s;      /* 0xffffffff: for ever */
+    uint32_t preferred_s;
+};
+
+struct ps_lease {
+    struct ps_address address, server, gateway, dns[4];
+    uint32_t obtained_s; /* seconds ago */
+    uint32_t lease_s, renew_s, rebind_s;
+    uint8_t state; /* enum ps_lease_state */
+    char hostname[PS_LABEL_SIZE], domain[PS_HOST_SIZE];
+};
+enum ps_lease_state { PS_LEASE_OFF, PS_LEASE_SEARCHING, PS_LEASE_CHECKING, PS_LEASE_BOUND, PS_LEASE_RENEWING, PS_LEASE_REBINDING };
+
+/* --- tables ------------------------------------------------------------------------- */
+
+enum ps_neighbour_state {
+    PS_NEIGHBOUR_INCOMPLETE,
+    PS_NEIGHBOUR_REACHABLE,
+    PS_NEIGHBOUR_STALE,
+    PS_NEIGHBOUR_DELAY,
+    PS_NEIGHBOUR_PROBE,
+    PS_NEIGHBOUR_PERMANENT,
+};
+
+struct ps_neighbour {
+    uint32_t interface;
+    struct ps_address address;
+    uint8_t mac[6];
+    uint8_t state; /* enum ps_neighbour_state */
+    uint8_t router;
+    uint32_t age_s; /* IPv4: since last confirmed */
+};
+
+enum ps_route_origin { PS_ROUTE_STATIC, PS_ROUTE_CONNECTED, PS_ROUTE_DHCP, PS_ROUTE_RA };
+
+struct ps_route {
+    struct ps_address destination; /* with prefix; 0.0.0.0/0 or ::/0 is the default */
+    struct ps_address gateway;     /* family 0: on link */
+    struct ps_address source;      /* preferred source; family 0: the interface's */
+    uint32_t interface;
+    uint32_t metric; /* lower wins among equal prefixes */
+    uint8_t origin;  /* enum ps_route_origin */
+};
+
+enum ps_tcp_state { /* the numbers of Linux's TCP_INFO */
+    PS_TCP_ESTABLISHED = 1,
+    PS_TCP_SYN_SENT,
+    PS_TCP_SYN_RECEIVED,
+    PS_TCP_FIN_WAIT_1,
+    PS_TCP_FIN_WAIT_2,
+    PS_TCP_TIME_WAIT,
+    PS_TCP_CLOSED,
+    PS_TCP_CLOSE_WAIT,
+    PS_TCP_LAST_ACK,
+    PS_TCP_LISTEN,
+    PS_TCP_CLOSING,
+};
+
+/* One row of netstat. */
+struct ps_connection {
+    int64_t handle; /* -1: no socket holds it (TIME-WAIT, not yet accepted, closed by its owner) */
+    uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP, or a raw socket's own */
+    uint8_t type;     /* enum ps_type */
+    uint8_t state;    /* enum ps_tcp_state; 0 where it has none */
+    struct ps_address local, remote;
+    uint32_t receive_queue, send_queue; /* bytes; a listener: waiting connections, backlog */
+};
+
+struct ps_counter {
+    char name[PS_LABEL_SIZE]; /* MIB-2 style, such as "tcp.in_segments" */
+    uint64_t value;
+};
+
+struct ps_tunable {
+    char name[PS_LABEL_SIZE];
+    int64_t value, minimum, maximum, initial;
+    char description[200]; /* one line: what, unit, RFC */
+};
+
+/* --- sockets ------------------------------------------------------------------------ */
+
+enum ps_type { PS_STREAM = 1, PS_DATAGRAM = 2, PS_RAW = 3 };
+
+enum ps_ready {
+    PS_READY_READ = 1,   /* data, a connection, or end of stream */
+    PS_READY_WRITE = 2,  /* room to send, or a connect that has ended */
+    PS_READY_ERROR = 4,  /* an error is pending */
+    PS_READY_HANGUP = 8, /* both directions are over */
+    PS_READY_DRAINED = 16, /* all that was sent has been acknowledged (for linger) */
+};
+
+enum ps_message_flag {
+    PS_MSG_PEEK = 1,
+    PS_MSG_TRUNC = 2,     /* in: return a datagram's whole length; out: it was cut */
+    PS_MSG_MORE = 4,      /* more comes at once: don't send a short segment yet */
+    PS_MSG_OOB = 8,
+    PS_MSG_DONTROUTE = 16,
+    PS_MSG_CTRUNC = 32,
+};
+
+/* What comes with a received datagram. */
+struct ps_message {
+    struct ps_address from;
+    struct ps_address to; /* the destination it was sent to */
+    uint32_t interface;   /* the one that it arrived on */
+    uint32_t flags;       /* out: PS_MSG_TRUNC */
+    uint8_t ttl;          /* or hop limit */
+    uint8_t tos;          /* or traffic class */
+};
+
+/* How one datagram goes out, where it is to differ from the socket's own settings. */
+struct ps_send_control {
+    struct ps_address source; /* family 0: chosen by the stack */
+    uint32_t interface;       /* 0: chosen by the route */
+    int16_t ttl;              /* -1: the socket's */
+    int16_t tos;              /* -1: the socket's */
+};
+
+enum ps_option { /* values are ints (seconds, bytes, 0/1) unless said otherwise */
+    PS_OPT_ERROR,      /* read: the pending errno, then cleared */
+    PS_OPT_TYPE,
+    PS_OPT_PROTOCOL,
+    PS_OPT_FAMILY,
+    PS_OPT_LISTENING,
+    PS_OPT_REUSEADDR,
+    PS_OPT_REUSEPORT,
+    PS_OPT_BROADCAST,
+    PS_OPT_KEEPALIVE,
+    PS_OPT_SNDBUF,
+    PS_OPT_RCVBUF,
+    PS_OPT_RCVLOWAT,
+    PS_OPT_LINGER, /* seconds; -1: off */
+    PS_OPT_BINDTODEVICE, /* interface index; 0: none */
+    PS_OPT_OOBINLINE,
+    PS_OPT_DONTROUTE,
+    PS_OPT_PRIORITY,
+    PS_OPT_TCP_NODELAY,
+    PS_OPT_TCP_MAXSEG,
+    PS_OPT_TCP_KEEPIDLE,  /* seconds */
+    PS_OPT_TCP_KEEPINTVL, /* seconds */
+    PS_OPT_TCP_KEEPCNT,
+    PS_OPT_TCP_USER_TIMEOUT, /* milliseconds */
+    PS_OPT_TCP_QUICKACK,
+    PS_OPT_TCP_CORK,
+    PS_OPT_TCP_DEFER_ACCEPT, /* seconds */
+    PS_OPT_IP_TTL,
+    PS_OPT_IP_TOS,
+    PS_OPT_IP_HDRINCL,
+    PS_OPT_IP_MULTICAST_TTL,
+    PS_OPT_IP_MULTICAST_LOOP,
+    PS_OPT_IP_MULTICAST_IF, /* interface index */
+    PS_OPT_IPV6_V6ONLY,
+    PS_OPT_IPV6_UNICAST_HOPS,
+    PS_OPT_IPV6_MULTICAST_HOPS,
+    PS_OPT_IPV6_MULTICAST_LOOP,
+    PS_OPT_IPV6_MULTICAST_IF,
+    PS_OPT_IPV6_TCLASS,
+    PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
+    PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
+    PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
+    PS_OPT_COUNT,
+};
+
+struct ps_membership {
+    struct ps_address group;
+    struct ps_address source; /* family 0: any */
+    uint32_t interface;       /* 0: by the route to the group */
+};
+
+struct ps_tcp_info {
+    uint8_t state;              /* enum ps_tcp_state */
+    uint8_t retransmits, backoff, options, send_wscale, receive_wscale, probes;
+    uint32_t rto_us, rtt_us, rttvar_us, send_mss, receive_mss, unacked_segments;
+    uint32_t send_ssthresh, send_cwnd_bytes, send_window, receive_window, pmtu;
+    uint64_t bytes_acked, bytes_received;
+    uint32_t total_retransmits;
+};
+
+enum ps_name { PS_NAME_LOCAL, PS_NAME_REMOTE };
+enum ps_shutdown { PS_SHUT_READ = 1, PS_SHUT_WRITE = 2 };
+
+/* --- services ----------------------------------------------------------------------- */
+
+enum ps_service { PS_SERVICE_DHCP, PS_SERVICE_DHCP6, PS_SERVICE_SLAAC, PS_SERVICE_AUTOIP, PS_SERVICE_MDNS };
+
+/* --- the table ---------------------------------------------------------------------- */
+
+typedef struct ps_engine ps_engine;
+
+/*
+ * Listings: `*_at(engine, position, out)` gives the entry at `position` (from 0) and
+ * returns 1, or 0 past the end. One listing is read under one hold of the host's lock, so
+ * it is a snapshot.
+ */
+struct ps_engine_table {
+    uint32_t version; /* PS_ENGINE_VERSION */
+    uint32_t size;    /* sizeof(struct ps_engine_table) */
+    const char *name, *release; /* "lwip", "2.2.1" */
+
+    int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);
+    /* Gives back all memory, without a packet to peers that still have connections if
+     * `abrupt`, else with a reset for each. Not called after a panic. */
+    int (*close)(ps_engine *engine, bool abrupt);
+    /* Runs what is due and says when it wants to run next; UINT64_MAX: not on its own. */
+    int (*run)(ps_engine *engine, uint64_t *deadline_us);
+    /* Fails an assertion on purpose, to see that a host survives it. */
+    int (*fail)(ps_engine *engine, const char *text);
+
+    /* Interfaces. `add` reads name, layer, mtu, mac and flags and returns the index. */
+    int (*interface_add)(ps_engine *, const struct ps_interface *spec);
+    int (*interface_remove)(ps_engine *, uint32_t index);
+    int (*interface_at)(ps_engine *, size_t position, struct ps_interface *out);
+    int (*interface_set_up)(ps_engine *, uint32_t index, bool up);
+    int (*interface_set_link)(ps_engine *, uint32_t index, bool up);
+    int (*interface_set_mtu)(ps_engine *, uint32_t index, uint32_t mtu);
+    int (*interface_set_mac)(ps_engine *, uint32_t index, const uint8_t mac[6]);
+    /* One frame from the wire, borrowed for the call. */
+    int (*frame_in)(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
+
+    /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */
+    int (*address_add)(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
+    int (*address_remove)(ps_engine *, uint32_t index, const struct ps_address *);
+    int (*address_at)(ps_engine *, size_t position, struct ps_interface_address *out);
+
+    int (*neighbour_add)(ps_engine *, const struct ps_neighbour *);
+    int (*neighbour_remove)(ps_engine *, uint32_t index, const struct ps_address *);
+    /* index 0: all interfaces; family 0: both. Permanent entries stay unless `all`. */
+    int (*neighbour_flush)(ps_engine *, uint32_t index, enum ps_family family, bool all);
+    int (*neighbour_at)(ps_engine *, size_t position, struct ps_neighbour *out);
+
+    int (*route_add)(ps_engine *, const struct ps_route *);
+    int (*route_remove)(ps_engine *, const struct ps_route *);
+    int (*route_at)(ps_engine *, size_t position, struct ps_route *out);
+    /* Which route a packet to `destination` would take. */
+    int (*route_lookup)(ps_engine *, const struct ps_address *destination, struct ps_route *out);
+
+    int (*connection_at)(ps_engine *, size_t position, struct ps_connection *out);
+    /* index 0: the whole stack's protocol counters; else one interface's. */
+    int (*counter_at)(ps_engine *, uint32_t index, size_t position, struct ps_counter *out);
+    int (*tunable_at)(ps_engine *, size_t position, struct ps_tunable *out);
+    int (*tunable_set)(ps_engine *, const char *name, int64_t value);
+
+    /* Sockets; a handle is >= 0. None of these waits: -EAGAIN, -EINPROGRESS. */
+    int64_t (*socket_open)(ps_engine *, enum ps_family, enum ps_type, int protocol);
+    int (*socket_close)(ps_engine *, int64_t handle);
+    int (*socket_bind)(ps_engine *, int64_t handle, const struct ps_address *);
+    int (*socket_listen)(ps_engine *, int64_t handle, int backlog);
+    int64_t (*socket_accept)(ps_engine *, int64_t handle, struct ps_address *remote);
+    /* address->family 0 dissolves a datagram socket's association. */
+    int (*socket_connect)(ps_engine *, int64_t handle, const struct ps_address *);
+    /* to and control may be NULL. Returns the bytes taken, copied. */
+    int64_t (*socket_send)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
+                           uint32_t flags, const struct ps_address *to,
+                           const struct ps_send_control *control);
+    /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC). */
+    int64_t (*socket_receive)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
+                              uint32_t flags, struct ps_message *message);
+    int (*socket_shutdown)(ps_engine *, int64_t handle, uint32_t how);
+    int (*socket_name)(ps_engine *, int64_t handle, enum ps_name which, struct ps_address *out);
+    int (*socket_ready)(ps_engine *, int64_t handle, uint32_t *mask);
+    int (*option_get)(ps_engine *, int64_t handle, enum ps_option, int64_t *value);
+    int (*option_set)(ps_engine *, int64_t handle, enum ps_option, int64_t value);
+    int (*membership)(ps_engine *, int64_t handle, bool join, const struct ps_membership *);
+    int (*tcp_info)(ps_engine *, int64_t handle, struct ps_tcp_info *out);
+
+    /* Services. `name` is a DHCP or mDNS host name, or NULL. */
+    int (*service_set)(ps_engine *, uint32_t index, enum ps_service, bool on, const char *name);
+    int (*lease_get)(ps_engine *, uint32_t index, struct ps_lease *out);
+    int (*nameserver_set)(ps_engine *, size_t position, const struct ps_address *);
+    int (*nameserver_at)(ps_engine *, size_t position, struct ps_address *out);
+    /* Starts a lookup of A (PS_INET), AAAA (PS_INET6) and returns a request id; its end is
+     * the event PS_EVENT_RESOLVE. -EAGAIN from resolve_result: not yet; -ENOENT: no such
+     * name. resolve_result returns the count of addresses and forgets the request. */
+    int64_t (*resolve_start)(ps_engine *, const char *name, enum ps_family);
+    int (*resolve_result)(ps_engine *, int64_t request, struct ps_address *out, size_t room);
+    int (*resolve_cancel)(ps_engine *, int64_t request);
+};
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * Where lwIP asks this port (lwIP's LWIP_HOOK_FILENAME, included by its core).
+ */
+#ifndef PYSTACK_LWIP_HOOKS_H
+#define PYSTACK_LWIP_HOOKS_H
+
+#include "lwip/ip_addr.h"
+
+struct netif;
+struct pbuf;
+struct tcp_pcb;
+
+/* route.c: the routing table, both families. NULL: lwIP's own choice, then unreachable. */
+struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destination);
+const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination);
+struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination);
+const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination);
+#define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
+#define LWIP_HOOK_ETHARP_GET_GW(netif, destination) hook_arp_gateway(netif, destination)
+#define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
+#define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)
+
+/* filter.c: 0: may not be forwarded; negative: lwIP decides. */
+int hook_ip4_can_forward(struct pbuf *packet, u32_t destination);
+#define LWIP_HOOK_IP4_CANFORWARD(packet, destination) hook_ip4_can_forward(packet, destination)
+
+/* filter.c: 1 when the packet was consumed (echo requests that a tunable ignores). */
+int hook_ip4_input(struct pbuf *packet, struct netif *netif);
+int hook_ip6_input(struct pbuf *packet, struct netif *netif);
+#define LWIP_HOOK_IP4_INPUT(packet, netif) hook_ip4_input(packet, netif)
+#define LWIP_HOOK_IP6_INPUT(packet, netif) hook_ip6_input(packet, netif)
+
+/* sequence.c: initial sequence numbers as RFC 6528 has them. */
+u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                        u16_t remote_port);
+#define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
+    hook_tcp_sequence(local, local_port, remote, remote_port)
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * lwIP's view of the compiler and the platform (see lwip/arch.h).
+ */
+#ifndef PYSTACK_LWIP_ARCH_CC_H
+#define PYSTACK_LWIP_ARCH_CC_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* lwIP's debugging output is compiled out; what remains goes nowhere near stdout. */
+#define LWIP_PLATFORM_DIAG(x)
+
+/* A failed assertion unwinds to the entry point and ends this Stack alone (engine.c). */
+_Noreturn void port_assertion_failed(const char *text, const char *file, int line);
+#define LWIP_PLATFORM_ASSERT(text) port_assertion_failed(text, __FILE__, __LINE__)
+
+uint32_t port_random(void);
+#define LWIP_RAND() port_random()
+
+/* Sums 8 bytes a step where lwIP's portable version sums 4 (checksum.c). */
+uint16_t port_checksum(const void *data, int size);
+#define LWIP_CHKSUM port_checksum
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * How lwIP is configured here: everything on, nothing of a fixed size, and whatever a user
+ * of Linux would expect to change at run time read from `tunables`.
+ */
+#ifndef PYSTACK_LWIPOPTS_H
+#define PYSTACK_LWIPOPTS_H
+
+#include "tunables.h"
+
+/* --- platform ------------------------------------------------------------------------ */
+
+#define NO_SYS 1                /* the host owns threads and time */
+#define SYS_LIGHTWEIGHT_PROT 0  /* the host serialises all entries */
+#define LWIP_NETCONN 0
+#define LWIP_SOCKET 0
+#define LWIP_TIMERS 1
+#define LWIP_PROVIDE_ERRNO 0
+#define LWIP_ERRNO_STDINCLUDE 1
+/* lwIP's init.c is not compiled: it compares options in the preprocessor, and many are
+ * fields of `tunables` here. sysctl.c makes the same checks when a value is set, and
+ * engine.c initialises the modules. */
+#define LWIP_HOOK_FILENAME "hooks.h"
+
+/* --- memory: the Stack's arena, no pools (memory.c) ----------------------------------- */
+
+#define MEM_CUSTOM_ALLOCATOR 1
+#define MEM_CUSTOM_MALLOC port_lwip_malloc
+#define MEM_CUSTOM_CALLOC port_lwip_calloc
+#define MEM_CUSTOM_FREE port_lwip_free
+#define MEM_ALIGNMENT 8
+#define MEMP_MEM_MALLOC 1
+#define MEM_STATS 0
+#define MEMP_STATS 0
+#define SYS_STATS 0
+void *port_lwip_malloc(__SIZE_TYPE__ size);
+void *port_lwip_calloc(__SIZE_TYPE__ count, __SIZE_TYPE__ size);
+void port_lwip_free(void *memory);
+
+/* A reference count of 8 bits would limit how many segments may point into one buffer. */
+#define LWIP_PBUF_REF_T unsigned short
+
+/* --- interfaces ----------------------------------------------------------------------- */
+
+#define LWIP_ARP 1
+#define LWIP_ETHERNET 1
+#define LWIP_HAVE_LOOPIF 1
+#define LWIP_NETIF_LOOPBACK 1
+#define LWIP_LOOPIF_MULTICAST 1
+#define LWIP_LOOPBACK_MAX_PBUFS 0 /* bounded by the arena and the senders' buffers */
+#define LWIP_NETIF_HOSTNAME 1
+#define LWIP_NETIF_EXT_STATUS_CALLBACK 1
+#define LWIP_NETIF_HWADDRHINT 1 /* a PCB remembers its place in the ARP table */
+#define LWIP_CHECKSUM_CTRL_PER_NETIF 1
+#define LWIP_NUM_NETIF_CLIENT_DATA 2 /* mDNS, and our per-interface counters */
+
+/* --- IPv4 ------------------------------------------------------------------------------ */
+
+#define LWIP_IPV4 1
+#define IP_FORWARD 1 /* switched by tunables.ip_forward: hooks.h */
+#define IP_REASSEMBLY 1
+#define IP_FRAG 1
+#define IP_REASS_MAX_PBUFS ((u16_t)tunables.ip_reassembly_max_fragments)
+#define IP_REASS_MAXAGE ((u8_t)tunables.ip_reassembly_time_s)
+#define IP_DEFAULT_TTL ((u8_t)tunables.ip_ttl)
+#define IP_SOF_BROADCAST 1 /* sending to a broadcast address needs SO_BROADCAST, as in Linux */
+#define IP_SOF_BROADCAST_RECV 0 /* receiving does not */
+#define LWIP_ICMP 1
+#define LWIP_BROADCAST_PING 1 /* hooks.h filters by tunables.icmp_echo_ignore_broadcasts */
+#define LWIP_MULTICAST_PING 1
+#define LWIP_IGMP 1
+#define LWIP_MULTICAST_TX_OPTIONS 1
+#define LWIP_RAW 1
+#define RAW_TTL IP_DEFAULT_TTL
+
+#define ARP_TABLE_SIZE 256 /* searched linearly, behind the per-PCB hint */
+#define ARP_MAXAGE ((u16_t)tunables.arp_max_age_s)
+#define ARP_QUEUEING 1
+#define ARP_QUEUE_LEN 64 /* packets that wait for one unresolved neighbour */
+#define ETHARP_SUPPORT_STATIC_ENTRIES 1
+#define ETHARP_TABLE_MATCH_NETIF 1
+
+#define LWIP_DHCP 1
+#define LWIP_DHCP_DOES_ACD_CHECK 1 /* switched by tunables.dhcp_conflict_check: dhcp.c */
+#define LWIP_DHCP_BOOTP_FILE 0
+#define LWIP_AUTOIP 1
+#define LWIP_ACD 1
+#define LWIP_DHCP_AUTOIP_COOP 0 /* each is asked for by name; a user may ask for both */
+
+/* --- IPv6 ------------------------------------------------------------------------------ */
+
+#define LWIP_IPV6 1
+#define LWIP_IPV6_NUM_ADDRESSES 16
+#define LWIP_IPV6_SCOPES 1
+#define LWIP_IPV6_FORWARD 1 /* switched by tunables.ip6_forward: vendor/patches */
+#define LWIP_IPV6_FRAG 1
+#define LWIP_IPV6_REASS 1
+#define IPV6_FRAG_COPYHEADER 1 /* needed where pointers have 64 bits */
+#define IPV6_REASS_MAXAGE ((u8_t)tunables.ip6_reassembly_time_s)
+#define LWIP_ICMP6 1
+#define LWIP_ICMP6_DATASIZE 1232 /* as much of the packet as fits (RFC 4443 2.4 c) */
+#define LWIP_ICMP6_HL ((u8_t)tunables.ip6_hop_limit)
+#define LWIP_IPV6_MLD 1
+#define LWIP_IPV6_AUTOCONFIG 1
+#define LWIP_IPV6_ADDRESS_LIFETIMES 1
+#define LWIP_IPV6_SEND_ROUTER_SOLICIT 1
+#define LWIP_IPV6_DHCP6 1
+#define LWIP_IPV6_DHCP6_STATELESS 1
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS 1
+#define LWIP_ND6_QUEUEING 1
+#define LWIP_ND6_NUM_NEIGHBORS 127 /* lwIP counts these in a signed 8-bit number */
+#define LWIP_ND6_NUM_DESTINATIONS 1024
+#define LWIP_ND6_NUM_PREFIXES 32
+#define LWIP_ND6_NUM_ROUTERS 16
+#define LWIP_ND6_ALLOW_RA_UPDATES 1
+#define LWIP_ND6_RDNSS_MAX_DNS_SERVERS 4
+#define LWIP_ND6_REACHABLE_TIME ((u32_t)tunables.nd_reachable_time_ms)
+#define LWIP_ND6_RETRANS_TIMER ((u32_t)tunables.nd_retransmit_ms)
+
+/* --- TCP ------------------------------------------------------------------------------- */
+
+#define LWIP_TCP 1
+#define LWIP_WND_SCALE 1
+#define TCP_RCV_SCALE ((u8_t)tunables.tcp_window_shift)
+#define LWIP_TCP_TIMESTAMPS 1
+#define LWIP_TCP_SACK_OUT 1
+#define LWIP_TCP_MAX_SACK_NUM 4
+#define TCP_QUEUE_OOSEQ 1
+#define TCP_LISTEN_BACKLOG 1
+#define LWIP_TCP_KEEPALIVE 1
+#define TCP_KEEPIDLE_DEFAULT ((u32_t)tunables.tcp_keepalive_time_s * 1000)
+#define TCP_KEEPINTVL_DEFAULT ((u32_t)tunables.tcp_keepalive_interval_s * 1000)
+#define TCP_KEEPCNT_DEFAULT ((u32_t)tunables.tcp_keepalive_probes)
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* tells a socket when its PCB goes (tcp.c) */
+#define SO_REUSE 1
+#define SO_REUSE_RXTOALL 1
+
+/* The largest segment of any interface; each connection's is cut to its interface's MTU. */
+#define TCP_MSS 65495
+/* What tcp_write sets aside beyond a short write, so that the next one needs no buffer;
+ * never past the end of the segment. */
+#define TCP_OVERSIZE 1460
+
+/* Windows are per socket (SO_RCVBUF). Wherever lwIP names TCP_WND a variable `pcb` is in
+ * scope; NULL and PCBs without a socket get the default. */
+struct tcp_pcb;
+uint32_t port_tcp_window(const struct tcp_pcb *pcb);
+uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
+#define TCP_WND port_tcp_window(pcb)
+#define TCP_WND_UPDATE_THRESHOLD port_tcp_window_update_threshold(pcb)
+/* lwIP's own account is the upper bound; the socket's SO_SNDBUF is enforced in tcp.c. */
+#define TCP_SND_BUF ((uint32_t)tunables.tcp_send_buffer_max)
+#define TCP_SND_QUEUELEN 0xfff0
+#define TCP_SNDLOWAT 1
+#define TCP_SNDQUEUELOWAT 1
+
+/* lwIP's timers count in ticks of this; stock lwIP has 250, so that a lost tail costs a
+ * second. Slow ticks, the unit of the RTO, are two of these. */
+#define TCP_TMR_INTERVAL 25
+#define LWIP_TCP_RTO_TIME ((s16_t)tunables.tcp_rto_initial_ms)
+#define TCP_MAXRTX ((u8_t)tunables.tcp_retries)
+#define TCP_SYNMAXRTX ((u8_t)tunables.tcp_syn_retries)
+#define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
+
+/* --- UDP, DNS, mDNS --------------------------------------------------------------------- */
+
+#define LWIP_UDP 1
+#define LWIP_UDPLITE 1
+#define LWIP_NETBUF_RECVINFO 0
+#define LWIP_DNS 1
+#define DNS_MAX_SERVERS 4
+#define DNS_TABLE_SIZE 64 /* names remembered and lookups under way */
+#define DNS_MAX_REQUESTS 64
+#define LWIP_DNS_SUPPORT_MDNS_QUERIES 1
+#define LWIP_DNS_SECURE \
+    (LWIP_DNS_SECURE_RAND_XID | LWIP_DNS_SECURE_NO_MULTIPLE_OUTSTANDING | LWIP_DNS_SECURE_RAND_SRC_PORT)
+#define LWIP_MDNS_RESPONDER 1
+#define MDNS_RESP_USENETIF_EXTCALLBACK 1
+#define MDNS_MAX_SERVICES 8
+
+/* --- counters ---------------------------------------------------------------------------- */
+
+#define LWIP_STATS 1
+#define LWIP_STATS_LARGE 1 /* 32-bit counters */
+#define MIB2_STATS 1
+#define ETHARP_STATS 1
+#define ND6_STATS 1
+#define IP6_STATS 1
+#define ICMP6_STATS 1
+#define IP6_FRAG_STATS 1
+#define MLD6_STATS 1
+#define IGMP_STATS 1
+
+#endif

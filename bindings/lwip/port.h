@@ -1,0 +1,220 @@
+/*
+ * What the files of the lwIP engine share: the instance, its clock and memory, its
+ * tunables, and the shape of a socket.
+ *
+ * lwIP keeps its state in globals, and so does this port: the host loads a private copy of
+ * the image for each Stack.
+ */
+#ifndef PYSTACK_LWIP_PORT_H
+#define PYSTACK_LWIP_PORT_H
+
+#include <errno.h>
+
+#include "engine.h"
+#include "lwip/ip_addr.h"
+#include "lwip/netif.h"
+#include "lwip/pbuf.h"
+#include "tunables.h"
+
+struct ps_engine {
+    struct ps_hypercalls hypercalls;
+    uint64_t now_us; /* read once at each entry */
+    bool open;
+};
+
+/* The one instance of this image. */
+extern struct ps_engine port;
+
+/* --- memory.c: everything comes from the host's arena -------------------------------- */
+
+/* Zeroed memory, or NULL. */
+void *port_allocate(size_t size);
+void port_free(void *memory);
+
+/* --- errors.c ------------------------------------------------------------------------ */
+
+/* lwIP's err_t as a negative errno (0 for ERR_OK). */
+int port_errno(err_t error);
+void port_log(enum ps_log_level level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* --- address.c ----------------------------------------------------------------------- */
+
+/* -EINVAL for a family that is neither, or a scope that is no interface. */
+int address_to_lwip(const struct ps_address *address, ip_addr_t *out);
+/* ANY-type addresses become the wildcard of `family`. */
+void address_from_lwip(const ip_addr_t *ip, uint16_t port_number, enum ps_family family,
+                       struct ps_address *out);
+bool address_is_ours(const ip_addr_t *ip);
+
+/* --- interface.c --------------------------------------------------------------------- */
+
+/* A netif of ours. A second IPv4 address on an interface is an alias: a netif of its own
+ * that shares the owner's wire, because an lwIP netif has room for one. */
+struct port_interface {
+    struct netif netif;           /* first: a netif pointer is an interface pointer */
+    struct port_interface *owner; /* the interface that an alias belongs to, else NULL */
+    struct port_interface *next_alias;
+    uint32_t services; /* PS_IF_DHCP ... */
+    uint8_t layer;
+    char name[PS_NAME_SIZE];
+};
+
+/* NULL when there is none; an alias is never found by index. */
+struct netif *interface_by_index(uint32_t index);
+/* The index that the user knows a netif by: an alias gives its owner's. */
+uint32_t interface_index(const struct netif *netif);
+/* Ours: every netif but lwIP's own loopback. */
+struct port_interface *interface_of(const struct netif *netif);
+/* Tells the host that addresses, link or lease of this netif changed. */
+void interface_changed(const struct netif *netif);
+void interface_init(void);
+void interface_close_all(void);
+
+/* --- socket.c: handles, and what all kinds of socket have in common ------------------- */
+
+struct port_socket;
+
+/* One for each kind of socket. NULL: -EOPNOTSUPP (for the options: -ENOPROTOOPT). */
+struct socket_kind {
+    int (*open)(struct port_socket *socket);
+    /* Gives up the socket's hold on lwIP's PCB; the caller frees the struct. */
+    void (*close)(struct port_socket *socket);
+    int (*bind)(struct port_socket *socket, const ip_addr_t *ip, uint16_t port_number);
+    int (*listen)(struct port_socket *socket, int backlog);
+    int64_t (*accept)(struct port_socket *socket, struct ps_address *remote);
+    /* ip NULL: dissolve the association. */
+    int (*connect)(struct port_socket *socket, const ip_addr_t *ip, uint16_t port_number);
+    int64_t (*send)(struct port_socket *socket, const struct ps_piece *pieces, size_t count,
+                    uint32_t flags, const struct ps_address *to,
+                    const struct ps_send_control *control);
+    int64_t (*receive)(struct port_socket *socket, const struct ps_piece *pieces, size_t count,
+                       uint32_t flags, struct ps_message *message);
+    int (*shutdown)(struct port_socket *socket, uint32_t how);
+    int (*name)(struct port_socket *socket, enum ps_name which, struct ps_address *out);
+    uint32_t (*ready)(struct port_socket *socket);
+    /* Options that socket.c does not know. */
+    int (*option_get)(struct port_socket *socket, enum ps_option option, int64_t *value);
+    int (*option_set)(struct port_socket *socket, enum ps_option option, int64_t value);
+    int (*membership)(struct port_socket *socket, bool join,
+                      const struct ps_membership *membership);
+    void (*describe)(struct port_socket *socket, struct ps_connection *out);
+};
+
+/* The head of every socket. A kind's own struct begins with it. */
+struct port_socket {
+    const struct socket_kind *kind;
+    int64_t handle;
+    uint8_t family, type;
+    uint16_t protocol;
+    int error;               /* pending errno (positive), as SO_ERROR gives it */
+    bool shut_read, shut_write;
+    /* Options kept here because they mean the same for every kind. */
+    bool reuse_address, reuse_port, broadcast, v6only, out_of_band_inline, dont_route;
+    int priority;
+    int linger_s; /* -1: off */
+    uint32_t send_buffer, receive_buffer, receive_low_water;
+    uint32_t bound_interface; /* SO_BINDTODEVICE; 0: none */
+};
+
+extern const struct socket_kind tcp_kind, udp_kind, raw_kind;
+
+/* Room for a kind's struct (zeroed, head filled in), entered in the table of handles.
+ * `size` is that of the kind's struct. NULL: no memory. */
+struct port_socket *socket_create(const struct socket_kind *kind, size_t size, uint8_t family,
+                                  uint8_t type, uint16_t protocol);
+/* Undoes socket_create. */
+void socket_discard(struct port_socket *socket);
+/* NULL for a stale or foreign handle. */
+struct port_socket *socket_find(int64_t handle);
+/* The next socket at or after *position in the table, which moves past it; NULL: no more. */
+struct port_socket *socket_next(size_t *position);
+/* Tells the host that the socket's readiness may have changed. */
+void socket_event(struct port_socket *socket);
+/* Notes an error for the next call on the socket, and wakes its waiters. */
+void socket_fail(struct port_socket *socket, int error);
+/* Takes the pending error: 0 or negative errno. */
+int socket_take_error(struct port_socket *socket);
+void socket_init(void);
+void socket_close_all(bool abrupt);
+
+size_t pieces_size(const struct ps_piece *pieces, size_t count);
+/* Copies `size` bytes of a pbuf chain from `offset` into the pieces. */
+void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct pbuf *p,
+                      size_t offset, size_t size);
+
+/* --- tcp.c --------------------------------------------------------------------------- */
+
+/* An ICMP error about a segment of ours (RFC 1122 4.2.3.9): `hard` ends a connect. */
+void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                    uint16_t remote_port, int error, bool hard);
+/* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */
+int tcp_orphan_at(size_t position, struct ps_connection *out);
+
+/* --- udp.c, raw.c -------------------------------------------------------------------- */
+
+void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                    uint16_t remote_port, int error);
+/* Listens for ICMP errors and passes them to tcp_icmp_error and udp_icmp_error. */
+int icmp_error_init(void);
+
+/* --- tables, services: called from open and close ------------------------------------- */
+
+void route_init(void);
+void route_interface_removed(const struct netif *netif);
+void counters_interface_removed(const struct netif *netif);
+int resolver_init(void);
+void services_interface_removed(struct netif *netif);
+
+/* --- entries of the engine's table that live in other files ---------------------------- */
+
+int engine_interface_add(ps_engine *, const struct ps_interface *spec);
+int engine_interface_remove(ps_engine *, uint32_t index);
+int engine_interface_at(ps_engine *, size_t position, struct ps_interface *out);
+int engine_interface_set_up(ps_engine *, uint32_t index, bool up);
+int engine_interface_set_link(ps_engine *, uint32_t index, bool up);
+int engine_interface_set_mtu(ps_engine *, uint32_t index, uint32_t mtu);
+int engine_interface_set_mac(ps_engine *, uint32_t index, const uint8_t mac[6]);
+int engine_frame_in(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
+int engine_address_add(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
+int engine_address_remove(ps_engine *, uint32_t index, const struct ps_address *);
+int engine_address_at(ps_engine *, size_t position, struct ps_interface_address *out);
+int engine_neighbour_add(ps_engine *, const struct ps_neighbour *);
+int engine_neighbour_remove(ps_engine *, uint32_t index, const struct ps_address *);
+int engine_neighbour_flush(ps_engine *, uint32_t index, enum ps_family family, bool all);
+int engine_neighbour_at(ps_engine *, size_t position, struct ps_neighbour *out);
+int engine_route_add(ps_engine *, const struct ps_route *);
+int engine_route_remove(ps_engine *, const struct ps_route *);
+int engine_route_at(ps_engine *, size_t position, struct ps_route *out);
+int engine_route_lookup(ps_engine *, const struct ps_address *, struct ps_route *out);
+int engine_connection_at(ps_engine *, size_t position, struct ps_connection *out);
+int engine_counter_at(ps_engine *, uint32_t index, size_t position, struct ps_counter *out);
+int engine_tunable_at(ps_engine *, size_t position, struct ps_tunable *out);
+int engine_tunable_set(ps_engine *, const char *name, int64_t value);
+int64_t engine_socket_open(ps_engine *, enum ps_family, enum ps_type, int protocol);
+int engine_socket_close(ps_engine *, int64_t handle);
+int engine_socket_bind(ps_engine *, int64_t handle, const struct ps_address *);
+int engine_socket_listen(ps_engine *, int64_t handle, int backlog);
+int64_t engine_socket_accept(ps_engine *, int64_t handle, struct ps_address *remote);
+int engine_socket_connect(ps_engine *, int64_t handle, const struct ps_address *);
+int64_t engine_socket_send(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
+                           uint32_t flags, const struct ps_address *to,
+                           const struct ps_send_control *control);
+int64_t engine_socket_receive(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
+                              uint32_t flags, struct ps_message *message);
+int engine_socket_shutdown(ps_engine *, int64_t handle, uint32_t how);
+int engine_socket_name(ps_engine *, int64_t handle, enum ps_name which, struct ps_address *out);
+int engine_socket_ready(ps_engine *, int64_t handle, uint32_t *mask);
+int engine_option_get(ps_engine *, int64_t handle, enum ps_option, int64_t *value);
+int engine_option_set(ps_engine *, int64_t handle, enum ps_option, int64_t value);
+int engine_membership(ps_engine *, int64_t handle, bool join, const struct ps_membership *);
+int engine_tcp_info(ps_engine *, int64_t handle, struct ps_tcp_info *out);
+int engine_service_set(ps_engine *, uint32_t index, enum ps_service, bool on, const char *name);
+int engine_lease_get(ps_engine *, uint32_t index, struct ps_lease *out);
+int engine_nameserver_set(ps_engine *, size_t position, const struct ps_address *);
+int engine_nameserver_at(ps_engine *, size_t position, struct ps_address *out);
+int64_t engine_resolve_start(ps_engine *, const char *name, enum ps_family);
+int engine_resolve_result(ps_engine *, int64_t request, struct ps_address *out, size_t room);
+int engine_resolve_cancel(ps_engine *, int64_t request);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * The stack's run-time settings. lwIP takes most of them as macros; lwipopts.h defines
+ * those macros as fields of this struct, so that they move at run time. sysctl.c names,
+ * bounds and documents each.
+ *
+ * Plain C types only: lwIP's own configuration header includes this.
+ */
+#ifndef PYSTACK_LWIP_TUNABLES_H
+#define PYSTACK_LWIP_TUNABLES_H
+
+#include <stdint.h>
+
+struct port_tunables {
+    /* IP */
+    int64_t ip_ttl, ip_forward, ip6_hop_limit, ip6_forward;
+    int64_t ip_reassembly_time_s, ip6_reassembly_time_s, ip_reassembly_max_fragments;
+    int64_t local_port_first, local_port_last;
+    int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
+    /* Neighbours */
+    int64_t arp_max_age_s, nd_reachable_time_ms, nd_retransmit_ms, nd_dad_transmits;
+    /* TCP */
+    int64_t tcp_rto_initial_ms, tcp_rto_min_ms;
+    int64_t tcp_keepalive_time_s, tcp_keepalive_interval_s, tcp_keepalive_probes;
+    int64_t tcp_syn_retries, tcp_retries, tcp_msl_ms, tcp_fin_timeout_ms, tcp_syn_received_timeout_ms;
+    int64_t tcp_syn_backlog, tcp_max_backlog;
+    int64_t tcp_receive_buffer, tcp_receive_buffer_max, tcp_send_buffer, tcp_send_buffer_max;
+    int64_t tcp_delayed_ack, tcp_timestamps, tcp_sack, tcp_window_scaling, tcp_window_shift;
+    /* UDP and raw */
+    int64_t datagram_receive_buffer, datagram_send_buffer, datagram_buffer_max;
+    /* DHCP */
+    int64_t dhcp_conflict_check;
+};
+
+extern struct port_tunables tunables;
+
+#endif
