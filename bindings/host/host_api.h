@@ -1,0 +1,133 @@
+/*
+ * What Python may call. Declared to cffi in bindings/*.cdef; implemented in this folder.
+ *
+ * Every call takes the Stack's lock, and so is made with the GIL released (cffi does that).
+ * Each returns >= 0 or a negative errno, among them:
+ *   -EBADF       the Stack is closed, or the handle stale
+ *   -ENOTRECOVERABLE  the Stack is poisoned: ps_stack_panic_text says why
+ *   -EOWNERDEAD  the Stack was inherited over fork()
+ *   -EDEADLK     called from inside one of its own hypercalls
+ *   -ECANCELED   a Python hypercall raised; the exception waits on the Python side
+ *   -EINTR       a signal came while waiting
+ *   -EAGAIN      not now (timeout_us 0), or not within timeout_us
+ * timeout_us < 0 waits for ever.
+ */
+#ifndef PYSTACK_HOST_API_H
+#define PYSTACK_HOST_API_H
+
+#include "engine.h"
+#include "nic_api.h"
+
+typedef struct ps_stack ps_stack;
+
+/* Hypercalls that Python answers; NULL: the native one. 0 or -errno; after an exception
+ * -ECANCELED. `python` comes back as the first argument. */
+struct ps_python_hypercalls {
+    void *python;
+    int (*clock)(void *python, uint64_t *now_us);
+    int (*memory_allocate)(void *python, size_t size, void **out);
+    int (*memory_free)(void *python, void *memory);
+    int (*random)(void *python, void *out, size_t size);
+    /* Sees each outgoing frame, flat. 1: go on to the NIC; 0: it was taken. */
+    int (*frame_out)(void *python, uint32_t interface, const uint8_t *frame, size_t size);
+    int (*log)(void *python, int level, const char *text);
+    int (*panic)(void *python, const char *text);
+};
+
+struct ps_stack_options {
+    const char *engine_path;
+    uint64_t memory_limit_bytes;
+    bool seeded;    /* false: randomness from the operating system */
+    uint64_t seed;
+    bool threaded;  /* false: nobody drives but ps_stack_run and whoever waits */
+    struct ps_python_hypercalls python;
+};
+
+struct ps_arena_statistics {
+    uint64_t limit_bytes, used_bytes, peak_bytes, allocations, frees, failures, live_blocks;
+};
+
+/* --- life (stack.c) --- */
+int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error, size_t error_size);
+/* Wakes and fails all waiters, stops the driver, detaches the NICs, gives back the memory.
+ * May be called again. */
+int ps_stack_close(ps_stack *stack, bool abrupt);
+/* After close; the last use of the pointer. */
+void ps_stack_destroy(ps_stack *stack);
+/* Moves what is due once, waiting up to timeout_us for something to be due; *next_us is
+ * how long until the next timer (UINT64_MAX: none). */
+int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us);
+int ps_stack_fail(ps_stack *stack, const char *text);
+int ps_stack_panic_text(ps_stack *stack, char *text, size_t size);
+void ps_stack_engine(ps_stack *stack, const char **name, const char **release);
+int ps_stack_arena(ps_stack *stack, struct ps_arena_statistics *out);
+int ps_stack_arena_limit(ps_stack *stack, uint64_t limit_bytes);
+/* Fails `count` allocations after letting `after` succeed; count 0 ends it. */
+int ps_stack_arena_fail(ps_stack *stack, uint64_t after, uint64_t count);
+/* Counts changes of addresses, links, leases; waits until it differs from `seen`. */
+int ps_stack_changes(ps_stack *stack, uint64_t seen, int64_t timeout_us, uint64_t *now);
+
+/* --- interfaces (attach.c) --- */
+int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec);
+int ps_detach(ps_stack *stack, uint32_t index);
+int ps_interface_at(ps_stack *stack, size_t position, struct ps_interface *out);
+int ps_interface_set_up(ps_stack *stack, uint32_t index, bool up);
+int ps_interface_set_mtu(ps_stack *stack, uint32_t index, uint32_t mtu);
+int ps_interface_set_mac(ps_stack *stack, uint32_t index, const uint8_t *mac);
+int ps_address_add(ps_stack *stack, uint32_t index, const struct ps_address *address, bool detect);
+int ps_address_remove(ps_stack *stack, uint32_t index, const struct ps_address *address);
+
+/* --- tables (tables.c): each fills up to `room` entries and returns how many there are --- */
+int64_t ps_interfaces(ps_stack *stack, struct ps_interface *out, size_t room);
+int64_t ps_addresses(ps_stack *stack, struct ps_interface_address *out, size_t room);
+int64_t ps_neighbours(ps_stack *stack, struct ps_neighbour *out, size_t room);
+int64_t ps_routes(ps_stack *stack, struct ps_route *out, size_t room);
+int64_t ps_connections(ps_stack *stack, struct ps_connection *out, size_t room);
+int64_t ps_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room);
+int64_t ps_tunables(ps_stack *stack, struct ps_tunable *out, size_t room);
+int64_t ps_nameservers(ps_stack *stack, struct ps_address *out, size_t room);
+int ps_neighbour_add(ps_stack *stack, const struct ps_neighbour *neighbour);
+int ps_neighbour_remove(ps_stack *stack, uint32_t index, const struct ps_address *address);
+int ps_neighbour_flush(ps_stack *stack, uint32_t index, int family, bool all);
+int ps_route_add(ps_stack *stack, const struct ps_route *route);
+int ps_route_remove(ps_stack *stack, const struct ps_route *route);
+int ps_route_lookup(ps_stack *stack, const struct ps_address *destination, struct ps_route *out);
+int ps_tunable_set(ps_stack *stack, const char *name, int64_t value);
+
+/* --- services (tables.c) --- */
+int ps_service_set(ps_stack *stack, uint32_t index, int service, bool on, const char *name);
+int ps_lease_get(ps_stack *stack, uint32_t index, struct ps_lease *out);
+int ps_nameserver_set(ps_stack *stack, size_t position, const struct ps_address *address);
+int64_t ps_resolve(ps_stack *stack, const char *name, int family, struct ps_address *out,
+                   size_t room, int64_t timeout_us);
+
+/* --- sockets (socket.c) --- */
+int64_t ps_socket(ps_stack *stack, int family, int type, int protocol);
+int ps_close(ps_stack *stack, int64_t handle);
+int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
+int ps_listen(ps_stack *stack, int64_t handle, int backlog);
+int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us);
+/* Never waits: -EINPROGRESS, then ps_wait for PS_READY_WRITE and PS_OPT_ERROR. */
+int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address);
+int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
+                uint32_t flags, const struct ps_address *to, const struct ps_send_control *control,
+                int64_t timeout_us);
+/* 0 when all went; else -errno. *sent counts the bytes taken either way. */
+int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size, uint32_t flags,
+                int64_t timeout_us, size_t *sent);
+int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
+                   uint32_t flags, struct ps_message *message, int64_t timeout_us);
+int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how);
+int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out);
+/* Waits until one of `mask` (or an error or hang-up) holds: the readiness, or -EAGAIN. */
+int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us);
+int ps_ready(ps_stack *stack, int64_t handle);
+int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value);
+int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value);
+int ps_membership(ps_stack *stack, int64_t handle, bool join, const struct ps_membership *membership);
+int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
+/* A descriptor whose readiness for select, poll and epoll follows the socket's (readiness.c);
+ * the same one each time, closed with the socket. */
+int ps_descriptor(ps_stack *stack, int64_t handle);
+
+#endif

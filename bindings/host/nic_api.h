@@ -1,0 +1,60 @@
+/*
+ * The kinds of NIC that Python may make. Each `ps_nic_*` constructor returns NULL and sets
+ * *error (a positive errno) on failure. The caller owns one reference.
+ */
+#ifndef PYSTACK_HOST_NIC_API_H
+#define PYSTACK_HOST_NIC_API_H
+
+#include "engine.h"
+
+typedef struct ps_nic ps_nic;
+
+struct ps_nic_statistics {
+    uint64_t sent_frames, sent_bytes, received_frames, received_bytes, dropped_frames;
+};
+
+void ps_nic_release(ps_nic *nic);
+void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac, bool *attached);
+
+/* Two ends of an in-memory wire. */
+int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, ps_nic **left, ps_nic **right);
+
+/* A learning Ethernet switch and its ports; the ports keep it alive. */
+typedef struct ps_switch ps_switch;
+ps_switch *ps_switch_create(uint32_t mtu, int *error);
+ps_nic *ps_switch_port(ps_switch *switch_, int *error);
+void ps_switch_release(ps_switch *switch_);
+
+enum ps_framing { PS_FRAMING_DATAGRAM, PS_FRAMING_LENGTH_16, PS_FRAMING_LENGTH_32 };
+/* Frames over a descriptor: one a read (TAP, TUN, AF_PACKET, datagram sockets), or behind a
+ * big-endian length in a stream. Takes the descriptor over, and makes it non-blocking. */
+ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error);
+/* Linux: opens or makes a TAP (layer 2) or TUN (layer 3). `name` is changed to the real one. */
+ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, int *error);
+/* Linux: a packet socket on an existing device (promiscuous if asked). */
+ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error);
+
+/* A NIC whose far end is Python: `transmit` gets each outgoing frame (flat, borrowed). */
+ps_nic *ps_nic_python(void *python, int (*transmit)(void *python, const uint8_t *frame, size_t size),
+                      uint8_t layer, uint32_t mtu, size_t queue_frames, int *error);
+int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size);
+
+/* Wrappers; each holds its inner NIC. */
+enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };
+ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
+                       uint32_t snap_length, int *error);
+int ps_nic_capture_flush(ps_nic *nic);
+
+struct ps_impairment { /* one direction; probabilities are 0 to 1 */
+    double loss, duplicate, corrupt, reorder;
+    uint64_t delay_us, jitter_us, reorder_delay_us;
+    uint64_t rate_bits_per_second; /* 0: no limit */
+    size_t queue_frames;           /* what waits for the rate or the delay */
+};
+ps_nic *ps_nic_impair(ps_nic *inner, const struct ps_impairment *outgoing,
+                      const struct ps_impairment *incoming, uint64_t seed, int *error);
+int ps_nic_impair_set(ps_nic *nic, const struct ps_impairment *outgoing,
+                      const struct ps_impairment *incoming);
+int ps_nic_statistics(ps_nic *nic, struct ps_nic_statistics *out);
+
+#endif
