@@ -65,6 +65,7 @@ struct port_interface {
 struct netif *interface_by_index(uint32_t index);
 /* The index that the user knows a netif by: an alias gives its owner's. */
 uint32_t interface_index(const struct netif *netif);
+struct netif *interface_loopback(void);
 /* Ours: every netif but lwIP's own loopback. */
 struct port_interface *interface_of(const struct netif *netif);
 /* Tells the host that addresses, link or lease of this netif changed. */
