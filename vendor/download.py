@@ -15,6 +15,8 @@ from pin import Pin, VendorError
 
 APT_TIMEOUT_S = 180
 HTTP_TIMEOUT_S = 60
+ONE_LINE_SOURCE = re.compile(r"^\s*deb\s+(?:\[.*?\]\s*)?(\S+)\s+(\S+)\s+(.*)$", re.MULTILINE)
+FIELD = re.compile(r"^([\w-]+):[ \t]*(.*)$", re.MULTILINE)
 
 
 def cache_directory(environ: Mapping[str, str]) -> Path:
@@ -33,15 +35,20 @@ def debian_mirrors(apt: Path = Path("/etc/apt")) -> list[str]:
     uris: list[str] = []
     for file in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))]:
         text = file.read_text("utf-8") if file.is_file() else ""
-        for match in re.finditer(r"^\s*deb\s+(?:\[.*?\]\s*)?(\S+)\s+(\S+)\s+(.*)$", text, re.M):
+        for match in re.finditer(
+            r"^\s*deb\s+(?:\[.*?\]\s*)?(\S+)\s+(\S+)\s+(.*)$", text, re.MULTILINE
+        ):
             uri, suite, components = match.groups()
             if "main" in components.split() and "security" not in uri + suite:
                 uris.append(uri)
     for file in sorted(apt.glob("sources.list.d/*.sources")):
-        text = re.sub(r"^#.*\n", "", file.read_text("utf-8"), flags=re.M)
+        text = re.sub(r"^#.*\n", "", file.read_text("utf-8"), flags=re.MULTILINE)
         for stanza in re.split(r"\n\s*\n", text):
             unfolded = re.sub(r"\n\s+", " ", stanza)
-            field = {k.lower(): v for k, v in re.findall(r"^([\w-]+):[ \t]*(.*)$", unfolded, re.M)}
+            field = {
+                k.lower(): v
+                for k, v in re.findall(r"^([\w-]+):[ \t]*(.*)$", unfolded, re.MULTILINE)
+            }
             usable = field.get("enabled", "yes").strip().lower() not in ("no", "false", "0")
             if usable and "main" in field.get("components", "").split():
                 uris += [u for u in field.get("uris", "").split() if "security" not in u]

@@ -29,8 +29,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from download import cache_directory, download_from_debian, download_from_upstream, remember
-from pin import Archive, Pin, Tree, VendorError
-from pin import read_archive, read_directory, verified_archive, verified_tree
+from pin import (
+    Archive,
+    Pin,
+    Tree,
+    VendorError,
+    read_archive,
+    read_directory,
+    verified_archive,
+    verified_tree,
+)
 
 SOURCE_VARIABLE = "PYSTACK_LWIP_SOURCE"
 STAMP_NAME = ".pystack-stamp"
