@@ -86,9 +86,10 @@ class Vendor:
         self.environ = {"XDG_CACHE_HOME": str(top / "cache")}
         crlf = {path: content.replace(b"\n", b"\r\n") for path, content in FILES.items()}
         self.zip = zip_of({**crlf, **BESIDE})
+        pin = importlib.import_module("pin")
         pins = {
             "version": "9",
-            "tree": {"roots": ["COPYING", "src"], "sha256": fetch.tree_sha256(FILES)},
+            "tree": {"roots": ["COPYING", "src"], "sha256": pin.tree_sha256(FILES)},
             "debian": {"package": "lwip", "suites": ["x"], "archive": "d.tar.xz", "sha256": "0"},
             "upstream": {
                 "url": self.release.as_uri(),
