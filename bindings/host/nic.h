@@ -53,8 +53,6 @@ struct ps_nic {
 
 /* The largest frame a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
 #define PS_FRAME_SIZE (65536 + 64)
-/* The largest MTU: lwIP counts a frame's bytes, header included, in 16 bits. */
-#define PS_MTU_MAXIMUM 65500
 
 /* nic.c: what all kinds share. */
 int nic_init(ps_nic *nic, const struct ps_nic_kind *kind, enum ps_layer layer, uint32_t mtu);

@@ -20,6 +20,8 @@
 #define PS_NAME_SIZE 16  /* an interface's name, terminator included */
 #define PS_LABEL_SIZE 64 /* a counter's or a tunable's name, terminator included */
 #define PS_HOST_SIZE 256 /* a DNS name, terminator included */
+/* The largest MTU: a frame's bytes, header included, fit in 16 bits. */
+#define PS_MTU_MAXIMUM 65500
 
 /* --- addresses ---------------------------------------------------------------------- */
 
@@ -271,8 +273,13 @@ struct ps_engine_table {
     /* Gives back all memory, without a packet to peers that still have connections if
      * `abrupt`, else with a reset for each. Not called after a panic. */
     int (*close)(ps_engine *engine, bool abrupt);
-    /* Runs what is due and says when it wants to run next; UINT64_MAX: not on its own. */
-    int (*run)(ps_engine *engine, uint64_t *deadline_us);
+    /* Any use of what follows stands between these two; one pair may hold many calls.
+     * `enter` reads the clock. `leave` does what the calls left to be done at once (such as
+     * packets to itself) and says when `run` is wanted; UINT64_MAX: not on its own. */
+    int (*enter)(ps_engine *engine);
+    int (*leave)(ps_engine *engine, uint64_t *deadline_us);
+    /* Runs the timers that are due. */
+    int (*run)(ps_engine *engine);
     /* Fails an assertion on purpose, to see that a host survives it. */
     int (*fail)(ps_engine *engine, const char *text);
 

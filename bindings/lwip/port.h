@@ -57,6 +57,7 @@ struct port_interface {
     struct port_interface *next_alias;
     uint32_t services; /* PS_IF_DHCP ... */
     uint8_t layer;
+    uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
     char name[PS_NAME_SIZE];
 };
 
@@ -77,6 +78,7 @@ struct port_socket;
 
 /* One for each kind of socket. NULL: -EOPNOTSUPP (for the options: -ENOPROTOOPT). */
 struct socket_kind {
+    size_t size; /* of the kind's own struct */
     int (*open)(struct port_socket *socket);
     /* Gives up the socket's hold on lwIP's PCB; the caller frees the struct. */
     void (*close)(struct port_socket *socket);
@@ -96,6 +98,8 @@ struct socket_kind {
     /* Options that socket.c does not know. */
     int (*option_get)(struct port_socket *socket, enum ps_option option, int64_t *value);
     int (*option_set)(struct port_socket *socket, enum ps_option option, int64_t value);
+    /* A field of struct port_socket was set (option.c): put it into effect. NULL: nothing to do. */
+    int (*option_changed)(struct port_socket *socket, enum ps_option option);
     int (*membership)(struct port_socket *socket, bool join,
                       const struct ps_membership *membership);
     void (*describe)(struct port_socket *socket, struct ps_connection *out);
@@ -148,6 +152,8 @@ void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct 
 /* An ICMP error about a segment of ours (RFC 1122 4.2.3.9): `hard` ends a connect. */
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, int error, bool hard);
+/* Segments to come respect this interface's new MTU. */
+void tcp_mtu_changed(const struct netif *netif);
 /* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */
 int tcp_orphan_at(size_t position, struct ps_connection *out);
 

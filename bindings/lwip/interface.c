@@ -1,0 +1,570 @@
+/*
+ * Interfaces and their addresses, over lwIP's netifs.
+ *
+ * An lwIP netif has one IPv4 address. A second one on the same interface is an alias: a
+ * netif of its own, with the same MAC, that writes to the same wire. IPv4 packets find an
+ * alias by themselves (lwIP accepts a packet for any netif's address); ARP is handed to the
+ * netif whose address it is about.
+ */
+#include "lwip/dhcp.h"
+#include "lwip/etharp.h"
+#include "lwip/ethip6.h"
+#include "lwip/nd6.h"
+#include "lwip/snmp.h"
+#include "netif/ethernet.h"
+#include "port.h"
+#include "services.h"
+
+/* A frame of more buffers than this is flattened before it goes to the host. */
+#define MOST_PIECES 32
+
+static netif_ext_callback_t change_callback;
+
+struct port_interface *interface_of(const struct netif *netif)
+{
+    return netif == netif_get_loopif() ? NULL : (struct port_interface *)(uintptr_t)netif;
+}
+
+uint32_t interface_index(const struct netif *netif)
+{
+    struct port_interface *interface = interface_of(netif);
+    if (interface != NULL && interface->owner != NULL)
+        netif = &interface->owner->netif;
+    return netif_get_index(netif);
+}
+
+struct netif *interface_by_index(uint32_t index)
+{
+    struct netif *netif = index <= UINT8_MAX ? netif_get_by_index((u8_t)index) : NULL;
+    struct port_interface *interface = netif ? interface_of(netif) : NULL;
+    return interface != NULL && interface->owner != NULL ? NULL : netif;
+}
+
+void interface_changed(const struct netif *netif)
+{
+    port.hypercalls.event(port.hypercalls.user, PS_EVENT_INTERFACE, interface_index(netif), 0);
+}
+
+static void on_change(struct netif *netif, netif_nsc_reason_t reason,
+                      const netif_ext_callback_args_t *arguments)
+{
+    (void)arguments;
+    if (reason & ~LWIP_NSC_NETIF_REMOVED)
+        interface_changed(netif);
+}
+
+void interface_init(void)
+{
+    netif_add_ext_callback(&change_callback, on_change);
+    /* lwIP leaves the loopback's MTU at 0, "no limit", and counts a packet in 16 bits. */
+    netif_get_loopif()->mtu = 65535;
+    netif_get_loopif()->mtu6 = 65535;
+    NETIF_SET_CHECKSUM_CTRL(netif_get_loopif(), NETIF_CHECKSUM_DISABLE_ALL);
+}
+
+/* --- frames --------------------------------------------------------------------------- */
+
+static err_t frame_out(struct netif *netif, struct pbuf *p)
+{
+    struct ps_piece pieces[MOST_PIECES];
+    struct pbuf *flat = NULL;
+    size_t count = 0;
+    for (const struct pbuf *part = p; part != NULL; part = part->next) {
+        if (count == MOST_PIECES) {
+            flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+            if (flat == NULL)
+                return ERR_MEM;
+            pieces[0] = (struct ps_piece){flat->payload, flat->len};
+            count = 1;
+            break;
+        }
+        pieces[count++] = (struct ps_piece){part->payload, part->len};
+    }
+    int result = port.hypercalls.frame_out(port.hypercalls.user, interface_index(netif), pieces,
+                                           count, p->tot_len);
+    if (result == 0) {
+        MIB2_STATS_NETIF_ADD(netif, ifoutoctets, p->tot_len);
+        const uint8_t *bytes = pieces[0].base;
+        if (bytes[0] & 1)
+            MIB2_STATS_NETIF_INC(netif, ifoutnucastpkts);
+        else
+            MIB2_STATS_NETIF_INC(netif, ifoutucastpkts);
+        LINK_STATS_INC(link.xmit);
+    } else {
+        MIB2_STATS_NETIF_INC(netif, ifoutdiscards);
+        LINK_STATS_INC(link.drop);
+    }
+    if (flat != NULL)
+        pbuf_free(flat);
+    /* No room on the wire: TCP keeps the segment and tries again. Any other failure is
+     * the wire's, and looks to the stack like a frame lost on it. */
+    return result == -ENOBUFS ? ERR_MEM : ERR_OK;
+}
+
+static err_t packet_out4(struct netif *netif, struct pbuf *p, const ip4_addr_t *next_hop)
+{
+    (void)next_hop;
+    return netif->linkoutput(netif, p);
+}
+
+static err_t packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *next_hop)
+{
+    (void)next_hop;
+    return netif->linkoutput(netif, p);
+}
+
+/* The alias that an ARP packet asks for or answers to, else the interface itself. */
+static struct netif *arp_target(struct port_interface *interface, const uint8_t *frame, size_t size)
+{
+    enum { TYPE = 12, TARGET = SIZEOF_ETH_HDR + 24 };
+    if (interface->next_alias == NULL || size < TARGET + 4 || frame[TYPE] != 0x08 ||
+        frame[TYPE + 1] != 0x06)
+        return &interface->netif;
+    for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
+        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0)
+            return &alias->netif;
+    return &interface->netif;
+}
+
+int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    struct port_interface *interface = netif ? interface_of(netif) : NULL;
+    if (interface == NULL)
+        return -ENODEV;
+    if (!netif_is_up(netif) || !netif_is_link_up(netif))
+        return 0;
+    size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
+    if (size <= header || size - header > PS_MTU_MAXIMUM) {
+        MIB2_STATS_NETIF_INC(netif, ifinerrors);
+        LINK_STATS_INC(link.lenerr);
+        return 0;
+    }
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
+    if (p == NULL) {
+        MIB2_STATS_NETIF_INC(netif, ifindiscards);
+        LINK_STATS_INC(link.memerr);
+        return -ENOBUFS;
+    }
+    memcpy(p->payload, frame, size);
+    MIB2_STATS_NETIF_ADD(netif, ifinoctets, (u32_t)size);
+    if (header != 0 && frame[0] & 1)
+        MIB2_STATS_NETIF_INC(netif, ifinnucastpkts);
+    else
+        MIB2_STATS_NETIF_INC(netif, ifinucastpkts);
+    LINK_STATS_INC(link.recv);
+    if (header != 0)
+        netif = arp_target(interface, frame, size);
+    if (netif->input(p, netif) != ERR_OK)
+        pbuf_free(p);
+    return 0;
+}
+
+/* --- life ----------------------------------------------------------------------------- */
+
+static err_t set_up_netif(struct netif *netif)
+{
+    struct port_interface *interface = (struct port_interface *)netif;
+    netif->name[0] = interface->name[0];
+    netif->name[1] = interface->name[1];
+    netif->linkoutput = frame_out;
+    netif->flags = NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
+    if (interface->layer == PS_LAYER_ETHERNET) {
+        netif->flags |= NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
+        netif->output = etharp_output;
+        netif->output_ip6 = ethip6_output;
+        netif->hwaddr_len = ETH_HWADDR_LEN;
+        MIB2_INIT_NETIF(netif, snmp_ifType_ethernet_csmacd, 0);
+    } else {
+        netif->output = packet_out4;
+        netif->output_ip6 = packet_out6;
+        MIB2_INIT_NETIF(netif, snmp_ifType_other, 0);
+    }
+    return ERR_OK;
+}
+
+static bool mtu_fits(uint32_t mtu)
+{
+    /* RFC 791: every host takes 68 bytes; above, the 16-bit length of a buffer. */
+    return mtu >= 68 && mtu <= PS_MTU_MAXIMUM;
+}
+
+static void apply_mtu(struct port_interface *interface, uint32_t mtu)
+{
+    for (; interface != NULL; interface = interface->next_alias) {
+        interface->netif.mtu = (u16_t)mtu;
+        interface->netif.mtu6 = (u16_t)mtu;
+    }
+}
+
+int engine_interface_add(ps_engine *engine, const struct ps_interface *spec)
+{
+    (void)engine;
+    if (!mtu_fits(spec->mtu) || (spec->layer != PS_LAYER_ETHERNET && spec->layer != PS_LAYER_IP))
+        return -EINVAL;
+    size_t name_length = strnlen(spec->name, PS_NAME_SIZE);
+    if (name_length == 0 || name_length == PS_NAME_SIZE)
+        return -EINVAL;
+    struct netif *other;
+    NETIF_FOREACH(other)
+    {
+        struct port_interface *existing = interface_of(other);
+        if (strcmp(existing ? existing->name : "lo", spec->name) == 0)
+            return -EEXIST;
+    }
+    struct port_interface *interface = port_allocate(sizeof *interface);
+    if (interface == NULL)
+        return -ENOMEM;
+    interface->layer = spec->layer;
+    memcpy(interface->name, spec->name, name_length + 1);
+    struct netif *netif = &interface->netif;
+    if (netif_add(netif, NULL, NULL, NULL, NULL, set_up_netif,
+                  spec->layer == PS_LAYER_ETHERNET ? ethernet_input : ip_input) == NULL) {
+        port_free(interface);
+        return -ENFILE; /* lwIP numbers interfaces in 8 bits */
+    }
+    memcpy(netif->hwaddr, spec->mac, ETH_HWADDR_LEN);
+    apply_mtu(interface, spec->mtu);
+    if (spec->layer == PS_LAYER_ETHERNET)
+        netif_create_ip6_linklocal_address(netif, 1); /* at index 0, where nd6 looks for it */
+    if (spec->flags & PS_IF_LINK)
+        netif_set_link_up(netif);
+    if (spec->flags & PS_IF_UP)
+        netif_set_up(netif);
+    return netif_get_index(netif);
+}
+
+static void drop_alias(struct port_interface *interface, struct port_interface *alias)
+{
+    struct port_interface **link = &interface->next_alias;
+    while (*link != alias)
+        link = &(*link)->next_alias;
+    *link = alias->next_alias;
+    route_interface_removed(&alias->netif);
+    netif_remove(&alias->netif);
+    port_free(alias);
+}
+
+static void remove_interface(struct port_interface *interface)
+{
+    while (interface->next_alias != NULL)
+        drop_alias(interface, interface->next_alias);
+    services_interface_removed(&interface->netif);
+    route_interface_removed(&interface->netif);
+    netif_remove(&interface->netif);
+    port_free(interface);
+}
+
+int engine_interface_remove(ps_engine *engine, uint32_t index)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    if (interface_of(netif) == NULL)
+        return -EPERM;
+    remove_interface(interface_of(netif));
+    return 0;
+}
+
+void interface_close_all(void)
+{
+    struct netif *netif = netif_list;
+    while (netif != NULL) {
+        struct port_interface *interface = interface_of(netif);
+        if (interface != NULL && interface->owner == NULL) {
+            remove_interface(interface);
+            netif = netif_list;
+        } else {
+            netif = netif->next;
+        }
+    }
+}
+
+static int describe(const struct netif *netif, struct ps_interface *out)
+{
+    const struct port_interface *interface = interface_of(netif);
+    memset(out, 0, sizeof *out);
+    out->index = netif_get_index(netif);
+    out->mtu = netif->mtu;
+    out->layer = interface ? interface->layer : PS_LAYER_IP;
+    out->flags = interface ? interface->services : PS_IF_LOOPBACK;
+    if (netif_is_up(netif))
+        out->flags |= PS_IF_UP;
+    if (netif_is_link_up(netif))
+        out->flags |= PS_IF_LINK;
+    if (netif->flags & NETIF_FLAG_BROADCAST)
+        out->flags |= PS_IF_BROADCAST;
+    memcpy(out->mac, netif->hwaddr, sizeof out->mac);
+    strncpy(out->name, interface ? interface->name : "lo", PS_NAME_SIZE - 1);
+    return 1;
+}
+
+int engine_interface_at(ps_engine *engine, size_t position, struct ps_interface *out)
+{
+    (void)engine;
+    for (uint32_t index = 1; index <= UINT8_MAX; index++) {
+        const struct netif *netif = interface_by_index(index);
+        if (netif != NULL && position-- == 0)
+            return describe(netif, out);
+    }
+    return 0;
+}
+
+/* --- settings ------------------------------------------------------------------------- */
+
+int engine_interface_set_up(ps_engine *engine, uint32_t index, bool up)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    void (*set)(struct netif *) = up ? netif_set_up : netif_set_down;
+    set(netif);
+    if (interface_of(netif) != NULL)
+        for (struct port_interface *alias = interface_of(netif)->next_alias; alias;
+             alias = alias->next_alias)
+            set(&alias->netif);
+    return 0;
+}
+
+int engine_interface_set_link(ps_engine *engine, uint32_t index, bool up)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL || interface_of(netif) == NULL)
+        return -ENODEV;
+    void (*set)(struct netif *) = up ? netif_set_link_up : netif_set_link_down;
+    set(netif);
+    for (struct port_interface *alias = interface_of(netif)->next_alias; alias;
+         alias = alias->next_alias)
+        set(&alias->netif);
+    return 0;
+}
+
+int engine_interface_set_mtu(ps_engine *engine, uint32_t index, uint32_t mtu)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    if (!mtu_fits(mtu))
+        return -EINVAL;
+    if (interface_of(netif) == NULL)
+        netif->mtu = netif->mtu6 = (u16_t)mtu;
+    else
+        apply_mtu(interface_of(netif), mtu);
+    tcp_mtu_changed(netif);
+    interface_changed(netif);
+    return 0;
+}
+
+int engine_interface_set_mac(ps_engine *engine, uint32_t index, const uint8_t mac[6])
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    struct port_interface *interface = interface_of(netif);
+    if (interface == NULL || interface->layer != PS_LAYER_ETHERNET)
+        return -EOPNOTSUPP;
+    if (mac[0] & 1)
+        return -EADDRNOTAVAIL; /* a group address is nobody's own */
+    for (struct port_interface *each = interface; each != NULL; each = each->next_alias)
+        memcpy(each->netif.hwaddr, mac, ETH_HWADDR_LEN);
+    /* Neighbours learn of it as they do from Linux: by a gratuitous ARP, and by a new
+     * link-local address. */
+    netif_create_ip6_linklocal_address(netif, 1);
+    for (struct port_interface *each = interface; each != NULL; each = each->next_alias)
+        if (netif_is_up(&each->netif) && netif_is_link_up(&each->netif) &&
+            !ip4_addr_isany_val(*netif_ip4_addr(&each->netif)))
+            etharp_gratuitous(&each->netif);
+    interface_changed(netif);
+    return 0;
+}
+
+/* --- addresses ------------------------------------------------------------------------ */
+
+static void network_mask(uint8_t prefix, ip4_addr_t *mask)
+{
+    mask->addr = prefix == 0 ? 0 : lwip_htonl(UINT32_MAX << (32 - prefix));
+}
+
+static int add_alias(struct port_interface *interface, const ip4_addr_t *ip, const ip4_addr_t *mask)
+{
+    struct port_interface *alias = port_allocate(sizeof *alias);
+    if (alias == NULL)
+        return -ENOMEM;
+    alias->owner = interface;
+    alias->layer = interface->layer;
+    memcpy(alias->name, interface->name, sizeof alias->name);
+    struct netif *netif = &alias->netif;
+    if (netif_add(netif, ip, mask, NULL, NULL, set_up_netif, interface->netif.input) == NULL) {
+        port_free(alias);
+        return -ENFILE;
+    }
+    memcpy(netif->hwaddr, interface->netif.hwaddr, ETH_HWADDR_LEN);
+    netif->mtu = interface->netif.mtu;
+    netif->mtu6 = interface->netif.mtu6;
+    alias->next_alias = interface->next_alias;
+    interface->next_alias = alias;
+    if (netif_is_link_up(&interface->netif))
+        netif_set_link_up(netif);
+    if (netif_is_up(&interface->netif))
+        netif_set_up(netif);
+    return 0;
+}
+
+static int add_ip4(struct netif *netif, const struct ps_address *address, const ip_addr_t *ip)
+{
+    ip4_addr_t mask;
+    if (address->prefix > 32)
+        return -EINVAL;
+    network_mask(address->prefix, &mask);
+    if (address_is_ours(ip))
+        return -EEXIST;
+    if (ip4_addr_ismulticast(ip_2_ip4(ip)) || ip4_addr_isany(ip_2_ip4(ip)) ||
+        ip_2_ip4(ip)->addr == IPADDR_BROADCAST)
+        return -EINVAL;
+    if (interface_of(netif) == NULL)
+        return -EOPNOTSUPP; /* the loopback keeps 127.0.0.1 and ::1 */
+    if (!ip4_addr_isany_val(*netif_ip4_addr(netif)))
+        return add_alias(interface_of(netif), ip_2_ip4(ip), &mask);
+    netif_set_addr(netif, ip_2_ip4(ip), &mask, netif_ip4_gw(netif));
+    return 0;
+}
+
+static int add_ip6(struct netif *netif, const struct ps_address *address, ip_addr_t *ip, bool detect)
+{
+    s8_t position;
+    if (address->prefix > 128 || ip6_addr_ismulticast(ip_2_ip6(ip)) ||
+        ip6_addr_isany(ip_2_ip6(ip)))
+        return -EINVAL;
+    if (interface_of(netif) == NULL)
+        return -EOPNOTSUPP;
+    ip6_addr_assign_zone(ip_2_ip6(ip), IP6_UNICAST, netif);
+    if (netif_get_ip6_addr_match(netif, ip_2_ip6(ip)) >= 0)
+        return -EEXIST;
+    err_t error = netif_add_ip6_address(netif, ip_2_ip6(ip), &position);
+    if (error != ERR_OK)
+        return -ENOSPC;
+    interface_of(netif)->prefix6[position] = address->prefix;
+    netif_ip6_addr_set_valid_life(netif, position, IP6_ADDR_LIFE_STATIC);
+    netif_ip6_addr_set_pref_life(netif, position, IP6_ADDR_LIFE_INFINITE);
+    netif_ip6_addr_set_state(netif, position,
+                             detect ? IP6_ADDR_TENTATIVE : IP6_ADDR_PREFERRED);
+    return 0;
+}
+
+int engine_address_add(ps_engine *engine, uint32_t index, const struct ps_address *address,
+                       bool detect)
+{
+    (void)engine;
+    ip_addr_t ip;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    int result = address_to_lwip(address, &ip);
+    if (result < 0)
+        return result;
+    if (IP_IS_V6(&ip))
+        return add_ip6(netif, address, &ip, detect);
+    result = add_ip4(netif, address, &ip);
+    if (result == 0 && detect)
+        service_watch_conflicts(netif, ip_2_ip4(&ip));
+    return result;
+}
+
+int engine_address_remove(ps_engine *engine, uint32_t index, const struct ps_address *address)
+{
+    (void)engine;
+    ip_addr_t ip;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    int result = address_to_lwip(address, &ip);
+    if (result < 0)
+        return result;
+    struct port_interface *interface = interface_of(netif);
+    if (interface == NULL)
+        return -EOPNOTSUPP;
+    if (IP_IS_V6(&ip)) {
+        ip6_addr_assign_zone(ip_2_ip6(&ip), IP6_UNICAST, netif);
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+            if (!ip6_addr_isinvalid(netif_ip6_addr_state(netif, i)) &&
+                ip6_addr_eq(netif_ip6_addr(netif, i), ip_2_ip6(&ip))) {
+                netif_ip6_addr_set_state(netif, i, IP6_ADDR_INVALID);
+                return 0;
+            }
+        return -EADDRNOTAVAIL;
+    }
+    for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
+        if (ip4_addr_eq(netif_ip4_addr(&alias->netif), ip_2_ip4(&ip))) {
+            drop_alias(interface, alias);
+            return 0;
+        }
+    if (ip4_addr_isany(ip_2_ip4(&ip)) || !ip4_addr_eq(netif_ip4_addr(netif), ip_2_ip4(&ip)))
+        return -EADDRNOTAVAIL;
+    netif_set_addr(netif, NULL, NULL, NULL);
+    return 0;
+}
+
+static uint8_t prefix_length(const ip4_addr_t *mask)
+{
+    return (uint8_t)__builtin_popcount(mask->addr);
+}
+
+static void describe_ip4(struct netif *netif, struct ps_interface_address *out)
+{
+    memset(out, 0, sizeof *out);
+    address_from_lwip(netif_ip_addr4(netif), 0, PS_INET, &out->address);
+    out->address.prefix = prefix_length(netif_ip4_netmask(netif));
+    out->interface = interface_index(netif);
+    out->origin = (uint8_t)service_origin(netif);
+    out->state = (uint8_t)service_address_state(netif);
+    out->valid_s = out->preferred_s = UINT32_MAX;
+}
+
+static void describe_ip6(struct netif *netif, s8_t position, struct ps_interface_address *out)
+{
+    u8_t state = netif_ip6_addr_state(netif, position);
+    const struct port_interface *interface = interface_of(netif);
+    memset(out, 0, sizeof *out);
+    address_from_lwip(netif_ip_addr6(netif, position), 0, PS_INET6, &out->address);
+    out->interface = interface_index(netif);
+    out->address.prefix = interface == NULL                    ? 128
+                          : interface->prefix6[position] != 0 ? interface->prefix6[position]
+                                                              : 64;
+    out->state = ip6_addr_isduplicated(state)  ? PS_ADDRESS_DUPLICATE
+                 : ip6_addr_istentative(state) ? PS_ADDRESS_TENTATIVE
+                 : ip6_addr_ispreferred(state) || interface == NULL ? PS_ADDRESS_PREFERRED
+                                                                    : PS_ADDRESS_DEPRECATED;
+    bool is_static = netif_ip6_addr_isstatic(netif, position);
+    out->origin = !is_static                                            ? PS_ORIGIN_SLAAC
+                  : ip6_addr_islinklocal(netif_ip6_addr(netif, position)) &&
+                          position == 0                                 ? PS_ORIGIN_LINK_LOCAL
+                                                                        : PS_ORIGIN_STATIC;
+    out->valid_s = is_static ? UINT32_MAX : netif_ip6_addr_valid_life(netif, position);
+    out->preferred_s = is_static ? UINT32_MAX : netif_ip6_addr_pref_life(netif, position);
+}
+
+int engine_address_at(ps_engine *engine, size_t position, struct ps_interface_address *out)
+{
+    (void)engine;
+    for (uint32_t index = 1; index <= UINT8_MAX; index++) {
+        struct netif *netif = netif_get_by_index((u8_t)index);
+        if (netif == NULL)
+            continue;
+        if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) && position-- == 0) {
+            describe_ip4(netif, out);
+            return 1;
+        }
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+            if (!ip6_addr_isinvalid(netif_ip6_addr_state(netif, i)) && position-- == 0) {
+                describe_ip6(netif, i, out);
+                return 1;
+            }
+    }
+    return 0;
+}

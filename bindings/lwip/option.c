@@ -1,0 +1,146 @@
+/*
+ * Socket options that mean the same for every kind of socket; the rest go to the kind.
+ */
+#include "port.h"
+
+int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, int64_t *value)
+{
+    (void)engine;
+    struct port_socket *socket = socket_find(handle);
+    if (socket == NULL)
+        return -EBADF;
+    switch (option) {
+    case PS_OPT_ERROR:
+        *value = -socket_take_error(socket);
+        return 0;
+    case PS_OPT_TYPE:
+        *value = socket->type;
+        return 0;
+    case PS_OPT_PROTOCOL:
+        *value = socket->protocol;
+        return 0;
+    case PS_OPT_FAMILY:
+        *value = socket->family;
+        return 0;
+    case PS_OPT_REUSEADDR:
+        *value = socket->reuse_address;
+        return 0;
+    case PS_OPT_REUSEPORT:
+        *value = socket->reuse_port;
+        return 0;
+    case PS_OPT_BROADCAST:
+        *value = socket->broadcast;
+        return 0;
+    case PS_OPT_SNDBUF:
+        *value = socket->send_buffer;
+        return 0;
+    case PS_OPT_RCVBUF:
+        *value = socket->receive_buffer;
+        return 0;
+    case PS_OPT_RCVLOWAT:
+        *value = socket->receive_low_water;
+        return 0;
+    case PS_OPT_LINGER:
+        *value = socket->linger_s;
+        return 0;
+    case PS_OPT_BINDTODEVICE:
+        *value = socket->bound_interface;
+        return 0;
+    case PS_OPT_OOBINLINE:
+        *value = socket->out_of_band_inline;
+        return 0;
+    case PS_OPT_DONTROUTE:
+        *value = socket->dont_route;
+        return 0;
+    case PS_OPT_PRIORITY:
+        *value = socket->priority;
+        return 0;
+    case PS_OPT_IPV6_V6ONLY:
+        if (socket->family != PS_INET6)
+            return -ENOPROTOOPT;
+        *value = socket->v6only;
+        return 0;
+    default:
+        return socket->kind->option_get ? socket->kind->option_get(socket, option, value)
+                                        : -ENOPROTOOPT;
+    }
+}
+
+static int set_buffer(struct port_socket *socket, enum ps_option option, int64_t value)
+{
+    bool stream = socket->type == PS_STREAM, sending = option == PS_OPT_SNDBUF;
+    int64_t most = !stream  ? tunables.datagram_buffer_max
+                   : sending ? tunables.tcp_send_buffer_max
+                             : tunables.tcp_receive_buffer_max;
+    /* As in Linux, a size out of range is brought into it. The least holds one segment. */
+    const int64_t least = 2048;
+    value = value < least ? least : value > most ? most : value;
+    if (sending)
+        socket->send_buffer = (uint32_t)value;
+    else
+        socket->receive_buffer = (uint32_t)value;
+    return 0;
+}
+
+int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, int64_t value)
+{
+    (void)engine;
+    struct port_socket *socket = socket_find(handle);
+    if (socket == NULL)
+        return -EBADF;
+    switch (option) {
+    case PS_OPT_ERROR:
+    case PS_OPT_TYPE:
+    case PS_OPT_PROTOCOL:
+    case PS_OPT_FAMILY:
+    case PS_OPT_LISTENING:
+        return -ENOPROTOOPT;
+    case PS_OPT_REUSEADDR:
+        socket->reuse_address = value != 0;
+        break;
+    case PS_OPT_REUSEPORT:
+        socket->reuse_port = value != 0;
+        break;
+    case PS_OPT_BROADCAST:
+        socket->broadcast = value != 0;
+        break;
+    case PS_OPT_SNDBUF:
+    case PS_OPT_RCVBUF:
+        set_buffer(socket, option, value);
+        break;
+    case PS_OPT_RCVLOWAT:
+        socket->receive_low_water = value < 1           ? 1
+                                    : value > INT32_MAX ? INT32_MAX
+                                                        : (uint32_t)value;
+        break;
+    case PS_OPT_LINGER:
+        socket->linger_s = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value;
+        return 0;
+    case PS_OPT_BINDTODEVICE:
+        if (value != 0 && (value < 0 || interface_by_index((uint32_t)value) == NULL))
+            return -ENODEV;
+        socket->bound_interface = (uint32_t)value;
+        break;
+    case PS_OPT_OOBINLINE:
+        socket->out_of_band_inline = value != 0;
+        return 0;
+    case PS_OPT_DONTROUTE:
+        socket->dont_route = value != 0;
+        return 0;
+    case PS_OPT_PRIORITY:
+        socket->priority = (int)value;
+        return 0;
+    case PS_OPT_IPV6_V6ONLY:
+        if (socket->family != PS_INET6)
+            return -ENOPROTOOPT;
+        socket->v6only = value != 0;
+        break;
+    default:
+        return socket->kind->option_set ? socket->kind->option_set(socket, option, value)
+                                        : -ENOPROTOOPT;
+    }
+    /* Kept here; the kind puts it into effect. It knows no more of these than it must. */
+    if (socket->kind->option_changed != NULL)
+        return socket->kind->option_changed(socket, option);
+    return 0;
+}
