@@ -19,10 +19,16 @@
 #define MOST_PIECES 32
 
 static netif_ext_callback_t change_callback;
+static struct netif *loopback;
+
+struct netif *interface_loopback(void)
+{
+    return loopback;
+}
 
 struct port_interface *interface_of(const struct netif *netif)
 {
-    return netif == netif_get_loopif() ? NULL : (struct port_interface *)(uintptr_t)netif;
+    return netif == loopback ? NULL : (struct port_interface *)(uintptr_t)netif;
 }
 
 uint32_t interface_index(const struct netif *netif)
@@ -56,10 +62,10 @@ static void on_change(struct netif *netif, netif_nsc_reason_t reason,
 void interface_init(void)
 {
     netif_add_ext_callback(&change_callback, on_change);
-    /* lwIP leaves the loopback's MTU at 0, "no limit", and counts a packet in 16 bits. */
-    netif_get_loopif()->mtu = 65535;
-    netif_get_loopif()->mtu6 = 65535;
-    NETIF_SET_CHECKSUM_CTRL(netif_get_loopif(), NETIF_CHECKSUM_DISABLE_ALL);
+    loopback = netif_list; /* lwIP has just made it, and nothing else */
+    /* lwIP leaves its MTU at 0, "no limit", and counts a packet in 16 bits. */
+    loopback->mtu = loopback->mtu6 = 65535;
+    NETIF_SET_CHECKSUM_CTRL(loopback, NETIF_CHECKSUM_DISABLE_ALL);
 }
 
 /* --- frames --------------------------------------------------------------------------- */

@@ -46,12 +46,6 @@ static struct {
     struct ps_address addresses[MOST_ADDRESSES];
 } response;
 
-int resolver_init(void)
-{
-    dns_init();
-    return 0;
-}
-
 /* --- name servers --------------------------------------------------------------------- */
 
 int engine_nameserver_set(ps_engine *engine, size_t position, const struct ps_address *address)

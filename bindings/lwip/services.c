@@ -26,7 +26,7 @@
 
 static struct service_state *states;
 static netif_ext_callback_t change_callback;
-static bool listening, watching;
+static bool watching;
 
 /* --- state per netif ------------------------------------------------------------------ */
 
@@ -127,9 +127,6 @@ struct service_state *service_state_needed(struct netif *netif)
     state->netif = netif;
     state->next = states;
     states = state;
-    if (!listening)
-        netif_add_ext_callback(&change_callback, on_change);
-    listening = true;
     if (!watching)
         sys_timeout(WATCH_INTERVAL_MS, watch, NULL);
     watching = true;
@@ -360,9 +357,15 @@ void services_interface_removed(struct netif *netif)
     drop(state);
 }
 
+void services_init(void)
+{
+    netif_add_ext_callback(&change_callback, on_change);
+}
+
 void services_close(void)
 {
     resolver_close();
+    /* What is left now are lwIP's own: of lookups under way, and mDNS's. */
     while (udp_pcbs != NULL)
         udp_remove(udp_pcbs);
     if (watching)

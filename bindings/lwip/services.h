@@ -37,9 +37,6 @@ struct service_state *service_state_of(const struct netif *netif);
 struct service_state *service_state_needed(struct netif *netif);
 /* Drops the state when nothing needs it any more. */
 void service_state_release(struct service_state *state);
-/* Ends all lookups and gives back what DNS and mDNS hold of the arena. To be called when
- * interfaces and sockets are closed already: whatever UDP PCB is left is taken for DNS's. */
-void services_close(void);
 
 /* --- conflict.c ---------------------------------------------------------------------- */
 
