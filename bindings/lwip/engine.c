@@ -74,9 +74,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     result = icmp_error_init();
     if (result < 0)
         return result;
-    result = resolver_init();
-    if (result < 0)
-        return result;
+    services_init();
     port.open = true;
     *out = &port;
     return 0;
@@ -86,6 +84,7 @@ static int close_engine(ps_engine *engine, bool abrupt)
 {
     socket_close_all(abrupt);
     interface_close_all();
+    services_close();
     engine->open = false;
     return 0;
 }

@@ -35,4 +35,17 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
+void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
+                       u16_t answers);
+#define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
+    hook_dns_response(flags1, flags2, response, offset, answers)
+
+/* lease.c: a DHCP option that lwIP itself does not read. */
+void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
+                      u16_t offset);
+#define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, length, packet, \
+                                    offset)                                                    \
+    ((void)(message), hook_dhcp_option(type, option, length, packet, offset))
+
 #endif

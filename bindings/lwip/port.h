@@ -170,7 +170,9 @@ int icmp_error_init(void);
 void route_init(void);
 void route_interface_removed(const struct netif *netif);
 void counters_interface_removed(const struct netif *netif);
-int resolver_init(void);
+void services_init(void);
+/* After the sockets and interfaces: ends lookups, gives back what DNS and mDNS hold. */
+void services_close(void);
 void services_interface_removed(struct netif *netif);
 
 /* --- entries of the engine's table that live in other files ---------------------------- */
