@@ -15,7 +15,6 @@ struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destina
 const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination);
 struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination);
 const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination);
-#define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
 #define LWIP_HOOK_ETHARP_GET_GW(netif, destination) hook_arp_gateway(netif, destination)
 #define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
 #define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)
@@ -35,5 +34,18 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
                         u16_t remote_port);
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
+
+/* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
+void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
+                       u16_t answers);
+#define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
+    hook_dns_response(flags1, flags2, response, offset, answers)
+
+/* lease.c: a DHCP option that lwIP itself does not read. */
+void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
+                      u16_t offset);
+#define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, length, packet, \
+                                    offset)                                                    \
+    ((void)(message), hook_dhcp_option(type, option, length, packet, offset))
 
 #endif

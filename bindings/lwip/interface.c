@@ -6,6 +6,8 @@
  * alias by themselves (lwIP accepts a packet for any netif's address); ARP is handed to the
  * netif whose address it is about.
  */
+#include <stdio.h>
+
 #include "lwip/dhcp.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
@@ -19,10 +21,16 @@
 #define MOST_PIECES 32
 
 static netif_ext_callback_t change_callback;
+static struct netif *loopback;
+
+struct netif *interface_loopback(void)
+{
+    return loopback;
+}
 
 struct port_interface *interface_of(const struct netif *netif)
 {
-    return netif == netif_get_loopif() ? NULL : (struct port_interface *)(uintptr_t)netif;
+    return netif == loopback ? NULL : (struct port_interface *)(uintptr_t)netif;
 }
 
 uint32_t interface_index(const struct netif *netif)
@@ -56,10 +64,10 @@ static void on_change(struct netif *netif, netif_nsc_reason_t reason,
 void interface_init(void)
 {
     netif_add_ext_callback(&change_callback, on_change);
-    /* lwIP leaves the loopback's MTU at 0, "no limit", and counts a packet in 16 bits. */
-    netif_get_loopif()->mtu = 65535;
-    netif_get_loopif()->mtu6 = 65535;
-    NETIF_SET_CHECKSUM_CTRL(netif_get_loopif(), NETIF_CHECKSUM_DISABLE_ALL);
+    loopback = netif_list; /* lwIP has just made it, and nothing else */
+    /* lwIP leaves its MTU at 0, "no limit", and counts a packet in 16 bits. */
+    loopback->mtu = loopback->mtu6 = 65535;
+    NETIF_SET_CHECKSUM_CTRL(loopback, NETIF_CHECKSUM_DISABLE_ALL);
 }
 
 /* --- frames --------------------------------------------------------------------------- */
@@ -116,13 +124,14 @@ static err_t packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *
 /* The alias that an ARP packet asks for or answers to, else the interface itself. */
 static struct netif *arp_target(struct port_interface *interface, const uint8_t *frame, size_t size)
 {
-    enum { TYPE = 12, TARGET = SIZEOF_ETH_HDR + 24 };
+    enum { TYPE = 12, SENDER = SIZEOF_ETH_HDR + 14, TARGET = SIZEOF_ETH_HDR + 24 };
     if (interface->next_alias == NULL || size < TARGET + 4 || frame[TYPE] != 0x08 ||
         frame[TYPE + 1] != 0x06)
         return &interface->netif;
     for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
-        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0)
-            return &alias->netif;
+        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0 ||
+            memcmp(netif_ip4_addr(&alias->netif), frame + SENDER, 4) == 0)
+            return &alias->netif; /* by its sender: another host that has our address */
     return &interface->netif;
 }
 
@@ -297,7 +306,7 @@ static int describe(const struct netif *netif, struct ps_interface *out)
     if (netif->flags & NETIF_FLAG_BROADCAST)
         out->flags |= PS_IF_BROADCAST;
     memcpy(out->mac, netif->hwaddr, sizeof out->mac);
-    strncpy(out->name, interface ? interface->name : "lo", PS_NAME_SIZE - 1);
+    snprintf(out->name, sizeof out->name, "%s", interface ? interface->name : "lo");
     return 1;
 }
 
@@ -429,7 +438,9 @@ static int add_ip4(struct netif *netif, const struct ps_address *address, const 
         return -EINVAL;
     if (interface_of(netif) == NULL)
         return -EOPNOTSUPP; /* the loopback keeps 127.0.0.1 and ::1 */
-    if (!ip4_addr_isany_val(*netif_ip4_addr(netif)))
+    /* A service that is to configure the interface needs the netif's own address. */
+    if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) ||
+        (interface_of(netif)->services & (PS_IF_DHCP | PS_IF_AUTOIP)))
         return add_alias(interface_of(netif), ip_2_ip4(ip), &mask);
     netif_set_addr(netif, ip_2_ip4(ip), &mask, netif_ip4_gw(netif));
     return 0;
@@ -471,8 +482,11 @@ int engine_address_add(ps_engine *engine, uint32_t index, const struct ps_addres
     if (IP_IS_V6(&ip))
         return add_ip6(netif, address, &ip, detect);
     result = add_ip4(netif, address, &ip);
-    if (result == 0 && detect)
-        service_watch_conflicts(netif, ip_2_ip4(&ip));
+    if (result == 0 && detect) {
+        result = service_watch_conflicts(netif, ip_2_ip4(&ip));
+        if (result < 0)
+            engine_address_remove(engine, index, address);
+    }
     return result;
 }
 

@@ -20,6 +20,8 @@
  * fields of `tunables` here. sysctl.c makes the same checks when a value is set, and
  * engine.c initialises the modules. */
 #define LWIP_HOOK_FILENAME "hooks.h"
+/* This one is asked for in a header of lwIP's, which comes before hooks.h. */
+#define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
 
 /* --- memory: the Stack's arena, no pools (memory.c) ----------------------------------- */
 
@@ -80,8 +82,24 @@ void port_lwip_free(void *memory);
 #define ETHARP_TABLE_MATCH_NETIF 1
 
 #define LWIP_DHCP 1
-#define LWIP_DHCP_DOES_ACD_CHECK 1 /* switched by tunables.dhcp_conflict_check: dhcp.c */
+#define LWIP_DHCP_DOES_ACD_CHECK 1 /* switched at run time: vendor/patches */
+#define LWIP_DHCP_ACD_CHECK_ENABLED(netif) (tunables.dhcp_conflict_check != 0)
 #define LWIP_DHCP_BOOTP_FILE 0
+#define DHCP_OPTIONS_LEN 312 /* RFC 2131 2; lwIP asserts that a host name fits */
+#define DHCP_ADD_EXTRA_REQUEST_OPTIONS , 15 /* the domain name (RFC 2132 3.17) */
+/* Leases are counted in seconds; stock lwIP counts minutes. A time of 0, or one that the
+ * server left out, is taken as that part of a minute. */
+#define DHCP_COARSE_TIMER_SECS 1
+#define DHCP_TIMEOUT_SIZE_T u32_t
+#define DHCP_DEFINE_CUSTOM_TIMEOUTS 1
+#define DHCP_SET_TIMEOUT_FROM_OFFERED_T0_LEASE(result, dhcp) \
+    ((result) = (dhcp)->offered_t0_lease ? (dhcp)->offered_t0_lease : 60)
+#define DHCP_SET_TIMEOUT_FROM_OFFERED_T1_RENEW(result, dhcp) \
+    ((result) = (dhcp)->offered_t1_renew ? (dhcp)->offered_t1_renew : 30)
+#define DHCP_SET_TIMEOUT_FROM_OFFERED_T2_REBIND(result, dhcp) \
+    ((result) = (dhcp)->offered_t2_rebind ? (dhcp)->offered_t2_rebind : 52)
+#define DHCP_NEXT_TIMEOUT_THRESHOLD 60 /* no retransmission sooner (RFC 2131 4.4.5) */
+#define DHCP_REQUEST_BACKOFF_SEQUENCE(tries) (u16_t)(((tries) < 6 ? 1 << (tries) : 60) * 1000)
 #define LWIP_AUTOIP 1
 #define LWIP_ACD 1
 #define LWIP_DHCP_AUTOIP_COOP 0 /* each is asked for by name; a user may ask for both */
@@ -113,8 +131,6 @@ void port_lwip_free(void *memory);
 #define LWIP_ND6_NUM_ROUTERS 16
 #define LWIP_ND6_ALLOW_RA_UPDATES 1
 #define LWIP_ND6_RDNSS_MAX_DNS_SERVERS 4
-#define LWIP_ND6_REACHABLE_TIME ((u32_t)tunables.nd_reachable_time_ms)
-#define LWIP_ND6_RETRANS_TIMER ((u32_t)tunables.nd_retransmit_ms)
 
 /* --- TCP ------------------------------------------------------------------------------- */
 
@@ -168,8 +184,9 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
 #define LWIP_NETBUF_RECVINFO 0
 #define LWIP_DNS 1
 #define DNS_MAX_SERVERS 4
-#define DNS_TABLE_SIZE 64 /* names remembered and lookups under way */
-#define DNS_MAX_REQUESTS 64
+#define DNS_TABLE_SIZE 255 /* lookups under way: lwIP counts them in 8 bits */
+#define DNS_MAX_REQUESTS 255
+#define DNS_MAX_TTL 0 /* no cache, as in the C library: lwIP's has one address a name */
 #define LWIP_DNS_SUPPORT_MDNS_QUERIES 1
 #define LWIP_DNS_SECURE \
     (LWIP_DNS_SECURE_RAND_XID | LWIP_DNS_SECURE_NO_MULTIPLE_OUTSTANDING | LWIP_DNS_SECURE_RAND_SRC_PORT)

@@ -30,8 +30,9 @@ static const size_t element_size[MEMP_MAX] = {
 #include "lwip/priv/memp_std.h"
 };
 
-/* Enough for lwIP's own cyclic timers and TCP's; mDNS's many come from the arena. */
-#define TIMERS_KEPT 32
+/* Enough for lwIP's own cyclic timers, and for mDNS's (eleven an interface, and one for
+ * each question that waits) on a score of interfaces. Beyond that, from the arena. */
+#define TIMERS_KEPT 256
 
 static union {
     struct sys_timeo timer;

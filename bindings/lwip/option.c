@@ -88,6 +88,7 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
     struct port_socket *socket = socket_find(handle);
     if (socket == NULL)
         return -EBADF;
+    const struct port_socket before = *socket;
     switch (option) {
     case PS_OPT_ERROR:
     case PS_OPT_TYPE:
@@ -139,8 +140,9 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
         return socket->kind->option_set ? socket->kind->option_set(socket, option, value)
                                         : -ENOPROTOOPT;
     }
-    /* Kept here; the kind puts it into effect. It knows no more of these than it must. */
-    if (socket->kind->option_changed != NULL)
-        return socket->kind->option_changed(socket, option);
-    return 0;
+    /* Kept here; the kind puts it into effect, or refuses it in the state that it is in. */
+    int result = socket->kind->option_changed ? socket->kind->option_changed(socket, option) : 0;
+    if (result < 0)
+        *socket = before;
+    return result;
 }

@@ -65,6 +65,7 @@ struct port_interface {
 struct netif *interface_by_index(uint32_t index);
 /* The index that the user knows a netif by: an alias gives its owner's. */
 uint32_t interface_index(const struct netif *netif);
+struct netif *interface_loopback(void);
 /* Ours: every netif but lwIP's own loopback. */
 struct port_interface *interface_of(const struct netif *netif);
 /* Tells the host that addresses, link or lease of this netif changed. */
@@ -169,7 +170,9 @@ int icmp_error_init(void);
 void route_init(void);
 void route_interface_removed(const struct netif *netif);
 void counters_interface_removed(const struct netif *netif);
-int resolver_init(void);
+void services_init(void);
+/* After the sockets and interfaces: ends lookups, gives back what DNS and mDNS hold. */
+void services_close(void);
 void services_interface_removed(struct netif *netif);
 
 /* --- entries of the engine's table that live in other files ---------------------------- */

@@ -1,0 +1,87 @@
+/*
+ * What lwIP's DHCP client knows of an interface's lease.
+ */
+#include <string.h>
+
+#include "hooks.h"
+#include "lwip/dhcp.h"
+#include "lwip/dns.h"
+#include "lwip/ip.h"
+#include "lwip/prot/dhcp.h"
+#include "services.h"
+
+#define OPTION_DOMAIN_NAME 15 /* RFC 2132 3.17 */
+
+void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
+                      u16_t offset)
+{
+    struct service_state *state = service_state_of(ip_current_input_netif());
+    if (state == NULL || message_type != DHCP_ACK || option != OPTION_DOMAIN_NAME)
+        return;
+    u16_t copied = pbuf_copy_partial(packet, state->domain, length, offset);
+    state->domain[copied] = '\0'; /* at most 255 bytes of 256 */
+}
+
+enum ps_lease_state lease_state(const struct netif *netif)
+{
+    const struct dhcp *dhcp = netif_dhcp_data(netif);
+    if (dhcp == NULL)
+        return PS_LEASE_OFF;
+    switch (dhcp->state) {
+    case DHCP_STATE_OFF:
+        return PS_LEASE_OFF;
+    case DHCP_STATE_CHECKING:
+        return PS_LEASE_CHECKING;
+    case DHCP_STATE_BOUND:
+        return PS_LEASE_BOUND;
+    case DHCP_STATE_RENEWING:
+        return PS_LEASE_RENEWING;
+    case DHCP_STATE_REBINDING:
+        return PS_LEASE_REBINDING;
+    default:
+        return PS_LEASE_SEARCHING;
+    }
+}
+
+static void fill_address(const ip4_addr_t *ip, struct ps_address *out)
+{
+    ip_addr_t any_family;
+    if (ip4_addr_isany(ip))
+        return;
+    ip_addr_copy_from_ip4(any_family, *ip);
+    address_from_lwip(&any_family, 0, PS_INET, out);
+}
+
+int engine_lease_get(ps_engine *engine, uint32_t index, struct ps_lease *out)
+{
+    (void)engine;
+    const struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    memset(out, 0, sizeof *out);
+    out->state = (uint8_t)lease_state(netif);
+    const struct service_state *state = service_state_of(netif);
+    if (state != NULL) {
+        memcpy(out->hostname, state->hostname, sizeof out->hostname);
+        memcpy(out->domain, state->domain, sizeof out->domain);
+    }
+    const struct dhcp *dhcp = netif_dhcp_data(netif);
+    if (dhcp == NULL || out->state < PS_LEASE_CHECKING)
+        return 0;
+    fill_address(&dhcp->offered_ip_addr, &out->address);
+    fill_address(&dhcp->offered_gw_addr, &out->gateway);
+    fill_address(ip_2_ip4(&dhcp->server_ip_addr), &out->server);
+    if (out->state >= PS_LEASE_BOUND)
+        out->address.prefix = (uint8_t)__builtin_popcount(netif_ip4_netmask(netif)->addr);
+    /* lwIP hands a server's list straight to the resolver, so these are the stack's IPv4
+     * name servers, wherever they came from. */
+    size_t count = 0;
+    for (u8_t i = 0; i < DNS_MAX_SERVERS && count < sizeof out->dns / sizeof *out->dns; i++)
+        if (IP_IS_V4(dns_getserver(i)) && !ip_addr_isany(dns_getserver(i)))
+            fill_address(ip_2_ip4(dns_getserver(i)), &out->dns[count++]);
+    out->obtained_s = dhcp->lease_used; /* ticks of one second */
+    out->lease_s = dhcp->offered_t0_lease;
+    out->renew_s = dhcp->offered_t1_renew;
+    out->rebind_s = dhcp->offered_t2_rebind;
+    return 0;
+}

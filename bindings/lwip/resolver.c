@@ -1,0 +1,286 @@
+/*
+ * Name resolution, over lwIP's DNS client (RFC 1035; ".local" by a one-shot multicast query,
+ * RFC 6762 5.1).
+ *
+ * lwIP gives one address a name and one kind of failure. A hook (vendor/patches) shows each
+ * response, so that all its addresses and its response code are taken here. What stays:
+ * answers over UDP only, of 512 bytes as a rule; no search domains; the owners of the
+ * answers' records are not compared with the question; a label's case comes back as the
+ * server likes. There is no cache.
+ *
+ * A lookup ends with the count of its addresses, or with
+ *   -ENOENT     no such name, or a name without addresses of this family
+ *   -ETIMEDOUT  no name server answered
+ *   -EREMOTEIO  the server failed or refused (RFC 1035 4.1.1, response codes 1, 2, 4 and up)
+ *   -EMSGSIZE   the answer was truncated before its first address, and asks for TCP
+ */
+#include <string.h>
+
+#include "hooks.h"
+#include "lwip/dns.h"
+#include "lwip/ip.h"
+#include "lwip/prot/dns.h"
+#include "lwip/udp.h"
+#include "services.h"
+
+#define MOST_ADDRESSES 64
+#define LONGEST_LABEL 63 /* RFC 1035 2.3.4 */
+#define LONGEST_NAME 253
+
+struct request {
+    struct request *next;
+    int64_t id;
+    uint8_t family;
+    int result; /* -EAGAIN while it is under way */
+    struct ps_address addresses[MOST_ADDRESSES];
+};
+
+static struct request *requests;
+static int64_t last_id;
+
+/* The response that lwIP is working on. */
+static struct {
+    uint8_t code;
+    bool truncated;
+    int count;
+    struct ps_address addresses[MOST_ADDRESSES];
+} response;
+
+/* --- name servers --------------------------------------------------------------------- */
+
+int engine_nameserver_set(ps_engine *engine, size_t position, const struct ps_address *address)
+{
+    (void)engine;
+    ip_addr_t ip;
+    if (position >= DNS_MAX_SERVERS)
+        return -ENOSPC;
+    if (address == NULL || address->family == PS_UNSPECIFIED) {
+        dns_setserver((u8_t)position, NULL);
+        return 0;
+    }
+    int result = address_to_lwip(address, &ip);
+    if (result < 0)
+        return result;
+    if (ip_addr_isany(&ip) || ip_addr_ismulticast(&ip))
+        return -EINVAL;
+    dns_setserver((u8_t)position, &ip);
+    return 0;
+}
+
+int engine_nameserver_at(ps_engine *engine, size_t position, struct ps_address *out)
+{
+    (void)engine;
+    for (u8_t i = 0; i < DNS_MAX_SERVERS; i++) {
+        const ip_addr_t *server = dns_getserver(i);
+        if (!ip_addr_isany(server) && position-- == 0) {
+            address_from_lwip(server, 0, IP_IS_V6(server) ? PS_INET6 : PS_INET, out);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* --- responses ------------------------------------------------------------------------ */
+
+/* The offset behind a name, or -1. */
+static int skip_name(const struct pbuf *p, int offset)
+{
+    for (;;) {
+        int length = offset < p->tot_len ? pbuf_try_get_at(p, (u16_t)offset) : -1;
+        if (length < 0)
+            return -1;
+        if (length == 0)
+            return offset + 1;
+        if ((length & 0xc0) == 0xc0)
+            return offset + 2; /* a pointer ends the name */
+        offset += 1 + length;
+    }
+}
+
+static void take_address(const struct pbuf *p, u16_t offset, uint8_t family, u16_t size)
+{
+    if (response.count == MOST_ADDRESSES)
+        return;
+    struct ps_address *out = &response.addresses[response.count++];
+    memset(out, 0, sizeof *out);
+    out->family = family;
+    pbuf_copy_partial(p, out->bytes, size, offset);
+}
+
+void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *p, u16_t start, u16_t answers)
+{
+    response.code = flags2 & DNS_FLAG2_ERR_MASK;
+    response.truncated = (flags1 & DNS_FLAG1_TRUNC) != 0;
+    response.count = 0;
+    int offset = start;
+    for (; answers > 0; answers--) {
+        u8_t head[10]; /* type, class, TTL and length of the data */
+        offset = skip_name(p, offset);
+        if (offset < 0 || offset + (int)sizeof head > p->tot_len)
+            return;
+        pbuf_copy_partial(p, head, sizeof head, (u16_t)offset);
+        offset += (int)sizeof head;
+        unsigned type = head[0] << 8 | head[1], class = head[2] << 8 | head[3];
+        int length = head[8] << 8 | head[9];
+        if (offset + length > p->tot_len)
+            return;
+        class &= 0x7fff; /* mDNS: the top bit flushes caches (RFC 6762 10.2) */
+        if (class == DNS_RRCLASS_IN && type == DNS_RRTYPE_A && length == 4)
+            take_address(p, (u16_t)offset, PS_INET, 4);
+        else if (class == DNS_RRCLASS_IN && type == DNS_RRTYPE_AAAA && length == 16)
+            take_address(p, (u16_t)offset, PS_INET6, 16);
+        offset += length;
+    }
+}
+
+/* --- requests ------------------------------------------------------------------------- */
+
+static struct request **find(int64_t id)
+{
+    struct request **link = &requests;
+    while (*link != NULL && (*link)->id != id)
+        link = &(*link)->next;
+    return link;
+}
+
+static void forget(struct request **link)
+{
+    struct request *request = *link;
+    *link = request->next;
+    port_free(request);
+}
+
+static void finish(struct request *request, int result)
+{
+    request->result = result;
+    port.hypercalls.event(port.hypercalls.user, PS_EVENT_RESOLVE, request->id, 0);
+}
+
+static void finish_with(struct request *request, const ip_addr_t *ip)
+{
+    address_from_lwip(ip, 0, IP_IS_V6(ip) ? PS_INET6 : PS_INET, &request->addresses[0]);
+    finish(request, 1);
+}
+
+/* Every address of the response that the request asked for. */
+static int collect(struct request *request)
+{
+    int count = 0;
+    for (int i = 0; i < response.count; i++)
+        if (response.addresses[i].family == request->family)
+            request->addresses[count++] = response.addresses[i];
+    return count;
+}
+
+static int failure(void)
+{
+    /* lwIP's timer gives up on silence; only a packet brings a response. */
+    if (ip_current_input_netif() == NULL)
+        return -ETIMEDOUT;
+    if (response.code != 0 && response.code != DNS_FLAG2_ERR_NAME)
+        return -EREMOTEIO;
+    return response.truncated ? -EMSGSIZE : -ENOENT;
+}
+
+static void on_found(const char *name, const ip_addr_t *ip, void *argument)
+{
+    (void)name;
+    struct request *request = *find((int64_t)(intptr_t)argument);
+    if (request == NULL)
+        return; /* cancelled */
+    if (ip == NULL) {
+        finish(request, failure());
+        return;
+    }
+    int count = collect(request);
+    if (count > 0)
+        finish(request, count);
+    else
+        finish_with(request, ip);
+}
+
+/* lwIP puts labels into a packet as they are. */
+static bool is_name(const char *name)
+{
+    size_t length = strlen(name);
+    if (length > 0 && name[length - 1] == '.')
+        length--;
+    if (length == 0 || length > LONGEST_NAME)
+        return false;
+    size_t label = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (name[i] != '.') {
+            label++;
+        } else if (label == 0) {
+            return false;
+        } else {
+            label = 0;
+        }
+        if (label > LONGEST_LABEL)
+            return false;
+    }
+    return label > 0;
+}
+
+int64_t engine_resolve_start(ps_engine *engine, const char *name, enum ps_family family)
+{
+    (void)engine;
+    ip_addr_t ip;
+    if (family != PS_INET && family != PS_INET6)
+        return -EAFNOSUPPORT;
+    if (ipaddr_aton(name, &ip) && (IP_IS_V6(&ip) ? PS_INET6 : PS_INET) != (int)family)
+        return -ENOENT; /* a literal of the other family is nobody's name */
+    if (!is_name(name) && !ipaddr_aton(name, &ip))
+        return -ENOENT;
+    struct request *request = port_allocate(sizeof *request);
+    if (request == NULL)
+        return -ENOMEM;
+    request->id = ++last_id;
+    request->family = (uint8_t)family;
+    request->result = -EAGAIN;
+    request->next = requests;
+    requests = request;
+    int64_t id = request->id;
+    err_t error = dns_gethostbyname_addrtype(
+        name, &ip, on_found, (void *)(intptr_t)id,
+        family == PS_INET6 ? LWIP_DNS_ADDRTYPE_IPV6 : LWIP_DNS_ADDRTYPE_IPV4);
+    if (error == ERR_OK)
+        finish_with(request, &ip);
+    if (error == ERR_OK || error == ERR_INPROGRESS)
+        return id;
+    forget(find(id));
+    /* ERR_VAL: no name server; ERR_MEM: no memory, or 255 lookups under way. */
+    return error == ERR_VAL ? -ENETUNREACH : error == ERR_MEM ? -ENOBUFS : port_errno(error);
+}
+
+int engine_resolve_result(ps_engine *engine, int64_t id, struct ps_address *out, size_t room)
+{
+    (void)engine;
+    struct request **link = find(id);
+    struct request *request = *link;
+    if (request == NULL)
+        return -EBADF;
+    int result = request->result;
+    if (result == -EAGAIN)
+        return result;
+    for (int i = 0; i < result && (size_t)i < room; i++)
+        out[i] = request->addresses[i];
+    forget(link);
+    return result;
+}
+
+int engine_resolve_cancel(ps_engine *engine, int64_t id)
+{
+    (void)engine;
+    struct request **link = find(id);
+    if (*link == NULL)
+        return -EBADF;
+    forget(link); /* lwIP has no way to cancel: on_found won't know the request any more */
+    return 0;
+}
+
+void resolver_close(void)
+{
+    while (requests != NULL)
+        forget(&requests);
+}

@@ -1,0 +1,376 @@
+/*
+ * TCP sockets: from open to close.
+ *
+ * lwIP frees a PCB on its own accord (a reset, a timeout, the end of TIME-WAIT). The
+ * socket learns of every such end through the PCB's extension argument, so that its
+ * pointer is never stale.
+ */
+#include "tcp_socket.h"
+
+/* --- the bond between a socket and its PCB --------------------------------------------- */
+
+static void on_freed(u8_t id, void *data)
+{
+    (void)id;
+    if (data != NULL)
+        ((struct tcp_socket *)data)->pcb = NULL;
+}
+
+const struct tcp_ext_arg_callbacks tcp_owner_callbacks = {.destroy = on_freed};
+
+/* lwIP says that the connection has ended; it frees the PCB after this. */
+static void on_error(void *argument, err_t error)
+{
+    struct tcp_socket *socket = argument;
+    bool connecting = socket->phase == TCP_CONNECTING;
+    /* What Linux gives for a reset depends on how far the connection was. */
+    int reset = connecting              ? ECONNREFUSED
+                : socket->end_of_stream ? EPIPE
+                                        : ECONNRESET;
+    socket->phase = TCP_OVER;
+    /* A listener's table of waiting connections, and the reader, still need the rest. */
+    if (error == ERR_RST)
+        socket->head.error = reset;
+    else if (error == ERR_ABRT && socket->head.error == 0)
+        socket->head.error = ETIMEDOUT;
+    /* ERR_CLSD: both sides have closed in order. */
+    socket->pcb = NULL;
+    socket_event(&socket->head);
+}
+
+static err_t on_connected(void *argument, struct tcp_pcb *pcb, err_t error)
+{
+    (void)error; /* lwIP only ever passes ERR_OK */
+    struct tcp_socket *socket = argument;
+    socket->phase = TCP_CONNECTED;
+    ip_addr_copy(socket->local, pcb->local_ip);
+    socket->local_port = pcb->local_port;
+    socket_event(&socket->head);
+    return ERR_OK;
+}
+
+void tcp_callbacks(struct tcp_socket *socket)
+{
+    tcp_arg(socket->pcb, socket);
+    tcp_err(socket->pcb, on_error);
+    tcp_recv(socket->pcb, tcp_on_receive);
+    tcp_sent(socket->pcb, tcp_on_sent);
+}
+
+void tcp_own(struct tcp_socket *socket, struct tcp_pcb *pcb)
+{
+    socket->pcb = pcb;
+    tcp_ext_arg_set_callbacks(pcb, OWNER, &tcp_owner_callbacks);
+    tcp_ext_arg_set(pcb, OWNER, socket);
+}
+
+void tcp_disown(struct tcp_socket *socket)
+{
+    struct tcp_pcb *pcb = socket->pcb;
+    tcp_ext_arg_set(pcb, OWNER, NULL);
+    tcp_arg(pcb, NULL);
+    if (pcb->state != LISTEN) {
+        tcp_err(pcb, NULL);
+        tcp_recv(pcb, NULL);
+        tcp_sent(pcb, NULL);
+    }
+    socket->pcb = NULL;
+}
+
+int tcp_need_pcb(struct tcp_socket *socket)
+{
+    if (socket->pcb != NULL)
+        return 0;
+    struct tcp_pcb *pcb = tcp_new_ip_type(socket->head.family == PS_INET ? IPADDR_TYPE_V4
+                                          : socket->head.v6only         ? IPADDR_TYPE_V6
+                                                                        : IPADDR_TYPE_ANY);
+    if (pcb == NULL)
+        return -ENOBUFS;
+    tcp_own(socket, pcb);
+    tcp_callbacks(socket);
+    tcp_apply_options(socket);
+    return 0;
+}
+
+/* --- windows, asked by lwIP (lwipopts.h) ------------------------------------------------ */
+
+static const struct tcp_socket *owner(const struct tcp_pcb *pcb)
+{
+    return pcb == NULL ? NULL : pcb->ext_args[OWNER].data;
+}
+
+uint32_t port_tcp_window(const struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *socket = owner(pcb);
+    return socket ? socket->head.receive_buffer : (uint32_t)tunables.tcp_receive_buffer;
+}
+
+uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb)
+{
+    /* A quarter of the window, but no more than a few segments: a sender that waits for
+     * room should hear of it soon. */
+    return LWIP_MIN(port_tcp_window(pcb) / 4, 4U * pcb->mss);
+}
+
+/* --- open, bind, connect ---------------------------------------------------------------- */
+
+static int open_socket(struct port_socket *head)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (head->protocol != 0 && head->protocol != IP_PROTO_TCP)
+        return -EPROTONOSUPPORT;
+    head->protocol = IP_PROTO_TCP;
+    head->send_buffer = (uint32_t)tunables.tcp_send_buffer;
+    head->receive_buffer = (uint32_t)tunables.tcp_receive_buffer;
+    socket->ttl = (u8_t)(head->family == PS_INET ? tunables.ip_ttl : tunables.ip6_hop_limit);
+    socket->keep_idle_ms = TCP_KEEPIDLE_DEFAULT;
+    socket->keep_interval_ms = TCP_KEEPINTVL_DEFAULT;
+    socket->keep_count = TCP_KEEPCNT_DEFAULT;
+    ip_addr_set(&socket->local, head->family == PS_INET ? IP4_ADDR_ANY : IP6_ADDR_ANY);
+    return tcp_need_pcb(socket);
+}
+
+/* RFC 6056: start at a random port, so that an outsider can't guess the next one. */
+int tcp_bind_ephemeral(struct tcp_pcb *pcb)
+{
+    uint32_t first = (uint32_t)tunables.local_port_first;
+    uint32_t span = (uint32_t)tunables.local_port_last - first + 1;
+    uint32_t start = port_random() % span;
+    ip_addr_t local;
+    ip_addr_copy(local, pcb->local_ip);
+    for (uint32_t tried = 0; tried < span; tried++) {
+        err_t error = tcp_bind(pcb, &local, (u16_t)(first + (start + tried) % span));
+        if (error != ERR_USE)
+            return port_errno(error);
+    }
+    return -EADDRNOTAVAIL;
+}
+
+static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (socket->phase != TCP_FRESH || socket->bound)
+        return -EINVAL;
+    if (!ip_addr_isany(ip) && !address_is_ours(ip))
+        return -EADDRNOTAVAIL;
+    int result = tcp_need_pcb(socket);
+    if (result < 0)
+        return result;
+    if (port_number == 0) {
+        ip_addr_set(&socket->pcb->local_ip, ip);
+        result = tcp_bind_ephemeral(socket->pcb);
+        if (result == -EADDRNOTAVAIL)
+            result = -EADDRINUSE;
+    } else {
+        result = port_errno(tcp_bind(socket->pcb, ip, port_number));
+    }
+    if (result < 0)
+        return result;
+    socket->bound = true;
+    ip_addr_copy(socket->local, *ip);
+    socket->local_port = socket->pcb->local_port;
+    return 0;
+}
+
+static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (socket->phase == TCP_CONNECTING)
+        return -EALREADY;
+    if (socket->phase == TCP_CONNECTED || socket->phase == TCP_LISTENING)
+        return -EISCONN;
+    if (head->error != 0)
+        return socket_take_error(head);
+    if (ip == NULL) /* AF_UNSPEC: nothing to dissolve */
+        return 0;
+    if (ip_addr_ismulticast(ip) || (IP_IS_V4(ip) && ip_2_ip4(ip)->addr == IPADDR_BROADCAST))
+        return -ENETUNREACH;
+    /* A connect to the wildcard means this host, as in Linux. */
+    ip_addr_t target;
+    ip_addr_copy(target, *ip);
+    if (ip_addr_isany(ip)) {
+        if (IP_IS_V4(ip))
+            ip_addr_set_loopback(false, &target);
+        else
+            ip_addr_set_loopback(true, &target);
+    }
+    if (socket->phase == TCP_OVER) { /* a failed attempt leaves the socket usable */
+        socket->phase = TCP_FRESH;
+        socket->end_of_stream = head->shut_read = head->shut_write = false;
+    }
+    bool renewed = socket->pcb == NULL;
+    int result = tcp_need_pcb(socket);
+    if (result < 0)
+        return result;
+    if (renewed && socket->bound) {
+        result = port_errno(tcp_bind(socket->pcb, &socket->local, socket->local_port));
+        if (result < 0)
+            return result;
+    }
+    if (!socket->bound) {
+        result = tcp_bind_ephemeral(socket->pcb);
+        if (result < 0)
+            return result;
+    }
+    socket->send_limit = socket->pcb->snd_buf;
+    ip_addr_copy(socket->remote, target);
+    socket->remote_port = port_number;
+    socket->phase = TCP_CONNECTING;
+    err_t error = tcp_connect(socket->pcb, &target, port_number, on_connected);
+    if (error != ERR_OK) {
+        socket->phase = TCP_FRESH;
+        return error == ERR_USE ? -EADDRNOTAVAIL : port_errno(error);
+    }
+    ip_addr_copy(socket->local, socket->pcb->local_ip);
+    socket->local_port = socket->pcb->local_port;
+    return -EINPROGRESS;
+}
+
+/* --- the end ---------------------------------------------------------------------------- */
+
+static int shutdown_socket(struct port_socket *head, uint32_t how)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (socket->phase == TCP_LISTENING) {
+        if (how & PS_SHUT_READ) { /* as in Linux: it stops listening */
+            tcp_listener_close(socket);
+            socket->phase = TCP_FRESH;
+            socket_event(head);
+        }
+        return 0;
+    }
+    if (socket->phase != TCP_CONNECTED)
+        return -ENOTCONN;
+    if (socket->pcb == NULL)
+        return -ENOTCONN;
+    if (how & PS_SHUT_READ)
+        head->shut_read = true;
+    if (how & PS_SHUT_WRITE && !head->shut_write) {
+        head->shut_write = true;
+        /* Without memory for the FIN lwIP sends it from its timer. */
+        tcp_shutdown(socket->pcb, 0, 1);
+    }
+    socket_event(head);
+    return 0;
+}
+
+static void close_socket(struct port_socket *head)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (socket->phase == TCP_LISTENING) {
+        tcp_listener_close(socket);
+        return;
+    }
+    bool unread = socket->queued > 0;
+    tcp_drop_received(socket);
+    struct tcp_pcb *pcb = socket->pcb;
+    if (pcb == NULL)
+        return;
+    tcp_disown(socket);
+    /* RFC 1122 4.2.2.13: bytes that nobody read, or a linger of 0, end in a reset. */
+    if (pcb->state >= SYN_RCVD && pcb->state != TIME_WAIT && (unread || head->linger_s == 0)) {
+        tcp_abort(pcb);
+        return;
+    }
+    /* lwIP resets when its window isn't at rest; without unread bytes it should be. */
+    pcb->rcv_wnd = TCP_WND_MAX(pcb);
+    if (tcp_close(pcb) != ERR_OK)
+        tcp_abort(pcb);
+}
+
+static int name_socket(struct port_socket *head, enum ps_name which, struct ps_address *out)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (which == PS_NAME_REMOTE) {
+        if (socket->phase != TCP_CONNECTED)
+            return -ENOTCONN;
+        address_from_lwip(&socket->remote, socket->remote_port, head->family, out);
+        return 0;
+    }
+    address_from_lwip(&socket->local, socket->local_port, head->family, out);
+    return 0;
+}
+
+u32_t tcp_socket_ready(struct port_socket *head)
+{
+    const struct tcp_socket *socket = tcp_socket_of(head);
+    u32_t mask = 0;
+    if (head->error != 0)
+        mask |= PS_READY_ERROR | PS_READY_READ | PS_READY_WRITE;
+    switch (socket->phase) {
+    case TCP_LISTENING:
+        if (socket->waiting_first != NULL)
+            mask |= PS_READY_READ;
+        return mask;
+    case TCP_CONNECTING:
+        return mask;
+    case TCP_FRESH:
+        return mask | PS_READY_WRITE | PS_READY_HANGUP | PS_READY_DRAINED;
+    case TCP_OVER:
+        return mask | PS_READY_READ | PS_READY_WRITE | PS_READY_HANGUP | PS_READY_DRAINED;
+    case TCP_CONNECTED:
+        break;
+    }
+    if (socket->queued >= head->receive_low_water || socket->end_of_stream || head->shut_read)
+        mask |= PS_READY_READ;
+    if (socket->pcb == NULL || head->shut_write) {
+        mask |= PS_READY_WRITE;
+        if (socket->end_of_stream || head->shut_read)
+            mask |= PS_READY_HANGUP;
+    } else if (tcp_send_room(socket) > head->send_buffer / 3) {
+        mask |= PS_READY_WRITE;
+    }
+    if (socket->pcb == NULL || (socket->pcb->unsent == NULL && socket->pcb->unacked == NULL))
+        mask |= PS_READY_DRAINED;
+    return mask;
+}
+
+const struct socket_kind tcp_kind = {
+    .size = sizeof(struct tcp_socket),
+    .open = open_socket,
+    .close = close_socket,
+    .bind = bind_socket,
+    .listen = tcp_socket_listen,
+    .accept = tcp_socket_accept,
+    .connect = connect_socket,
+    .send = tcp_socket_send,
+    .receive = tcp_socket_receive,
+    .shutdown = shutdown_socket,
+    .name = name_socket,
+    .ready = tcp_socket_ready,
+    .option_get = tcp_option_get,
+    .option_set = tcp_option_set,
+    .option_changed = tcp_option_changed,
+    .describe = tcp_socket_describe,
+};
+
+/* --- news from below ---------------------------------------------------------------------- */
+
+void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                    uint16_t remote_port, int error, bool hard)
+{
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->local_port != local_port || pcb->remote_port != remote_port ||
+            !ip_addr_eq(&pcb->local_ip, local) || !ip_addr_eq(&pcb->remote_ip, remote))
+            continue;
+        /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any
+         * other goes on retransmitting, for the path may heal. */
+        struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+        if (pcb->state != SYN_SENT || socket == NULL || !hard)
+            return;
+        tcp_disown(socket);
+        tcp_abandon(pcb, 0);
+        socket->phase = TCP_OVER;
+        socket_fail(&socket->head, error);
+        return;
+    }
+}
+
+void tcp_mtu_changed(const struct netif *netif)
+{
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        struct netif *way = ip_route(&pcb->local_ip, &pcb->remote_ip);
+        if (way != NULL && interface_index(way) == interface_index(netif))
+            pcb->mss = tcp_eff_send_mss_netif(pcb->mss, way, &pcb->remote_ip);
+    }
+}

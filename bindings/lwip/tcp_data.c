@@ -1,0 +1,218 @@
+/*
+ * TCP sockets: the bytes.
+ *
+ * What was received stays in lwIP's buffers until it is read, and keeps the window closed
+ * by as much. What is sent is copied once, into segments.
+ */
+#include "tcp_socket.h"
+
+/* tcp_write takes all or nothing; smaller helpings let a nearly full arena go on. */
+#define LARGEST_WRITE 0x8000u
+
+/* --- receiving ---------------------------------------------------------------------------- */
+
+err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
+{
+    (void)pcb, (void)error;
+    struct tcp_socket *socket = argument;
+    if (p == NULL) {
+        socket->end_of_stream = true;
+        socket_event(&socket->head);
+        return ERR_OK;
+    }
+    socket->queued += p->tot_len;
+    socket->received += p->tot_len;
+    /* Out of the chain, which counts its bytes in 16 bits, into a list of our own. */
+    struct pbuf *next;
+    for (; p != NULL; p = next) {
+        next = p->next;
+        p->next = NULL;
+        p->tot_len = p->len;
+        if (p->len == 0) {
+            pbuf_free(p);
+            continue;
+        }
+        if (socket->last != NULL)
+            socket->last->next = p;
+        else
+            socket->first = p;
+        socket->last = p;
+    }
+    socket_event(&socket->head);
+    return ERR_OK;
+}
+
+static void drop_first(struct tcp_socket *socket)
+{
+    struct pbuf *p = socket->first;
+    socket->first = p->next;
+    if (socket->first == NULL)
+        socket->last = NULL;
+    socket->first_offset = 0;
+    p->next = NULL;
+    pbuf_free(p);
+}
+
+void tcp_drop_received(struct tcp_socket *socket)
+{
+    while (socket->first != NULL)
+        drop_first(socket);
+    socket->queued = 0;
+}
+
+/* Opens the window by what was read. */
+static void consumed(struct tcp_socket *socket, size_t size)
+{
+    socket->queued -= size;
+    while (size > 0 && socket->pcb != NULL) {
+        u16_t part = (u16_t)LWIP_MIN(size, 0xffff);
+        tcp_recved(socket->pcb, part);
+        size -= part;
+    }
+}
+
+/* Copies up to all that is queued; with `discard` into nowhere. */
+static size_t read_queue(struct tcp_socket *socket, const struct ps_piece *pieces, size_t count,
+                         bool peek, bool discard)
+{
+    const struct pbuf *p = socket->first;
+    size_t offset = socket->first_offset, total = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t filled = 0;
+        while (filled < pieces[i].size && p != NULL) {
+            size_t part = LWIP_MIN(pieces[i].size - filled, p->len - offset);
+            if (!discard)
+                memcpy(pieces[i].base + filled, (const uint8_t *)p->payload + offset, part);
+            filled += part;
+            offset += part;
+            if (offset < p->len)
+                continue;
+            p = p->next;
+            offset = 0;
+            if (!peek)
+                drop_first(socket);
+        }
+        total += filled;
+    }
+    if (!peek) {
+        socket->first_offset = (u16_t)offset;
+        consumed(socket, total);
+    }
+    return total;
+}
+
+int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                           uint32_t flags, struct ps_message *message)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (flags & PS_MSG_OOB)
+        return -EINVAL; /* lwIP has no urgent data (RFC 6093 advises against it) */
+    if (message != NULL)
+        memset(message, 0, sizeof *message); /* a stream's bytes have no sender's address */
+    if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
+        return -ENOTCONN;
+    if (socket->queued == 0) {
+        if (head->error != 0)
+            return socket_take_error(head);
+        if (socket->phase == TCP_OVER || socket->end_of_stream || head->shut_read)
+            return 0;
+        if (socket->phase == TCP_CONNECTED && socket->pcb == NULL)
+            return 0;
+        return pieces_size(pieces, count) == 0 ? 0 : -EAGAIN;
+    }
+    return (int64_t)read_queue(socket, pieces, count, (flags & PS_MSG_PEEK) != 0,
+                               (flags & PS_MSG_TRUNC) != 0);
+}
+
+/* --- sending ------------------------------------------------------------------------------ */
+
+u32_t tcp_unacknowledged(const struct tcp_socket *socket)
+{
+    return socket->pcb != NULL && socket->phase == TCP_CONNECTED
+               ? socket->send_limit - socket->pcb->snd_buf
+               : 0;
+}
+
+u32_t tcp_send_room(const struct tcp_socket *socket)
+{
+    u32_t waiting = tcp_unacknowledged(socket);
+    if (waiting >= socket->head.send_buffer || socket->pcb->snd_queuelen >= TCP_SND_QUEUELEN)
+        return 0;
+    return socket->head.send_buffer - waiting;
+}
+
+err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
+{
+    (void)pcb;
+    struct tcp_socket *socket = argument;
+    socket->sent += size;
+    socket_event(&socket->head);
+    return ERR_OK;
+}
+
+/* One helping for lwIP, cut smaller while memory is short. The bytes taken, or -ENOBUFS. */
+static int64_t write_some(struct tcp_pcb *pcb, const uint8_t *data, size_t size, bool more)
+{
+    size_t helping = LWIP_MIN(size, LARGEST_WRITE);
+    for (;;) {
+        u8_t how = TCP_WRITE_FLAG_COPY | (more || helping < size ? TCP_WRITE_FLAG_MORE : 0);
+        if (tcp_write(pcb, data, (u16_t)helping, how) == ERR_OK)
+            return (int64_t)helping;
+        if (helping <= pcb->mss)
+            return -ENOBUFS;
+        helping = LWIP_MAX(helping / 4, pcb->mss);
+    }
+}
+
+static int state_error(struct tcp_socket *socket)
+{
+    struct port_socket *head = &socket->head;
+    if (head->error != 0)
+        return socket_take_error(head);
+    if (socket->phase == TCP_CONNECTING)
+        return -EAGAIN;
+    if (socket->phase != TCP_CONNECTED || head->shut_write || socket->pcb == NULL)
+        return -EPIPE;
+    return 0;
+}
+
+int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                        uint32_t flags, const struct ps_address *to,
+                        const struct ps_send_control *control)
+{
+    (void)control; /* ancillary data steers datagrams; a stream has its route already */
+    (void)to;      /* Linux ignores it on a stream too */
+    struct tcp_socket *socket = tcp_socket_of(head);
+    int result = state_error(socket);
+    if (result < 0)
+        return result;
+    if (flags & PS_MSG_OOB)
+        return -EOPNOTSUPP;
+    struct tcp_pcb *pcb = socket->pcb;
+    bool hold = (flags & PS_MSG_MORE) || socket->cork;
+    int64_t total = 0;
+    for (size_t i = 0; i < count && result >= 0; i++) {
+        size_t done = 0;
+        while (done < pieces[i].size) {
+            u32_t room = tcp_send_room(socket);
+            if (room == 0) {
+                result = -EAGAIN;
+                break;
+            }
+            size_t part = LWIP_MIN(pieces[i].size - done, room);
+            bool more = hold || i + 1 < count || done + part < pieces[i].size;
+            int64_t taken = write_some(pcb, pieces[i].base + done, part, more);
+            if (taken < 0) {
+                /* What is on its way will free memory; without it nothing would. */
+                result = pcb->unacked != NULL ? -EAGAIN : -ENOBUFS;
+                break;
+            }
+            done += (size_t)taken;
+        }
+        total += (int64_t)done;
+    }
+    /* A held-back tail leaves with the next write, an acknowledgement or the timer. */
+    if (!hold || (pcb->unsent != NULL && pcb->unsent->next != NULL) || result == -EAGAIN)
+        tcp_output(pcb);
+    return total > 0 ? total : result;
+}

@@ -1,0 +1,177 @@
+/*
+ * TCP listeners: the backlog, and connections that wait for accept().
+ *
+ * A connection that shakes hands has a PCB and no socket. Its extension argument points at
+ * the listener, which counts it; with the handshake's last ACK it gets a socket of its own.
+ */
+#include "tcp_socket.h"
+
+/* lwIP keeps a backlog in 8 bits. */
+#define BACKLOG_LARGEST 255
+
+static void on_embryo_freed(u8_t id, void *data)
+{
+    (void)id;
+    if (data != NULL)
+        ((struct tcp_socket *)data)->embryos--;
+}
+
+static const struct tcp_ext_arg_callbacks embryo_callbacks = {.destroy = on_embryo_freed};
+
+/* A SYN came: lwIP has made a PCB and is about to answer. */
+static err_t on_syn(u8_t id, struct tcp_pcb_listen *listening, struct tcp_pcb *pcb)
+{
+    struct tcp_socket *socket = listening->ext_args[id].data;
+    if (socket == NULL || socket->embryos >= (u32_t)tunables.tcp_syn_backlog)
+        return ERR_MEM; /* the peer sends its SYN again */
+    socket->embryos++;
+    tcp_ext_arg_set_callbacks(pcb, OWNER, &embryo_callbacks);
+    tcp_ext_arg_set(pcb, OWNER, socket);
+    /* The window that goes out with the SYN-ACK is the listener's SO_RCVBUF. */
+    pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND_MAX(pcb);
+    return ERR_OK;
+}
+
+static const struct tcp_ext_arg_callbacks listener_callbacks = {
+    .destroy = NULL,
+    .passive_open = on_syn,
+};
+
+static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
+{
+    struct port_socket *head = &child->head;
+    head->reuse_address = listener->head.reuse_address;
+    head->reuse_port = listener->head.reuse_port;
+    head->linger_s = listener->head.linger_s;
+    head->send_buffer = listener->head.send_buffer;
+    head->receive_buffer = listener->head.receive_buffer;
+    head->receive_low_water = listener->head.receive_low_water;
+    head->bound_interface = listener->head.bound_interface;
+    head->v6only = listener->head.v6only;
+    head->priority = listener->head.priority;
+    child->no_delay = listener->no_delay;
+    child->keep_alive = listener->keep_alive;
+    child->keep_idle_ms = listener->keep_idle_ms;
+    child->keep_interval_ms = listener->keep_interval_ms;
+    child->keep_count = listener->keep_count;
+    child->ttl = listener->ttl;
+    child->tos = listener->tos;
+}
+
+/* The handshake is done. */
+static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
+{
+    struct tcp_socket *listener = argument;
+    if (error != ERR_OK || listener == NULL || pcb == NULL)
+        return ERR_VAL; /* lwIP had no memory for the SYN, and counted it */
+    struct tcp_socket *child = tcp_socket_of(socket_create(
+        &tcp_kind, sizeof *child, listener->head.family, PS_STREAM, IP_PROTO_TCP));
+    if (child == NULL)
+        return ERR_MEM; /* lwIP resets the connection: the client sees that it failed */
+    inherit(child, listener);
+    listener->embryos--;
+    tcp_own(child, pcb);
+    tcp_callbacks(child);
+    tcp_apply_options(child);
+    child->phase = TCP_CONNECTED;
+    child->bound = true;
+    child->send_limit = pcb->snd_buf;
+    ip_addr_copy(child->local, pcb->local_ip);
+    ip_addr_copy(child->remote, pcb->remote_ip);
+    child->local_port = pcb->local_port;
+    child->remote_port = pcb->remote_port;
+    if (listener->waiting_last != NULL)
+        listener->waiting_last->waiting_next = child;
+    else
+        listener->waiting_first = child;
+    listener->waiting_last = child;
+    listener->waiting++;
+    tcp_backlog_delayed(pcb); /* counts against the backlog until accept() */
+    socket_event(&listener->head);
+    return ERR_OK;
+}
+
+int tcp_socket_listen(struct port_socket *head, int backlog)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    /* Linux lets one more wait than it is told, and at least one. */
+    int64_t most = LWIP_MIN(tunables.tcp_max_backlog, BACKLOG_LARGEST - 1);
+    socket->backlog = (u32_t)(1 + (backlog < 0 || backlog > most ? most : backlog));
+    if (socket->phase == TCP_LISTENING) {
+        tcp_backlog_set(socket->pcb, (u8_t)socket->backlog);
+        return 0;
+    }
+    if (socket->phase != TCP_FRESH)
+        return -EINVAL;
+    int result = tcp_need_pcb(socket);
+    if (result < 0)
+        return result;
+    if (!socket->bound) {
+        if (head->family == PS_INET6 && !head->v6only)
+            ip_addr_copy(socket->pcb->local_ip, *IP_ANY_TYPE);
+        result = tcp_bind_ephemeral(socket->pcb);
+        if (result < 0)
+            return result;
+        socket->bound = true;
+        socket->local_port = socket->pcb->local_port;
+    }
+    err_t error;
+    struct tcp_pcb *bound = socket->pcb;
+    /* Frees the old PCB, which clears socket->pcb. */
+    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, (u8_t)socket->backlog, &error);
+    if (pcb == NULL)
+        return port_errno(error);
+    socket->pcb = pcb;
+    tcp_ext_arg_set_callbacks(pcb, OWNER, &listener_callbacks);
+    tcp_ext_arg_set(pcb, OWNER, socket);
+    tcp_arg(pcb, socket);
+    tcp_accept(pcb, on_accept);
+    socket->phase = TCP_LISTENING;
+    return 0;
+}
+
+int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (socket->phase != TCP_LISTENING)
+        return -EINVAL;
+    struct tcp_socket *child = socket->waiting_first;
+    if (child == NULL)
+        return -EAGAIN;
+    socket->waiting_first = child->waiting_next;
+    if (socket->waiting_first == NULL)
+        socket->waiting_last = NULL;
+    socket->waiting--;
+    child->waiting_next = NULL;
+    if (child->pcb != NULL)
+        tcp_backlog_accepted(child->pcb);
+    address_from_lwip(&child->remote, child->remote_port, head->family, remote);
+    return child->head.handle;
+}
+
+void tcp_listener_close(struct tcp_socket *socket)
+{
+    /* Those that nobody accepted are reset, as Linux does. */
+    while (socket->waiting_first != NULL) {
+        struct tcp_socket *child = socket->waiting_first;
+        socket->waiting_first = child->waiting_next;
+        child->head.linger_s = 0;
+        child->head.kind->close(&child->head);
+        socket_discard(&child->head);
+    }
+    socket->waiting_last = NULL;
+    socket->waiting = 0;
+    struct tcp_pcb *next;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
+        next = pcb->next;
+        if (pcb->ext_args[OWNER].data == socket) { /* an embryo: its own socket is another */
+            tcp_ext_arg_set(pcb, OWNER, NULL);
+            tcp_abort(pcb);
+        }
+    }
+    socket->embryos = 0;
+    struct tcp_pcb *pcb = socket->pcb;
+    tcp_disown(socket);
+    tcp_close(pcb);
+    socket->bound = false;
+}

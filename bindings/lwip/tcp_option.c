@@ -1,0 +1,306 @@
+/*
+ * TCP sockets: options, TCP_INFO, and the row in netstat.
+ */
+#include "tcp_socket.h"
+
+static bool connected(const struct tcp_socket *socket)
+{
+    return socket->pcb != NULL && socket->phase != TCP_LISTENING;
+}
+
+/* The settings as lwIP's PCB has them. */
+void tcp_apply_options(struct tcp_socket *socket)
+{
+    struct tcp_pcb *pcb = socket->pcb;
+    const struct port_socket *head = &socket->head;
+    pcb->ttl = socket->ttl;
+    pcb->tos = socket->tos;
+    pcb->netif_idx = (u8_t)head->bound_interface;
+    if (head->reuse_address)
+        ip_set_option(pcb, SOF_REUSEADDR);
+    else
+        ip_reset_option(pcb, SOF_REUSEADDR);
+    if (socket->keep_alive)
+        ip_set_option(pcb, SOF_KEEPALIVE);
+    else
+        ip_reset_option(pcb, SOF_KEEPALIVE);
+    if (pcb->state == LISTEN)
+        return; /* a listening PCB ends here; children inherit the rest from the socket */
+    pcb->keep_idle = socket->keep_idle_ms;
+    pcb->keep_intvl = socket->keep_interval_ms;
+    pcb->keep_cnt = socket->keep_count;
+    if (socket->no_delay)
+        tcp_nagle_disable(pcb);
+    else
+        tcp_nagle_enable(pcb);
+    if (pcb->state == CLOSED) {
+        /* Before the handshake the window is all of the buffer that 16 bits can say. */
+        pcb->rcv_wnd = pcb->rcv_ann_wnd = TCPWND_MIN16(head->receive_buffer);
+    }
+}
+
+int tcp_option_changed(struct port_socket *head, enum ps_option option)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    if (option == PS_OPT_IPV6_V6ONLY) {
+        if (socket->bound || socket->phase != TCP_FRESH)
+            return -EINVAL;
+        if (socket->pcb != NULL) {
+            IP_SET_TYPE_VAL(socket->pcb->local_ip, head->v6only ? IPADDR_TYPE_V6 : IPADDR_TYPE_ANY);
+            IP_SET_TYPE_VAL(socket->pcb->remote_ip, head->v6only ? IPADDR_TYPE_V6 : IPADDR_TYPE_ANY);
+        }
+        return 0;
+    }
+    if (socket->pcb == NULL)
+        return 0;
+    if (option == PS_OPT_RCVBUF && connected(socket) && socket->pcb->state != CLOSED) {
+        /* The window is what the buffer has room for. It never shrinks below what the peer
+         * was promised: lwIP keeps the right edge (RFC 9293 3.8.6). */
+        struct tcp_pcb *pcb = socket->pcb;
+        tcpwnd_size_t most = TCP_WND_MAX(pcb);
+        pcb->rcv_wnd = most > socket->queued ? (tcpwnd_size_t)(most - socket->queued) : 0;
+        if (tcp_update_rcv_ann_wnd(pcb) >= TCP_WND_UPDATE_THRESHOLD) {
+            tcp_ack_now(pcb);
+            tcp_output(pcb);
+        }
+        return 0;
+    }
+    tcp_apply_options(socket);
+    if (option == PS_OPT_SNDBUF)
+        socket_event(head);
+    return 0;
+}
+
+int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    switch (option) {
+    case PS_OPT_LISTENING:
+        *value = socket->phase == TCP_LISTENING;
+        return 0;
+    case PS_OPT_KEEPALIVE:
+        *value = socket->keep_alive;
+        return 0;
+    case PS_OPT_TCP_NODELAY:
+        *value = socket->no_delay;
+        return 0;
+    case PS_OPT_TCP_CORK:
+        *value = socket->cork;
+        return 0;
+    case PS_OPT_TCP_QUICKACK:
+        *value = tunables.tcp_delayed_ack == 0;
+        return 0;
+    case PS_OPT_TCP_MAXSEG:
+        *value = connected(socket) ? tcp_mss(socket->pcb) : 536;
+        return 0;
+    case PS_OPT_TCP_KEEPIDLE:
+        *value = socket->keep_idle_ms / 1000;
+        return 0;
+    case PS_OPT_TCP_KEEPINTVL:
+        *value = socket->keep_interval_ms / 1000;
+        return 0;
+    case PS_OPT_TCP_KEEPCNT:
+        *value = socket->keep_count;
+        return 0;
+    case PS_OPT_IP_TTL:
+    case PS_OPT_IPV6_UNICAST_HOPS:
+        *value = socket->ttl;
+        return 0;
+    case PS_OPT_IP_TOS:
+    case PS_OPT_IPV6_TCLASS:
+        *value = socket->tos;
+        return 0;
+    case PS_OPT_BYTES_QUEUED:
+        *value = (int64_t)socket->queued;
+        return socket->phase == TCP_LISTENING ? -EINVAL : 0;
+    case PS_OPT_BYTES_UNSENT:
+        *value = tcp_unacknowledged(socket);
+        return socket->phase == TCP_LISTENING ? -EINVAL : 0;
+    default:
+        return -ENOPROTOOPT;
+    }
+}
+
+/* Linux bounds these to what its 16-bit jiffies of seconds can say. */
+static int seconds(int64_t value, int64_t most, u32_t *milliseconds)
+{
+    if (value < 1 || value > most)
+        return -EINVAL;
+    *milliseconds = (u32_t)value * 1000;
+    return 0;
+}
+
+int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t value)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    int result = 0;
+    switch (option) {
+    case PS_OPT_KEEPALIVE:
+        socket->keep_alive = value != 0;
+        break;
+    case PS_OPT_TCP_NODELAY:
+        socket->no_delay = value != 0;
+        break;
+    case PS_OPT_TCP_CORK:
+        socket->cork = value != 0;
+        break;
+    case PS_OPT_TCP_QUICKACK:
+        if (value != 0 && connected(socket) && socket->phase == TCP_CONNECTED)
+            tcp_ack_now(socket->pcb);
+        break;
+    case PS_OPT_TCP_KEEPIDLE:
+        result = seconds(value, 32767, &socket->keep_idle_ms);
+        break;
+    case PS_OPT_TCP_KEEPINTVL:
+        result = seconds(value, 32767, &socket->keep_interval_ms);
+        break;
+    case PS_OPT_TCP_KEEPCNT:
+        if (value < 1 || value > 127)
+            return -EINVAL;
+        socket->keep_count = (u32_t)value;
+        break;
+    case PS_OPT_IP_TTL:
+    case PS_OPT_IPV6_UNICAST_HOPS:
+        if (value == -1)
+            value = head->family == PS_INET ? tunables.ip_ttl : tunables.ip6_hop_limit;
+        if (value < (option == PS_OPT_IP_TTL) || value > 255)
+            return -EINVAL;
+        socket->ttl = (u8_t)value;
+        break;
+    case PS_OPT_IP_TOS:
+    case PS_OPT_IPV6_TCLASS:
+        if (value < -1 || value > 255)
+            return -EINVAL;
+        socket->tos = value < 0 ? 0 : (u8_t)value;
+        break;
+    default:
+        return -ENOPROTOOPT;
+    }
+    if (result < 0 || socket->pcb == NULL)
+        return result;
+    tcp_apply_options(socket);
+    /* What Nagle or a cork held back may go now. */
+    if (socket->phase == TCP_CONNECTED && !socket->cork)
+        tcp_output(socket->pcb);
+    return 0;
+}
+
+/* --- what it looks like from outside --------------------------------------------------------- */
+
+static u8_t state_number(enum tcp_state state)
+{
+    static const u8_t numbers[] = {
+        [CLOSED] = PS_TCP_CLOSED,           [LISTEN] = PS_TCP_LISTEN,
+        [SYN_SENT] = PS_TCP_SYN_SENT,       [SYN_RCVD] = PS_TCP_SYN_RECEIVED,
+        [ESTABLISHED] = PS_TCP_ESTABLISHED, [FIN_WAIT_1] = PS_TCP_FIN_WAIT_1,
+        [FIN_WAIT_2] = PS_TCP_FIN_WAIT_2,   [CLOSE_WAIT] = PS_TCP_CLOSE_WAIT,
+        [CLOSING] = PS_TCP_CLOSING,         [LAST_ACK] = PS_TCP_LAST_ACK,
+        [TIME_WAIT] = PS_TCP_TIME_WAIT,
+    };
+    return numbers[state];
+}
+
+void tcp_socket_describe(struct port_socket *head, struct ps_connection *out)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    address_from_lwip(&socket->local, socket->local_port, head->family, &out->local);
+    if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
+        address_from_lwip(IP_ANY_TYPE, 0, head->family, &out->remote);
+    else
+        address_from_lwip(&socket->remote, socket->remote_port, head->family, &out->remote);
+    out->state = socket->pcb != NULL ? state_number(socket->pcb->state) : PS_TCP_CLOSED;
+    if (socket->phase == TCP_LISTENING) {
+        out->receive_queue = socket->waiting;
+        out->send_queue = socket->backlog - 1;
+    } else {
+        out->receive_queue = (uint32_t)socket->queued;
+        out->send_queue = tcp_unacknowledged(socket);
+    }
+}
+
+/* Whether a socket of the user's shows this PCB in the listing already. */
+static bool has_socket(const struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    return socket != NULL && socket->pcb == pcb;
+}
+
+int tcp_orphan_at(size_t position, struct ps_connection *out)
+{
+    /* A listing asks for 0, 1, 2 ... under one hold of the lock: go on from the last one. */
+    static size_t next_position;
+    static struct tcp_pcb *next_pcb;
+    static bool in_time_wait;
+    if (position == 0 || position != next_position) {
+        next_position = 0;
+        next_pcb = tcp_active_pcbs;
+        in_time_wait = false;
+    }
+    for (;;) {
+        if (next_pcb == NULL) {
+            if (in_time_wait)
+                return 0;
+            in_time_wait = true;
+            next_pcb = tcp_tw_pcbs;
+            continue;
+        }
+        struct tcp_pcb *pcb = next_pcb;
+        next_pcb = pcb->next;
+        if (has_socket(pcb) || next_position++ < position)
+            continue;
+        enum ps_family family = IP_IS_V6_VAL(pcb->local_ip) ? PS_INET6 : PS_INET;
+        memset(out, 0, sizeof *out);
+        out->handle = -1;
+        out->protocol = IP_PROTO_TCP;
+        out->type = PS_STREAM;
+        out->state = state_number(pcb->state);
+        address_from_lwip(&pcb->local_ip, pcb->local_port, family, &out->local);
+        address_from_lwip(&pcb->remote_ip, pcb->remote_port, family, &out->remote);
+        out->send_queue = TCP_SND_BUF - pcb->snd_buf;
+        return 1;
+    }
+}
+
+int engine_tcp_info(ps_engine *engine, int64_t handle, struct ps_tcp_info *out)
+{
+    (void)engine;
+    struct port_socket *head = socket_find(handle);
+    if (head == NULL)
+        return -EBADF;
+    if (head->kind != &tcp_kind)
+        return -ENOPROTOOPT;
+    struct tcp_socket *socket = tcp_socket_of(head);
+    const struct tcp_pcb *pcb = socket->pcb;
+    memset(out, 0, sizeof *out);
+    out->state = PS_TCP_CLOSED;
+    out->bytes_received = socket->received;
+    out->bytes_acked = socket->sent;
+    if (pcb == NULL)
+        return 0;
+    out->state = state_number(pcb->state);
+    if (pcb->state == LISTEN) {
+        out->unacked_segments = socket->waiting;
+        return 0;
+    }
+    const uint32_t tick_us = TCP_SLOW_INTERVAL * 1000;
+    out->retransmits = out->backoff = pcb->nrtx;
+    out->probes = pcb->persist_probe;
+    out->options = (u8_t)((pcb->flags & TF_TIMESTAMP ? 1 : 0) | (pcb->flags & TF_SACK ? 2 : 0) |
+                          (pcb->flags & TF_WND_SCALE ? 4 : 0)); /* TCPI_OPT_* */
+    out->send_wscale = pcb->snd_scale;
+    out->receive_wscale = pcb->rcv_scale;
+    /* lwIP keeps the smoothed values scaled by 8 and 4, in ticks (Van Jacobson). */
+    out->rto_us = (uint32_t)pcb->rto * tick_us;
+    out->rtt_us = (uint32_t)(pcb->sa >> 3) * tick_us;
+    out->rttvar_us = (uint32_t)(pcb->sv >> 2) * tick_us;
+    out->send_mss = out->receive_mss = pcb->mss;
+    for (const struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next)
+        out->unacked_segments++;
+    out->send_ssthresh = pcb->ssthresh;
+    out->send_cwnd_bytes = pcb->cwnd;
+    out->send_window = pcb->snd_wnd;
+    out->receive_window = pcb->rcv_wnd;
+    const struct netif *netif = ip_route(&pcb->local_ip, &pcb->remote_ip);
+    out->pmtu = netif ? netif->mtu : 0;
+    return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * A TCP socket, as tcp.c, tcp_listen.c, tcp_data.c and tcp_option.c see it.
+ */
+#ifndef PYSTACK_LWIP_TCP_SOCKET_H
+#define PYSTACK_LWIP_TCP_SOCKET_H
+
+#include "lwip/priv/tcp_priv.h"
+#include "port.h"
+
+/* The slot among a PCB's extension arguments that holds its socket. */
+#define OWNER 0
+
+struct tcp_socket {
+    struct port_socket head;
+    /* NULL when there is none: not yet, or lwIP freed it (an error, or TIME-WAIT is over). */
+    struct tcp_pcb *pcb;
+    enum { TCP_FRESH, TCP_LISTENING, TCP_CONNECTING, TCP_CONNECTED, TCP_OVER } phase;
+    ip_addr_t local, remote; /* kept for after the PCB has gone */
+    u16_t local_port, remote_port;
+    bool bound, end_of_stream, no_delay, cork, keep_alive;
+    u8_t ttl, tos;
+    u32_t keep_idle_ms, keep_interval_ms, keep_count;
+
+    /* Received and not yet read: single buffers linked by `next`, `tot_len` meaningless. */
+    struct pbuf *first, *last;
+    u16_t first_offset; /* bytes of `first` already read */
+    size_t queued;      /* bytes */
+    u64_t received, sent;
+    u32_t send_limit; /* the PCB's snd_buf when nothing waits */
+
+    /* A listener: connections that wait for accept(), and those still shaking hands. */
+    struct tcp_socket *waiting_first, *waiting_last, *waiting_next;
+    u32_t waiting, embryos, backlog;
+};
+
+static inline struct tcp_socket *tcp_socket_of(struct port_socket *socket)
+{
+    return (struct tcp_socket *)socket;
+}
+
+/* tcp.c */
+extern const struct tcp_ext_arg_callbacks tcp_owner_callbacks;
+int tcp_need_pcb(struct tcp_socket *socket);
+void tcp_own(struct tcp_socket *socket, struct tcp_pcb *pcb);
+/* After this lwIP calls nothing of the socket's any more. */
+void tcp_disown(struct tcp_socket *socket);
+void tcp_callbacks(struct tcp_socket *socket);
+int tcp_bind_ephemeral(struct tcp_pcb *pcb);
+u32_t tcp_socket_ready(struct port_socket *head);
+
+/* tcp_listen.c */
+int tcp_socket_listen(struct port_socket *head, int backlog);
+int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote);
+void tcp_listener_close(struct tcp_socket *socket);
+
+/* tcp_data.c */
+err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t error);
+err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size);
+int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                        uint32_t flags, const struct ps_address *to,
+                        const struct ps_send_control *control);
+int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                           uint32_t flags, struct ps_message *message);
+void tcp_drop_received(struct tcp_socket *socket);
+/* Bytes handed to send and not yet acknowledged. */
+u32_t tcp_unacknowledged(const struct tcp_socket *socket);
+u32_t tcp_send_room(const struct tcp_socket *socket);
+
+/* tcp_option.c */
+int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value);
+int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t value);
+int tcp_option_changed(struct port_socket *head, enum ps_option option);
+void tcp_apply_options(struct tcp_socket *socket);
+void tcp_socket_describe(struct port_socket *head, struct ps_connection *out);
+
+#endif

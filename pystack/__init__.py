@@ -1,0 +1,1 @@
+"""A mature C TCP/IP stack (lwIP) as an ordinary Python object."""
