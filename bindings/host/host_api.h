@@ -1,5 +1,5 @@
 /*
- * What Python may call. Declared to cffi in bindings/*.cdef; implemented in this folder.
+ * What Python may call. Declared to cffi in bindings, in the .cdef files; implemented here.
  *
  * Every call takes the Stack's lock, and so is made with the GIL released (cffi does that).
  * Each returns >= 0 or a negative errno, among them:

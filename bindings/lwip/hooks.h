@@ -15,7 +15,6 @@ struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destina
 const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination);
 struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination);
 const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination);
-#define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
 #define LWIP_HOOK_ETHARP_GET_GW(netif, destination) hook_arp_gateway(netif, destination)
 #define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
 #define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)

@@ -6,6 +6,8 @@
  * alias by themselves (lwIP accepts a packet for any netif's address); ARP is handed to the
  * netif whose address it is about.
  */
+#include <stdio.h>
+
 #include "lwip/dhcp.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
@@ -304,7 +306,7 @@ static int describe(const struct netif *netif, struct ps_interface *out)
     if (netif->flags & NETIF_FLAG_BROADCAST)
         out->flags |= PS_IF_BROADCAST;
     memcpy(out->mac, netif->hwaddr, sizeof out->mac);
-    strncpy(out->name, interface ? interface->name : "lo", PS_NAME_SIZE - 1);
+    snprintf(out->name, sizeof out->name, "%s", interface ? interface->name : "lo");
     return 1;
 }
 

@@ -20,6 +20,8 @@
  * fields of `tunables` here. sysctl.c makes the same checks when a value is set, and
  * engine.c initialises the modules. */
 #define LWIP_HOOK_FILENAME "hooks.h"
+/* This one is asked for in a header of lwIP's, which comes before hooks.h. */
+#define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
 
 /* --- memory: the Stack's arena, no pools (memory.c) ----------------------------------- */
 
@@ -129,8 +131,6 @@ void port_lwip_free(void *memory);
 #define LWIP_ND6_NUM_ROUTERS 16
 #define LWIP_ND6_ALLOW_RA_UPDATES 1
 #define LWIP_ND6_RDNSS_MAX_DNS_SERVERS 4
-#define LWIP_ND6_REACHABLE_TIME ((u32_t)tunables.nd_reachable_time_ms)
-#define LWIP_ND6_RETRANS_TIMER ((u32_t)tunables.nd_retransmit_ms)
 
 /* --- TCP ------------------------------------------------------------------------------- */
 

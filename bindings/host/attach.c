@@ -1,0 +1,102 @@
+/*
+ * Interfaces: NICs on a Stack.
+ */
+#include <errno.h>
+
+#include "stack.h"
+
+static void set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
+{
+    (nic->kind->set_wake ? nic->kind->set_wake : nic_set_wake)(nic, wake, argument);
+}
+
+static void release_nic(ps_nic *nic)
+{
+    set_wake(nic, NULL, NULL);
+    atomic_store(&nic->attached, false);
+    nic_release(nic);
+}
+
+void detach_all(ps_stack *stack)
+{
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        if (stack->nics[index] != NULL) {
+            release_nic(stack->nics[index]);
+            stack->nics[index] = NULL;
+        }
+}
+
+int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
+{
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    if (atomic_exchange(&nic->attached, true)) {
+        stack_unlock(stack);
+        return -EBUSY; /* a Stack has it already */
+    }
+    nic_hold(nic);
+    /* The interface starts without a link: no frame may leave before the NIC is entered. */
+    struct ps_interface quiet = *spec;
+    quiet.flags &= ~(uint32_t)PS_IF_LINK;
+    ENGINE_GUARD(stack, result, stack->table->interface_add(stack->engine, &quiet));
+    if (result >= 0) {
+        uint32_t index = (uint32_t)result;
+        stack->nics[index] = nic;
+        stack->nic_gone[index] = false;
+        if (index > stack->nic_last)
+            stack->nic_last = index;
+        set_wake(nic, stack_wake, stack);
+        int linked;
+        ENGINE_GUARD(stack, linked, stack->table->interface_set_link(stack->engine, index, true));
+        if (linked < 0)
+            result = linked;
+        stack_wake(stack); /* a new descriptor to watch, and frames that wait already */
+    } else {
+        release_nic(nic);
+    }
+    result = (int)stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_detach(ps_stack *stack, uint32_t index)
+{
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    ENGINE_GUARD(stack, result, stack->table->interface_remove(stack->engine, index));
+    if (result >= 0) {
+        release_nic(stack->nics[index]);
+        stack->nics[index] = NULL;
+        stack_wake(stack); /* the driver's list of descriptors is old */
+    }
+    result = (int)stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_interface_set_up(ps_stack *stack, uint32_t index, bool up)
+{
+    ENGINE_CALL(stack, stack->table->interface_set_up(stack->engine, index, up));
+}
+
+int ps_interface_set_mtu(ps_stack *stack, uint32_t index, uint32_t mtu)
+{
+    ENGINE_CALL(stack, stack->table->interface_set_mtu(stack->engine, index, mtu));
+}
+
+int ps_interface_set_mac(ps_stack *stack, uint32_t index, const uint8_t *mac)
+{
+    ENGINE_CALL(stack, stack->table->interface_set_mac(stack->engine, index, mac));
+}
+
+int ps_address_add(ps_stack *stack, uint32_t index, const struct ps_address *address, bool detect)
+{
+    ENGINE_CALL(stack, stack->table->address_add(stack->engine, index, address, detect));
+}
+
+int ps_address_remove(ps_stack *stack, uint32_t index, const struct ps_address *address)
+{
+    ENGINE_CALL(stack, stack->table->address_remove(stack->engine, index, address));
+}

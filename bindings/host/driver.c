@@ -1,0 +1,259 @@
+/*
+ * Who moves a Stack forward in real time: a thread that takes frames from the NICs, runs
+ * the engine's timers, and sleeps until there is more of either. It never needs the GIL
+ * for itself; only a hypercall that Python answers does.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/eventfd.h>
+#endif
+
+#include "stack.h"
+
+/* Frames taken from each NIC before the lock is given up for others. */
+#define BATCH 64
+/* A clock of Python's own may run faster than ours: look at it often. */
+#define FOREIGN_CLOCK_SLEEP_US 10000
+
+#define DRIVER_STACK_BYTES (512 * 1024)
+
+/* --- waking ------------------------------------------------------------------------------- */
+
+int wake_open(ps_stack *stack)
+{
+#ifdef __linux__
+    stack->wake_descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stack->wake_descriptor < 0)
+        return -errno;
+    stack->wake_writer = stack->wake_descriptor;
+#else
+    int ends[2];
+    if (pipe(ends) != 0)
+        return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[i], F_SETFL, O_NONBLOCK);
+    }
+    stack->wake_descriptor = ends[0];
+    stack->wake_writer = ends[1];
+#endif
+    return 0;
+}
+
+void wake_close(ps_stack *stack)
+{
+    if (stack->wake_writer >= 0 && stack->wake_writer != stack->wake_descriptor)
+        close(stack->wake_writer);
+    if (stack->wake_descriptor >= 0)
+        close(stack->wake_descriptor);
+    stack->wake_descriptor = stack->wake_writer = -1;
+}
+
+void stack_wake(void *argument)
+{
+    ps_stack *stack = argument;
+    if (atomic_exchange(&stack->wake_pending, true))
+        return;
+    uint64_t one = 1;
+    /* It can only fail for being full, and then the sleeper is awake. */
+    ssize_t wrote = write(stack->wake_writer, &one, sizeof one);
+    (void)wrote;
+}
+
+static void take_wake(ps_stack *stack)
+{
+    uint64_t scratch[8];
+    while (read(stack->wake_descriptor, scratch, sizeof scratch) == sizeof scratch) {
+    }
+    atomic_store(&stack->wake_pending, false);
+}
+
+/* --- moving ------------------------------------------------------------------------------- */
+
+/* Takes the link down: the wire is gone. Its descriptor is watched no more. */
+static void lose_link(ps_stack *stack, uint32_t index)
+{
+    stack->nic_gone[index] = true;
+    stack->table->interface_set_link(stack->engine, index, false);
+}
+
+/* False when the NIC may have more. */
+static bool receive_batch(ps_stack *stack, uint32_t index)
+{
+    ps_nic *nic = stack->nics[index];
+    for (int i = 0; i < BATCH; i++) {
+        ssize_t size = nic->kind->receive(nic, stack->frame, PS_FRAME_SIZE, stack->now_us);
+        if (size == -EAGAIN)
+            return true;
+        if (size < 0) {
+            lose_link(stack, index);
+            return true;
+        }
+        stack->table->frame_in(stack->engine, index, stack->frame, (size_t)size);
+    }
+    return false;
+}
+
+/* 1 when a NIC may have more frames. */
+static int move(ps_stack *stack)
+{
+    int more = 0;
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        if (stack->nics[index] != NULL && !stack->nic_gone[index] && !receive_batch(stack, index))
+            more = 1;
+    stack->table->run(stack->engine);
+    return more;
+}
+
+bool stack_move(ps_stack *stack)
+{
+    int result;
+    if (stack->poisoned)
+        return true;
+    ENGINE_GUARD(stack, result, move(stack));
+    return result <= 0;
+}
+
+/* When something is due by itself, in terms of the Stack's clock. */
+static uint64_t next_due(const ps_stack *stack)
+{
+    uint64_t due = stack->deadline_us;
+    for (uint32_t index = 0; index <= stack->nic_last; index++) {
+        ps_nic *nic = stack->nics[index];
+        if (nic != NULL && nic->kind->deadline != NULL) {
+            uint64_t wanted = nic->kind->deadline(nic);
+            if (wanted < due)
+                due = wanted;
+        }
+    }
+    return due;
+}
+
+/* What to watch while asleep. The NICs' descriptors don't change while they are attached. */
+static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
+{
+    nfds_t count = 0;
+    descriptors[count++] = (struct pollfd){stack->wake_descriptor, POLLIN, 0};
+    for (uint32_t index = 0; index <= stack->nic_last; index++) {
+        ps_nic *nic = stack->nics[index];
+        if (nic == NULL || stack->nic_gone[index] || nic->kind->descriptor == NULL)
+            continue;
+        int descriptor = nic->kind->descriptor(nic);
+        if (descriptor >= 0)
+            descriptors[count++] = (struct pollfd){descriptor, POLLIN, 0};
+    }
+    return count;
+}
+
+int stack_sleep(ps_stack *stack, uint64_t until_us)
+{
+    struct pollfd descriptors[MOST_INTERFACES + 1];
+    nfds_t count = watched(stack, descriptors);
+    uint64_t due = stack->poisoned ? UINT64_MAX : next_due(stack);
+    uint64_t wait_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;
+    uint64_t now_us = monotonic_us();
+    if (stack->python.clock != NULL && wait_us > FOREIGN_CLOCK_SLEEP_US)
+        wait_us = FOREIGN_CLOCK_SLEEP_US;
+    else if (stack->python.clock == NULL && due != UINT64_MAX)
+        wait_us = due > now_us ? due - now_us : 0;
+    if (until_us != NO_DEADLINE) {
+        uint64_t most = until_us > now_us ? until_us - now_us : 0;
+        if (most < wait_us)
+            wait_us = most;
+    }
+    struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
+    stack->sleep_until_us = due;
+    stack_unlock(stack);
+#ifdef __linux__
+    int ready = ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
+#else
+    int milliseconds = wait_us == UINT64_MAX ? -1 : (int)((wait_us + 999) / 1000);
+    int ready = poll(descriptors, count, milliseconds);
+    (void)timeout;
+#endif
+    int result = ready < 0 ? -errno : 0;
+    if (ready > 0 && descriptors[0].revents != 0)
+        take_wake(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->sleep_until_us = 0;
+    return result;
+}
+
+static void *drive_for_ever(void *argument)
+{
+    ps_stack *stack = argument;
+    pthread_mutex_lock(&stack->lock);
+    while (stack->state == STACK_OPEN) {
+        if (stack_move(stack)) {
+            stack_sleep(stack, NO_DEADLINE);
+        } else {
+            /* A mutex is not fair: let those in who wait for it. */
+            stack_unlock(stack);
+            sched_yield();
+            pthread_mutex_lock(&stack->lock);
+        }
+    }
+    stack_unlock(stack);
+    return NULL;
+}
+
+int driver_start(ps_stack *stack)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, DRIVER_STACK_BYTES);
+    /* Signals are for Python's threads. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&stack->driver, &attributes, drive_for_ever, stack);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -result;
+}
+
+void driver_stop(ps_stack *stack)
+{
+    stack_wake(stack);
+    pthread_join(stack->driver, NULL);
+}
+
+int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    if (stack->threaded || stack->driving) {
+        stack_unlock(stack);
+        return -EBUSY;
+    }
+    stack->driving = true;
+    stack->waiting++; /* close() waits for us */
+    bool idle = stack_move(stack);
+    if (idle && timeout_us != 0) {
+        result = stack_sleep(stack, deadline_us);
+        if (stack->state == STACK_OPEN)
+            stack_move(stack);
+    }
+    uint64_t due = next_due(stack);
+    *next_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;
+    stack->driving = false;
+    if (--stack->waiting == 0 && stack->state == STACK_CLOSING)
+        pthread_cond_broadcast(&stack->idle);
+    if (stack->state != STACK_OPEN)
+        result = -EBADF;
+    else if (stack->poisoned)
+        result = -ENOTRECOVERABLE;
+    result = (int)stack_outcome(stack, stack->raised ? -ECANCELED : result);
+    stack_unlock(stack);
+    return result;
+}

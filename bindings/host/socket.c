@@ -1,0 +1,197 @@
+/*
+ * Socket calls. The engine never waits; what waits here does so by trying again after an
+ * event.
+ */
+#include <errno.h>
+
+#include "stack.h"
+
+/* After a call that may have changed the socket's readiness without an event. */
+static void refresh(ps_stack *stack, int64_t handle)
+{
+    if (stack->descriptor_count > 0)
+        descriptor_refresh(stack, handle);
+}
+
+int64_t ps_socket(ps_stack *stack, int family, int type, int protocol)
+{
+    ENGINE_CALL(stack, stack->table->socket_open(stack->engine, (enum ps_family)family,
+                                                 (enum ps_type)type, protocol));
+}
+
+static int close_socket(ps_stack *stack, int64_t handle)
+{
+    int result = stack->table->socket_close(stack->engine, handle);
+    if (result == 0) {
+        descriptor_close(stack, handle);
+        /* A thread that waits on it looks again, and finds it gone. */
+        stack_signal(stack, PS_EVENT_SOCKET, handle, UINT32_MAX);
+    }
+    return result;
+}
+
+int ps_close(ps_stack *stack, int64_t handle)
+{
+    ENGINE_CALL(stack, close_socket(stack, handle));
+}
+
+int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address)
+{
+    ENGINE_CALL(stack, stack->table->socket_bind(stack->engine, handle, address));
+}
+
+static int64_t refreshed(ps_stack *stack, int64_t handle, int64_t result)
+{
+    refresh(stack, handle);
+    return result;
+}
+
+int ps_listen(ps_stack *stack, int64_t handle, int backlog)
+{
+    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_listen(stack->engine, handle, backlog)));
+}
+
+int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
+{
+    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_connect(stack->engine, handle, address)));
+}
+
+int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how)
+{
+    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_shutdown(stack->engine, handle, how)));
+}
+
+int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    do {
+        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
+        if (result != -EAGAIN || timeout_us == 0)
+            break;
+        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
+    } while (result == 0);
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
+                uint32_t flags, const struct ps_address *to, const struct ps_send_control *control,
+                int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    do {
+        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_send(stack->engine, handle, pieces, count, flags, to, control)));
+        if (result != -EAGAIN || timeout_us == 0)
+            break;
+        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
+    } while (result == 0);
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size, uint32_t flags,
+                int64_t timeout_us, size_t *sent)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    *sent = 0;
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return (int)result;
+    do {
+        const struct ps_piece rest = {(uint8_t *)(uintptr_t)data + *sent, size - *sent};
+        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_send(stack->engine, handle, &rest, 1, flags, NULL, NULL)));
+        if (result >= 0) {
+            *sent += (size_t)result;
+            result = 0;
+        } else if (result == -EAGAIN && timeout_us != 0) {
+            result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
+        }
+    } while (result == 0 && *sent < size);
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return (int)result;
+}
+
+int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
+                   uint32_t flags, struct ps_message *message, int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    do {
+        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_receive(stack->engine, handle, pieces, count, flags, message)));
+        if (result != -EAGAIN || timeout_us == 0)
+            break;
+        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
+    } while (result == 0);
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)
+{
+    ENGINE_CALL(stack, stack->table->socket_name(stack->engine, handle, (enum ps_name)which, out));
+}
+
+static int ready(ps_stack *stack, int64_t handle)
+{
+    uint32_t mask;
+    int result = stack->table->socket_ready(stack->engine, handle, &mask);
+    return result < 0 ? result : (int)mask;
+}
+
+int ps_ready(ps_stack *stack, int64_t handle)
+{
+    ENGINE_CALL(stack, ready(stack, handle));
+}
+
+int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    uint32_t wanted = mask | PS_READY_ERROR | PS_READY_HANGUP;
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    for (;;) {
+        ENGINE_GUARD(stack, result, ready(stack, handle));
+        if (result < 0 || (uint32_t)result & wanted)
+            break;
+        result = timeout_us == 0 ? -EAGAIN
+                                 : stack_wait(stack, PS_EVENT_SOCKET, handle, mask, deadline_us);
+        if (result < 0)
+            break;
+    }
+    result = (int)stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value)
+{
+    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->option_get(stack->engine, handle, (enum ps_option)option, value)));
+}
+
+int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value)
+{
+    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->option_set(stack->engine, handle, (enum ps_option)option, value)));
+}
+
+int ps_membership(ps_stack *stack, int64_t handle, bool join, const struct ps_membership *membership)
+{
+    ENGINE_CALL(stack, stack->table->membership(stack->engine, handle, join, membership));
+}
+
+int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out)
+{
+    ENGINE_CALL(stack, stack->table->tcp_info(stack->engine, handle, out));
+}

@@ -1,0 +1,163 @@
+/*
+ * A Stack from inside the host: the engine's instance, its lock, who waits and who drives.
+ *
+ * Everything below `lock` is guarded by it. A thread inside the engine holds the lock; the
+ * engine's hypercalls run on that thread, and so under it too.
+ */
+#ifndef PYSTACK_HOST_STACK_H
+#define PYSTACK_HOST_STACK_H
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#include "arena.h"
+#include "host_api.h"
+#include "loader.h"
+#include "nic.h"
+
+#define WAIT_BUCKETS 256 /* a power of two */
+#define MOST_INTERFACES 256
+#define MOST_WAKES 16
+
+/* A thread that waits for an event; lives on that thread's stack. */
+struct waiter {
+    enum ps_event_kind kind;
+    int64_t id;
+    uint32_t mask;
+    _Atomic uint32_t signalled;
+    struct waiter *next, **link;
+};
+
+struct descriptor; /* readiness.c */
+
+enum stack_state { STACK_OPEN, STACK_CLOSING, STACK_CLOSED };
+
+struct ps_stack {
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* signalled when the last waiter of a closing Stack has left */
+    enum stack_state state;
+    bool poisoned;
+    char panic_text[256];
+    jmp_buf unwind;          /* where `panic` lands: the entry that is under way */
+    struct ps_stack *outer;  /* the Stack whose hypercall this thread came from, if any */
+    unsigned fork_generation;
+
+    struct engine_image image;
+    const struct ps_engine_table *table;
+    ps_engine *engine;
+    struct arena arena;
+    struct ps_python_hypercalls python;
+    bool seeded;
+    struct generator generator;
+    bool raised; /* a Python hypercall raised; its exception waits on the Python side */
+    uint64_t now_us;
+
+    ps_nic *nics[MOST_INTERFACES]; /* by the interface's index */
+    bool nic_gone[MOST_INTERFACES]; /* its wire has ended; the interface stays, without a link */
+    uint32_t nic_last;              /* the highest index that was in use */
+    uint8_t *frame;                /* room for one incoming frame */
+
+    bool threaded, driving;
+    pthread_t driver;
+    int wake_descriptor, wake_writer; /* an eventfd, or both ends of a pipe */
+    atomic_bool wake_pending;
+    uint64_t deadline_us;    /* when the engine wants to run */
+    uint64_t sleep_until_us; /* when the driver looks again by itself; 0: it is awake */
+
+    struct waiter *waiters[WAIT_BUCKETS];
+    unsigned waiting;                        /* threads inside stack_wait */
+    _Atomic uint32_t *wakes[MOST_WAKES];     /* signalled, to be woken after the unlock */
+    size_t wake_count;
+    uint64_t changes; /* of addresses, links and leases */
+    struct descriptor *descriptors[WAIT_BUCKETS];
+    size_t descriptor_count;
+};
+
+/* --- stack.c: going in and out ----------------------------------------------------------- */
+
+/* Takes the lock. 0, or why the Stack can't be used (host_api.h), without the lock. */
+int stack_lock(ps_stack *stack);
+/* Gives it back, and wakes whom the calls in between have signalled. */
+void stack_unlock(ps_stack *stack);
+/* Before and after calls into the engine, under the lock and inside an ENGINE_GUARD. */
+void stack_begin(ps_stack *stack);
+void stack_end(ps_stack *stack);
+/* The result of an entry that ended in a panic. */
+int stack_poison(ps_stack *stack);
+/* -ECANCELED once if a Python hypercall raised meanwhile, else `result`. */
+int64_t stack_outcome(ps_stack *stack, int64_t result);
+
+/* Evaluates `call` inside the engine and stores what it gives, or -ENOTRECOVERABLE when it
+ * panicked. setjmp has to be called from a frame that outlives the call: hence a macro. */
+#define ENGINE_GUARD(stack, result, call)              \
+    do {                                               \
+        if (setjmp((stack)->unwind) == 0) {            \
+            stack_begin(stack);                        \
+            (result) = (call);                         \
+            stack_end(stack);                          \
+        } else {                                       \
+            (result) = stack_poison(stack);            \
+        }                                              \
+    } while (0)
+
+/* The body of a function that is one call into the engine. */
+#define ENGINE_CALL(stack, call)                       \
+    do {                                               \
+        int64_t result_ = stack_lock(stack);           \
+        if (result_ < 0)                               \
+            return result_;                            \
+        ENGINE_GUARD(stack, result_, call);            \
+        result_ = stack_outcome(stack, result_);       \
+        stack_unlock(stack);                           \
+        return result_;                                \
+    } while (0)
+
+/* --- hypercalls.c ------------------------------------------------------------------------- */
+
+void stack_hypercalls(ps_stack *stack, struct ps_hypercalls *out);
+uint64_t monotonic_us(void);
+
+/* --- driver.c ----------------------------------------------------------------------------- */
+
+int driver_start(ps_stack *stack);
+void driver_stop(ps_stack *stack);
+int wake_open(ps_stack *stack);
+void wake_close(ps_stack *stack);
+/* Makes whoever drives look again. From any thread, without the lock. */
+void stack_wake(void *stack);
+/* Under the lock: moves frames and timers; false when more is waiting already. */
+bool stack_move(ps_stack *stack);
+/* Under the lock, given up meanwhile: sleeps until something is due or `until_us`. */
+int stack_sleep(ps_stack *stack, uint64_t until_us);
+
+/* --- attach.c ----------------------------------------------------------------------------- */
+
+void detach_all(ps_stack *stack);
+
+/* --- wait.c ------------------------------------------------------------------------------- */
+
+#define NO_DEADLINE UINT64_MAX
+
+/* timeout_us as in host_api.h to a moment of monotonic_us(). */
+uint64_t deadline_after(int64_t timeout_us);
+/* Under the lock, given up meanwhile: until the event, the moment, a signal or the end.
+ * 0: look again; -EAGAIN: the time is over; -EINTR, -EBADF, -ENOTRECOVERABLE, -ECANCELED. */
+int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
+               uint64_t deadline_us);
+/* Under the lock: signals those who wait for this. */
+void stack_signal(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask);
+void stack_signal_all(ps_stack *stack);
+/* Without the lock: wakes those whom a signal has marked. */
+void stack_wake_signalled(_Atomic uint32_t **words, size_t count);
+
+/* --- readiness.c --------------------------------------------------------------------------- */
+
+/* Under the lock: the socket's descriptor, if it has one, shows `mask`. */
+void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask);
+/* Asks the engine anew; inside an ENGINE_GUARD. For calls that change readiness silently. */
+void descriptor_refresh(ps_stack *stack, int64_t handle);
+void descriptor_close(ps_stack *stack, int64_t handle);
+void descriptor_close_all(ps_stack *stack);
+
+#endif

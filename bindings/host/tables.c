@@ -1,0 +1,122 @@
+/*
+ * The tables, settings and services of a Stack.
+ */
+#include <errno.h>
+
+#include "stack.h"
+
+/* A listing: all entries under one hold of the lock, as many as there is room for. */
+#define LIST(function, type, entry_at)                                                  \
+    static int64_t list_##function(ps_stack *stack, type *out, size_t room)             \
+    {                                                                                   \
+        type beyond; /* past `room` entries are only counted */                         \
+        size_t count = 0;                                                               \
+        while (stack->table->entry_at(stack->engine, count,                             \
+                                      count < room ? &out[count] : &beyond) > 0)        \
+            count++;                                                                    \
+        return (int64_t)count;                                                          \
+    }                                                                                   \
+    int64_t function(ps_stack *stack, type *out, size_t room)                           \
+    {                                                                                   \
+        ENGINE_CALL(stack, list_##function(stack, out, room));                          \
+    }
+
+LIST(ps_interfaces, struct ps_interface, interface_at)
+LIST(ps_addresses, struct ps_interface_address, address_at)
+LIST(ps_neighbours, struct ps_neighbour, neighbour_at)
+LIST(ps_routes, struct ps_route, route_at)
+LIST(ps_connections, struct ps_connection, connection_at)
+LIST(ps_tunables, struct ps_tunable, tunable_at)
+LIST(ps_nameservers, struct ps_address, nameserver_at)
+
+static int64_t list_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room)
+{
+    struct ps_counter beyond;
+    size_t count = 0;
+    int result;
+    while ((result = stack->table->counter_at(stack->engine, index, count,
+                                              count < room ? &out[count] : &beyond)) > 0)
+        count++;
+    return result < 0 ? result : (int64_t)count;
+}
+
+int64_t ps_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room)
+{
+    ENGINE_CALL(stack, list_counters(stack, index, out, room));
+}
+
+int ps_neighbour_add(ps_stack *stack, const struct ps_neighbour *neighbour)
+{
+    ENGINE_CALL(stack, stack->table->neighbour_add(stack->engine, neighbour));
+}
+
+int ps_neighbour_remove(ps_stack *stack, uint32_t index, const struct ps_address *address)
+{
+    ENGINE_CALL(stack, stack->table->neighbour_remove(stack->engine, index, address));
+}
+
+int ps_neighbour_flush(ps_stack *stack, uint32_t index, int family, bool all)
+{
+    ENGINE_CALL(stack, stack->table->neighbour_flush(stack->engine, index, (enum ps_family)family, all));
+}
+
+int ps_route_add(ps_stack *stack, const struct ps_route *route)
+{
+    ENGINE_CALL(stack, stack->table->route_add(stack->engine, route));
+}
+
+int ps_route_remove(ps_stack *stack, const struct ps_route *route)
+{
+    ENGINE_CALL(stack, stack->table->route_remove(stack->engine, route));
+}
+
+int ps_route_lookup(ps_stack *stack, const struct ps_address *destination, struct ps_route *out)
+{
+    ENGINE_CALL(stack, stack->table->route_lookup(stack->engine, destination, out));
+}
+
+int ps_tunable_set(ps_stack *stack, const char *name, int64_t value)
+{
+    ENGINE_CALL(stack, stack->table->tunable_set(stack->engine, name, value));
+}
+
+int ps_service_set(ps_stack *stack, uint32_t index, int service, bool on, const char *name)
+{
+    ENGINE_CALL(stack, stack->table->service_set(stack->engine, index, (enum ps_service)service, on, name));
+}
+
+int ps_lease_get(ps_stack *stack, uint32_t index, struct ps_lease *out)
+{
+    ENGINE_CALL(stack, stack->table->lease_get(stack->engine, index, out));
+}
+
+int ps_nameserver_set(ps_stack *stack, size_t position, const struct ps_address *address)
+{
+    ENGINE_CALL(stack, stack->table->nameserver_set(stack->engine, position, address));
+}
+
+int64_t ps_resolve(ps_stack *stack, const char *name, int family, struct ps_address *out,
+                   size_t room, int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    int64_t request;
+    ENGINE_GUARD(stack, request, stack->table->resolve_start(stack->engine, name, (enum ps_family)family));
+    result = request;
+    while (result >= 0) {
+        ENGINE_GUARD(stack, result, stack->table->resolve_result(stack->engine, request, out, room));
+        if (result != -EAGAIN)
+            break;
+        result = stack_wait(stack, PS_EVENT_RESOLVE, request, UINT32_MAX, deadline_us);
+        if (result < 0 && stack->state == STACK_OPEN && !stack->poisoned) {
+            int cancelled;
+            ENGINE_GUARD(stack, cancelled, stack->table->resolve_cancel(stack->engine, request));
+            (void)cancelled; /* it was there: we hold the only name it has */
+        }
+    }
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
