@@ -311,8 +311,8 @@ static void turn_off(struct service_state *state, enum ps_service service)
 static uint32_t flag_of(enum ps_service service)
 {
     static const uint32_t flags[] = {
-        [PS_SERVICE_DHCP] = PS_IF_DHCP,     [PS_SERVICE_DHCP6] = PS_IF_DHCP6,
-        [PS_SERVICE_SLAAC] = PS_IF_SLAAC,   [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
+        [PS_SERVICE_DHCP] = PS_IF_DHCP,   [PS_SERVICE_DHCP6] = PS_IF_DHCP6,
+        [PS_SERVICE_SLAAC] = PS_IF_SLAAC, [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
         [PS_SERVICE_MDNS] = PS_IF_MDNS,
     };
     return flags[service];
