@@ -1,0 +1,261 @@
+/*
+ * The queue of received datagrams, and the options of IP, for UDP and raw sockets.
+ *
+ * The queue keeps lwIP's own pbufs. Like Linux it takes a datagram as long as what is
+ * already queued does not exceed the receive buffer, so that one datagram always fits.
+ */
+#include "datagram.h"
+
+struct datagram {
+    struct datagram *next;
+    struct pbuf *data;
+    struct ps_message message;
+    uint32_t charge;
+};
+
+void datagram_open(struct datagram_socket *socket)
+{
+    socket->head.receive_buffer = (uint32_t)tunables.datagram_receive_buffer;
+    socket->head.send_buffer = (uint32_t)tunables.datagram_send_buffer;
+    socket->ttl = socket->hop_limit = -1;
+    socket->multicast_ttl = socket->multicast_hop_limit = 1;
+    socket->multicast_loop4 = socket->multicast_loop6 = true;
+}
+
+static void drop_first(struct datagram_socket *socket)
+{
+    struct datagram *datagram = socket->first;
+    socket->first = datagram->next;
+    if (socket->first == NULL)
+        socket->last = NULL;
+    socket->charged -= datagram->charge;
+    pbuf_free(datagram->data);
+    port_free(datagram);
+}
+
+void datagram_close(struct datagram_socket *socket)
+{
+    multicast_leave_all(socket);
+    while (socket->first != NULL)
+        drop_first(socket);
+}
+
+static void describe_arrival(const struct datagram_socket *socket, const ip_addr_t *from,
+                             uint16_t port_number, uint16_t local_port,
+                             struct ps_message *message)
+{
+    enum ps_family family = (enum ps_family)socket->head.family;
+    address_from_lwip(from, port_number, family, &message->from);
+    address_from_lwip(ip_current_dest_addr(), local_port, family, &message->to);
+    message->interface = interface_index(ip_current_input_netif());
+    if (ip_current_is_v6()) {
+        message->ttl = IP6H_HOPLIM(ip6_current_header());
+        message->tos = (uint8_t)IP6H_TC(ip6_current_header());
+    } else {
+        message->ttl = IPH_TTL(ip4_current_header());
+        message->tos = IPH_TOS(ip4_current_header());
+    }
+}
+
+bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_addr_t *from,
+                      uint16_t port_number, uint16_t local_port)
+{
+    struct datagram *datagram = NULL;
+    if (socket->charged <= socket->head.receive_buffer)
+        datagram = port_allocate(sizeof *datagram);
+    if (datagram == NULL) {
+        pbuf_free(p);
+        return false;
+    }
+    describe_arrival(socket, from, port_number, local_port, &datagram->message);
+    datagram->data = p;
+    datagram->charge =
+        (uint32_t)(p->tot_len + pbuf_clen(p) * sizeof(struct pbuf) + sizeof *datagram);
+    socket->charged += datagram->charge;
+    if (socket->last == NULL)
+        socket->first = datagram;
+    else
+        socket->last->next = datagram;
+    socket->last = datagram;
+    socket_event(&socket->head);
+    return true;
+}
+
+int64_t datagram_receive(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                         uint32_t flags, struct ps_message *message)
+{
+    struct datagram_socket *socket = (struct datagram_socket *)head;
+    if (head->error != 0)
+        return socket_take_error(head);
+    const struct datagram *datagram = socket->first;
+    if (datagram == NULL) {
+        if (!head->shut_read)
+            return -EAGAIN;
+        if (message != NULL)
+            memset(message, 0, sizeof *message);
+        return 0;
+    }
+    size_t whole = datagram->data->tot_len, room = pieces_size(pieces, count);
+    size_t size = LWIP_MIN(whole, room);
+    pieces_from_pbuf(pieces, count, datagram->data, 0, size);
+    if (message != NULL) {
+        *message = datagram->message;
+        if (size < whole)
+            message->flags |= PS_MSG_TRUNC;
+    }
+    if (!(flags & PS_MSG_PEEK))
+        drop_first(socket);
+    return (int64_t)(flags & PS_MSG_TRUNC ? whole : size);
+}
+
+uint32_t datagram_ready(struct port_socket *head)
+{
+    const struct datagram_socket *socket = (const struct datagram_socket *)head;
+    /* A send hands the datagram to the wire at once, so there is always room for one. */
+    uint32_t mask = PS_READY_WRITE | PS_READY_DRAINED;
+    if (socket->first != NULL || head->shut_read)
+        mask |= PS_READY_READ;
+    if (head->error != 0)
+        mask |= PS_READY_READ | PS_READY_ERROR; /* a receive ends at once, with the error */
+    if (head->shut_read && head->shut_write)
+        mask |= PS_READY_HANGUP;
+    return mask;
+}
+
+void datagram_shut(struct port_socket *head, uint32_t how)
+{
+    head->shut_read |= (how & PS_SHUT_READ) != 0;
+    head->shut_write |= (how & PS_SHUT_WRITE) != 0;
+    socket_event(head);
+}
+
+uint32_t datagram_next_size(const struct datagram_socket *socket)
+{
+    return socket->first != NULL ? socket->first->data->tot_len : 0;
+}
+
+uint32_t datagram_queued(const struct datagram_socket *socket)
+{
+    return (uint32_t)LWIP_MIN(socket->charged, (uint64_t)UINT32_MAX);
+}
+
+/* --- options -------------------------------------------------------------------------- */
+
+static bool is_option6(enum ps_option option)
+{
+    return option >= PS_OPT_IPV6_V6ONLY && option <= PS_OPT_IPV6_CHECKSUM;
+}
+
+int datagram_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
+{
+    const struct datagram_socket *socket = (const struct datagram_socket *)head;
+    if (is_option6(option) && head->family != PS_INET6)
+        return -ENOPROTOOPT;
+    switch (option) {
+    case PS_OPT_IP_TTL:
+        *value = socket->ttl < 0 ? tunables.ip_ttl : socket->ttl;
+        return 0;
+    case PS_OPT_IP_TOS:
+        *value = socket->tos;
+        return 0;
+    case PS_OPT_IP_MULTICAST_TTL:
+        *value = socket->multicast_ttl;
+        return 0;
+    case PS_OPT_IP_MULTICAST_LOOP:
+        *value = socket->multicast_loop4;
+        return 0;
+    case PS_OPT_IP_MULTICAST_IF:
+        *value = socket->multicast_interface4;
+        return 0;
+    case PS_OPT_IPV6_UNICAST_HOPS:
+        *value = socket->hop_limit < 0 ? tunables.ip6_hop_limit : socket->hop_limit;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_HOPS:
+        *value = socket->multicast_hop_limit;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_LOOP:
+        *value = socket->multicast_loop6;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_IF:
+        *value = socket->multicast_interface6;
+        return 0;
+    case PS_OPT_IPV6_TCLASS:
+        *value = socket->traffic_class;
+        return 0;
+    case PS_OPT_BYTES_QUEUED:
+        *value = datagram_next_size(socket);
+        return 0;
+    case PS_OPT_BYTES_UNSENT:
+        *value = 0;
+        return 0;
+    default:
+        return -ENOPROTOOPT;
+    }
+}
+
+static int set_multicast_interface(const struct port_socket *head, int64_t value, uint32_t *out)
+{
+    if (value < 0 || value > UINT32_MAX)
+        return -EINVAL;
+    if (value != 0 && interface_by_index((uint32_t)value) == NULL)
+        return -ENODEV;
+    if (head->bound_interface != 0 && value != 0 && value != head->bound_interface)
+        return -EINVAL;
+    *out = (uint32_t)value;
+    return 0;
+}
+
+/* Both -1, "the default", and the option's own range. */
+static int set_byte(int64_t value, int64_t least, uint8_t initial, uint8_t *out)
+{
+    if (value == -1) {
+        *out = initial;
+        return 0;
+    }
+    if (value < least || value > UINT8_MAX)
+        return -EINVAL;
+    *out = (uint8_t)value;
+    return 0;
+}
+
+int datagram_option_set(struct port_socket *head, enum ps_option option, int64_t value)
+{
+    struct datagram_socket *socket = (struct datagram_socket *)head;
+    if (is_option6(option) && head->family != PS_INET6)
+        return -ENOPROTOOPT;
+    switch (option) {
+    case PS_OPT_IP_TTL:
+        if (value != -1 && (value < 1 || value > UINT8_MAX))
+            return -EINVAL;
+        socket->ttl = (int16_t)value;
+        return 0;
+    case PS_OPT_IP_TOS:
+        socket->tos = (uint8_t)value; /* Linux keeps the low byte */
+        return 0;
+    case PS_OPT_IP_MULTICAST_TTL:
+        return set_byte(value, 0, 1, &socket->multicast_ttl);
+    case PS_OPT_IP_MULTICAST_LOOP:
+        socket->multicast_loop4 = value != 0;
+        return 0;
+    case PS_OPT_IP_MULTICAST_IF:
+        return set_multicast_interface(head, value, &socket->multicast_interface4);
+    case PS_OPT_IPV6_UNICAST_HOPS:
+        if (value < -1 || value > UINT8_MAX)
+            return -EINVAL;
+        socket->hop_limit = (int16_t)value;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_HOPS:
+        return set_byte(value, 0, 1, &socket->multicast_hop_limit);
+    case PS_OPT_IPV6_MULTICAST_LOOP:
+        if (value != 0 && value != 1)
+            return -EINVAL;
+        socket->multicast_loop6 = value != 0;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_IF:
+        return set_multicast_interface(head, value, &socket->multicast_interface6);
+    case PS_OPT_IPV6_TCLASS:
+        return set_byte(value, 0, 0, &socket->traffic_class);
+    default:
+        return -ENOPROTOOPT;
+    }
+}

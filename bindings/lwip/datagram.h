@@ -1,0 +1,107 @@
+/*
+ * What UDP and raw sockets share: the queue of received datagrams, the way a datagram goes
+ * out, the IP-level options, and multicast memberships.
+ */
+#ifndef PYSTACK_LWIP_DATAGRAM_H
+#define PYSTACK_LWIP_DATAGRAM_H
+
+#include "lwip/ip.h"
+#include "port.h"
+
+struct datagram;
+struct membership;
+
+/* The head of udp's and raw's own structs. */
+struct datagram_socket {
+    struct port_socket head; /* first: a port_socket pointer is one of these */
+
+    struct datagram *first, *last; /* received, oldest first */
+    uint64_t charged;              /* bytes that the queue holds, its own overhead included */
+
+    /* How datagrams go out. -1: the stack's default. The IPv4 ones also serve an IPv6
+     * socket that sends to a v4-mapped address. */
+    int16_t ttl, hop_limit;
+    uint8_t multicast_ttl, multicast_hop_limit;
+    uint8_t tos, traffic_class;
+    bool multicast_loop4, multicast_loop6;
+    uint32_t multicast_interface4, multicast_interface6; /* index; 0: by the route */
+
+    struct membership *memberships;
+};
+
+/* Where a datagram leaves, and what it says of its origin. */
+struct datagram_path {
+    struct netif *netif;
+    ip_addr_t source;
+};
+
+/* --- datagram.c ---------------------------------------------------------------------- */
+
+void datagram_open(struct datagram_socket *socket);
+/* Leaves the groups and frees the queue. */
+void datagram_close(struct datagram_socket *socket);
+
+/* Queues a datagram that lwIP is delivering right now (the ip_current_* values describe
+ * it). Takes the pbuf: dropped, with false, when the receive buffer or memory is full. */
+bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_addr_t *from,
+                      uint16_t port_number, uint16_t local_port);
+
+int64_t datagram_receive(struct port_socket *socket, const struct ps_piece *pieces, size_t count,
+                         uint32_t flags, struct ps_message *message);
+uint32_t datagram_ready(struct port_socket *socket);
+/* Notes the directions; the kind says whether that is an error, being unconnected. */
+void datagram_shut(struct port_socket *socket, uint32_t how);
+/* FIONREAD: the next datagram's length. */
+uint32_t datagram_next_size(const struct datagram_socket *socket);
+uint32_t datagram_queued(const struct datagram_socket *socket);
+
+int datagram_option_get(struct port_socket *socket, enum ps_option option, int64_t *value);
+int datagram_option_set(struct port_socket *socket, enum ps_option option, int64_t value);
+
+/* --- datagram_send.c ------------------------------------------------------------------- */
+
+/* Reads a destination given by the user. The unspecified address means this host, as in
+ * Linux. */
+int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
+                         ip_addr_t *ip);
+void datagram_replace_unspecified(ip_addr_t *ip);
+
+/* Chooses interface and source address for `to`, and gives `to` the interface's zone where
+ * its scope needs one. `local` is the address that the socket is bound to. -EACCES for a
+ * broadcast that the socket may not send. */
+int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
+                   const struct ps_send_control *control, uint32_t flags,
+                   struct datagram_path *out);
+
+/* The checks of the address that a socket is to be bound to. */
+int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip);
+
+/* TTL or hop limit, and TOS or traffic class, of a datagram to `to`; -EINVAL. */
+int datagram_ttl(const struct datagram_socket *socket, const ip_addr_t *to,
+                 const struct ps_send_control *control);
+int datagram_tos(const struct datagram_socket *socket, const ip_addr_t *to,
+                 const struct ps_send_control *control);
+/* Whether lwIP is to loop a copy of a multicast back. */
+bool datagram_loops(const struct datagram_socket *socket, const ip_addr_t *to,
+                    const struct netif *netif);
+
+/* A contiguous copy of the pieces with room for headers in front, or NULL. */
+struct pbuf *datagram_payload(pbuf_layer layer, const struct ps_piece *pieces, size_t count,
+                              size_t size);
+
+/* --- multicast.c ----------------------------------------------------------------------- */
+
+int multicast_membership(struct port_socket *socket, bool join,
+                         const struct ps_membership *membership);
+void multicast_leave_all(struct datagram_socket *socket);
+/* Whether the socket wants what `from` sent to this group: what it joined itself, and any
+ * group of the host's that it said nothing about (Linux's IP_MULTICAST_ALL). */
+bool multicast_accepts(const struct datagram_socket *socket, const ip_addr_t *group,
+                       const ip_addr_t *from, uint32_t interface);
+
+/* --- raw.c ------------------------------------------------------------------------------ */
+
+/* A hard ICMP error about a packet of a connected raw socket's. */
+void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t protocol, int error);
+
+#endif

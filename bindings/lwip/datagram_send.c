@@ -1,0 +1,234 @@
+/*
+ * The way out of a datagram: destination, interface, source address, and IP's settings.
+ */
+#include "datagram.h"
+#include "lwip/ip4.h"
+#include "lwip/ip6.h"
+#include "lwip/ip6_addr.h"
+
+void datagram_replace_unspecified(ip_addr_t *ip)
+{
+    if (!ip_addr_isany(ip))
+        return;
+    if (IP_IS_V6(ip)) {
+        ip_addr_t loopback = IPADDR6_INIT(0, 0, 0, PP_HTONL(1));
+        ip_addr_copy(*ip, loopback);
+    } else {
+        ip_addr_set_loopback(false, ip);
+    }
+}
+
+int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
+                         ip_addr_t *ip)
+{
+    if (to->family != socket->family)
+        return -EAFNOSUPPORT;
+    int result = address_to_lwip(to, ip);
+    if (result < 0)
+        return result;
+    if (socket->family == PS_INET6 && socket->v6only && IP_IS_V4(ip))
+        return -ENETUNREACH;
+    datagram_replace_unspecified(ip);
+    return 0;
+}
+
+/* --- route ---------------------------------------------------------------------------- */
+
+/* The netif of this interface that `to` goes out by: an alias when its network holds the
+ * destination, else the interface itself. */
+static struct netif *netif_of_interface(uint32_t index, const ip_addr_t *to)
+{
+    if (IP_IS_V4(to)) {
+        struct netif *netif;
+        NETIF_FOREACH(netif)
+        {
+            if (interface_index(netif) == index && netif_is_up(netif) &&
+                ip4_addr_net_eq(ip_2_ip4(to), netif_ip4_addr(netif), netif_ip4_netmask(netif)) &&
+                !ip4_addr_isany_val(*netif_ip4_addr(netif)))
+                return netif;
+        }
+    }
+    return interface_by_index(index);
+}
+
+/* Whether some interface has a network that holds the address. */
+static bool is_on_link(const ip_addr_t *to)
+{
+    struct netif *netif;
+    if (ip_addr_ismulticast(to) || ip_addr_islinklocal(to) || address_is_ours(to))
+        return true;
+    NETIF_FOREACH(netif)
+    {
+        if (IP_IS_V4(to)) {
+            if (ip4_addr_isbroadcast(ip_2_ip4(to), netif) ||
+                (!ip4_addr_isany_val(*netif_ip4_addr(netif)) &&
+                 ip4_addr_net_eq(ip_2_ip4(to), netif_ip4_addr(netif), netif_ip4_netmask(netif))))
+                return true;
+            continue;
+        }
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) &&
+                ip6_addr_net_eq(ip_2_ip6(to), netif_ip6_addr(netif, i)))
+                return true;
+    }
+    return false;
+}
+
+/* The interface that the user asked for in one way or another; 0: none. */
+static int chosen_interface(const struct datagram_socket *socket, const ip_addr_t *to,
+                            const struct ps_send_control *control, uint32_t *index)
+{
+    *index = socket->head.bound_interface;
+    if (control != NULL && control->interface != 0) {
+        if (*index != 0 && *index != control->interface)
+            return -EINVAL;
+        *index = control->interface;
+    }
+    uint32_t zone =
+        IP_IS_V6(to) && ip6_addr_has_zone(ip_2_ip6(to)) ? ip6_addr_zone(ip_2_ip6(to)) : 0;
+    if (zone != 0) {
+        if (*index != 0 && *index != zone)
+            return -EINVAL;
+        *index = zone;
+    }
+    if (*index == 0 && ip_addr_ismulticast(to))
+        *index = IP_IS_V6(to) ? socket->multicast_interface6 : socket->multicast_interface4;
+    return 0;
+}
+
+static bool is_v4_broadcast(const ip_addr_t *ip)
+{
+    struct netif *netif;
+    if (!IP_IS_V4(ip))
+        return false;
+    NETIF_FOREACH(netif)
+    {
+        if (ip4_addr_isbroadcast(ip_2_ip4(ip), netif))
+            return true;
+    }
+    return false;
+}
+
+/* The source address that was asked for or bound; the wildcard of `to`'s version: none.
+ * Groups and broadcast addresses may be bound to but are nobody's source. */
+static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
+                         const struct ps_send_control *control, ip_addr_t *source)
+{
+    if (control != NULL && control->source.family != PS_UNSPECIFIED) {
+        int result = address_to_lwip(&control->source, source);
+        if (result < 0)
+            return result;
+        if (!ip_addr_isany(source)) {
+            if (IP_GET_TYPE(source) != IP_GET_TYPE(to) || !address_is_ours(source))
+                return -EINVAL;
+            return 0;
+        }
+    } else if (!IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
+               !ip_addr_ismulticast(local) && !is_v4_broadcast(local)) {
+        if (IP_GET_TYPE(local) != IP_GET_TYPE(to))
+            return -ENETUNREACH;
+        ip_addr_copy(*source, *local);
+        return 0;
+    } else if (!IP_IS_ANY_TYPE_VAL(*local) && IP_GET_TYPE(local) != IP_GET_TYPE(to)) {
+        return -ENETUNREACH;
+    }
+    ip_addr_set_any(IP_IS_V6(to), source);
+    return 0;
+}
+
+int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
+                   const struct ps_send_control *control, uint32_t flags,
+                   struct datagram_path *out)
+{
+    uint32_t index;
+    int result = wanted_source(local, to, control, &out->source);
+    if (result == 0)
+        result = chosen_interface(socket, to, control, &index);
+    if (result < 0)
+        return result;
+    if ((flags & PS_MSG_DONTROUTE || socket->head.dont_route) && !is_on_link(to))
+        return -ENETUNREACH;
+    if (index != 0) {
+        out->netif = netif_of_interface(index, to);
+        if (out->netif == NULL)
+            return -ENODEV;
+        if (!netif_is_up(out->netif))
+            return -ENETUNREACH;
+    } else {
+        /* RFC 4007: a link-local address means nothing without its link. */
+        if (IP_IS_V6(to) && ip6_addr_islinklocal(ip_2_ip6(to)))
+            return -EINVAL;
+        out->netif = ip_route(&out->source, to);
+        if (out->netif == NULL)
+            return -ENETUNREACH;
+    }
+    if (IP_IS_V6(to)) {
+        if (ip6_addr_lacks_zone(ip_2_ip6(to), IP6_UNKNOWN))
+            ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNKNOWN, out->netif);
+    } else if (!socket->head.broadcast && ip4_addr_isbroadcast(ip_2_ip4(to), out->netif)) {
+        return -EACCES;
+    }
+    if (ip_addr_isany(&out->source)) {
+        const ip_addr_t *source = ip_netif_get_local_ip(out->netif, to);
+        if (source == NULL)
+            return -EADDRNOTAVAIL;
+        ip_addr_copy(out->source, *source);
+    }
+    return 0;
+}
+
+int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip)
+{
+    if (IP_IS_ANY_TYPE_VAL(*ip) || ip_addr_isany(ip) || ip_addr_ismulticast(ip))
+        return 0;
+    if (IP_IS_V6(ip) && ip6_addr_islinklocal(ip_2_ip6(ip)) && !ip6_addr_has_zone(ip_2_ip6(ip)) &&
+        socket->bound_interface == 0)
+        return -EINVAL;
+    return address_is_ours(ip) || is_v4_broadcast(ip) ? 0 : -EADDRNOTAVAIL;
+}
+
+/* --- IP's settings --------------------------------------------------------------------- */
+
+int datagram_ttl(const struct datagram_socket *socket, const ip_addr_t *to,
+                 const struct ps_send_control *control)
+{
+    bool is_v6 = IP_IS_V6(to);
+    if (control != NULL && control->ttl != -1)
+        return control->ttl < (is_v6 ? 0 : 1) || control->ttl > UINT8_MAX ? -EINVAL : control->ttl;
+    if (ip_addr_ismulticast(to))
+        return is_v6 ? socket->multicast_hop_limit : socket->multicast_ttl;
+    if (is_v6)
+        return socket->hop_limit < 0 ? (int)tunables.ip6_hop_limit : socket->hop_limit;
+    return socket->ttl < 0 ? (int)tunables.ip_ttl : socket->ttl;
+}
+
+int datagram_tos(const struct datagram_socket *socket, const ip_addr_t *to,
+                 const struct ps_send_control *control)
+{
+    if (control != NULL && control->tos != -1)
+        return control->tos < 0 || control->tos > UINT8_MAX ? -EINVAL : control->tos;
+    return IP_IS_V6(to) ? socket->traffic_class : socket->tos;
+}
+
+bool datagram_loops(const struct datagram_socket *socket, const ip_addr_t *to,
+                    const struct netif *netif)
+{
+    /* The loopback interface gives back everything as it is: no second copy. */
+    return ip_addr_ismulticast(to) && interface_of(netif) != NULL &&
+           (IP_IS_V6(to) ? socket->multicast_loop6 : socket->multicast_loop4);
+}
+
+struct pbuf *datagram_payload(pbuf_layer layer, const struct ps_piece *pieces, size_t count,
+                              size_t size)
+{
+    struct pbuf *p = pbuf_alloc(layer, (u16_t)size, PBUF_RAM);
+    if (p == NULL)
+        return NULL;
+    uint8_t *end = p->payload;
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].size != 0)
+            memcpy(end, pieces[i].base, pieces[i].size);
+        end += pieces[i].size;
+    }
+    return p;
+}

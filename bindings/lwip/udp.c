@@ -1,0 +1,510 @@
+/*
+ * UDP and UDP-Lite sockets over lwIP's UDP PCBs (RFC 768, RFC 3828, Linux's udp(7)).
+ *
+ * Who may share a port is decided here, by Linux's rules. Every PCB of ours then carries
+ * lwIP's SOF_REUSEADDR, which also makes lwIP hand a multicast or broadcast datagram to
+ * each socket on the port. lwIP has one space of ports for UDP and UDP-Lite.
+ */
+#include "lwip/prot/udp.h"
+
+#include "datagram.h"
+#include "lwip/inet_chksum.h"
+#include "lwip/udp.h"
+
+struct udp_socket {
+    struct datagram_socket base;
+    struct udp_pcb *pcb;
+    bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
+    bool v6only;                          /* as it was when the port was taken */
+    /* What MSG_MORE has gathered, and where it goes. */
+    struct pbuf *pending;
+    ip_addr_t pending_to;
+    uint16_t pending_port;
+};
+
+static struct udp_socket *udp_of(struct port_socket *head)
+{
+    return (struct udp_socket *)head;
+}
+
+/* --- receiving ------------------------------------------------------------------------ */
+
+static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p,
+                        const ip_addr_t *from, u16_t port_number);
+
+static struct udp_socket *socket_of_pcb(const struct udp_pcb *pcb)
+{
+    return pcb->recv == on_datagram ? pcb->recv_arg : NULL;
+}
+
+static bool is_connected(const struct udp_socket *udp)
+{
+    return (udp->pcb->flags & UDP_FLAGS_CONNECTED) != 0;
+}
+
+/* lwIP has matched port and address; what it does not look at is done here. */
+static bool wants(const struct udp_socket *udp, const struct udp_hdr *header,
+                  const ip_addr_t *from, uint16_t port_number)
+{
+    const struct udp_pcb *pcb = udp->pcb;
+    const ip_addr_t *to = ip_current_dest_addr();
+    uint8_t protocol = ip_current_header_proto();
+    bool is_lite = udp->base.head.protocol == IP_PROTO_UDPLITE;
+    if ((protocol == IP_PROTO_UDPLITE && !is_lite) || (protocol == IP_PROTO_UDP && is_lite))
+        return false;
+    if (is_connected(udp) &&
+        (pcb->remote_port != port_number || !ip_addr_eq(&pcb->remote_ip, from)))
+        return false;
+    if (ip_addr_ismulticast(to))
+        return multicast_accepts(&udp->base, to, from, interface_index(ip_current_input_netif()));
+    /* A socket bound to a unicast address gets no broadcasts. */
+    if (ip_addr_isbroadcast(to, ip_current_netif()) && !IP_IS_ANY_TYPE_VAL(pcb->local_ip) &&
+        !ip_addr_isany(&pcb->local_ip) && !ip_addr_eq(&pcb->local_ip, to))
+        return false;
+    /* RFC 8200 8.1: over IPv6 the checksum is not optional. */
+    IF__NETIF_CHECKSUM_ENABLED(ip_current_input_netif(), NETIF_CHECKSUM_CHECK_UDP)
+    {
+        if (ip_current_is_v6() && header->chksum == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Cuts what lies beyond UDP's own length, which lwIP does not look at. */
+static bool trim(const struct udp_socket *udp, const struct udp_hdr *header, struct pbuf *p)
+{
+    if (udp->base.head.protocol == IP_PROTO_UDPLITE)
+        return true; /* there the field is the checksum's coverage */
+    uint16_t size = lwip_ntohs(header->len);
+    if (size < UDP_HLEN || size - UDP_HLEN > p->tot_len)
+        return false;
+    if (size - UDP_HLEN < p->tot_len)
+        pbuf_realloc(p, (u16_t)(size - UDP_HLEN));
+    return true;
+}
+
+/* Sockets that all set SO_REUSEPORT share a port's flows by a hash of the sender. */
+static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_t *from,
+                                          uint16_t port_number)
+{
+    uint32_t members = 0, hash = 2166136261u ^ port_number;
+    struct udp_pcb *pcb;
+    for (int pass = 0; pass < 2; pass++) {
+        for (pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+            struct udp_socket *other = socket_of_pcb(pcb);
+            if (other == NULL || !other->base.head.reuse_port || is_connected(other) ||
+                pcb->local_port != udp->pcb->local_port ||
+                pcb->netif_idx != udp->pcb->netif_idx ||
+                IP_GET_TYPE(&pcb->local_ip) != IP_GET_TYPE(&udp->pcb->local_ip) ||
+                !ip_addr_eq(&pcb->local_ip, &udp->pcb->local_ip))
+                continue;
+            if (pass == 0)
+                members++;
+            else if (members-- == 0)
+                return other;
+        }
+        if (pass == 0) {
+            const uint8_t *bytes = (const uint8_t *)from;
+            size_t size = IP_IS_V6(from) ? 16 : 4;
+            for (size_t i = 0; i < size; i++)
+                hash = (hash ^ bytes[i]) * 16777619u;
+            members = members == 0 ? 0 : (hash ^ hash >> 16) % members;
+        }
+    }
+    return udp;
+}
+
+static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p,
+                        const ip_addr_t *from, u16_t port_number)
+{
+    struct udp_socket *udp = argument;
+    /* Not in front of p's payload: p may be lwIP's copy of the data alone. */
+    const struct udp_hdr *header = ip_next_header_ptr();
+    uint16_t local_port = pcb->local_port;
+    if (!wants(udp, header, from, port_number)) {
+        pbuf_free(p);
+        return;
+    }
+    if (!trim(udp, header, p)) {
+        UDP_STATS_INC(udp.lenerr);
+        UDP_STATS_INC(udp.drop);
+        pbuf_free(p);
+        return;
+    }
+    if (udp->base.head.reuse_port && !is_connected(udp) &&
+        !ip_addr_ismulticast(ip_current_dest_addr()) &&
+        !ip_addr_isbroadcast(ip_current_dest_addr(), ip_current_netif()))
+        udp = choose_of_group(udp, from, port_number);
+    if (!datagram_enqueue(&udp->base, p, from, port_number, local_port)) {
+        UDP_STATS_INC(udp.memerr);
+        UDP_STATS_INC(udp.drop);
+    }
+}
+
+void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                    uint16_t remote_port, int error)
+{
+    for (struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+        struct udp_socket *udp = socket_of_pcb(pcb);
+        if (udp != NULL && is_connected(udp) && pcb->local_port == local_port &&
+            pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote) &&
+            ip_addr_eq(&pcb->local_ip, local)) {
+            socket_fail(&udp->base.head, error);
+            return;
+        }
+    }
+}
+
+/* --- ports ---------------------------------------------------------------------------- */
+
+static bool addresses_overlap(const ip_addr_t *a, const ip_addr_t *b)
+{
+    if (IP_IS_ANY_TYPE_VAL(*a) || IP_IS_ANY_TYPE_VAL(*b))
+        return true;
+    return IP_GET_TYPE(a) == IP_GET_TYPE(b) &&
+           (ip_addr_isany(a) || ip_addr_isany(b) || ip_addr_eq(a, b));
+}
+
+static bool may_share(const struct port_socket *socket, const struct udp_pcb *pcb)
+{
+    const struct udp_socket *other = socket_of_pcb(pcb);
+    if (other == NULL) /* one of lwIP's own, such as mDNS's */
+        return socket->reuse_address && ip_get_option(pcb, SOF_REUSEADDR);
+    return (socket->reuse_address && other->base.head.reuse_address) ||
+           (socket->reuse_port && other->base.head.reuse_port);
+}
+
+static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
+{
+    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+        if (pcb != udp->pcb && pcb->local_port == port_number &&
+            (pcb->netif_idx == NETIF_NO_INDEX || udp->pcb->netif_idx == NETIF_NO_INDEX ||
+             pcb->netif_idx == udp->pcb->netif_idx) &&
+            addresses_overlap(&pcb->local_ip, ip) && !may_share(&udp->base.head, pcb))
+            return true;
+    return false;
+}
+
+/* A free port of the local range, looked for from a random place on (RFC 6056 3.3.1); 0:
+ * all are in use. */
+static uint16_t ephemeral_port(const ip_addr_t *ip)
+{
+    uint8_t used[(UINT16_MAX + 1) / 8] = {0};
+    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+        if (addresses_overlap(&pcb->local_ip, ip))
+            used[pcb->local_port / 8] |= (uint8_t)(1 << pcb->local_port % 8);
+    uint32_t first = (uint32_t)tunables.local_port_first;
+    uint32_t count = (uint32_t)(tunables.local_port_last - tunables.local_port_first + 1);
+    uint32_t start = LWIP_RAND() % count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t candidate = first + (start + i) % count;
+        if (!(used[candidate / 8] >> candidate % 8 & 1))
+            return (uint16_t)candidate;
+    }
+    return 0;
+}
+
+/* Enters the PCB in lwIP's list; port 0: an ephemeral one. */
+static int take_port(struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
+{
+    if (port_number == 0)
+        port_number = ephemeral_port(ip);
+    else if (port_is_taken(udp, ip, port_number))
+        return -EADDRINUSE;
+    if (port_number == 0)
+        return -EADDRINUSE;
+    udp->v6only = udp->base.head.v6only;
+    return port_errno(udp_bind(udp->pcb, ip, port_number));
+}
+
+static int take_any_port(struct udp_socket *udp)
+{
+    if (udp->pcb->local_port != 0)
+        return 0;
+    ip_addr_t ip = udp->pcb->local_ip;
+    return take_port(udp, &ip, 0) < 0 ? -EAGAIN : 0;
+}
+
+/* Takes the PCB out of lwIP's list, where an unbound one would match port 0. */
+static void give_port_back(struct udp_socket *udp)
+{
+    struct udp_pcb **link = &udp_pcbs;
+    while (*link != NULL && *link != udp->pcb)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = udp->pcb->next;
+    udp->pcb->next = NULL;
+    udp->pcb->local_port = 0;
+}
+
+static void set_wildcard(const struct udp_socket *udp, ip_addr_t *ip)
+{
+    if (udp->base.head.family == PS_INET)
+        ip_addr_copy(*ip, *IP4_ADDR_ANY);
+    else if (udp->base.head.v6only)
+        ip_addr_copy(*ip, *IP6_ADDR_ANY);
+    else
+        ip_addr_copy(*ip, *IP_ANY_TYPE);
+}
+
+static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
+{
+    struct udp_socket *udp = udp_of(head);
+    if (udp->pcb->local_port != 0)
+        return -EINVAL;
+    int result = datagram_check_bind(head, ip);
+    if (result < 0)
+        return result;
+    ip_addr_t local = *ip;
+    struct netif *bound = interface_by_index(head->bound_interface);
+    if (bound != NULL && IP_IS_V6(&local) && ip6_addr_lacks_zone(ip_2_ip6(&local), IP6_UNKNOWN))
+        ip6_addr_assign_zone(ip_2_ip6(&local), IP6_UNKNOWN, bound);
+    result = take_port(udp, &local, port_number);
+    if (result < 0)
+        return result;
+    udp->port_is_bound = port_number != 0;
+    udp->address_is_bound = IP_IS_ANY_TYPE_VAL(*ip) ? false : !ip_addr_isany(ip);
+    return 0;
+}
+
+/* --- connecting ----------------------------------------------------------------------- */
+
+static void restore_device(struct udp_socket *udp)
+{
+    udp->pcb->netif_idx = (u8_t)udp->base.head.bound_interface;
+}
+
+static void disconnect(struct udp_socket *udp)
+{
+    udp_disconnect(udp->pcb);
+    restore_device(udp);
+    if (!udp->address_is_bound)
+        set_wildcard(udp, &udp->pcb->local_ip);
+    if (!udp->port_is_bound)
+        give_port_back(udp);
+}
+
+static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
+{
+    struct udp_socket *udp = udp_of(head);
+    struct datagram_path path;
+    ip_addr_t local, to;
+    if (ip == NULL) {
+        if (is_connected(udp))
+            disconnect(udp);
+        return 0;
+    }
+    to = *ip;
+    datagram_replace_unspecified(&to);
+    if (udp->address_is_bound)
+        local = udp->pcb->local_ip;
+    else
+        set_wildcard(udp, &local);
+    int result = datagram_route(&udp->base, &local, &to, NULL, 0, &path);
+    if (result == 0)
+        result = take_any_port(udp);
+    if (result < 0)
+        return result;
+    if (!udp->address_is_bound)
+        ip_addr_copy(udp->pcb->local_ip, path.source);
+    result = port_errno(udp_connect(udp->pcb, &to, port_number));
+    restore_device(udp);
+    return result;
+}
+
+static int udp_kind_shutdown(struct port_socket *head, uint32_t how)
+{
+    datagram_shut(head, how);
+    return is_connected(udp_of(head)) ? 0 : -ENOTCONN;
+}
+
+static int udp_kind_name(struct port_socket *head, enum ps_name which, struct ps_address *out)
+{
+    const struct udp_socket *udp = udp_of(head);
+    enum ps_family family = (enum ps_family)head->family;
+    if (which == PS_NAME_LOCAL) {
+        address_from_lwip(&udp->pcb->local_ip, udp->pcb->local_port, family, out);
+        return 0;
+    }
+    if (!is_connected(udp))
+        return -ENOTCONN;
+    address_from_lwip(&udp->pcb->remote_ip, udp->pcb->remote_port, family, out);
+    return 0;
+}
+
+/* --- sending -------------------------------------------------------------------------- */
+
+/* lwIP counts an IP packet, header included, in 16 bits; RFC 8200 would allow 40 more. */
+static size_t largest(const ip_addr_t *to)
+{
+    return UINT16_MAX - UDP_HLEN - (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
+}
+
+static int destination(struct udp_socket *udp, const struct ps_address *to, ip_addr_t *ip,
+                       uint16_t *port_number)
+{
+    if (udp->pending != NULL) {
+        *ip = udp->pending_to;
+        *port_number = udp->pending_port;
+        return 0;
+    }
+    if (to != NULL) {
+        int result = datagram_destination(&udp->base.head, to, ip);
+        *port_number = to->port;
+        return result == 0 && to->port == 0 ? -EINVAL : result;
+    }
+    if (!is_connected(udp))
+        return -EDESTADDRREQ;
+    *ip = udp->pcb->remote_ip;
+    *port_number = udp->pcb->remote_port;
+    return 0;
+}
+
+static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint16_t port_number,
+                    const struct ps_send_control *control, uint32_t flags)
+{
+    struct datagram_path path;
+    struct udp_pcb *pcb = udp->pcb;
+    int ttl = datagram_ttl(&udp->base, to, control), tos = datagram_tos(&udp->base, to, control);
+    if (ttl < 0 || tos < 0)
+        return -EINVAL;
+    int result = datagram_route(&udp->base, &pcb->local_ip, to, control, flags, &path);
+    if (result == 0)
+        result = take_any_port(udp);
+    if (result < 0)
+        return result;
+    pcb->ttl = pcb->mcast_ttl = (u8_t)ttl;
+    pcb->tos = (u8_t)tos;
+    if (datagram_loops(&udp->base, to, path.netif))
+        udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+    else
+        udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
+    return port_errno(udp_sendto_if_src(pcb, p, to, port_number, path.netif, &path.source));
+}
+
+static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,
+                             uint32_t flags, const struct ps_address *to,
+                             const struct ps_send_control *control)
+{
+    struct udp_socket *udp = udp_of(head);
+    size_t size = pieces_size(pieces, count);
+    ip_addr_t ip;
+    uint16_t port_number;
+    if (head->error != 0)
+        return socket_take_error(head);
+    if (head->shut_write)
+        return -EPIPE;
+    if (size > UINT16_MAX)
+        return -EMSGSIZE;
+    if (flags & PS_MSG_OOB)
+        return -EOPNOTSUPP;
+    int result = destination(udp, to, &ip, &port_number);
+    if (result < 0)
+        return result;
+    if (size + (udp->pending ? udp->pending->tot_len : 0) > largest(&ip))
+        return -EMSGSIZE;
+    struct pbuf *p = datagram_payload(PBUF_TRANSPORT, pieces, count, size);
+    if (p == NULL)
+        return -ENOBUFS;
+    if (udp->pending != NULL) {
+        pbuf_cat(udp->pending, p);
+        p = udp->pending;
+    }
+    if (flags & PS_MSG_MORE) {
+        udp->pending = p;
+        udp->pending_to = ip;
+        udp->pending_port = port_number;
+        return (int64_t)size;
+    }
+    udp->pending = NULL;
+    result = transmit(udp, p, &ip, port_number, control, flags);
+    pbuf_free(p);
+    return result < 0 ? result : (int64_t)size;
+}
+
+/* --- life and options ------------------------------------------------------------------ */
+
+static int udp_kind_open(struct port_socket *head)
+{
+    struct udp_socket *udp = udp_of(head);
+    if (head->protocol == 0)
+        head->protocol = IP_PROTO_UDP;
+    if (head->protocol != IP_PROTO_UDP && head->protocol != IP_PROTO_UDPLITE)
+        return -EPROTONOSUPPORT;
+    udp->pcb = udp_new();
+    if (udp->pcb == NULL)
+        return -ENOMEM;
+    datagram_open(&udp->base);
+    set_wildcard(udp, &udp->pcb->local_ip);
+    set_wildcard(udp, &udp->pcb->remote_ip);
+    ip_set_option(udp->pcb, SOF_REUSEADDR);
+    if (head->protocol == IP_PROTO_UDPLITE)
+        udp_set_flags(udp->pcb, UDP_FLAGS_UDPLITE);
+    udp_recv(udp->pcb, on_datagram, udp);
+    return 0;
+}
+
+static void udp_kind_close(struct port_socket *head)
+{
+    struct udp_socket *udp = udp_of(head);
+    if (udp->pending != NULL)
+        pbuf_free(udp->pending);
+    udp_remove(udp->pcb);
+    datagram_close(&udp->base);
+}
+
+static int udp_kind_option_changed(struct port_socket *head, enum ps_option option)
+{
+    struct udp_socket *udp = udp_of(head);
+    switch (option) {
+    case PS_OPT_BROADCAST:
+        if (head->broadcast)
+            ip_set_option(udp->pcb, SOF_BROADCAST);
+        else
+            ip_reset_option(udp->pcb, SOF_BROADCAST);
+        return 0;
+    case PS_OPT_BINDTODEVICE:
+        restore_device(udp);
+        return 0;
+    case PS_OPT_IPV6_V6ONLY:
+        if (udp->pcb->local_port != 0) {
+            head->v6only = udp->v6only;
+            return -EINVAL;
+        }
+        set_wildcard(udp, &udp->pcb->local_ip);
+        return 0;
+    default:
+        return 0; /* read where it is used */
+    }
+}
+
+static void udp_kind_describe(struct port_socket *head, struct ps_connection *out)
+{
+    const struct udp_socket *udp = udp_of(head);
+    enum ps_family family = (enum ps_family)head->family;
+    memset(out, 0, sizeof *out);
+    out->handle = head->handle;
+    out->protocol = (uint8_t)head->protocol;
+    out->type = head->type;
+    address_from_lwip(&udp->pcb->local_ip, udp->pcb->local_port, family, &out->local);
+    address_from_lwip(&udp->pcb->remote_ip, udp->pcb->remote_port, family, &out->remote);
+    out->receive_queue = datagram_queued(&udp->base);
+}
+
+const struct socket_kind udp_kind = {
+    .size = sizeof(struct udp_socket),
+    .open = udp_kind_open,
+    .close = udp_kind_close,
+    .bind = udp_kind_bind,
+    .connect = udp_kind_connect,
+    .send = udp_kind_send,
+    .receive = datagram_receive,
+    .shutdown = udp_kind_shutdown,
+    .name = udp_kind_name,
+    .ready = datagram_ready,
+    .option_get = datagram_option_get,
+    .option_set = datagram_option_set,
+    .option_changed = udp_kind_option_changed,
+    .membership = multicast_membership,
+    .describe = udp_kind_describe,
+};

@@ -1,0 +1,55 @@
+"""The standard library's HTTP server and client on the sockets of one Stack.
+
+Both take their socket from the module ``socket`` and offer no parameter for it. With
+`Stack.installed` they need no change at all; here several stacks share one process, so each
+server and each connection is given its own.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import socketserver
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pystack
+
+
+class HTTPServer(ThreadingHTTPServer):
+    """A `ThreadingHTTPServer` that listens on a Stack."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        net: pystack.Stack,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = net.socket(self.address_family, socket.SOCK_STREAM)
+        try:
+            self.server_bind()
+            self.server_activate()
+        except BaseException:
+            self.server_close()
+            raise
+
+    def server_bind(self) -> None:
+        """Binds without the reverse lookup of `http.server`, which would ask the kernel's resolver."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+class HTTPConnection(http.client.HTTPConnection):
+    """An `http.client.HTTPConnection` that connects through a Stack."""
+
+    def __init__(self, net: pystack.Stack, host: str, port: int = 80, timeout: float = 30) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self.net = net
+
+    def connect(self) -> None:
+        """Connects the Stack's socket in place of the kernel's."""
+        self.sock = self.net.sockets.create_connection((self.host, self.port), self.timeout)
