@@ -147,9 +147,9 @@ class InterfaceServices:
     if TYPE_CHECKING:  # Interface has them
 
         @property
-        def index(self) -> int: ...
+        def index(self) -> int: ...  # noqa: D102
         @property
-        def stack(self) -> _HasPointer: ...
+        def stack(self) -> _HasPointer: ...  # noqa: D102
 
     def _set_service(self, service: int, on: bool, name: str | None = None) -> None:
         check(lib.ps_service_set(self.stack._pointer, self.index, service, on, _name(name)))
