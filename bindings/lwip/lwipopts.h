@@ -126,7 +126,7 @@ void port_lwip_free(void *memory);
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 1
 #define LWIP_ND6_QUEUEING 1
 #define LWIP_ND6_NUM_NEIGHBORS 127 /* lwIP counts these in a signed 8-bit number */
-#define LWIP_ND6_NUM_DESTINATIONS 127 /* nd6_tmr counts these so too */
+#define LWIP_ND6_NUM_DESTINATIONS 127 /* and loops over these with one */
 #define LWIP_ND6_NUM_PREFIXES 32
 #define LWIP_ND6_NUM_ROUTERS 16
 #define LWIP_ND6_ALLOW_RA_UPDATES 1
