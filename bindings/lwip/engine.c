@@ -67,6 +67,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     int result = hypercalls->clock(hypercalls->user, &port.now_us);
     if (result < 0)
         return result;
+    sysctl_init();
     socket_init();
     route_init();
     start_lwip();

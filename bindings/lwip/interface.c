@@ -34,12 +34,15 @@ struct port_interface *interface_of(const struct netif *netif)
     return netif == loopback ? NULL : (struct port_interface *)(uintptr_t)netif;
 }
 
+struct port_interface *interface_owner(struct port_interface *interface)
+{
+    return interface->owner != NULL ? interface->owner : interface;
+}
+
 uint32_t interface_index(const struct netif *netif)
 {
     struct port_interface *interface = interface_of(netif);
-    if (interface != NULL && interface->owner != NULL)
-        netif = &interface->owner->netif;
-    return netif_get_index(netif);
+    return netif_get_index(interface != NULL ? &interface_owner(interface)->netif : netif);
 }
 
 struct netif *interface_by_index(uint32_t index)
@@ -73,8 +76,15 @@ void interface_init(void)
 
 /* --- frames --------------------------------------------------------------------------- */
 
+static bool is_group(const struct port_interface *interface, const uint8_t *frame)
+{
+    return interface->layer == PS_LAYER_ETHERNET && frame[0] & 1;
+}
+
 static err_t frame_out(struct netif *netif, struct pbuf *p)
 {
+    struct port_interface *interface = interface_of(netif);
+    struct port_counters *counters = &interface_owner(interface)->counters;
     struct ps_piece pieces[MOST_PIECES];
     struct pbuf *flat = NULL;
     size_t count = 0;
@@ -92,16 +102,13 @@ static err_t frame_out(struct netif *netif, struct pbuf *p)
     int result = port.hypercalls.frame_out(port.hypercalls.user, interface_index(netif), pieces,
                                            count, p->tot_len);
     if (result == 0) {
-        MIB2_STATS_NETIF_ADD(netif, ifoutoctets, p->tot_len);
-        const uint8_t *bytes = pieces[0].base;
-        if (bytes[0] & 1)
-            MIB2_STATS_NETIF_INC(netif, ifoutnucastpkts);
+        counters->out_octets += p->tot_len;
+        if (is_group(interface, pieces[0].base))
+            counters->out_group_packets++;
         else
-            MIB2_STATS_NETIF_INC(netif, ifoutucastpkts);
-        LINK_STATS_INC(link.xmit);
+            counters->out_unicast_packets++;
     } else {
-        MIB2_STATS_NETIF_INC(netif, ifoutdiscards);
-        LINK_STATS_INC(link.drop);
+        counters->out_discards++;
     }
     if (flat != NULL)
         pbuf_free(flat);
@@ -145,25 +152,23 @@ int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, siz
         return -ENODEV;
     if (!netif_is_up(netif) || !netif_is_link_up(netif))
         return 0;
+    struct port_counters *counters = &interface->counters;
     size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
     if (size <= header || size - header > PS_MTU_MAXIMUM) {
-        MIB2_STATS_NETIF_INC(netif, ifinerrors);
-        LINK_STATS_INC(link.lenerr);
+        counters->in_errors++;
         return 0;
     }
     struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
     if (p == NULL) {
-        MIB2_STATS_NETIF_INC(netif, ifindiscards);
-        LINK_STATS_INC(link.memerr);
+        counters->in_discards++;
         return -ENOBUFS;
     }
     memcpy(p->payload, frame, size);
-    MIB2_STATS_NETIF_ADD(netif, ifinoctets, (u32_t)size);
-    if (header != 0 && frame[0] & 1)
-        MIB2_STATS_NETIF_INC(netif, ifinnucastpkts);
+    counters->in_octets += size;
+    if (is_group(interface, frame))
+        counters->in_group_packets++;
     else
-        MIB2_STATS_NETIF_INC(netif, ifinucastpkts);
-    LINK_STATS_INC(link.recv);
+        counters->in_unicast_packets++;
     if (header != 0)
         netif = arp_target(interface, frame, size);
     if (netif->input(p, netif) != ERR_OK)

@@ -176,6 +176,8 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
 #define TCP_MAXRTX ((u8_t)tunables.tcp_retries)
 #define TCP_SYNMAXRTX ((u8_t)tunables.tcp_syn_retries)
 #define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
+#define TCP_FIN_WAIT_TIMEOUT ((u32_t)tunables.tcp_fin_timeout_ms)
+#define TCP_SYN_RCVD_TIMEOUT ((u32_t)tunables.tcp_syn_received_timeout_ms)
 
 /* --- UDP, DNS, mDNS --------------------------------------------------------------------- */
 

@@ -49,12 +49,19 @@ bool address_is_ours(const ip_addr_t *ip);
 
 /* --- interface.c --------------------------------------------------------------------- */
 
+/* Kept here and not in lwIP's MIB, which has 32 bits: a busy minute would wrap them. */
+struct port_counters {
+    uint64_t in_octets, in_unicast_packets, in_group_packets, in_discards, in_errors;
+    uint64_t out_octets, out_unicast_packets, out_group_packets, out_discards;
+};
+
 /* A netif of ours. A second IPv4 address on an interface is an alias: a netif of its own
  * that shares the owner's wire, because an lwIP netif has room for one. */
 struct port_interface {
     struct netif netif;           /* first: a netif pointer is an interface pointer */
     struct port_interface *owner; /* the interface that an alias belongs to, else NULL */
     struct port_interface *next_alias;
+    struct port_counters counters; /* the owner's */
     uint32_t services; /* PS_IF_DHCP ... */
     uint8_t layer;
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
@@ -63,6 +70,8 @@ struct port_interface {
 
 /* NULL when there is none; an alias is never found by index. */
 struct netif *interface_by_index(uint32_t index);
+/* An alias's owner, else the interface itself. */
+struct port_interface *interface_owner(struct port_interface *interface);
 /* The index that the user knows a netif by: an alias gives its owner's. */
 uint32_t interface_index(const struct netif *netif);
 struct netif *interface_loopback(void);
@@ -169,7 +178,7 @@ int icmp_error_init(void);
 
 void route_init(void);
 void route_interface_removed(const struct netif *netif);
-void counters_interface_removed(const struct netif *netif);
+void sysctl_init(void);
 void services_init(void);
 /* After the sockets and interfaces: ends lookups, gives back what DNS and mDNS hold. */
 void services_close(void);

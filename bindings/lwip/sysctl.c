@@ -61,7 +61,7 @@ static const struct setting settings[] = {
     SETTING("net.core.rmem_default", datagram_receive_buffer, 2048, 64 * MIB, 212992, "Receive buffer of a new UDP or raw socket, bytes"),
     SETTING("net.core.wmem_default", datagram_send_buffer, 2048, 64 * MIB, 212992, "Send buffer of a new UDP or raw socket, bytes"),
     SETTING("net.core.mem_max", datagram_buffer_max, 2048, 64 * MIB, 4 * MIB, "Largest buffer of a UDP or raw socket, bytes"),
-    SETTING("net.ipv4.dhcp_conflict_check", dhcp_conflict_check, 0, 1, 1, "Probe for a leased address before using it (RFC 5227 2.1)"),
+    SETTING("net.ipv4.dhcp_conflict_check", dhcp_conflict_check, 0, 1, 0, "Probe for a leased address before using it, which takes 9 s (RFC 5227 2.1)"),
 };
 
 #define SETTING_COUNT (sizeof settings / sizeof *settings)

@@ -17,7 +17,7 @@ struct port_tunables {
     int64_t local_port_first, local_port_last;
     int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
     /* Neighbours */
-    int64_t arp_max_age_s, nd_reachable_time_ms, nd_retransmit_ms, nd_dad_transmits;
+    int64_t arp_max_age_s, nd_reachable_time_ms, nd_retransmit_ms;
     /* TCP */
     int64_t tcp_rto_initial_ms, tcp_rto_min_ms;
     int64_t tcp_keepalive_time_s, tcp_keepalive_interval_s, tcp_keepalive_probes;

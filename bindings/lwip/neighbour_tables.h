@@ -1,0 +1,20 @@
+/*
+ * lwIP's ARP and ND tables, as neighbour.c works on them. Both are private to a file of
+ * lwIP's, which arp_unit.c and nd_unit.c take in whole to reach them.
+ */
+#ifndef PYSTACK_LWIP_NEIGHBOUR_TABLES_H
+#define PYSTACK_LWIP_NEIGHBOUR_TABLES_H
+
+#include "port.h"
+
+/* Fills `out` from slot `slot`: 1; 0 for a slot that is empty; -1 past the end. */
+int arp_entry_at(size_t slot, struct ps_neighbour *out);
+int nd_entry_at(size_t slot, struct ps_neighbour *out);
+/* Frees the slot's entry and the packets that wait for it. */
+void arp_entry_free(size_t slot);
+void nd_entry_free(size_t slot);
+/* Makes a permanent entry, in place of one that is there. -ENOMEM: the table is full. */
+int arp_entry_add(struct netif *netif, const ip4_addr_t *ip, const uint8_t mac[6]);
+int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6]);
+
+#endif
