@@ -174,6 +174,10 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
             return -EADDRNOTAVAIL;
         ip_addr_copy(out->source, *source);
     }
+    /* RFC 1122 3.2.1.3 g: the loopback's addresses never appear outside a host. */
+    if (ip_addr_isloopback(&out->source) && interface_of(out->netif) != NULL &&
+        !address_is_ours(to))
+        return -EINVAL;
     return 0;
 }
 
