@@ -345,9 +345,11 @@ struct ps_engine_table {
     int (*lease_get)(ps_engine *, uint32_t index, struct ps_lease *out);
     int (*nameserver_set)(ps_engine *, size_t position, const struct ps_address *);
     int (*nameserver_at)(ps_engine *, size_t position, struct ps_address *out);
-    /* Starts a lookup of A (PS_INET), AAAA (PS_INET6) and returns a request id; its end is
-     * the event PS_EVENT_RESOLVE. -EAGAIN from resolve_result: not yet; -ENOENT: no such
-     * name. resolve_result returns the count of addresses and forgets the request. */
+    /* Starts a lookup of A (PS_INET), AAAA (PS_INET6) or both (PS_UNSPECIFIED) and returns a
+     * request id; its end is the event PS_EVENT_RESOLVE. From resolve_result: -EAGAIN, not
+     * yet; else the request is forgotten, and it is the count of addresses (only `room` of
+     * them written) or -ENOENT, no such name; -ENETUNREACH, no name server; -ETIMEDOUT, none
+     * answered; -EREMOTEIO, it failed; -EMSGSIZE, its answer was cut. */
     int64_t (*resolve_start)(ps_engine *, const char *name, enum ps_family);
     int (*resolve_result)(ps_engine *, int64_t request, struct ps_address *out, size_t room);
     int (*resolve_cancel)(ps_engine *, int64_t request);

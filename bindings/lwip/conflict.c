@@ -14,8 +14,8 @@ static void log_conflict(const struct netif *netif, const ip4_addr_t *ip)
 {
     char text[IP4ADDR_STRLEN_MAX];
     ip4addr_ntoa_r(ip, text, sizeof text);
-    port_log(PS_LOG_WARNING, "%s: another host has the address %s too",
-             interface_of(netif)->name, text);
+    port_log(PS_LOG_WARNING, "%s: another host has the address %s too", interface_of(netif)->name,
+             text);
 }
 
 void conflict_forget(struct netif *netif, struct acd *client)

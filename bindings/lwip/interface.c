@@ -11,6 +11,7 @@
 #include "lwip/dhcp.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
+#include "lwip/igmp.h"
 #include "lwip/nd6.h"
 #include "lwip/snmp.h"
 #include "netif/ethernet.h"
@@ -193,6 +194,13 @@ static err_t set_up_netif(struct netif *netif)
     return ERR_OK;
 }
 
+/* Whether lwIP found the memory for the group of all systems (RFC 1112 7.2). It does not say,
+ * and asserts later that the group is there. */
+static bool joined_all_systems(const struct netif *netif)
+{
+    return netif_igmp_data(netif) != NULL;
+}
+
 static bool mtu_fits(uint32_t mtu)
 {
     /* RFC 791: every host takes 68 bytes; above, the 16-bit length of a buffer. */
@@ -232,6 +240,11 @@ int engine_interface_add(ps_engine *engine, const struct ps_interface *spec)
                   spec->layer == PS_LAYER_ETHERNET ? ethernet_input : ip_input) == NULL) {
         port_free(interface);
         return -ENFILE; /* lwIP numbers interfaces in 8 bits */
+    }
+    if (!joined_all_systems(netif)) {
+        netif_remove(netif);
+        port_free(interface);
+        return -ENOMEM;
     }
     memcpy(netif->hwaddr, spec->mac, ETH_HWADDR_LEN);
     apply_mtu(interface, spec->mtu);
@@ -412,6 +425,11 @@ static int add_alias(struct port_interface *interface, const ip4_addr_t *ip, con
     if (netif_add(netif, ip, mask, NULL, NULL, set_up_netif, interface->netif.input) == NULL) {
         port_free(alias);
         return -ENFILE;
+    }
+    if (!joined_all_systems(netif)) {
+        netif_remove(netif);
+        port_free(alias);
+        return -ENOMEM;
     }
     memcpy(netif->hwaddr, interface->netif.hwaddr, ETH_HWADDR_LEN);
     netif->mtu = interface->netif.mtu;

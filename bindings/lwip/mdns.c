@@ -95,11 +95,11 @@ int mdns_start(struct service_state *state, const char *name)
 void mdns_stop(struct service_state *state)
 {
     static const sys_timeout_handler handlers[] = {
-        mdns_multicast_timeout_reset_ipv4,        mdns_multicast_timeout_reset_ipv6,
-        mdns_multicast_probe_timeout_reset_ipv4,  mdns_multicast_probe_timeout_reset_ipv6,
-        mdns_multicast_timeout_25ttl_reset_ipv4,  mdns_multicast_timeout_25ttl_reset_ipv6,
-        mdns_send_multicast_msg_delayed_ipv4,     mdns_send_multicast_msg_delayed_ipv6,
-        mdns_send_unicast_msg_delayed_ipv4,       mdns_send_unicast_msg_delayed_ipv6,
+        mdns_multicast_timeout_reset_ipv4,       mdns_multicast_timeout_reset_ipv6,
+        mdns_multicast_probe_timeout_reset_ipv4, mdns_multicast_probe_timeout_reset_ipv6,
+        mdns_multicast_timeout_25ttl_reset_ipv4, mdns_multicast_timeout_25ttl_reset_ipv6,
+        mdns_send_multicast_msg_delayed_ipv4,    mdns_send_multicast_msg_delayed_ipv6,
+        mdns_send_unicast_msg_delayed_ipv4,      mdns_send_unicast_msg_delayed_ipv6,
     };
     struct netif *netif = state->netif;
     /* lwIP leaves these behind, and they would look for the responder. */

@@ -9,10 +9,12 @@
  * server likes. There is no cache.
  *
  * A lookup ends with the count of its addresses, or with
- *   -ENOENT     no such name, or a name without addresses of this family
- *   -ETIMEDOUT  no name server answered
- *   -EREMOTEIO  the server failed or refused (RFC 1035 4.1.1, response codes 1, 2, 4 and up)
- *   -EMSGSIZE   the answer was truncated before its first address, and asks for TCP
+ *   -ENOENT       no such name, or a name without addresses of this family
+ *   -ETIMEDOUT    no name server answered
+ *   -EREMOTEIO    the server failed or refused (RFC 1035 4.1.1, response codes 1, 2, 4 and up)
+ *   -EMSGSIZE     the answer was truncated before its first address, and asks for TCP
+ *   -ENETUNREACH  there is no name server
+ *   -ENOBUFS      no memory, or 255 lookups are under way
  */
 #include <string.h>
 
@@ -30,8 +32,9 @@
 struct request {
     struct request *next;
     int64_t id;
-    uint8_t family;
-    int result; /* -EAGAIN while it is under way */
+    uint8_t waiting; /* lookups of lwIP's that have not ended */
+    int count;
+    int error; /* of the lookups that brought no address */
     struct ps_address addresses[MOST_ADDRESSES];
 };
 
@@ -150,26 +153,27 @@ static void forget(struct request **link)
     port_free(request);
 }
 
-static void finish(struct request *request, int result)
+/* One lookup of the request is over: with an address at least, or with an error. */
+static void end_lookup(struct request *request, int error)
 {
-    request->result = result;
-    port.hypercalls.event(port.hypercalls.user, PS_EVENT_RESOLVE, request->id, 0);
+    /* That there is no such name is certain only when nothing else went wrong. */
+    if (error < 0 && (request->error == 0 || request->error == -ENOENT))
+        request->error = error;
+    if (--request->waiting == 0)
+        port.hypercalls.event(port.hypercalls.user, PS_EVENT_RESOLVE, request->id, 0);
 }
 
-static void finish_with(struct request *request, const ip_addr_t *ip)
+static void add_address(struct request *request, const struct ps_address *address)
 {
-    address_from_lwip(ip, 0, IP_IS_V6(ip) ? PS_INET6 : PS_INET, &request->addresses[0]);
-    finish(request, 1);
+    if (request->count < MOST_ADDRESSES)
+        request->addresses[request->count++] = *address;
 }
 
-/* Every address of the response that the request asked for. */
-static int collect(struct request *request)
+static void add_lwip_address(struct request *request, const ip_addr_t *ip)
 {
-    int count = 0;
-    for (int i = 0; i < response.count; i++)
-        if (response.addresses[i].family == request->family)
-            request->addresses[count++] = response.addresses[i];
-    return count;
+    struct ps_address address;
+    address_from_lwip(ip, 0, IP_IS_V6(ip) ? PS_INET6 : PS_INET, &address);
+    add_address(request, &address);
 }
 
 static int failure(void)
@@ -189,14 +193,15 @@ static void on_found(const char *name, const ip_addr_t *ip, void *argument)
     if (request == NULL)
         return; /* cancelled */
     if (ip == NULL) {
-        finish(request, failure());
+        end_lookup(request, failure());
         return;
     }
-    int count = collect(request);
-    if (count > 0)
-        finish(request, count);
-    else
-        finish_with(request, ip);
+    /* lwIP took the first address of its family; the response has them all. */
+    uint8_t family = IP_IS_V6(ip) ? PS_INET6 : PS_INET;
+    for (int i = 0; i < response.count; i++)
+        if (response.addresses[i].family == family)
+            add_address(request, &response.addresses[i]);
+    end_lookup(request, 0);
 }
 
 /* lwIP puts labels into a packet as they are. */
@@ -222,48 +227,56 @@ static bool is_name(const char *name)
     return label > 0;
 }
 
+static void look_up(struct request *request, const char *name, enum ps_family family)
+{
+    ip_addr_t ip;
+    bool literal = ipaddr_aton(name, &ip);
+    if (literal ? IP_IS_V6(&ip) != (family == PS_INET6) : !is_name(name)) {
+        end_lookup(request, -ENOENT);
+        return;
+    }
+    err_t error = dns_gethostbyname_addrtype(name, &ip, on_found, (void *)(intptr_t)request->id,
+                                             family == PS_INET6 ? LWIP_DNS_ADDRTYPE_IPV6
+                                                                : LWIP_DNS_ADDRTYPE_IPV4);
+    if (error == ERR_INPROGRESS)
+        return;
+    if (error == ERR_OK) /* a literal, or "localhost" */
+        add_lwip_address(request, &ip);
+    /* ERR_VAL: no name server; ERR_MEM: no memory, or 255 lookups under way. */
+    end_lookup(request, error == ERR_VAL ? -ENETUNREACH : port_errno(error));
+}
+
 int64_t engine_resolve_start(ps_engine *engine, const char *name, enum ps_family family)
 {
     (void)engine;
-    ip_addr_t ip;
-    if (family != PS_INET && family != PS_INET6)
+    if (family != PS_INET && family != PS_INET6 && family != PS_UNSPECIFIED)
         return -EAFNOSUPPORT;
-    if (ipaddr_aton(name, &ip) && (IP_IS_V6(&ip) ? PS_INET6 : PS_INET) != (int)family)
-        return -ENOENT; /* a literal of the other family is nobody's name */
-    if (!is_name(name) && !ipaddr_aton(name, &ip))
-        return -ENOENT;
     struct request *request = port_allocate(sizeof *request);
     if (request == NULL)
         return -ENOMEM;
     request->id = ++last_id;
-    request->family = (uint8_t)family;
-    request->result = -EAGAIN;
+    request->waiting = family == PS_UNSPECIFIED ? 2 : 1;
     request->next = requests;
     requests = request;
-    int64_t id = request->id;
-    err_t error = dns_gethostbyname_addrtype(
-        name, &ip, on_found, (void *)(intptr_t)id,
-        family == PS_INET6 ? LWIP_DNS_ADDRTYPE_IPV6 : LWIP_DNS_ADDRTYPE_IPV4);
-    if (error == ERR_OK)
-        finish_with(request, &ip);
-    if (error == ERR_OK || error == ERR_INPROGRESS)
-        return id;
-    forget(find(id));
-    /* ERR_VAL: no name server; ERR_MEM: no memory, or 255 lookups under way. */
-    return error == ERR_VAL ? -ENETUNREACH : error == ERR_MEM ? -ENOBUFS : port_errno(error);
+    if (family != PS_INET)
+        look_up(request, name, PS_INET6);
+    if (family != PS_INET6)
+        look_up(request, name, PS_INET);
+    return request->id;
 }
 
 int engine_resolve_result(ps_engine *engine, int64_t id, struct ps_address *out, size_t room)
 {
     (void)engine;
     struct request **link = find(id);
-    struct request *request = *link;
+    const struct request *request = *link;
     if (request == NULL)
         return -EBADF;
-    int result = request->result;
-    if (result == -EAGAIN)
-        return result;
-    for (int i = 0; i < result && (size_t)i < room; i++)
+    if (request->waiting > 0)
+        return -EAGAIN;
+    int count = request->count;
+    int result = count > 0 ? count : request->error;
+    for (int i = 0; i < count && (size_t)i < room; i++)
         out[i] = request->addresses[i];
     forget(link);
     return result;

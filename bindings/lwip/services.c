@@ -69,6 +69,23 @@ static void autoip_yield(struct netif *netif)
     autoip->state = AUTOIP_STATE_OFF;
 }
 
+/* The netif has no address, and AutoIP does nothing about it: it found no memory, gave way to
+ * DHCP, or lost a conflict and has waited as long as RFC 3927 asks. */
+static bool autoip_is_idle(struct netif *netif)
+{
+    struct autoip *autoip = netif_autoip_data(netif);
+    if (!ip4_addr_isany(netif_ip4_addr(netif)))
+        return false;
+    if (autoip == NULL)
+        return true;
+    if (autoip->state == AUTOIP_STATE_BOUND) {
+        /* DHCP's address took the place of its own, and has gone. */
+        acd_stop(&autoip->acd);
+        autoip->state = AUTOIP_STATE_OFF;
+    }
+    return autoip->state == AUTOIP_STATE_OFF && autoip->acd.state == ACD_STATE_OFF;
+}
+
 static void on_change(struct netif *netif, netif_nsc_reason_t reason,
                       const netif_ext_callback_args_t *arguments)
 {
@@ -96,14 +113,10 @@ static void watch(void *argument)
         struct netif *netif = state->netif;
         uint32_t services = interface_of(netif)->services;
         struct dhcp *dhcp = netif_dhcp_data(netif);
-        struct autoip *autoip = netif_autoip_data(netif);
         if ((services & PS_IF_DHCP) && netif_is_up(netif) &&
             (dhcp == NULL || dhcp->state == DHCP_STATE_OFF))
             dhcp_start(netif); /* no memory: at the next tick */
-        if ((services & PS_IF_AUTOIP) && netif_is_up(netif) &&
-            ip4_addr_isany(netif_ip4_addr(netif)) &&
-            (autoip == NULL ||
-             (autoip->state == AUTOIP_STATE_OFF && autoip->acd.state == ACD_STATE_OFF)))
+        if ((services & PS_IF_AUTOIP) && netif_is_up(netif) && autoip_is_idle(netif))
             autoip_start(netif);
         conflict_listen(state);
         if (state->lease_state != lease_state(netif)) {
@@ -298,8 +311,8 @@ static void turn_off(struct service_state *state, enum ps_service service)
 static uint32_t flag_of(enum ps_service service)
 {
     static const uint32_t flags[] = {
-        [PS_SERVICE_DHCP] = PS_IF_DHCP,     [PS_SERVICE_DHCP6] = PS_IF_DHCP6,
-        [PS_SERVICE_SLAAC] = PS_IF_SLAAC,   [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
+        [PS_SERVICE_DHCP] = PS_IF_DHCP,   [PS_SERVICE_DHCP6] = PS_IF_DHCP6,
+        [PS_SERVICE_SLAAC] = PS_IF_SLAAC, [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
         [PS_SERVICE_MDNS] = PS_IF_MDNS,
     };
     return flags[service];

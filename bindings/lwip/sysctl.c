@@ -1,0 +1,124 @@
+/*
+ * The stack's tunables: names, bounds, meaning.
+ */
+#include <stddef.h>
+#include <stdio.h>
+
+#include "lwip/priv/nd6_priv.h"
+#include "port.h"
+
+#define MIB (1 << 20)
+
+struct port_tunables tunables;
+
+struct setting {
+    const char *name;
+    size_t offset;
+    int64_t minimum, maximum, initial;
+    const char *description;
+};
+
+#define SETTING(name, field, minimum, maximum, initial, description) \
+    {name, offsetof(struct port_tunables, field), minimum, maximum, initial, description}
+
+static const struct setting settings[] = {
+    SETTING("net.ipv4.ip_default_ttl", ip_ttl, 1, 255, 64, "Time to live of new sockets' packets"),
+    SETTING("net.ipv4.ip_forward", ip_forward, 0, 1, 0, "Forward IPv4 packets between interfaces (RFC 1812)"),
+    SETTING("net.ipv6.conf.all.hop_limit", ip6_hop_limit, 1, 255, 64, "Hop limit of new sockets' packets"),
+    SETTING("net.ipv6.conf.all.forwarding", ip6_forward, 0, 1, 0, "Forward IPv6 packets between interfaces"),
+    SETTING("net.ipv4.ipfrag_time", ip_reassembly_time_s, 1, 255, 30, "Seconds to wait for a datagram's other fragments (RFC 1122 3.3.2)"),
+    SETTING("net.ipv6.ip6frag_time", ip6_reassembly_time_s, 1, 255, 60, "Seconds to wait for a packet's other fragments (RFC 8200 4.5)"),
+    SETTING("net.ipv4.ipfrag_max_fragments", ip_reassembly_max_fragments, 2, 65535, 4096, "Fragments that may wait at once, each family"),
+    SETTING("net.ipv4.ip_local_port_first", local_port_first, 1, 65535, 32768, "First port that the stack chooses itself"),
+    SETTING("net.ipv4.ip_local_port_last", local_port_last, 1, 65535, 60999, "Last port that the stack chooses itself"),
+    SETTING("net.ipv4.icmp_echo_ignore_all", icmp_echo_ignore_all, 0, 1, 0, "Leave ICMP echo requests unanswered"),
+    SETTING("net.ipv4.icmp_echo_ignore_broadcasts", icmp_echo_ignore_broadcasts, 0, 1, 1, "Leave echo requests to broadcast and multicast addresses unanswered (RFC 1122 3.2.2.6)"),
+    SETTING("net.ipv6.icmp.echo_ignore_all", icmp6_echo_ignore_all, 0, 1, 0, "Leave ICMPv6 echo requests unanswered"),
+    SETTING("net.ipv4.neigh.max_age", arp_max_age_s, 60, 65535, 300, "Seconds that an ARP entry is good for"),
+    SETTING("net.ipv6.neigh.base_reachable_time_ms", nd_reachable_time_ms, 1000, 3600000, 30000, "Milliseconds that a neighbour counts as reachable (RFC 4861 10)"),
+    SETTING("net.ipv6.neigh.retrans_time_ms", nd_retransmit_ms, 100, 60000, 1000, "Milliseconds between neighbour solicitations (RFC 4861 10)"),
+    SETTING("net.ipv4.tcp_rto_initial_ms", tcp_rto_initial_ms, 50, 32000, 1000, "Retransmission timeout before a round trip was measured (RFC 6298 2.1)"),
+    SETTING("net.ipv4.tcp_rto_min_ms", tcp_rto_min_ms, 50, 60000, 200, "Least retransmission timeout, in steps of 50 ms"),
+    SETTING("net.ipv4.tcp_keepalive_time", tcp_keepalive_time_s, 1, 32767, 7200, "Idle seconds before the first keepalive probe (RFC 9293 3.8.4)"),
+    SETTING("net.ipv4.tcp_keepalive_intvl", tcp_keepalive_interval_s, 1, 32767, 75, "Seconds between keepalive probes"),
+    SETTING("net.ipv4.tcp_keepalive_probes", tcp_keepalive_probes, 1, 127, 9, "Unanswered probes that end a connection"),
+    SETTING("net.ipv4.tcp_syn_retries", tcp_syn_retries, 1, 12, 6, "SYNs sent again before connect fails"),
+    SETTING("net.ipv4.tcp_retries2", tcp_retries, 1, 12, 12, "Retransmissions before a connection is given up"),
+    SETTING("net.ipv4.tcp_msl_ms", tcp_msl_ms, 50, 600000, 30000, "Maximum segment lifetime; TIME-WAIT lasts two of them (RFC 9293 3.4.1)"),
+    SETTING("net.ipv4.tcp_fin_timeout_ms", tcp_fin_timeout_ms, 50, 600000, 60000, "How long a closed socket waits in FIN-WAIT-2"),
+    SETTING("net.ipv4.tcp_syn_received_timeout_ms", tcp_syn_received_timeout_ms, 50, 600000, 20000, "How long a handshake may wait for its last ACK"),
+    SETTING("net.ipv4.tcp_max_syn_backlog", tcp_syn_backlog, 1, 65535, 1024, "Handshakes under way at one listener"),
+    SETTING("net.core.somaxconn", tcp_max_backlog, 1, 254, 254, "Largest backlog of listen(); lwIP counts it in 8 bits"),
+    SETTING("net.ipv4.tcp_rmem_default", tcp_receive_buffer, 2048, 16 * MIB, MIB, "Receive buffer and window of a new socket, bytes"),
+    SETTING("net.ipv4.tcp_rmem_max", tcp_receive_buffer_max, 2048, 16 * MIB, 16 * MIB, "Largest SO_RCVBUF of a TCP socket, bytes"),
+    SETTING("net.ipv4.tcp_wmem_default", tcp_send_buffer, 2048, 16 * MIB, MIB, "Send buffer of a new socket, bytes"),
+    SETTING("net.ipv4.tcp_wmem_max", tcp_send_buffer_max, 2048, 16 * MIB, 16 * MIB, "Largest SO_SNDBUF of a TCP socket, bytes"),
+    SETTING("net.ipv4.tcp_delayed_ack", tcp_delayed_ack, 0, 1, 1, "Delay acknowledgements up to 25 ms or the second segment (RFC 9293 3.8.6.3)"),
+    SETTING("net.ipv4.tcp_timestamps", tcp_timestamps, 0, 1, 1, "Offer and accept timestamps (RFC 7323 3)"),
+    SETTING("net.ipv4.tcp_sack", tcp_sack, 0, 1, 1, "Offer and accept selective acknowledgements (RFC 2018)"),
+    SETTING("net.ipv4.tcp_window_scaling", tcp_window_scaling, 0, 1, 1, "Offer and accept window scaling (RFC 7323 2)"),
+    SETTING("net.ipv4.tcp_window_shift", tcp_window_shift, 0, 14, 9, "The shift that is offered; covers tcp_rmem_max"),
+    SETTING("net.core.rmem_default", datagram_receive_buffer, 2048, 64 * MIB, 212992, "Receive buffer of a new UDP or raw socket, bytes"),
+    SETTING("net.core.wmem_default", datagram_send_buffer, 2048, 64 * MIB, 212992, "Send buffer of a new UDP or raw socket, bytes"),
+    SETTING("net.core.mem_max", datagram_buffer_max, 2048, 64 * MIB, 4 * MIB, "Largest buffer of a UDP or raw socket, bytes"),
+    SETTING("net.ipv4.dhcp_conflict_check", dhcp_conflict_check, 0, 1, 1, "Probe for a leased address before using it (RFC 5227 2.1)"),
+};
+
+#define SETTING_COUNT (sizeof settings / sizeof *settings)
+
+static int64_t *field(struct port_tunables *where, const struct setting *setting)
+{
+    return (int64_t *)((char *)where + setting->offset);
+}
+
+void sysctl_init(void)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        *field(&tunables, &settings[i]) = settings[i].initial;
+}
+
+/* What no single bound can say. */
+static bool consistent(const struct port_tunables *wanted)
+{
+    return wanted->local_port_first <= wanted->local_port_last &&
+           wanted->tcp_receive_buffer <= wanted->tcp_receive_buffer_max &&
+           wanted->tcp_send_buffer <= wanted->tcp_send_buffer_max &&
+           wanted->datagram_receive_buffer <= wanted->datagram_buffer_max &&
+           wanted->datagram_send_buffer <= wanted->datagram_buffer_max &&
+           wanted->tcp_receive_buffer_max <= 0xffffLL << wanted->tcp_window_shift;
+}
+
+int engine_tunable_set(ps_engine *engine, const char *name, int64_t value)
+{
+    (void)engine;
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        const struct setting *setting = &settings[i];
+        if (strcmp(setting->name, name) != 0)
+            continue;
+        struct port_tunables wanted = tunables;
+        *field(&wanted, setting) = value;
+        if (value < setting->minimum || value > setting->maximum || !consistent(&wanted))
+            return -EINVAL;
+        tunables = wanted;
+        /* lwIP keeps these two in variables of its own, which advertisements change too. */
+        reachable_time = (u32_t)tunables.nd_reachable_time_ms;
+        retrans_timer = (u32_t)tunables.nd_retransmit_ms;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+int engine_tunable_at(ps_engine *engine, size_t position, struct ps_tunable *out)
+{
+    (void)engine;
+    if (position >= SETTING_COUNT)
+        return 0;
+    const struct setting *setting = &settings[position];
+    snprintf(out->name, sizeof out->name, "%s", setting->name);
+    snprintf(out->description, sizeof out->description, "%s", setting->description);
+    out->value = *field(&tunables, setting);
+    out->minimum = setting->minimum;
+    out->maximum = setting->maximum;
+    out->initial = setting->initial;
+    return 1;
+}

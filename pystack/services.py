@@ -1,0 +1,437 @@
+"""The services of an interface (DHCP, SLAAC, AutoIP, mDNS) and a stack's name resolution.
+
+`Interface` and `Stack` take their methods from the mixins here.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator, MutableSequence, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
+
+from pystack._native import check, ffi, lib
+from pystack._native.address import from_c, to_c
+
+__all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices"]
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NAME_SERVERS_MAXIMUM = 4
+_ANSWERS_MAXIMUM = 128
+_FOREVER = 0xFFFFFFFF
+_NEVER_SEEN = (1 << 64) - 1
+
+
+class _HasPointer(Protocol):
+    @property
+    def _pointer(self) -> Any: ...
+
+
+class LeaseState(Enum):
+    """Where the DHCP client stands (RFC 2131 4.4)."""
+
+    OFF = 0
+    """The client does not run."""
+    SEARCHING = 1
+    """It asks for a server, or for an address that a server offered."""
+    CHECKING = 2
+    """It has an address, and probes whether another host has it too (RFC 5227 2.1)."""
+    BOUND = 3
+    RENEWING = 4
+    """Bound; the server that gave the lease is asked to extend it."""
+    REBINDING = 5
+    """Bound; any server is asked to extend the lease."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What a DHCP server gave an interface, as it was when it was asked for.
+
+    Attributes:
+        state: Where the client stands. Before `LeaseState.CHECKING` all else is empty.
+        address: The leased address and its network.
+        server: The server's identifier (RFC 2132 9.7).
+        gateway: The first router that the server names.
+        dns: The stack's IPv4 name servers, those from the lease among them: lwIP does not
+            keep the list of each server.
+        obtained_s: Seconds since the lease was given or last extended.
+        lease_s: The lease's length in seconds; None: for ever.
+        renew_s: Seconds from the start to the first renewal (T1); None: never.
+        rebind_s: Seconds from the start to rebinding (T2); None: never.
+        hostname: The name that the client sent; empty: none.
+        domain: The domain name that the server sent (RFC 2132 3.17); empty: none.
+    """
+
+    state: LeaseState
+    address: ipaddress.IPv4Interface | None
+    server: ipaddress.IPv4Address | None
+    gateway: ipaddress.IPv4Address | None
+    dns: tuple[ipaddress.IPv4Address, ...]
+    obtained_s: int
+    lease_s: int | None
+    renew_s: int | None
+    rebind_s: int | None
+    hostname: str
+    domain: str
+
+    @property
+    def bound(self) -> bool:
+        """Whether the interface has the leased address now."""
+        return self.state in (LeaseState.BOUND, LeaseState.RENEWING, LeaseState.REBINDING)
+
+    @property
+    def remaining_s(self) -> int | None:
+        """Seconds until the lease ends if it is not extended; None: for ever."""
+        return None if self.lease_s is None else max(0, self.lease_s - self.obtained_s)
+
+
+def _address4(pointer: Any) -> ipaddress.IPv4Address | None:
+    return ipaddress.IPv4Address(bytes(pointer.bytes)[:4]) if pointer.family else None
+
+
+def _text(pointer: Any) -> str:
+    # The server's bytes, which nobody promised to be text.
+    return bytes(ffi.string(pointer)).decode("utf-8", "backslashreplace")
+
+
+def _seconds(value: int) -> int | None:
+    return None if value == _FOREVER else value
+
+
+def _read_lease(stack: _HasPointer, index: int) -> Lease:
+    raw = ffi.new("struct ps_lease *")
+    check(lib.ps_lease_get(stack._pointer, index, raw))
+    address = _address4(raw.address)
+    return Lease(
+        state=LeaseState(raw.state),
+        address=None
+        if address is None
+        else ipaddress.IPv4Interface((address, raw.address.prefix or 32)),
+        server=_address4(raw.server),
+        gateway=_address4(raw.gateway),
+        dns=tuple(found for found in map(_address4, raw.dns) if found is not None),
+        obtained_s=raw.obtained_s,
+        lease_s=_seconds(raw.lease_s),
+        renew_s=_seconds(raw.renew_s),
+        rebind_s=_seconds(raw.rebind_s),
+        hostname=_text(raw.hostname),
+        domain=_text(raw.domain),
+    )
+
+
+def _microseconds(timeout: float | None) -> int:
+    if timeout is None:
+        return -1
+    if timeout < 0:
+        raise ValueError("a timeout is not negative")
+    return round(timeout * 1e6)
+
+
+def _name(name: str | None) -> Any:
+    if name is None:
+        return ffi.NULL
+    encoded = name.encode("idna")
+    if b"\0" in encoded:
+        raise ValueError("a name has no null characters")
+    return ffi.new("char[]", encoded)
+
+
+class InterfaceServices:
+    """The part of `Interface` that configures it from the network."""
+
+    if TYPE_CHECKING:  # Interface has them
+
+        @property
+        def index(self) -> int: ...  # noqa: D102
+        @property
+        def stack(self) -> _HasPointer: ...  # noqa: D102
+
+    def _set_service(self, service: int, on: bool, name: str | None = None) -> None:
+        check(lib.ps_service_set(self.stack._pointer, self.index, service, on, _name(name)))
+
+    def dhcp(
+        self, start: bool = True, *, hostname: str | None = None, timeout: float | None = 30.0
+    ) -> Lease:
+        """Get an IPv4 address by DHCP (RFC 2131), or give it back.
+
+        The address, its network, the gateway and the name servers are set as the server
+        says, and the lease is extended in good time from then on. A lease that there is
+        already is given back first. Only the first offer is considered.
+
+        Args:
+            start: False gives the address back and stops; the name servers stay.
+            hostname: Sent to the server (RFC 2132 3.14), at most 63 bytes.
+            timeout: Seconds to wait for a lease; None waits for ever, and 0 does not wait:
+                the returned lease is what `lease` gives. The client goes on either way.
+                The sysctl "net.ipv4.dhcp_conflict_check", when set, makes a lease take about
+                nine seconds more (RFC 5227).
+
+        Returns:
+            The lease; after `start=False` one whose state is `LeaseState.OFF`.
+
+        Raises:
+            TimeoutError: No server gave a lease in time.
+            FileExistsError: EEXIST, the interface has a static IPv4 address.
+            OSError: ENETDOWN, the interface is down; EMSGSIZE, its MTU is below 576 bytes;
+                EADDRINUSE, a socket has the client's port 68; EOPNOTSUPP, it has no MAC;
+                ENAMETOOLONG; ENOMEM.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        _microseconds(timeout)
+        self._set_service(lib.PS_SERVICE_DHCP, start, hostname)
+        if not start or timeout == 0:
+            return self.lease
+        seen = _NEVER_SEEN
+        while True:
+            now = ffi.new("uint64_t *")
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            result = lib.ps_stack_changes(self.stack._pointer, seen, _microseconds(left), now)
+            if result == -errno.EAGAIN:
+                raise TimeoutError(errno.ETIMEDOUT, "no DHCP server gave a lease")
+            check(result)
+            seen = now[0]
+            lease = self.lease
+            if lease.bound:
+                return lease
+
+    @property
+    def lease(self) -> Lease:
+        """What the DHCP client has now; a snapshot."""
+        return _read_lease(self.stack, self.index)
+
+    def slaac(self, on: bool = True) -> None:
+        """Make IPv6 addresses of what routers advertise (RFC 4862), or stop that.
+
+        Routers are asked at once. Addresses made so far stay until their lifetimes end.
+
+        Args:
+            on: Whether to do it.
+
+        Raises:
+            OSError: EADDRNOTAVAIL, the interface has no link-local address to ask from.
+        """
+        self._set_service(lib.PS_SERVICE_SLAAC, on)
+
+    def dhcp6(self, on: bool = True) -> None:
+        """Ask DHCPv6 servers for name servers (RFC 8415 18.2.6, stateless), or stop that.
+
+        Servers are asked when a router's advertisement has the O flag, and routers are asked
+        at once. lwIP has no stateful DHCPv6: addresses come by `slaac`.
+
+        Args:
+            on: Whether to do it.
+
+        Raises:
+            OSError: EADDRINUSE, a socket has the client's port 546; ENOMEM.
+        """
+        self._set_service(lib.PS_SERVICE_DHCP6, on)
+
+    def autoip(self, on: bool = True) -> None:
+        """Take a link-local IPv4 address that nobody else has (RFC 3927), or give it up.
+
+        Probing takes about nine seconds; a change of the interface's addresses tells the end.
+        Beside DHCP the leased address wins, and the link-local one comes back without it.
+
+        Args:
+            on: Whether to do it.
+
+        Raises:
+            FileExistsError: EEXIST, the interface has a static IPv4 address.
+            OSError: ENETDOWN, the interface is down; EOPNOTSUPP, it has no MAC; ENOMEM.
+        """
+        self._set_service(lib.PS_SERVICE_AUTOIP, on)
+
+    def mdns(self, name: str | None) -> None:
+        """Answer for a host name in ".local" by multicast DNS (RFC 6762), or stop that.
+
+        The name is probed for and announced first, about two seconds. When another host has
+        it, "-2" is appended, then "-3", and the log says so. lwIP sends no goodbye when it
+        stops.
+
+        Args:
+            name: One label of at most 63 bytes, with or without ".local"; None stops.
+
+        Raises:
+            ValueError: EINVAL, the name has dots or is empty.
+            OSError: EADDRINUSE, a socket has port 5353 for itself; ENAMETOOLONG; ENOMEM.
+        """
+        if name is None:
+            self._set_service(lib.PS_SERVICE_MDNS, False)
+            return
+        label = name.removesuffix(".").removesuffix(".local")
+        if not label or "." in label:
+            raise ValueError(f"{name!r} is not one label in .local")
+        self._set_service(lib.PS_SERVICE_MDNS, True, label)
+
+
+class NameServers(MutableSequence[Address]):
+    """A stack's name servers, in the order they are asked; at most four.
+
+    DHCP, DHCPv6 and routers (RFC 8106) write to the same list, from its front.
+
+    Raises:
+        OSError: ENOSPC, a fifth; EINVAL, an unspecified or multicast address.
+    """
+
+    def __init__(self, stack: _HasPointer) -> None:
+        self._stack = stack
+
+    def _read(self) -> list[Address]:
+        out = ffi.new("struct ps_address[]", NAME_SERVERS_MAXIMUM)
+        count = check(lib.ps_nameservers(self._stack._pointer, out, NAME_SERVERS_MAXIMUM))
+        return [from_c(out[i]) for i in range(min(count, NAME_SERVERS_MAXIMUM))]
+
+    def _write(self, servers: Sequence[Address | str]) -> None:
+        if len(servers) > NAME_SERVERS_MAXIMUM:
+            raise OSError(errno.ENOSPC, f"at most {NAME_SERVERS_MAXIMUM} name servers")
+        wanted = [to_c(server) for server in servers]
+        before = self._read()
+        try:
+            for position in range(NAME_SERVERS_MAXIMUM):
+                one = wanted[position] if position < len(wanted) else ffi.NULL
+                check(lib.ps_nameserver_set(self._stack._pointer, position, one))
+        except OSError:
+            if before != servers:
+                self._write(before)
+            raise
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self._read())
+
+    @overload
+    def __getitem__(self, position: int) -> Address: ...
+    @overload
+    def __getitem__(self, position: slice) -> MutableSequence[Address]: ...
+    def __getitem__(self, position: int | slice) -> Address | MutableSequence[Address]:
+        return self._read()[position]
+
+    def __setitem__(self, position: Any, value: Any) -> None:
+        servers: list[Any] = list(self._read())
+        servers[position] = value
+        self._write(servers)
+
+    def __delitem__(self, position: int | slice) -> None:
+        servers = self._read()
+        del servers[position]
+        self._write(servers)
+
+    def insert(self, index: int, value: Address | str) -> None:
+        """Insert a server before `index`."""
+        servers: list[Address | str] = list(self._read())
+        servers.insert(index, value)
+        self._write(servers)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr([str(server) for server in self])
+
+
+_FAMILIES = {
+    0: 0,
+    int(socket.AF_UNSPEC): 0,
+    int(socket.AF_INET): 4,
+    int(socket.AF_INET6): 6,
+}
+
+# Which of getaddrinfo's errors an errno of a lookup stands for, as in the C library.
+_GAI_ERRORS = {
+    errno.ENOENT: socket.EAI_NONAME,
+    errno.EAGAIN: socket.EAI_AGAIN,
+    errno.ETIMEDOUT: socket.EAI_AGAIN,
+    errno.EREMOTEIO: socket.EAI_AGAIN,
+    errno.ENETUNREACH: socket.EAI_AGAIN,
+    errno.EMSGSIZE: socket.EAI_FAIL,
+    errno.ENOMEM: socket.EAI_MEMORY,
+    errno.ENOBUFS: socket.EAI_MEMORY,
+}
+
+_GAI_TEXTS = {
+    errno.ENOENT: "Name or service not known",
+    errno.EAGAIN: "Temporary failure in name resolution: no answer in time",
+    errno.ETIMEDOUT: "Temporary failure in name resolution: no name server answered",
+    errno.EREMOTEIO: "Temporary failure in name resolution: the name server failed",
+    errno.ENETUNREACH: "Temporary failure in name resolution: there is no name server",
+    errno.EMSGSIZE: "Non-recoverable failure: the answer was truncated, and asks for TCP",
+    errno.ENOMEM: "Memory allocation failure",
+    errno.ENOBUFS: "Memory allocation failure, or too many lookups at once",
+}
+
+
+class StackServices:
+    """The part of `Stack` that resolves names."""
+
+    if TYPE_CHECKING:  # Stack has it
+
+        @property
+        def _pointer(self) -> Any: ...
+
+    @property
+    def nameservers(self) -> NameServers:
+        """The name servers, a list that can be changed; assign to replace all of them."""
+        return NameServers(self)
+
+    @nameservers.setter
+    def nameservers(self, servers: Sequence[Address | str]) -> None:
+        NameServers(self)._write(list(servers))
+
+    def resolve(self, name: str, family: int = 0, *, timeout: float | None = 30.0) -> list[Address]:
+        """Find the addresses of a host name.
+
+        Asks the name servers in turn, by UDP (RFC 1035), or the hosts on the link when the
+        name ends in ".local" (RFC 6762 5.1). There is no cache, no search domain, and no
+        question by TCP: of a truncated answer the part that came is taken.
+
+        Args:
+            name: A host name, encoded by IDNA where it is not ASCII, or an address literal.
+            family: `socket.AF_INET`, `socket.AF_INET6`, or 0 for both.
+            timeout: Seconds; None: until the name servers have had their tries, which is
+                seven seconds for each that is silent.
+
+        Returns:
+            The addresses, those that the stack has a route to first, IPv6 before IPv4 within
+            each half, and otherwise in the order of the answer.
+
+        Raises:
+            socket.gaierror: EAI_NONAME, no such name, or none of this family; EAI_AGAIN, no
+                name server, no answer in time, or the server failed; EAI_FAIL, the answer was
+                truncated before its first address; EAI_MEMORY; EAI_FAMILY.
+            ValueError: The timeout is negative.
+            OSError: The stack is closed.
+        """
+        if family not in _FAMILIES:
+            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
+        wait_us = _microseconds(timeout)
+        try:
+            encoded = _name(name)
+        except UnicodeError as problem:
+            raise socket.gaierror(socket.EAI_NONAME, _GAI_TEXTS[errno.ENOENT]) from problem
+        out = ffi.new("struct ps_address[]", _ANSWERS_MAXIMUM)
+        result = lib.ps_resolve(
+            self._pointer, encoded, _FAMILIES[family], out, _ANSWERS_MAXIMUM, wait_us
+        )
+        if -result in _GAI_ERRORS:
+            raise socket.gaierror(_GAI_ERRORS[-result], _GAI_TEXTS[-result])
+        count = min(check(result), _ANSWERS_MAXIMUM)
+        found = [(self._has_route(out + i), from_c(out[i])) for i in range(count)]
+        found.sort(key=lambda entry: (not entry[0], entry[1].version == 4))
+        return [address for _, address in found]
+
+    def _has_route(self, address: Any) -> bool:
+        route = ffi.new("struct ps_route *")
+        result = lib.ps_route_lookup(self._pointer, address, route)
+        if result in (-errno.ENETUNREACH, -errno.EHOSTUNREACH, -errno.ESRCH):
+            return False
+        check(result)
+        return True
