@@ -109,6 +109,12 @@ static bool is_v4_broadcast(const ip_addr_t *ip)
     return false;
 }
 
+/* What Linux says of a destination that a bound address can't be the source for. */
+static int other_version(const ip_addr_t *to)
+{
+    return IP_IS_V6(to) ? -EAFNOSUPPORT : -ENETUNREACH;
+}
+
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
  * Groups and broadcast addresses may be bound to but are nobody's source. */
 static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
@@ -126,11 +132,11 @@ static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
     } else if (!IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
                !ip_addr_ismulticast(local) && !is_v4_broadcast(local)) {
         if (IP_GET_TYPE(local) != IP_GET_TYPE(to))
-            return -ENETUNREACH;
+            return other_version(to);
         ip_addr_copy(*source, *local);
         return 0;
     } else if (!IP_IS_ANY_TYPE_VAL(*local) && IP_GET_TYPE(local) != IP_GET_TYPE(to)) {
-        return -ENETUNREACH;
+        return other_version(to);
     }
     ip_addr_set_any(IP_IS_V6(to), source);
     return 0;
@@ -174,6 +180,10 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
             return -EADDRNOTAVAIL;
         ip_addr_copy(out->source, *source);
     }
+    /* RFC 1122 3.2.1.3 g: the loopback's addresses never appear outside a host. */
+    if (ip_addr_isloopback(&out->source) && interface_of(out->netif) != NULL &&
+        !address_is_ours(to))
+        return -EINVAL;
     return 0;
 }
 

@@ -86,6 +86,7 @@ static int close_engine(ps_engine *engine, bool abrupt)
     socket_close_all(abrupt);
     interface_close_all();
     services_close();
+    icmp_error_close();
     engine->open = false;
     return 0;
 }

@@ -225,18 +225,26 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
     return 0;
 }
 
+static struct raw_pcb *icmp, *icmp6;
+
 int icmp_error_init(void)
 {
-    struct raw_pcb *icmp = raw_new_ip_type(IPADDR_TYPE_V4, IP_PROTO_ICMP);
-    struct raw_pcb *icmp6 = raw_new_ip_type(IPADDR_TYPE_V6, IP6_NEXTH_ICMP6);
+    icmp = raw_new_ip_type(IPADDR_TYPE_V4, IP_PROTO_ICMP);
+    icmp6 = raw_new_ip_type(IPADDR_TYPE_V6, IP6_NEXTH_ICMP6);
     if (icmp == NULL || icmp6 == NULL) {
-        if (icmp != NULL)
-            raw_remove(icmp);
-        if (icmp6 != NULL)
-            raw_remove(icmp6);
+        icmp_error_close();
         return -ENOMEM;
     }
     raw_recv(icmp, on_icmp, NULL);
     raw_recv(icmp6, on_icmp, NULL);
     return 0;
+}
+
+void icmp_error_close(void)
+{
+    if (icmp != NULL)
+        raw_remove(icmp);
+    if (icmp6 != NULL)
+        raw_remove(icmp6);
+    icmp = icmp6 = NULL;
 }

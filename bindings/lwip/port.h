@@ -173,6 +173,7 @@ void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
                     uint16_t remote_port, int error);
 /* Listens for ICMP errors and passes them to tcp_icmp_error and udp_icmp_error. */
 int icmp_error_init(void);
+void icmp_error_close(void);
 
 /* --- tables, services: called from open and close ------------------------------------- */
 

@@ -245,6 +245,9 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
         int result = datagram_destination(head, to, &ip);
         if (result < 0)
             return result;
+        /* RFC 2292 had the protocol there; anything else is a mistake, says Linux. */
+        if (head->family == PS_INET6 && to->port != 0 && to->port != head->protocol)
+            return -EINVAL;
     } else if (is_connected(raw)) {
         ip = raw->pcb->remote_ip;
     } else {

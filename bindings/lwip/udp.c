@@ -52,6 +52,12 @@ static bool wants(const struct udp_socket *udp, const struct udp_hdr *header,
     bool is_lite = udp->base.head.protocol == IP_PROTO_UDPLITE;
     if ((protocol == IP_PROTO_UDPLITE && !is_lite) || (protocol == IP_PROTO_UDP && is_lite))
         return false;
+    /* RFC 8200 8.1: over IPv6 the checksum is not optional. */
+    IF__NETIF_CHECKSUM_ENABLED(ip_current_input_netif(), NETIF_CHECKSUM_CHECK_UDP)
+    {
+        if (ip_current_is_v6() && header->chksum == 0)
+            return false;
+    }
     if (is_connected(udp) &&
         (pcb->remote_port != port_number || !ip_addr_eq(&pcb->remote_ip, from)))
         return false;
@@ -61,12 +67,6 @@ static bool wants(const struct udp_socket *udp, const struct udp_hdr *header,
     if (ip_addr_isbroadcast(to, ip_current_netif()) && !IP_IS_ANY_TYPE_VAL(pcb->local_ip) &&
         !ip_addr_isany(&pcb->local_ip) && !ip_addr_eq(&pcb->local_ip, to))
         return false;
-    /* RFC 8200 8.1: over IPv6 the checksum is not optional. */
-    IF__NETIF_CHECKSUM_ENABLED(ip_current_input_netif(), NETIF_CHECKSUM_CHECK_UDP)
-    {
-        if (ip_current_is_v6() && header->chksum == 0)
-            return false;
-    }
     return true;
 }
 
