@@ -5,14 +5,9 @@
 
 #include "stack.h"
 
-static void set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
-{
-    (nic->kind->set_wake ? nic->kind->set_wake : nic_set_wake)(nic, wake, argument);
-}
-
 static void release_nic(ps_nic *nic)
 {
-    set_wake(nic, NULL, NULL);
+    nic_watch(nic, NULL, NULL);
     atomic_store(&nic->attached, false);
     nic_release(nic);
 }
@@ -46,7 +41,7 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
         stack->nic_gone[index] = false;
         if (index > stack->nic_last)
             stack->nic_last = index;
-        set_wake(nic, stack_wake, stack);
+        nic_watch(nic, stack_wake, stack);
         int linked;
         ENGINE_GUARD(stack, linked, stack->table->interface_set_link(stack->engine, index, true));
         if (linked < 0)

@@ -90,7 +90,7 @@ static bool receive_batch(ps_stack *stack, uint32_t index)
 {
     ps_nic *nic = stack->nics[index];
     for (int i = 0; i < BATCH; i++) {
-        ssize_t size = nic->kind->receive(nic, stack->frame, PS_FRAME_SIZE, stack->now_us);
+        ssize_t size = nic_receive(nic, stack->frame, PS_FRAME_SIZE, stack->now_us);
         if (size == -EAGAIN)
             return true;
         if (size < 0) {
@@ -128,11 +128,9 @@ static uint64_t next_due(const ps_stack *stack)
     uint64_t due = stack->deadline_us;
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         ps_nic *nic = stack->nics[index];
-        if (nic != NULL && nic->kind->deadline != NULL) {
-            uint64_t wanted = nic->kind->deadline(nic);
-            if (wanted < due)
-                due = wanted;
-        }
+        uint64_t wanted = nic != NULL ? nic_deadline(nic) : UINT64_MAX;
+        if (wanted < due)
+            due = wanted;
     }
     return due;
 }
@@ -144,9 +142,7 @@ static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
     descriptors[count++] = (struct pollfd){stack->wake_descriptor, POLLIN, 0};
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         ps_nic *nic = stack->nics[index];
-        if (nic == NULL || stack->nic_gone[index] || nic->kind->descriptor == NULL)
-            continue;
-        int descriptor = nic->kind->descriptor(nic);
+        int descriptor = nic == NULL || stack->nic_gone[index] ? -1 : nic_descriptor(nic);
         if (descriptor >= 0)
             descriptors[count++] = (struct pollfd){descriptor, POLLIN, 0};
     }

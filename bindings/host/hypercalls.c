@@ -129,7 +129,7 @@ static int host_frame_out(void *user, uint32_t interface, const struct ps_piece 
     ps_nic *nic = interface < MOST_INTERFACES ? stack->nics[interface] : NULL;
     if (nic == NULL)
         return -ENODEV;
-    return note(stack, nic->kind->transmit(nic, pieces, count, total, stack->now_us));
+    return note(stack, nic_transmit(nic, pieces, count, total, stack->now_us));
 }
 
 static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t mask)

@@ -37,6 +37,66 @@ void nic_wake(ps_nic *nic)
     pthread_mutex_unlock(&nic->wake_lock);
 }
 
+int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                 uint64_t now_us)
+{
+    int result = nic->kind->transmit(nic, pieces, count, total, now_us);
+    if (result < 0) {
+        nic->counters.dropped_frames++;
+        return result;
+    }
+    nic->counters.sent_frames++;
+    nic->counters.sent_bytes += total;
+    return result;
+}
+
+ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+{
+    ssize_t size = nic->kind->receive(nic, frame, room, now_us);
+    if (size > 0) {
+        nic->counters.received_frames++;
+        nic->counters.received_bytes += (uint64_t)size;
+    }
+    return size;
+}
+
+uint64_t nic_deadline(ps_nic *nic)
+{
+    return nic->kind->deadline != NULL ? nic->kind->deadline(nic) : UINT64_MAX;
+}
+
+int nic_descriptor(ps_nic *nic)
+{
+    return nic->kind->descriptor != NULL ? nic->kind->descriptor(nic) : -1;
+}
+
+void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument)
+{
+    (nic->kind->set_wake != NULL ? nic->kind->set_wake : nic_set_wake)(nic, wake, argument);
+}
+
+int nic_wrap(ps_nic *nic, const struct ps_nic_kind *kind, ps_nic *inner)
+{
+    if (atomic_exchange(&inner->attached, true))
+        return -EBUSY;
+    int result = nic_init(nic, kind, (enum ps_layer)inner->layer, inner->mtu);
+    if (result < 0) {
+        atomic_store(&inner->attached, false);
+        return result;
+    }
+    nic->has_mac = inner->has_mac;
+    memcpy(nic->mac, inner->mac, sizeof nic->mac);
+    nic_hold(inner);
+    return 0;
+}
+
+void nic_unwrap(ps_nic *nic, ps_nic *inner)
+{
+    atomic_store(&inner->attached, false);
+    nic_release(inner);
+    pthread_mutex_destroy(&nic->wake_lock);
+}
+
 ps_nic *nic_hold(ps_nic *nic)
 {
     atomic_fetch_add(&nic->references, 1);
@@ -49,4 +109,56 @@ void nic_release(ps_nic *nic)
         return;
     pthread_mutex_destroy(&nic->wake_lock);
     nic->kind->destroy(nic);
+}
+
+/* --- for Python ------------------------------------------------------------------------------ */
+
+void ps_nic_release(ps_nic *nic)
+{
+    nic_release(nic);
+}
+
+void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac,
+                     bool *attached)
+{
+    *mtu = nic->mtu;
+    *layer = nic->layer;
+    *has_mac = nic->has_mac;
+    memcpy(mac, nic->mac, sizeof nic->mac);
+    *attached = atomic_load(&nic->attached);
+}
+
+int ps_nic_statistics(ps_nic *nic, struct ps_nic_statistics *out)
+{
+    /* Read beside the driver that counts: each number is whole, their sum may be a frame off. */
+    *out = (struct ps_nic_statistics){
+        .sent_frames = nic->counters.sent_frames,
+        .sent_bytes = nic->counters.sent_bytes,
+        .received_frames = nic->counters.received_frames,
+        .received_bytes = nic->counters.received_bytes,
+        .dropped_frames = nic->counters.dropped_frames,
+    };
+    return 0;
+}
+
+/* Whoever uses a NIC without a Stack holds it for the length of the call. */
+int ps_nic_transmit(ps_nic *nic, const uint8_t *frame, size_t size, uint64_t now_us)
+{
+    const struct ps_piece piece = {(uint8_t *)(uintptr_t)frame, size};
+    if (size == 0 || size > PS_FRAME_SIZE)
+        return -EMSGSIZE;
+    if (atomic_exchange(&nic->attached, true))
+        return -EBUSY;
+    int result = nic_transmit(nic, &piece, 1, size, now_us);
+    atomic_store(&nic->attached, false);
+    return result;
+}
+
+int64_t ps_nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+{
+    if (atomic_exchange(&nic->attached, true))
+        return -EBUSY;
+    ssize_t result = nic_receive(nic, frame, room, now_us);
+    atomic_store(&nic->attached, false);
+    return result;
 }

@@ -45,7 +45,8 @@ struct ps_nic {
     uint8_t layer; /* enum ps_layer */
     bool has_mac;
     uint8_t mac[6];
-    atomic_bool attached; /* a Stack holds it */
+    atomic_bool attached; /* a Stack or a wrapper holds it */
+    struct ps_nic_counters counters;
     _Atomic int references;
     pthread_mutex_t wake_lock; /* guards wake and wake_argument against a detach */
     void (*wake)(void *argument);
@@ -56,6 +57,18 @@ struct ps_nic {
 #define PS_FRAME_SIZE (65536 + 64)
 
 /* nic.c: what all kinds share. */
+
+/* The kind's own, counted. */
+int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                 uint64_t now_us);
+ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+uint64_t nic_deadline(ps_nic *nic);
+int nic_descriptor(ps_nic *nic);
+void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
+/* Makes `nic` a wrapper of `inner`, which it holds: -EBUSY when somebody else does. */
+int nic_wrap(ps_nic *nic, const struct ps_nic_kind *kind, ps_nic *inner);
+void nic_unwrap(ps_nic *nic, ps_nic *inner);
+
 int nic_init(ps_nic *nic, const struct ps_nic_kind *kind, enum ps_layer layer, uint32_t mtu);
 void nic_set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument);
 /* Wakes the driver that has this NIC, if one has. From any thread. */

@@ -16,14 +16,21 @@ struct ps_nic_statistics {
 void ps_nic_release(ps_nic *nic);
 void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac, bool *attached);
 
+/* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while
+ * somebody holds it. A frame's length, or -EAGAIN. */
+int ps_nic_transmit(ps_nic *nic, const uint8_t *frame, size_t size, uint64_t now_us);
+int64_t ps_nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+/* Waits until `receive` may have something: 1; 0: the time is over; -EINTR. */
+int ps_nic_wait(ps_nic *nic, int64_t timeout_us);
+
 /* Two ends of an in-memory wire. */
 int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, ps_nic **left, ps_nic **right);
 
 /* A learning Ethernet switch and its ports; the ports keep it alive. */
 typedef struct ps_switch ps_switch;
 ps_switch *ps_switch_create(uint32_t mtu, int *error);
-ps_nic *ps_switch_port(ps_switch *switch_, int *error);
-void ps_switch_release(ps_switch *switch_);
+ps_nic *ps_switch_port(ps_switch *fabric, int *error);
+void ps_switch_release(ps_switch *fabric);
 
 enum ps_framing { PS_FRAMING_DATAGRAM, PS_FRAMING_LENGTH_16, PS_FRAMING_LENGTH_32 };
 /* Frames over a descriptor: one a read (TAP, TUN, AF_PACKET, datagram sockets), or behind a

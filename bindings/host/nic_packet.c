@@ -98,7 +98,7 @@ static int bind_to(int fd, const char *device, bool promiscuous, uint32_t *mtu)
 
 ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error)
 {
-    uint32_t mtu;
+    uint32_t mtu = 0;
     /* Protocol 0: no frame before it is bound, or frames of all devices would come first. */
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int result = fd < 0 ? -errno : bind_to(fd, device, promiscuous, &mtu);
