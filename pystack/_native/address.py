@@ -1,0 +1,100 @@
+"""IP addresses between Python and C."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, TypeAlias
+
+from pystack._native._host import ffi, lib
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NO_ADDRESS = ffi.NULL
+
+
+def to_c(address: Address | Interface | str, port: int = 0, scope: int = 0) -> Any:
+    """A `struct ps_address *` of an address or an interface's address with its prefix.
+
+    Raises:
+        ValueError: Not an IP address.
+    """
+    prefix = None
+    if isinstance(address, str):
+        address = ipaddress.ip_interface(address) if "/" in address else parse(address)
+    if isinstance(address, (ipaddress.IPv4Interface, ipaddress.IPv6Interface)):
+        prefix = address.network.prefixlen
+        address = address.ip
+    elif not isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        raise TypeError(f"an IP address is wanted, not {type(address).__name__}")
+    out = ffi.new("struct ps_address *")
+    packed = address.packed
+    ffi.memmove(out.bytes, packed, len(packed))
+    out.family = lib.PS_INET if address.version == 4 else lib.PS_INET6
+    out.prefix = address.max_prefixlen if prefix is None else prefix
+    out.port = port
+    out.scope = scope
+    return out
+
+
+def network_to_c(network: Network | str) -> Any:
+    """A `struct ps_address *` of a network; "default" is not one, for it has two families.
+
+    Raises:
+        ValueError: Not a network, or host bits are set.
+    """
+    if isinstance(network, str):
+        network = ipaddress.ip_network(network)
+    out = to_c(network.network_address)
+    out.prefix = network.prefixlen
+    return out
+
+
+def parse(address: Address | str) -> Address:
+    """An address object.
+
+    Raises:
+        ValueError: Not an IP address.
+    """
+    return ipaddress.ip_address(address)
+
+
+def packed(address: Any) -> bytes:
+    """The network-order bytes of a `struct ps_address`: 4, 16, or none."""
+    if address.family == lib.PS_INET:
+        return bytes(ffi.buffer(address.bytes, 4))
+    return bytes(ffi.buffer(address.bytes, 16)) if address.family == lib.PS_INET6 else b""
+
+
+def from_c(address: Any) -> Address:
+    """An address object of a `struct ps_address`; its scope is not kept.
+
+    Raises:
+        ValueError: It has no family.
+    """
+    return ipaddress.ip_address(packed(address))
+
+
+def maybe_from_c(address: Any) -> Address | None:
+    """As `from_c`; None for a structure without a family."""
+    return from_c(address) if address.family else None
+
+
+def network_from_c(address: Any) -> Network:
+    """A network object of a `struct ps_address` with a prefix."""
+    return ipaddress.ip_network((packed(address), address.prefix))
+
+
+def interface_from_c(address: Any) -> Interface:
+    """An address-with-network object of a `struct ps_address` with a prefix."""
+    return ipaddress.ip_interface((packed(address), address.prefix))
+
+
+def text(address: Any) -> str:
+    """The address of a `struct ps_address` as text, with its scope behind a percent sign."""
+    if address.family == lib.PS_INET:
+        return socket.inet_ntop(socket.AF_INET, packed(address))
+    shown = socket.inet_ntop(socket.AF_INET6, packed(address) or bytes(16))
+    return f"{shown}%{address.scope}" if address.scope else shown

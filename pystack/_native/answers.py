@@ -1,0 +1,203 @@
+"""Python's answers to a Stack's hypercalls, and the way from C to them.
+
+A Python answer runs on whichever thread is inside the engine, under the Stack's lock, and so
+can't use that Stack itself. What it raises can't travel through C: the first exception is kept
+in `Answers.raised`, and the API call that is under way, or the next one, raises it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any
+
+from pystack._native._host import ffi, lib
+
+# What C is told when an exception waits in `raised`.
+RAISED = -errno.ECANCELED
+
+# malloc's promise, which an engine relies on.
+_ALIGNMENT = 16
+
+_LOG_LEVELS = {
+    lib.PS_LOG_DEBUG: logging.DEBUG,
+    lib.PS_LOG_INFO: logging.INFO,
+    lib.PS_LOG_WARNING: logging.WARNING,
+    lib.PS_LOG_ERROR: logging.ERROR,
+}
+
+
+class Answers:
+    """The objects that answer one Stack's hypercalls; None: the native answer.
+
+    Attributes:
+        raised: The first exception that an answer raised and no call has raised yet.
+    """
+
+    __slots__ = (
+        "__weakref__", "blocks", "clock", "frame_out", "log", "memory", "panic", "raised", "random",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        clock: Any = None,
+        memory: Any = None,
+        random: Any = None,
+        frame_out: Any = None,
+        log: Any = None,
+        panic: Any = None,
+    ) -> None:
+        self.clock = clock
+        self.memory = memory
+        self.random = random
+        self.frame_out = frame_out
+        self.log = log
+        self.panic = panic
+        self.raised: BaseException | None = None
+        self.blocks: dict[int, tuple[Any, Any]] = {}
+
+    def keep(self, error: BaseException) -> int:
+        """Keeps the first exception, and gives what to return to C."""
+        if self.raised is None:
+            self.raised = error
+        return RAISED
+
+    def fill(self, table: Any, user: Any) -> None:
+        """Fills a `struct ps_python_hypercalls`, of which `user` becomes the first argument."""
+        table.python = user
+        if self.clock is not None:
+            table.clock = lib.ps_python_clock
+        if self.memory is not None:
+            table.memory_allocate = lib.ps_python_memory_allocate
+            table.memory_free = lib.ps_python_memory_free
+        if self.random is not None:
+            table.random = lib.ps_python_random
+        if self.frame_out is not None:
+            table.frame_out = lib.ps_python_frame_out
+        if self.log is not None:
+            table.log = lib.ps_python_log
+        if self.panic is not None:
+            table.panic = lib.ps_python_panic
+
+
+# Each of these catches everything, KeyboardInterrupt included: there is no Python frame above
+# them that could.
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_clock(python: Any, now_us: Any) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        now_us[0] = answers.clock.now_us()
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_memory_allocate(python: Any, size: int, out: Any) -> int:
+    answers = ffi.from_handle(python)
+    out[0] = ffi.NULL
+    try:
+        buffer = answers.memory.allocate(size)
+        if buffer is None:
+            return -errno.ENOMEM
+        memory = ffi.from_buffer(buffer, require_writable=True)
+        if len(memory) < size:
+            raise ValueError(f"allocate({size}) gave a buffer of {len(memory)} bytes")
+        address = int(ffi.cast("uintptr_t", memory))
+        if address % _ALIGNMENT:
+            raise ValueError(f"allocate() gave a buffer that is not aligned to {_ALIGNMENT} bytes")
+    except BaseException as error:  # noqa: BLE001
+        answers.keep(error)
+        return -errno.ENOMEM
+    answers.blocks[address] = (memory, buffer)
+    out[0] = ffi.cast("void *", address)
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_memory_free(python: Any, memory: Any) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        held, buffer = answers.blocks.pop(int(ffi.cast("uintptr_t", memory)))
+        ffi.release(held)
+        answers.memory.free(buffer)
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_random(python: Any, out: Any, size: int) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        given = answers.random.randbytes(size)
+        if len(given) != size:
+            raise ValueError(f"randbytes({size}) gave {len(given)} bytes")
+        ffi.memmove(out, given, size)
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_frame_out(python: Any, interface: int, frame: Any, size: int) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        return 1 if answers.frame_out.frame_out(interface, bytes(ffi.buffer(frame, size))) else 0
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+
+
+def _text(text: Any) -> str:
+    return bytes(ffi.string(text)).decode("utf-8", "backslashreplace")
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_log(python: Any, level: int, text: Any) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        answers.log.log(_LOG_LEVELS.get(level, logging.ERROR), _text(text))
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_panic(python: Any, text: Any) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        answers.panic.panic(_text(text))
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
+    return 0
+
+
+class FrameSink:
+    """Who takes the frames that a Python NIC is asked to send, and what that raised.
+
+    Attributes:
+        transmit: Called with each frame; its exceptions are kept in `raised`.
+    """
+
+    __slots__ = ("__weakref__", "answers", "transmit")
+
+    def __init__(self, transmit: Any) -> None:
+        self.transmit = transmit
+        # Of the Stack that the NIC is attached to, which raises what `transmit` raises.
+        self.answers: Answers | None = None
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_nic_transmit(python: Any, frame: Any, size: int) -> int:
+    sink = ffi.from_handle(python)
+    try:
+        taken = sink.transmit(bytes(ffi.buffer(frame, size)))
+    except BaseException as error:  # noqa: BLE001
+        if sink.answers is None:
+            # Not attached: nobody's call to raise it from. The frame counts as dropped.
+            return -errno.EIO
+        return int(sink.answers.keep(error))
+    return -errno.ENOBUFS if taken is False else 0

@@ -1,0 +1,197 @@
+"""One `ps_stack`: who owns it, and what its calls' results mean."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pystack._native._host import ffi, lib
+from pystack._native.answers import Answers
+from pystack.errors import StackPanic
+
+ENGINES = Path(__file__).parent / "engines"
+
+_MESSAGES = {
+    errno.EOWNERDEAD: "this Stack belongs to the parent process: after fork() make a new one",
+    errno.EDEADLK: "a hypercall can't use the Stack that called it",
+}
+
+
+def check(result: int) -> int:
+    """Gives back a result that is no error, and raises `OSError` for a negative errno."""
+    if result < 0:
+        raise OSError(-result, _MESSAGES.get(-result) or os.strerror(-result))
+    return result
+
+
+def engine_path(name: str) -> Path:
+    """The file of a compiled engine.
+
+    Raises:
+        ValueError: There is no such engine in this build.
+    """
+    for suffix in (".so", ".dylib", ".dll"):
+        path = ENGINES / f"{name}{suffix}"
+        if path.exists():
+            return path
+    known = sorted({path.stem for path in ENGINES.glob("*.*") if path.suffix != ".COPYING"})
+    raise ValueError(f"no engine {name!r} in this build of pystack; there is {', '.join(known)}")
+
+
+def reap(call: Callable[..., int], *arguments: Any) -> None:
+    """Makes a closing call from a finalizer, which may run anywhere.
+
+    Garbage collection can run inside a hypercall; there the Stack can't be entered, so that
+    another thread has to do it.
+    """
+    if call(*arguments) == -errno.EDEADLK:
+        threading.Thread(target=call, args=arguments, name="pystack-reaper", daemon=True).start()
+
+
+class StackHandle:
+    """Owns one `ps_stack`; closes it at the latest when it is collected or Python exits.
+
+    Attributes:
+        pointer: The `ps_stack *`, good for as long as this object lives, closed or not.
+        answers: Python's hypercalls.
+        kept: What must live for as long as the Stack uses it: the NICs by interface index.
+        socket_class: The sockets' class, made when first asked for (pystack.sockets).
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        engine: str,
+        memory_limit: int,
+        seed: int | None,
+        threaded: bool,
+    ) -> None:
+        self.answers = answers
+        self.kept: dict[int, Any] = {}
+        self.socket_class: Any = None
+        self.closed = False
+        self._user = ffi.new_handle(answers)
+        path = ffi.new("char[]", os.fsencode(engine_path(engine)))
+        options = ffi.new("struct ps_stack_options *")
+        options.engine_path = path
+        options.memory_limit_bytes = memory_limit
+        options.seeded = seed is not None
+        options.seed = 0 if seed is None else seed & 0xFFFFFFFFFFFFFFFF
+        options.threaded = threaded
+        answers.fill(options.python, self._user)
+        out = ffi.new("ps_stack **")
+        text = ffi.new("char[]", 512)
+        result = lib.ps_stack_open(options, out, text, len(text))
+        if answers.raised is not None:
+            if result == 0:
+                lib.ps_stack_close(out[0], True)
+                lib.ps_stack_destroy(out[0])
+            raise answers.raised
+        if result < 0:
+            raise OSError(-result, f"{path_name(path)}: {ffi.string(text).decode()}")
+        self.pointer = out[0]
+        self._finalizer = weakref.finalize(
+            self, _collect, self.pointer, self._user, os.getpid(), engine
+        )
+        self._finalizer.atexit = False  # _close_at_exit does it: others may still be inside
+        _open_handles.add(self)
+
+    def close(self, *, abrupt: bool) -> None:
+        """Closes the Stack; what waits on it fails with EBADF. May be called again."""
+        check(lib.ps_stack_close(self.pointer, abrupt))
+        self.closed = True
+        self.kept.clear()
+        _open_handles.discard(self)
+
+    def check(self, result: int) -> int:
+        """Gives back a result that is no error.
+
+        Raises:
+            BaseException: What a Python hypercall of this Stack raised.
+            StackPanic: The engine's assertion failed.
+            OSError: For a negative errno.
+        """
+        if result < 0 or self.answers.raised is not None:
+            self.fail(result)
+        return result
+
+    def fail(self, result: int) -> None:
+        """Raises what a result stands for; see `check`."""
+        error, self.answers.raised = self.answers.raised, None
+        if error is not None:
+            raise error
+        if result == -errno.ENOTRECOVERABLE:
+            raise StackPanic(self.panic_text() or "unknown")
+        if result == -errno.ECANCELED:
+            raise OSError(errno.ECANCELED, "a hypercall raised, and another thread was told why")
+        if result == -errno.EBADF and self.closed:
+            raise OSError(errno.EBADF, "the Stack is closed")
+        check(result)
+
+    def panic_text(self) -> str | None:
+        """What the engine said as it failed; None: it has not failed."""
+        text = ffi.new("char[]", 256)
+        if lib.ps_stack_panic_text(self.pointer, text, len(text)) < 0:
+            return None
+        return str(ffi.string(text).decode("utf-8", "backslashreplace"))
+
+    def listing(self, kind: str, call: Callable[[Any, int], int], guess: int = 32) -> Any:
+        """All entries of one of the host's listings.
+
+        Args:
+            kind: The entries' C type.
+            call: The listing: takes an array and its length, returns how many there are.
+            guess: For how many to make room at first.
+
+        Returns:
+            A C array, exactly as long as there are entries.
+        """
+        while True:
+            out = ffi.new(f"{kind}[]", guess)
+            count = self.check(call(out, guess))
+            if count <= guess:
+                return out[0:count]
+            guess = count + 16
+
+
+def path_name(path: Any) -> str:
+    """The last part of a C path."""
+    return Path(os.fsdecode(ffi.string(path))).name
+
+
+def _collect(pointer: Any, user: Any, process: int, engine: str) -> None:
+    """Closes and frees a Stack that nothing refers to any more."""
+
+    def close() -> int:
+        result = int(lib.ps_stack_close(pointer, False))
+        if result == 0 and os.getpid() == process:
+            lib.ps_stack_destroy(pointer)
+        return result
+
+    was_open = _is_open(pointer)
+    reap(close)
+    del user  # what C called back with had to live until here
+    if was_open and os.getpid() == process:
+        warnings.warn(f"unclosed Stack ({engine})", ResourceWarning, stacklevel=2)
+
+
+def _is_open(pointer: Any) -> bool:
+    return bool(lib.ps_interfaces(pointer, ffi.NULL, 0) != -errno.EBADF)
+
+
+_open_handles: weakref.WeakSet[StackHandle] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    # After this no thread of C's may ask for an interpreter that is going away.
+    for handle in list(_open_handles):
+        lib.ps_stack_close(handle.pointer, False)
