@@ -1,0 +1,8 @@
+"""Sockets of a Stack: drop-ins for those of the module `socket`."""
+
+from __future__ import annotations
+
+from pystack.sockets.module import SocketModule
+from pystack.sockets.socket import Socket
+
+__all__ = ["Socket", "SocketModule"]

@@ -1,0 +1,127 @@
+"""Socket addresses, `(host, port)` and `(host, port, flow, scope)`, between Python and C.
+
+Messages and exception classes are those of the module `socket`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from pystack._native import StackHandle, ffi, lib
+from pystack._native.address import packed
+
+SocketAddress: TypeAlias = tuple[Any, ...]
+
+# AF_* of the module socket to the engine's; every socket here has one of these.
+FAMILIES = {int(socket.AF_INET): lib.PS_INET, int(socket.AF_INET6): lib.PS_INET6}
+
+_BROADCAST = b"\xff\xff\xff\xff"
+
+
+def _port(port: Any, caller: str) -> int:
+    number = port.__index__() if hasattr(port, "__index__") else None
+    if number is None:
+        raise TypeError(f"{type(port).__name__!r} object cannot be interpreted as an integer")
+    if not 0 <= number <= 0xFFFF:
+        raise OverflowError(f"{caller}(): port must be 0-65535.")
+    return int(number)
+
+
+def _scope(text: str, handle: StackHandle) -> int:
+    if text.isdecimal():
+        return int(text)
+    for interface in handle.listing(
+        "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
+    ):
+        if ffi.string(interface.name).decode() == text:
+            return int(interface.index)
+    raise socket.gaierror(socket.EAI_NONAME, f"no interface {text!r}")
+
+
+def host_to_packed(
+    host: Any,
+    family: int,
+    handle: StackHandle,
+    resolve: Callable[[str, int], str],
+) -> tuple[bytes, int]:
+    """The bytes of a host as `bind` and `connect` take it, and its scope.
+
+    Args:
+        host: An address, a name, "" for any, "<broadcast>"; text or ASCII bytes.
+        family: AF_INET or AF_INET6.
+        handle: The Stack.
+        resolve: Finds an address of a name.
+
+    Raises:
+        socket.gaierror: There is no such name, or none in this family.
+        TypeError: Not text.
+    """
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii")
+    if not isinstance(host, str):
+        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
+    if "\0" in host:
+        raise ValueError("embedded null character")
+    if not host:
+        return bytes(4 if family == socket.AF_INET else 16), 0
+    if host == "<broadcast>":
+        if family != socket.AF_INET:
+            raise OSError("address family mismatched")
+        return _BROADCAST, 0
+    plain, percent, zone = host.partition("%")
+    try:
+        bytes_ = socket.inet_pton(family, plain)
+    except (OSError, UnicodeEncodeError):
+        found, _, zone = resolve(host, family).partition("%")
+        return socket.inet_pton(family, found), _scope(zone, handle) if zone else 0
+    return bytes_, _scope(zone, handle) if percent else 0
+
+
+def to_c(
+    address: Any,
+    family: int,
+    handle: StackHandle,
+    resolve: Callable[[str, int], str],
+    caller: str,
+) -> Any:
+    """A `struct ps_address *` of a socket address.
+
+    Raises:
+        TypeError: Not a tuple, or one of another shape.
+        OverflowError: The port, flow or scope is out of range.
+        socket.gaierror: The name could not be resolved.
+    """
+    v6 = family == socket.AF_INET6
+    if not isinstance(address, tuple):
+        raise TypeError(
+            f"{caller}(): AF_INET{6 if v6 else ''} address must be tuple, "
+            f"not {type(address).__name__}"
+        )
+    if v6 and not 2 <= len(address) <= 4:
+        raise TypeError("AF_INET6 address must be a tuple (host, port[, flowinfo[, scopeid]])")
+    if not v6 and len(address) != 2:
+        raise TypeError("AF_INET address must be a pair (host, port)")
+    flow = int(address[2].__index__()) if len(address) > 2 else 0
+    scope = int(address[3].__index__()) if len(address) > 3 else 0
+    if not 0 <= flow <= 0xFFFFF:
+        raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
+    port = _port(address[1], caller)
+    bytes_, zone = host_to_packed(address[0], family, handle, resolve)
+    out = ffi.new("struct ps_address *")
+    out.family = FAMILIES[family]
+    out.port = port
+    out.flow = flow
+    out.scope = scope or zone
+    ffi.memmove(out.bytes, bytes_, len(bytes_))
+    return out
+
+
+def from_c(address: Any, family: int) -> SocketAddress:
+    """The socket address in a `struct ps_address`, in the form of a family's sockets."""
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, packed(address) or bytes(4)), address.port
+    host = socket.inet_ntop(socket.AF_INET6, packed(address) or bytes(16))
+    # As the C library shows it: the interface of a link-local address stands in the tuple.
+    return host, address.port, address.flow, address.scope

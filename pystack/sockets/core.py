@@ -1,0 +1,517 @@
+"""A socket of a Stack with the methods that CPython writes in C, as in the module `_socket`.
+
+Rules: a call that the engine can't do at once waits in C with the GIL released, as often as it
+takes; after a signal, and every half second, it comes back here so that Python runs its
+handlers. errno values come from the engine as the kernel would give them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pystack._native import StackHandle, ffi, lib
+from pystack._native.handle import reap
+from pystack.sockets import address as addresses
+from pystack.sockets import options
+from pystack.sockets.address import SocketAddress
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_TYPES = {
+    int(socket.SOCK_STREAM): lib.PS_STREAM,
+    int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
+    int(socket.SOCK_RAW): lib.PS_RAW,
+}
+
+_FLAGS = {
+    socket.MSG_PEEK: lib.PS_MSG_PEEK,
+    socket.MSG_TRUNC: lib.PS_MSG_TRUNC,
+    socket.MSG_OOB: lib.PS_MSG_OOB,
+    socket.MSG_DONTROUTE: lib.PS_MSG_DONTROUTE,
+    getattr(socket, "MSG_MORE", 0x8000): lib.PS_MSG_MORE,
+}
+MSG_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0x40)
+MSG_WAITALL = int(socket.MSG_WAITALL)
+MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0x2000)
+
+SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
+SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
+
+_HOW = {
+    socket.SHUT_RD: lib.PS_SHUT_READ,
+    socket.SHUT_WR: lib.PS_SHUT_WRITE,
+    socket.SHUT_RDWR: lib.PS_SHUT_READ | lib.PS_SHUT_WRITE,
+}
+
+MOST_MICROSECONDS = 1 << 62
+_EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
+
+# ffi.new clears what it allocates; what recv is about to fill needs none of that.
+_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def flags_to_c(flags: int) -> int:
+    """The engine's flags of MSG_*; as in Linux, unknown ones mean nothing."""
+    result = 0
+    for python, c in _FLAGS.items():
+        if flags & python:
+            result |= c
+    return result
+
+
+def _collect(handle: StackHandle, number: int, description: str) -> None:
+    """Closes a socket that nothing refers to any more."""
+    reap(lib.ps_close, handle.pointer, number)
+    if not handle.closed:
+        warnings.warn(f"unclosed {description}", ResourceWarning, stacklevel=2)
+
+
+class CoreSocket:
+    """See the module; `pystack.sockets.Socket` completes it.
+
+    Several threads may use one socket, as they may a kernel's.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_ancillary",
+        "_family",
+        "_finalizer",
+        "_handle",
+        "_number",
+        "_proto",
+        "_timeout",
+        "_type",
+    )
+
+    # The class of a Stack's own sockets has these (pystack.sockets.module).
+    _stack_handle: StackHandle | None = None
+    _resolve: Callable[[str, int], str]
+
+    def __init__(
+        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        self._number = -1
+        handle = self._stack_handle
+        if handle is None:
+            raise TypeError("sockets are made by a Stack: stack.socket(...), stack.sockets.socket")
+        self._handle = handle
+        if fileno is not None:
+            raise OSError(
+                errno.EOPNOTSUPP,
+                "a Stack's socket can't be made of a descriptor; use the module socket for that",
+            )
+        family = int(socket.AF_INET) if family == -1 else int(family)
+        kind = int(socket.SOCK_STREAM) if type == -1 else int(type)
+        proto = 0 if proto == -1 else int(proto)
+        if family not in addresses.FAMILIES:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if plain not in _TYPES:
+            raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
+        number = handle.check(
+            lib.ps_socket(handle.pointer, addresses.FAMILIES[family], _TYPES[plain], proto)
+        )
+        timeout = 0.0 if kind & SOCK_NONBLOCK else socket.getdefaulttimeout()
+        self._adopt(handle, number, family, plain, proto, timeout)
+
+    def _adopt(
+        self,
+        handle: StackHandle,
+        number: int,
+        family: int,
+        kind: int,
+        proto: int,
+        timeout: float | None,
+    ) -> None:
+        self._handle = handle
+        self._number = number
+        self._family = family
+        self._type = kind
+        self._proto = proto
+        self._timeout = timeout
+        self._ancillary = 0
+        text = f"<pystack socket {number & 0xFFFFFFFF}, family={family}, type={kind}>"
+        self._finalizer = weakref.finalize(self, _collect, handle, number, text)
+        self._finalizer.atexit = False
+
+    # --- waiting ---------------------------------------------------------------------------
+
+    def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
+        """Makes a call that may wait, again after each signal.
+
+        Args:
+            call: Takes microseconds (negative: for ever), returns a result or -errno.
+            timeout: Seconds; None: for ever.
+        """
+        if timeout is None:
+            while (result := call(-1)) == _EINTR:
+                pass
+        elif timeout == 0:
+            result = call(0)
+            if result == _EAGAIN:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        else:
+            deadline = time.monotonic() + timeout
+            left = timeout
+            while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
+                left = max(deadline - time.monotonic(), 0.0)
+            if result == _EAGAIN:
+                raise TimeoutError("timed out")
+        if result < 0 or self._handle.answers.raised is not None:
+            self._handle.fail(result)
+        return result
+
+    def _timeout_of(self, flags: int) -> float | None:
+        return 0.0 if flags & MSG_DONTWAIT else self._timeout
+
+    # --- connections -----------------------------------------------------------------------
+
+    def _address(self, address: Any, caller: str) -> Any:
+        return addresses.to_c(address, self._family, self._handle, self._resolve, caller)
+
+    def bind(self, address: SocketAddress, /) -> None:
+        """Gives the socket its own address: see bind(2)."""
+        where = self._address(address, "bind")
+        self._handle.check(lib.ps_bind(self._handle.pointer, self._number, where))
+
+    def listen(self, backlog: int = 128, /) -> None:
+        """Takes connections: see listen(2). The sysctl "net.core.somaxconn" bounds `backlog`."""
+        backlog = max(0, backlog.__index__())
+        self._handle.check(
+            lib.ps_listen(self._handle.pointer, self._number, min(backlog, 0x7FFFFFFF))
+        )
+
+    def _accept(self) -> tuple[int, SocketAddress]:
+        """The number of a new connection and its peer's address."""
+        remote = ffi.new("struct ps_address *")
+        pointer, number = self._handle.pointer, self._number
+        accepted = self._repeat(
+            lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us), self._timeout
+        )
+        return accepted, addresses.from_c(remote, self._family)
+
+    def connect(self, address: SocketAddress, /) -> None:
+        """Connects: see connect(2). Waits for the handshake as long as the timeout allows."""
+        code = self._connect(self._address(address, "connect"))
+        if code == errno.EAGAIN:
+            raise TimeoutError("timed out")
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def connect_ex(self, address: SocketAddress, /) -> int:
+        """As `connect`, and returns the errno, or 0."""
+        return self._connect(self._address(address, "connect_ex"))
+
+    def _connect(self, where: Any) -> int:
+        pointer, number = self._handle.pointer, self._number
+        result = lib.ps_connect(pointer, number, where)
+        if result != _EINPROGRESS or self._timeout == 0:
+            if self._handle.answers.raised is not None or result in _STACK_ERRORS[1:]:
+                self._handle.fail(result)
+            return -result
+        try:
+            self._wait(lib.PS_READY_WRITE, self._timeout)
+        except TimeoutError:
+            return errno.EAGAIN
+        return self._take_error()
+
+    def _take_error(self) -> int:
+        value = ffi.new("int64_t *")
+        pointer, number = self._handle.pointer, self._number
+        self._handle.check(lib.ps_option_get(pointer, number, lib.PS_OPT_ERROR, value))
+        return int(value[0])
+
+    def _wait(self, mask: int, timeout: float | None) -> int:
+        """Waits for readiness (PS_READY_*), an error or a hang-up; the readiness there is."""
+        pointer, number = self._handle.pointer, self._number
+        return self._repeat(
+            lambda timeout_us: lib.ps_wait(pointer, number, mask, timeout_us), timeout
+        )
+
+    def shutdown(self, how: int, /) -> None:
+        """Ends one direction or both: see shutdown(2)."""
+        if how not in _HOW:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, _HOW[how]))
+
+    def close(self) -> None:
+        """Closes the socket. With SO_LINGER, waits until the peer has everything: socket(7)."""
+        number, self._number = self._number, -1
+        if number < 0:
+            return
+        self._finalizer.detach()
+        pointer = self._handle.pointer
+        try:
+            if self._type == socket.SOCK_STREAM and self._timeout != 0:
+                self._linger(number)
+        finally:
+            result = lib.ps_close(pointer, number)
+            # A Stack that is gone, lost or not ours any more has closed it before.
+            if result < 0 and result not in _STACK_ERRORS:
+                self._handle.fail(result)
+
+    def _linger(self, number: int) -> None:
+        pointer = self._handle.pointer
+        seconds = ffi.new("int64_t *")
+        if lib.ps_option_get(pointer, number, lib.PS_OPT_LINGER, seconds) < 0 or seconds[0] <= 0:
+            return
+        if lib.ps_shutdown(pointer, number, lib.PS_SHUT_WRITE) < 0:
+            return  # not connected: nothing to wait for
+        try:
+            self._repeat(
+                lambda timeout_us: lib.ps_wait(pointer, number, lib.PS_READY_DRAINED, timeout_us),
+                float(seconds[0]),
+            )
+        except TimeoutError:
+            return  # as the kernel: close() succeeds, and the rest goes on in the background
+
+    # --- sending ---------------------------------------------------------------------------
+
+    def send(self, data: Buffer, flags: int = 0, /) -> int:
+        """Sends some of `data`, which is copied: see send(2). Returns how many bytes."""
+        return self._send(data, flags, ffi.NULL, ffi.NULL)
+
+    def sendto(self, data: Buffer, *arguments: Any) -> int:
+        """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
+        if len(arguments) not in (1, 2):
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
+        flags = arguments[0].__index__() if len(arguments) == 2 else 0
+        return self._send(data, flags, self._address(arguments[-1], "sendto"), ffi.NULL)
+
+    def _send(self, data: Buffer, flags: int, to: Any, control: Any) -> int:
+        with memoryview(data) as view:
+            source = _from_buffer(view)
+            piece = ffi.new("struct ps_piece[1]")
+            piece[0].base = source
+            piece[0].size = view.nbytes
+            return self._send_pieces(piece, 1, flags, to, control)
+
+    def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
+        pointer, number = self._handle.pointer, self._number
+        c_flags = flags_to_c(flags)
+        return self._repeat(
+            lambda timeout_us: lib.ps_send(
+                pointer, number, pieces, count, c_flags, to, control, timeout_us
+            ),
+            self._timeout_of(flags),
+        )
+
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        """Sends all of `data`, which is copied; after an error it is unknown how much went.
+
+        Raises:
+            TimeoutError: The timeout holds for the whole of it.
+        """
+        with memoryview(data) as view:
+            size = view.nbytes
+            source = _from_buffer(view)
+            sent = ffi.new("size_t *")
+            pointer, number = self._handle.pointer, self._number
+            c_flags = flags_to_c(flags)
+            done = 0
+
+            def send_rest(timeout_us: int) -> int:
+                nonlocal done
+                result = lib.ps_send_all(
+                    pointer, number, source + done, size - done, c_flags, timeout_us, sent
+                )
+                done += sent[0]
+                return int(result)
+
+            self._repeat(send_rest, self._timeout_of(flags))
+
+    # --- receiving -------------------------------------------------------------------------
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end."""
+        buffer, got = self._receive_new(size, flags, ffi.NULL, "recv")
+        return bytes(ffi.buffer(buffer, min(got, size)))
+
+    def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, SocketAddress | None]:
+        """As `recv`, and where it came from."""
+        message = ffi.new("struct ps_message *")
+        buffer, got = self._receive_new(size, flags, message, "recvfrom")
+        return bytes(ffi.buffer(buffer, min(got, size))), self._sender(message)
+
+    def _receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
+        size = size.__index__()
+        if size < 0:
+            raise ValueError(f"negative buffersize in {caller}")
+        buffer = _uncleared("uint8_t[]", size)
+        return buffer, self._receive(buffer, size, flags, message)
+
+    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        """As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes."""
+        return self._receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
+
+    def recvfrom_into(
+        self, buffer: Buffer, nbytes: int = 0, flags: int = 0
+    ) -> tuple[int, SocketAddress | None]:
+        """As `recv_into`, and where it came from."""
+        message = ffi.new("struct ps_message *")
+        got = self._receive_into(buffer, nbytes, flags, message, "recvfrom_into")
+        return got, self._sender(message)
+
+    def _receive_into(
+        self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
+    ) -> int:
+        with memoryview(buffer) as view:
+            nbytes = nbytes.__index__()
+            if nbytes < 0:
+                raise ValueError(f"negative buffersize in {caller}")
+            if nbytes > view.nbytes:
+                raise ValueError("buffer too small for requested bytes")
+            target = ffi.from_buffer("uint8_t[]", view, require_writable=True)
+            return self._receive(target, nbytes or view.nbytes, flags, message)
+
+    def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
+        piece = ffi.new("struct ps_piece[1]")
+        piece[0].base = target
+        piece[0].size = size
+        if flags & MSG_WAITALL and self._type == socket.SOCK_STREAM and not flags & socket.MSG_PEEK:
+            return self._receive_whole(piece, target, size, flags, message)
+        return self._receive_pieces(piece, 1, flags, message)
+
+    def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
+        if flags & MSG_ERRQUEUE:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        pointer, number = self._handle.pointer, self._number
+        c_flags = flags_to_c(flags)
+        return self._repeat(
+            lambda timeout_us: lib.ps_receive(
+                pointer, number, pieces, count, c_flags, message, timeout_us
+            ),
+            self._timeout_of(flags),
+        )
+
+    def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:
+        """MSG_WAITALL: all of it, less at the stream's end or when an error comes after some."""
+        done = 0
+        while done < size:
+            piece[0].base = target + done
+            piece[0].size = size - done
+            try:
+                got = self._receive_pieces(piece, 1, flags, message)
+            except OSError:
+                if done:
+                    break
+                raise
+            if got == 0:
+                break
+            done += got
+        return done
+
+    def _sender(self, message: Any) -> SocketAddress | None:
+        # A stream has no sender: the module socket gives None.
+        if self._type == socket.SOCK_STREAM:
+            return None
+        return addresses.from_c(getattr(message, "from"), self._family)
+
+    # --- names, options, timeouts ----------------------------------------------------------
+
+    def getsockname(self) -> SocketAddress:
+        """The socket's own address: see getsockname(2)."""
+        return self._name(lib.PS_NAME_LOCAL)
+
+    def getpeername(self) -> SocketAddress:
+        """The peer's address: see getpeername(2)."""
+        return self._name(lib.PS_NAME_REMOTE)
+
+    def _name(self, which: int) -> SocketAddress:
+        out = ffi.new("struct ps_address *")
+        self._handle.check(lib.ps_name(self._handle.pointer, self._number, which, out))
+        return addresses.from_c(out, self._family)
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None, /) -> None:
+        """Sets an option: see socket(7), ip(7), ipv6(7), tcp(7).
+
+        Raises:
+            OSError: ENOPROTOOPT, there is no such option here.
+        """
+        options.set_option(self, level, optname, value, optlen)
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> Any:
+        """Gets an option: an int, or bytes when `buflen` is not 0.
+
+        Raises:
+            OSError: ENOPROTOOPT, there is no such option here.
+        """
+        return options.get_option(self, level, optname, buflen)
+
+    def settimeout(self, timeout: float | None, /) -> None:
+        """Sets how long calls may wait, in seconds; None: for ever, 0: not at all."""
+        if timeout is not None:
+            timeout = float(timeout)
+            if timeout != timeout:  # noqa: PLR0124
+                raise ValueError("Invalid value NaN (not a number)")
+            if timeout < 0:
+                raise ValueError("Timeout value out of range")
+            if timeout > MOST_MICROSECONDS / 1e6:
+                raise OverflowError("timeout doesn't fit into C timeval")
+        self._timeout = timeout
+
+    def gettimeout(self) -> float | None:
+        """How long calls may wait, in seconds."""
+        return self._timeout
+
+    def setblocking(self, flag: bool, /) -> None:
+        """`settimeout(None)` or `settimeout(0)`."""
+        self._timeout = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """Whether the timeout is not 0."""
+        return self._timeout != 0
+
+    @property
+    def timeout(self) -> float | None:
+        """As `gettimeout`."""
+        return self._timeout
+
+    @property
+    def proto(self) -> int:
+        """The protocol's number as it was asked for."""
+        return self._proto
+
+    def fileno(self) -> int:
+        """A descriptor whose readiness is the socket's, for select, poll and epoll; closed: -1.
+
+        Nothing can be read from it or written to it. Made when first asked for, closed with
+        the socket.
+        """
+        if self._number < 0:
+            return -1
+        return self._handle.check(lib.ps_descriptor(self._handle.pointer, self._number))
+
+    def detach(self) -> int:
+        """Not possible here: there is no descriptor that would carry the data.
+
+        Raises:
+            OSError: EOPNOTSUPP.
+        """
+        raise OSError(
+            errno.EOPNOTSUPP, "a Stack's socket can't be detached: its data is in this process"
+        )
+
+
+_STACK_ERRORS = (
+    -errno.EBADF,
+    -errno.ENOTRECOVERABLE,
+    -errno.EOWNERDEAD,
+    -errno.EDEADLK,
+    -errno.ECANCELED,
+)
+
+
+def _from_buffer(view: memoryview) -> Any:
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return ffi.from_buffer("uint8_t[]", view)

@@ -1,0 +1,241 @@
+"""`Stack.sockets`: the module `socket` on a Stack."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pystack._native import StackHandle, ffi, lib
+from pystack.sockets.address import FAMILIES, SocketAddress
+from pystack.sockets.patch import patched
+from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
+from pystack.sockets.socket import Socket
+
+_DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was given"
+
+
+def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
+    """The class of one Stack's sockets, which may be subclassed.
+
+    Calling it for another family than the Internet's, or for a descriptor, gives the kernel's
+    socket: a Stack knows nothing of those.
+    """
+
+    def new(cls: type[Socket], *arguments: Any, **named: Any) -> Any:
+        values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
+        family = values.get("family", -1)
+        if values.get("fileno") is not None or (family != -1 and int(family) not in FAMILIES):
+            return _kernel_socket(*arguments, **named)
+        return object.__new__(cls)
+
+    members = {
+        "__slots__": (),
+        "__module__": "pystack.sockets",
+        "__doc__": Socket.__doc__,
+        "__new__": new,
+        "_stack_handle": handle,
+        "_resolve": staticmethod(resolver.one),
+    }
+    return type("socket", (Socket,), members)
+
+
+# The kernel's, also while `patched` has put another in its place.
+_kernel_socket = socket.socket
+
+
+class SocketModule:
+    """What the module `socket` exports, on one Stack; constants and exceptions are the module's.
+
+    Pass it where a program takes such a module, or put it in the module's place with
+    `Stack.installed`.
+
+    Args:
+        handle: The Stack.
+        lookup: Asks the Stack's name servers.
+    """
+
+    def __init__(self, handle: StackHandle, lookup: Lookup) -> None:
+        self._handle = handle
+        self._resolver = Resolver(handle, lookup, hosts_file())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(socket), *super().__dir__()})
+
+    @property
+    def hosts(self) -> Path | None:
+        """The hosts file (hosts(5)) that names are looked up in first; None: none."""
+        return self._resolver.hosts
+
+    @hosts.setter
+    def hosts(self, path: Path | None) -> None:
+        self._resolver.hosts = path
+
+    @property
+    def socket(self) -> type[Socket]:
+        """The class of this Stack's sockets; it may be subclassed."""
+        if self._handle.socket_class is None:
+            self._handle.socket_class = _bound_class(self._handle, self._resolver)
+        made: type[Socket] = self._handle.socket_class
+        return made
+
+    SocketType = socket
+
+    def create_connection(
+        self,
+        address: tuple[str | None, int | str],
+        timeout: float | None = _DEFAULT,
+        source_address: SocketAddress | None = None,
+        *,
+        all_errors: bool = False,
+    ) -> Socket:
+        """As `socket.create_connection`: tries each address of the host in turn.
+
+        Raises:
+            OSError: The last (Python 3.11: the first) error; an `ExceptionGroup` of all with
+                `all_errors`, which Python 3.10 lacks.
+        """
+        host, port = address
+        errors: list[OSError] = []
+        for family, kind, proto, _name, where in self.getaddrinfo(
+            host, port, 0, socket.SOCK_STREAM
+        ):
+            sock = None
+            try:
+                sock = self.socket(family, kind, proto)
+                if timeout is not _DEFAULT:
+                    sock.settimeout(timeout)
+                if source_address:
+                    sock.bind(source_address)
+                sock.connect(where)
+            except OSError as error:
+                errors.append(error)
+                if sock is not None:
+                    sock.close()
+            else:
+                errors.clear()  # each holds a traceback, and that this frame
+                return sock
+        try:
+            if all_errors:
+                raise ExceptionGroup("create_connection failed", errors)  # type: ignore[name-defined]  # noqa: F821
+            raise errors[0]
+        finally:
+            errors.clear()
+
+    def create_server(
+        self,
+        address: SocketAddress,
+        *,
+        family: int = socket.AF_INET,
+        backlog: int | None = None,
+        reuse_port: bool = False,
+        dualstack_ipv6: bool = False,
+    ) -> Socket:
+        """As `socket.create_server`: a listening TCP socket.
+
+        Raises:
+            ValueError: `dualstack_ipv6` with another family than AF_INET6.
+            OSError: As bind(2) and listen(2), with the address in the message.
+        """
+        if dualstack_ipv6 and family != socket.AF_INET6:
+            raise ValueError("dualstack_ipv6 requires AF_INET6 family")
+        sock = self.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dualstack_ipv6)
+            try:
+                sock.bind(address)
+            except OSError as error:
+                message = f"{error.strerror} (while attempting to bind on address {address!r})"
+                raise OSError(error.errno, message) from None
+            sock.listen(128 if backlog is None else backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def has_dualstack_ipv6(self) -> bool:
+        """True: one IPv6 listener can take IPv4 connections too."""
+        return True
+
+    def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | bytes | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddressInfo]:
+        """As `socket.getaddrinfo`, by the hosts file and the Stack's name servers.
+
+        Raises:
+            socket.gaierror: As getaddrinfo(3).
+        """
+        return self._resolver.getaddrinfo(host, port, family, type, proto, flags)
+
+    def gethostbyname(self, hostname: str) -> str:
+        """The first IPv4 address of a host."""
+        return self._resolver.one(hostname, socket.AF_INET) if hostname else "0.0.0.0"
+
+    def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
+        """The name, no aliases, and all IPv4 addresses."""
+        found = self._resolver.addresses(hostname, socket.AF_INET)
+        return hostname, [], [text for _family, text in found]
+
+    def if_nameindex(self) -> list[tuple[int, str]]:
+        """The Stack's interfaces: index and name."""
+        listing = self._handle.listing(
+            "struct ps_interface",
+            lambda out, room: lib.ps_interfaces(self._handle.pointer, out, room),
+        )
+        return [(one.index, ffi.string(one.name).decode()) for one in listing]
+
+    def if_nametoindex(self, name: str) -> int:
+        """An interface's index.
+
+        Raises:
+            OSError: There is none of this name.
+        """
+        for index, found in self.if_nameindex():
+            if found == name:
+                return index
+        raise OSError("no interface with this name")
+
+    def if_indextoname(self, index: int) -> str:
+        """An interface's name.
+
+        Raises:
+            OSError: ENXIO, there is none of this index.
+        """
+        for found, name in self.if_nameindex():
+            if found == index:
+                return name
+        raise OSError("no interface with this index")
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Puts these into the module `socket` for the block; see `Stack.installed`."""
+        names = (
+            "socket",
+            "SocketType",
+            "create_connection",
+            "create_server",
+            "has_dualstack_ipv6",
+            "getaddrinfo",
+            "gethostbyname",
+            "gethostbyname_ex",
+            "if_nameindex",
+            "if_nametoindex",
+            "if_indextoname",
+        )
+        with patched({name: getattr(self, name) for name in names}):
+            yield

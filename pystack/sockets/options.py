@@ -1,0 +1,330 @@
+"""`setsockopt` and `getsockopt`: which option of the module `socket` is which of the engine's.
+
+Values of options that Linux takes as structures are bytes in Linux's layout.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pystack._native import ffi, lib
+from pystack._native.address import packed
+
+if TYPE_CHECKING:
+    from pystack.sockets.core import CoreSocket
+
+__all__ = ["get_option", "set_option"]
+
+IP, IPV6, TCP, SOL = (
+    int(socket.IPPROTO_IP),
+    int(socket.IPPROTO_IPV6),
+    int(socket.IPPROTO_TCP),
+    int(socket.SOL_SOCKET),
+)
+
+
+def _constant(name: str, linux: int) -> int:
+    """A constant of the module socket; Linux's number where this system lacks it."""
+    return int(getattr(socket, name, linux))
+
+
+IP_PKTINFO = _constant("IP_PKTINFO", 8)
+IP_RECVTTL = _constant("IP_RECVTTL", 12)
+IP_RECVTOS = _constant("IP_RECVTOS", 13)
+IP_ADD_SOURCE_MEMBERSHIP = _constant("IP_ADD_SOURCE_MEMBERSHIP", 39)
+IP_DROP_SOURCE_MEMBERSHIP = _constant("IP_DROP_SOURCE_MEMBERSHIP", 40)
+IPV6_RECVPKTINFO = _constant("IPV6_RECVPKTINFO", 49)
+IPV6_RECVHOPLIMIT = _constant("IPV6_RECVHOPLIMIT", 51)
+IPV6_RECVTCLASS = _constant("IPV6_RECVTCLASS", 66)
+SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
+TCP_INFO = _constant("TCP_INFO", 11)
+SO_LINGER = int(socket.SO_LINGER)
+
+# Options whose value is an int both here and in the engine.
+_INTEGERS: dict[tuple[int, int], int] = {
+    (SOL, int(socket.SO_ERROR)): lib.PS_OPT_ERROR,
+    (SOL, int(socket.SO_TYPE)): lib.PS_OPT_TYPE,
+    (SOL, _constant("SO_PROTOCOL", 38)): lib.PS_OPT_PROTOCOL,
+    (SOL, _constant("SO_DOMAIN", 39)): lib.PS_OPT_FAMILY,
+    (SOL, _constant("SO_ACCEPTCONN", 30)): lib.PS_OPT_LISTENING,
+    (SOL, int(socket.SO_REUSEADDR)): lib.PS_OPT_REUSEADDR,
+    (SOL, _constant("SO_REUSEPORT", 15)): lib.PS_OPT_REUSEPORT,
+    (SOL, int(socket.SO_BROADCAST)): lib.PS_OPT_BROADCAST,
+    (SOL, int(socket.SO_KEEPALIVE)): lib.PS_OPT_KEEPALIVE,
+    (SOL, int(socket.SO_SNDBUF)): lib.PS_OPT_SNDBUF,
+    (SOL, int(socket.SO_RCVBUF)): lib.PS_OPT_RCVBUF,
+    (SOL, int(socket.SO_RCVLOWAT)): lib.PS_OPT_RCVLOWAT,
+    (SOL, int(socket.SO_OOBINLINE)): lib.PS_OPT_OOBINLINE,
+    (SOL, int(socket.SO_DONTROUTE)): lib.PS_OPT_DONTROUTE,
+    (SOL, _constant("SO_PRIORITY", 12)): lib.PS_OPT_PRIORITY,
+    (TCP, int(socket.TCP_NODELAY)): lib.PS_OPT_TCP_NODELAY,
+    (TCP, _constant("TCP_MAXSEG", 2)): lib.PS_OPT_TCP_MAXSEG,
+    (TCP, _constant("TCP_KEEPIDLE", 4)): lib.PS_OPT_TCP_KEEPIDLE,
+    (TCP, _constant("TCP_KEEPINTVL", 5)): lib.PS_OPT_TCP_KEEPINTVL,
+    (TCP, _constant("TCP_KEEPCNT", 6)): lib.PS_OPT_TCP_KEEPCNT,
+    (TCP, _constant("TCP_USER_TIMEOUT", 18)): lib.PS_OPT_TCP_USER_TIMEOUT,
+    (TCP, _constant("TCP_QUICKACK", 12)): lib.PS_OPT_TCP_QUICKACK,
+    (TCP, _constant("TCP_CORK", 3)): lib.PS_OPT_TCP_CORK,
+    (TCP, _constant("TCP_DEFER_ACCEPT", 9)): lib.PS_OPT_TCP_DEFER_ACCEPT,
+    (IP, int(socket.IP_TTL)): lib.PS_OPT_IP_TTL,
+    (IP, int(socket.IP_TOS)): lib.PS_OPT_IP_TOS,
+    (IP, int(socket.IP_HDRINCL)): lib.PS_OPT_IP_HDRINCL,
+    (IP, int(socket.IP_MULTICAST_TTL)): lib.PS_OPT_IP_MULTICAST_TTL,
+    (IP, int(socket.IP_MULTICAST_LOOP)): lib.PS_OPT_IP_MULTICAST_LOOP,
+    (IPV6, int(socket.IPV6_V6ONLY)): lib.PS_OPT_IPV6_V6ONLY,
+    (IPV6, int(socket.IPV6_UNICAST_HOPS)): lib.PS_OPT_IPV6_UNICAST_HOPS,
+    (IPV6, int(socket.IPV6_MULTICAST_HOPS)): lib.PS_OPT_IPV6_MULTICAST_HOPS,
+    (IPV6, int(socket.IPV6_MULTICAST_LOOP)): lib.PS_OPT_IPV6_MULTICAST_LOOP,
+    (IPV6, int(socket.IPV6_MULTICAST_IF)): lib.PS_OPT_IPV6_MULTICAST_IF,
+    (IPV6, _constant("IPV6_TCLASS", 67)): lib.PS_OPT_IPV6_TCLASS,
+    (IPV6, _constant("IPV6_CHECKSUM", 7)): lib.PS_OPT_IPV6_CHECKSUM,
+}
+
+# Which ancillary data `recvmsg` gives; bits of CoreSocket._ancillary.
+ANCILLARY = {
+    (IP, IP_PKTINFO): 1,
+    (IP, IP_RECVTTL): 2,
+    (IP, IP_RECVTOS): 4,
+    (IPV6, IPV6_RECVPKTINFO): 8,
+    (IPV6, IPV6_RECVHOPLIMIT): 16,
+    (IPV6, IPV6_RECVTCLASS): 32,
+}
+
+_MEMBERSHIPS = {
+    (IP, int(socket.IP_ADD_MEMBERSHIP)): True,
+    (IP, int(socket.IP_DROP_MEMBERSHIP)): False,
+    (IP, IP_ADD_SOURCE_MEMBERSHIP): True,
+    (IP, IP_DROP_SOURCE_MEMBERSHIP): False,
+    (IPV6, int(socket.IPV6_JOIN_GROUP)): True,
+    (IPV6, int(socket.IPV6_LEAVE_GROUP)): False,
+}
+
+_INT = struct.Struct("i")
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def set_option(
+    sock: CoreSocket, level: int, name: int, value: Any, length: int | None
+) -> None:
+    """See `CoreSocket.setsockopt`."""
+    key = (int(level), int(name))
+    if value is None:
+        if length is None:
+            raise TypeError("setsockopt() with None as value takes an option length")
+        raise _error(errno.EFAULT if length else errno.EINVAL)
+    if length is not None:
+        raise TypeError("an option length goes with None as value only")
+    if hasattr(value, "__index__"):
+        number = int(value.__index__())
+        if not -(1 << 31) <= number < 1 << 31:
+            raise OverflowError("signed int is greater than maximum")
+        data = _INT.pack(number)
+    else:
+        with memoryview(value) as view:
+            data = view.tobytes()
+    if key == (SOL, SO_LINGER):
+        _set_linger(sock, data)
+    elif key == (SOL, SO_BINDTODEVICE):
+        _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
+    elif key == (IP, int(socket.IP_MULTICAST_IF)):
+        _set(sock, lib.PS_OPT_IP_MULTICAST_IF, _multicast_interface(sock, data))
+    elif key in _MEMBERSHIPS:
+        _membership(sock, key, data)
+    elif key in ANCILLARY:
+        if (key[0] == IPV6) != (sock._family == socket.AF_INET6):
+            raise _error(errno.ENOPROTOOPT)
+        bit = ANCILLARY[key]
+        sock._ancillary = sock._ancillary | bit if _number(data) else sock._ancillary & ~bit
+    elif key in _INTEGERS:
+        number = _number(data)
+        option = _INTEGERS[key]
+        if option in (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF) and sys.platform == "linux":
+            # socket(7): the kernel doubles the value for its own accounts, and reads it back
+            # doubled. Programs compare what they set with what they get.
+            number = min(number, 0x3FFFFFFF) * 2 if number >= 0 else 0x7FFFFFFF
+        _set(sock, option, number)
+    else:
+        raise _error(errno.ENOPROTOOPT)
+
+
+def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
+    """See `CoreSocket.getsockopt`."""
+    key = (int(level), int(name))
+    if not 0 <= length <= 1024:
+        raise OSError("getsockopt buflen out of range")
+    if key == (SOL, SO_LINGER):
+        seconds = _get(sock, lib.PS_OPT_LINGER)
+        data = struct.pack("ii", seconds >= 0, max(seconds, 0))
+    elif key == (SOL, SO_BINDTODEVICE):
+        data = _name_of(sock, _get(sock, lib.PS_OPT_BINDTODEVICE))
+    elif key == (IP, int(socket.IP_MULTICAST_IF)):
+        data = _address_of(sock, _get(sock, lib.PS_OPT_IP_MULTICAST_IF))
+    elif key == (TCP, TCP_INFO):
+        data = _linux_tcp_info(sock)
+    elif key in ANCILLARY:
+        data = _INT.pack(bool(sock._ancillary & ANCILLARY[key]))
+    elif key in _INTEGERS:
+        option = _INTEGERS[key]
+        number = _get(sock, option)
+        if option == lib.PS_OPT_FAMILY:
+            number = sock._family
+        elif option == lib.PS_OPT_TYPE:
+            number = sock._type
+        data = _INT.pack(number)
+    else:
+        raise _error(errno.ENOPROTOOPT)
+    if length:
+        return data[:length]
+    return _INT.unpack(data[: _INT.size])[0] if len(data) >= _INT.size else 0
+
+
+def _number(data: bytes) -> int:
+    if len(data) == 1:  # ip(7): these options may be given as one byte
+        return data[0]
+    if len(data) < _INT.size:
+        raise _error(errno.EINVAL)
+    return int(_INT.unpack(data[: _INT.size])[0])
+
+
+def _set(sock: CoreSocket, option: int, value: int) -> None:
+    handle = sock._handle
+    handle.check(lib.ps_option_set(handle.pointer, sock._number, option, value))
+
+
+def _get(sock: CoreSocket, option: int) -> int:
+    handle = sock._handle
+    value = ffi.new("int64_t *")
+    handle.check(lib.ps_option_get(handle.pointer, sock._number, option, value))
+    return int(value[0])
+
+
+def _set_linger(sock: CoreSocket, data: bytes) -> None:
+    if len(data) < 8:
+        raise _error(errno.EINVAL)
+    on, seconds = struct.unpack("ii", data[:8])
+    _set(sock, lib.PS_OPT_LINGER, max(seconds, 0) if on else -1)
+
+
+# --- interfaces ------------------------------------------------------------------------------
+
+
+def _interfaces(sock: CoreSocket) -> Any:
+    handle = sock._handle
+    return handle.listing(
+        "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
+    )
+
+
+def _addresses(sock: CoreSocket) -> Any:
+    handle = sock._handle
+    return handle.listing(
+        "struct ps_interface_address",
+        lambda out, room: lib.ps_addresses(handle.pointer, out, room),
+    )
+
+
+def _index_of(sock: CoreSocket, name: bytes) -> int:
+    if not name:
+        return 0
+    for interface in _interfaces(sock):
+        if ffi.string(interface.name) == name:
+            return int(interface.index)
+    raise _error(errno.ENODEV)
+
+
+def _name_of(sock: CoreSocket, index: int) -> bytes:
+    for interface in _interfaces(sock):
+        if interface.index == index:
+            return bytes(ffi.string(interface.name)) + b"\0"
+    return b""
+
+
+def _index_with(sock: CoreSocket, address: bytes) -> int:
+    """The interface that has an IPv4 address; 0 for the unspecified one."""
+    if address == bytes(4):
+        return 0
+    for entry in _addresses(sock):
+        if packed(entry.address) == address:
+            return int(entry.interface)
+    raise _error(errno.EADDRNOTAVAIL)
+
+
+def _address_of(sock: CoreSocket, index: int) -> bytes:
+    for entry in _addresses(sock):
+        if index and entry.interface == index and entry.address.family == lib.PS_INET:
+            return packed(entry.address)
+    return bytes(4)
+
+
+def _multicast_interface(sock: CoreSocket, data: bytes) -> int:
+    """ip(7): an `in_addr`, an `ip_mreq` or an `ip_mreqn`, whose index wins."""
+    if len(data) >= 12:
+        index = int(_INT.unpack(data[8:12])[0])
+        return index or _index_with(sock, data[4:8])
+    if len(data) >= 8:
+        return _index_with(sock, data[4:8])
+    if len(data) < 4:
+        raise _error(errno.EINVAL)
+    return _index_with(sock, data[:4])
+
+
+def _membership(sock: CoreSocket, key: tuple[int, int], data: bytes) -> None:
+    out = ffi.new("struct ps_membership *")
+    if key[0] == IPV6:  # struct ipv6_mreq
+        if len(data) < 20:
+            raise _error(errno.EINVAL)
+        out.group.family = lib.PS_INET6
+        ffi.memmove(out.group.bytes, data[:16], 16)
+        out.interface = struct.unpack("I", data[16:20])[0]
+    else:  # struct ip_mreq, ip_mreqn or ip_mreq_source
+        with_source = key[1] in (IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP)
+        if len(data) < (12 if with_source else 8):
+            raise _error(errno.EINVAL)
+        out.group.family = lib.PS_INET
+        ffi.memmove(out.group.bytes, data[:4], 4)
+        if with_source:
+            out.source.family = lib.PS_INET
+            ffi.memmove(out.source.bytes, data[8:12], 4)
+        index = 0 if with_source or len(data) < 12 else _INT.unpack(data[8:12])[0]
+        try:
+            out.interface = index or _index_with(sock, data[4:8])
+        except OSError as error:
+            raise _error(errno.ENODEV) from error  # as the kernel says it here
+    handle = sock._handle
+    handle.check(lib.ps_membership(handle.pointer, sock._number, _MEMBERSHIPS[key], out))
+
+
+# --- TCP_INFO --------------------------------------------------------------------------------
+
+_INFO_HEAD = struct.Struct("=8B24I")
+_INFO_TAIL = struct.Struct("=4Q")
+
+
+def _linux_tcp_info(sock: CoreSocket) -> bytes:
+    """The `struct tcp_info` of linux/tcp.h up to tcpi_bytes_received; what lwIP lacks is 0."""
+    handle = sock._handle
+    info = ffi.new("struct ps_tcp_info *")
+    handle.check(lib.ps_tcp_info(handle.pointer, sock._number, info))
+    mss = max(info.send_mss, 1)
+    words = (
+        info.rto_us, 0, info.send_mss, info.receive_mss,
+        info.unacked_segments, 0, 0, 0, 0,
+        0, 0, 0, 0,
+        info.pmtu, 0, info.rtt_us, info.rttvar_us,
+        min(info.send_ssthresh // mss, 0x7FFFFFFF), max(info.send_cwnd_bytes // mss, 1),
+        info.send_mss, 0,
+        0, info.receive_window, info.total_retransmits,
+    )  # fmt: skip
+    scales = (info.send_wscale & 15) | (info.receive_wscale & 15) << 4
+    head = _INFO_HEAD.pack(
+        info.state, 0, info.retransmits, info.probes, info.backoff, info.options, scales, 0, *words
+    )
+    return head + _INFO_TAIL.pack(0, 0, info.bytes_acked, info.bytes_received)

@@ -1,0 +1,186 @@
+"""`getaddrinfo` and its kin, by a Stack's own resolver and the hosts file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pystack._native import StackHandle
+from pystack.sockets.address import SocketAddress, host_to_packed
+
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
+
+_KINDS = (
+    (socket.SOCK_STREAM, int(socket.IPPROTO_TCP), "tcp"),
+    (socket.SOCK_DGRAM, int(socket.IPPROTO_UDP), "udp"),
+    (socket.SOCK_RAW, 0, ""),
+)
+_FAMILIES = (socket.AF_INET6, socket.AF_INET)
+
+# What a lookup of the Stack is: a name and a family (0: both) to addresses as text.
+Lookup = Callable[[str, int], list[str]]
+
+
+def hosts_file() -> Path:
+    """Where this system keeps its hosts file (hosts(5))."""
+    if sys.platform == "win32":
+        return Path(os.environ["SYSTEMROOT"]) / "System32" / "drivers" / "etc" / "hosts"
+    return Path("/etc/hosts")
+
+
+def _numeric(host: str, family: int) -> Iterator[tuple[socket.AddressFamily, str]]:
+    for one in _FAMILIES:
+        try:
+            socket.inet_pton(one, host.partition("%")[0])
+        except (OSError, UnicodeEncodeError):
+            continue
+        if family in (0, one):
+            yield one, host
+        else:
+            raise socket.gaierror(
+                socket.EAI_ADDRFAMILY, "Address family for hostname not supported"
+            )
+    if family in (0, socket.AF_INET):
+        try:  # "127.1" and "0x7f000001", as inet_aton(3) has them
+            packed = socket.inet_aton(host)
+        except (OSError, UnicodeEncodeError):
+            return
+        if host.count(".") < 3:
+            yield socket.AF_INET, socket.inet_ntoa(packed)
+
+
+class Resolver:
+    """Names for the sockets of one Stack.
+
+    Args:
+        handle: The Stack.
+        lookup: Asks the Stack's name servers.
+        hosts: The hosts file, read at each question; None: none.
+    """
+
+    def __init__(self, handle: StackHandle, lookup: Lookup, hosts: Path | None) -> None:
+        self._handle = handle
+        self._lookup = lookup
+        self.hosts = hosts
+
+    def _from_hosts(self, name: str, family: int) -> list[tuple[socket.AddressFamily, str]]:
+        wanted = name.removesuffix(".").lower()
+        if wanted == "localhost" or wanted.endswith(".localhost"):  # RFC 6761 6.3
+            both = [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
+            return [entry for entry in both if family in (0, entry[0])]
+        if self.hosts is None:
+            return []
+        try:
+            text = self.hosts.read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in text.splitlines():
+            words = line.partition("#")[0].split()
+            if wanted in (word.lower() for word in words[1:]):
+                try:
+                    found.extend(_numeric(words[0], family))
+                except socket.gaierror:
+                    continue  # of the other family
+        return found
+
+    def addresses(self, name: str, family: int = 0) -> list[tuple[socket.AddressFamily, str]]:
+        """The addresses of a name: as they stand, from the hosts file, from the name servers.
+
+        Raises:
+            socket.gaierror: There are none.
+        """
+        found = list(_numeric(name, family)) or self._from_hosts(name, family)
+        if found:
+            return found
+        return [
+            (socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+            for text in self._lookup(name, family)
+        ]
+
+    def one(self, name: str, family: int) -> str:
+        """The first address of a name in a family."""
+        return self.addresses(name, family)[0][1]
+
+    def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | bytes | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddressInfo]:
+        """As `socket.getaddrinfo`, see getaddrinfo(3)."""
+        if family not in (0, *map(int, _FAMILIES)):
+            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
+        if isinstance(host, (bytes, bytearray)):
+            host = host.decode("ascii")
+        if host is None and port is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        kinds = [
+            entry
+            for entry in _KINDS
+            if type in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
+        ]
+        if not kinds:
+            raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
+        if host is None or host == "":
+            passive = flags & socket.AI_PASSIVE
+            hosts = [
+                (socket.AF_INET6, "::" if passive else "::1"),
+                (socket.AF_INET, "0.0.0.0" if passive else "127.0.0.1"),
+            ]
+            found = [entry for entry in hosts if family in (0, entry[0])]
+        elif flags & socket.AI_NUMERICHOST:
+            found = list(_numeric(host, family))
+            if not found:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        else:
+            found = self.addresses(host, family)
+        canonical = host if flags & socket.AI_CANONNAME and isinstance(host, str) else ""
+        result: list[AddressInfo] = []
+        for one, text in found:
+            for kind, protocol, name in kinds:
+                number = self._port(port, name, flags)
+                if number is None:
+                    continue
+                result.append(
+                    (one, kind, protocol or proto, canonical, self._sockaddr(one, text, number))
+                )
+                canonical = ""
+        if not result:
+            raise socket.gaierror(
+                socket.EAI_SERVICE, "Servname not supported for ai_socktype"
+            )
+        return result
+
+    @staticmethod
+    def _port(port: str | bytes | int | None, protocol: str, flags: int) -> int | None:
+        """The number of a port or service; None: this protocol has no such service."""
+        if port is None:
+            return 0
+        if isinstance(port, (bytes, bytearray)):
+            port = port.decode("ascii")
+        if isinstance(port, str):
+            try:
+                number = int(port)
+            except ValueError:
+                if flags & socket.AI_NUMERICSERV:
+                    raise socket.gaierror(
+                        socket.EAI_NONAME, "Name or service not known"
+                    ) from None
+                try:
+                    return socket.getservbyname(port, protocol) if protocol else None
+                except OSError:
+                    return None
+            return number & 0xFFFF
+        return int(port.__index__()) & 0xFFFF
+
+    def _sockaddr(self, family: int, text: str, port: int) -> SocketAddress:
+        packed, scope = host_to_packed(text, family, self._handle, self.one)
+        host = socket.inet_ntop(family, packed)
+        return (host, port) if family == socket.AF_INET else (host, port, 0, scope)

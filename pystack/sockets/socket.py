@@ -1,0 +1,203 @@
+"""The sockets that a Stack gives: `CoreSocket` completed as the module `socket` completes its own."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pystack._native import ffi, lib
+from pystack.sockets.address import SocketAddress
+from pystack.sockets.message import MessageSocket
+
+if TYPE_CHECKING:
+    from pystack.tables import TcpInfo
+
+Self = TypeVar("Self", bound="Socket")
+
+_FILE_BLOCK = 1 << 18
+
+
+class Socket(MessageSocket):
+    """A socket of a Stack, with the methods of `socket.socket`.
+
+    Made by `Stack.socket` or `Stack.sockets.socket`. Where a method is not described here, it
+    does what the documentation of the module `socket` says. Closing it late, or never, is a
+    `ResourceWarning`, as there.
+    """
+
+    __slots__ = ("_closed", "_io_refs")
+
+    def __init__(
+        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        self._io_refs = 0
+        self._closed = False
+        super().__init__(family, type, proto, fileno)
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_INET or AF_INET6."""
+        return socket.AddressFamily(self._family)
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
+        return socket.SocketKind(self._type)
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._closed:
+            self.close()
+
+    def __repr__(self) -> str:
+        closed = " [closed]" if self._closed or self._number < 0 else ""
+        text = (
+            f"<{type(self).__module__}.{type(self).__qualname__}{closed} "
+            f"number={self._number & 0xFFFFFFFF if not closed else -1}, family={self._family}, "
+            f"type={self._type}, proto={self._proto}"
+        )
+        if not closed:
+            for name, ask in (("laddr", self.getsockname), ("raddr", self.getpeername)):
+                try:
+                    text += f", {name}={ask()}"
+                except (OSError, RuntimeError):
+                    continue  # not connected, or the Stack is gone: then there is none to show
+        return text + ">"
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+    def dup(self) -> NoReturn:
+        """Not possible yet: a Stack's socket has one owner.
+
+        Raises:
+            OSError: EOPNOTSUPP.
+        """
+        raise OSError(errno.EOPNOTSUPP, "a Stack's socket can't be duplicated")
+
+    def accept(self) -> tuple[Socket, SocketAddress]:
+        """The next connection, as a socket of the same class, and the peer's address."""
+        number, peer = self._accept()
+        accepted = type(self).__new__(type(self))
+        accepted._io_refs = 0
+        accepted._closed = False
+        # As socket.accept: what comes of a socket with a timeout has the default timeout.
+        accepted._adopt(
+            self._handle, number, self._family, self._type, self._proto, socket.getdefaulttimeout()
+        )
+        return accepted, peer
+
+    def makefile(
+        self,
+        mode: str = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """A file on the socket; the connection is closed with the last of the two."""
+        if not set(mode) <= {"r", "w", "b"}:
+            raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
+        writing = "w" in mode
+        reading = "r" in mode or not writing
+        binary = "b" in mode
+        raw = socket.SocketIO(self, ("r" if reading else "") + ("w" if writing else ""))  # type: ignore[arg-type]
+        self._io_refs += 1
+        if buffering is None or buffering < 0:
+            buffering = io.DEFAULT_BUFFER_SIZE
+        if buffering == 0:
+            if not binary:
+                raise ValueError("unbuffered streams must be binary")
+            return raw  # type: ignore[return-value]
+        buffer: io.BufferedRWPair | io.BufferedReader | io.BufferedWriter
+        if reading and writing:
+            buffer = io.BufferedRWPair(raw, raw, buffering)
+        elif reading:
+            buffer = io.BufferedReader(raw, buffering)
+        else:
+            buffer = io.BufferedWriter(raw, buffering)
+        if binary:
+            return buffer  # type: ignore[return-value]
+        text = io.TextIOWrapper(buffer, encoding, errors, newline)
+        text.mode = mode
+        return text
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        """Sends a binary file from `offset` on, `count` bytes or all. How many bytes went.
+
+        Raises:
+            ValueError: The socket doesn't wait, isn't a stream, or the file isn't binary.
+        """
+        if self._type != socket.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        if "b" not in getattr(file, "mode", "b"):
+            raise ValueError("file should be opened in binary mode")
+        if count is not None and count <= 0:
+            raise ValueError("count must be a positive integer (got %r)" % (count,))  # noqa: UP031
+        if self._timeout == 0:
+            raise ValueError("non-blocking sockets are not supported")
+        if offset:
+            file.seek(offset)
+        block = memoryview(bytearray(_FILE_BLOCK if count is None else min(count, _FILE_BLOCK)))
+        total = 0
+        try:
+            while count is None or total < count:
+                want = len(block) if count is None else min(len(block), count - total)
+                got = file.readinto(block[:want])  # type: ignore[attr-defined]
+                if not got:
+                    break
+                self.sendall(block[:got])
+                total += got
+            return total
+        finally:
+            if total and hasattr(file, "seek"):
+                file.seek(offset + total)
+
+    def _decref_socketios(self) -> None:
+        if self._io_refs > 0:
+            self._io_refs -= 1
+        if self._closed:
+            self.close()
+
+    def close(self) -> None:
+        """Closes the socket, or, while a file of `makefile` is open, marks it closed."""
+        self._closed = True
+        if self._io_refs <= 0:
+            super().close()
+
+    def tcp_info(self) -> TcpInfo:
+        """What TCP knows of the connection, typed; `getsockopt(IPPROTO_TCP, TCP_INFO, n)` is bytes.
+
+        Raises:
+            OSError: ENOPROTOOPT, not a TCP socket; EBADF.
+        """
+        from pystack.tables import TcpInfo  # noqa: PLC0415 - tables stand beside, not below
+
+        out = ffi.new("struct ps_tcp_info *")
+        self._handle.check(lib.ps_tcp_info(self._handle.pointer, self._number, out))
+        return TcpInfo.from_c(out)
+
+    def get_inheritable(self) -> bool:
+        """False: a Stack's socket can't be inherited."""
+        return False
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Accepts False only.
+
+        Raises:
+            OSError: EOPNOTSUPP.
+        """
+        if inheritable:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
