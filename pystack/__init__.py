@@ -1,1 +1,17 @@
 """A mature C TCP/IP stack (lwIP) as an ordinary Python object."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from pystack import hypercalls, nic
+from pystack.errors import StackPanic
+from pystack.interface import Interface
+from pystack.stack import Stack
+
+__all__ = ["Interface", "Stack", "StackPanic", "hypercalls", "nic"]
+
+try:
+    __version__ = version("pystack-lwip")
+except PackageNotFoundError:  # built in place
+    __version__ = "0+unknown"

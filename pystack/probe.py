@@ -1,0 +1,330 @@
+"""`ping` and `traceroute`, over a Stack's raw ICMP sockets (RFC 792, RFC 4443)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pystack.sockets import Socket, SocketModule
+
+__all__ = ["Hop", "PingReply", "PingResult", "TracerouteResult", "ping", "traceroute"]
+
+_HEADER = struct.Struct("!BBHHH")
+_LARGEST = 65507
+
+# What an ICMP error says, by (family, type); None stands for any code.
+_ERRORS = {
+    (socket.AF_INET, 3): {
+        0: "network unreachable",
+        1: "host unreachable",
+        2: "protocol unreachable",
+        3: "port unreachable",
+        4: "fragmentation needed",
+        9: "network prohibited",
+        10: "host prohibited",
+        13: "communication prohibited",
+        None: "destination unreachable",
+    },
+    (socket.AF_INET, 11): {1: "reassembly time exceeded", None: "time to live exceeded"},
+    (socket.AF_INET, 12): {None: "parameter problem"},
+    (socket.AF_INET6, 1): {
+        0: "no route",
+        1: "administratively prohibited",
+        3: "address unreachable",
+        4: "port unreachable",
+        None: "destination unreachable",
+    },
+    (socket.AF_INET6, 2): {None: "packet too big"},
+    (socket.AF_INET6, 3): {1: "reassembly time exceeded", None: "hop limit exceeded"},
+    (socket.AF_INET6, 4): {None: "parameter problem"},
+}
+_TIME_EXCEEDED = {socket.AF_INET: 11, socket.AF_INET6: 3}
+
+
+@dataclass(frozen=True)
+class PingReply:
+    """What came of one echo request.
+
+    Attributes:
+        sequence: The request's number, from 1.
+        source: Who answered; None: nobody.
+        size: Bytes of ICMP message in the answer.
+        ttl: Time to live or hop limit that the answer arrived with; None: not known.
+        rtt_ms: Milliseconds from request to answer; None: no answer.
+        error: What an ICMP error said, or "timeout"; None: it was answered.
+        time_exceeded: Whether a router discarded the request because of its time to live.
+    """
+
+    sequence: int
+    source: str | None
+    size: int
+    ttl: int | None
+    rtt_ms: float | None
+    error: str | None = None
+    time_exceeded: bool = False
+
+    def __str__(self) -> str:
+        if self.source is None:
+            return f"icmp_seq={self.sequence} {self.error}"
+        if self.error is not None:
+            return f"From {self.source} icmp_seq={self.sequence} {self.error}"
+        ttl = "" if self.ttl is None else f"ttl={self.ttl} "
+        return (
+            f"{self.size} bytes from {self.source}: icmp_seq={self.sequence} "
+            f"{ttl}time={self.rtt_ms:.3g} ms"
+        )
+
+
+@dataclass(frozen=True)
+class PingResult:
+    """What came of a `ping`.
+
+    Attributes:
+        destination: The address that was asked.
+        replies: One for each request, in order.
+    """
+
+    destination: str
+    replies: tuple[PingReply, ...]
+
+    @property
+    def sent(self) -> int:
+        """How many requests went out."""
+        return len(self.replies)
+
+    @property
+    def received(self) -> int:
+        """How many were answered."""
+        return sum(reply.error is None for reply in self.replies)
+
+    @property
+    def loss(self) -> float:
+        """The share that was not answered, 0 to 1."""
+        return 1 - self.received / self.sent if self.sent else 0.0
+
+    @property
+    def rtts_ms(self) -> tuple[float, ...]:
+        """Milliseconds of each request that was answered."""
+        return tuple(
+            reply.rtt_ms
+            for reply in self.replies
+            if reply.error is None and reply.rtt_ms is not None
+        )
+
+    def __bool__(self) -> bool:
+        return self.received > 0
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.destination}: {self.sent} sent, {self.received} received, "
+            f"{self.loss:.0%} lost"
+        )
+        if times := self.rtts_ms:
+            mean = sum(times) / len(times)
+            text += f", rtt min/avg/max = {min(times):.3f}/{mean:.3f}/{max(times):.3f} ms"
+        return text
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step of a traceroute.
+
+    Attributes:
+        ttl: The time to live of its requests.
+        replies: What came of them.
+    """
+
+    ttl: int
+    replies: tuple[PingReply, ...]
+
+    @property
+    def address(self) -> str | None:
+        """Who answered first; None: nobody."""
+        return next((reply.source for reply in self.replies if reply.source), None)
+
+    def __str__(self) -> str:
+        times = " ".join(
+            "*" if reply.rtt_ms is None else f"{reply.rtt_ms:.3f} ms" for reply in self.replies
+        )
+        return f"{self.ttl:2}  {self.address or '*'}  {times}"
+
+
+@dataclass(frozen=True)
+class TracerouteResult:
+    """What came of a `traceroute`.
+
+    Attributes:
+        destination: The address that was looked for.
+        hops: The steps, the destination last if it was reached.
+        reached: Whether it was.
+    """
+
+    destination: str
+    hops: tuple[Hop, ...]
+    reached: bool
+
+    def __str__(self) -> str:
+        return "\n".join(str(hop) for hop in self.hops)
+
+
+def _checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071) of a message whose own field is 0."""
+    padded = data + b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+class _Prober:
+    """A raw ICMP socket, and the requests and answers of one family on it."""
+
+    def __init__(self, sockets: SocketModule, destination: str) -> None:
+        info = sockets.getaddrinfo(destination, 0, type=socket.SOCK_RAW)[0]
+        self.family, self.where = info[0], info[4]
+        self.v6 = self.family == socket.AF_INET6
+        protocol = socket.IPPROTO_ICMPV6 if self.v6 else socket.IPPROTO_ICMP
+        self.sock: Socket = sockets.socket(self.family, socket.SOCK_RAW, protocol)
+        self.identifier = int.from_bytes(os.urandom(2), "big")
+        self.destination = str(self.where[0])
+        if self.v6:
+            self.sock.setsockopt(
+                socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVHOPLIMIT", 51), 1
+            )
+
+    def set_ttl(self, ttl: int) -> None:
+        if self.v6:
+            self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+        else:
+            self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+
+    def probe(self, sequence: int, size: int, timeout: float) -> PingReply:
+        """Sends one request and waits for what comes of it."""
+        kind = 128 if self.v6 else 8
+        data = bytes(i & 0xFF for i in range(size))
+        number = sequence & 0xFFFF
+        message = _HEADER.pack(kind, 0, 0, self.identifier, number) + data
+        if not self.v6:  # of ICMPv6 the stack makes it
+            check = _checksum(message)
+            message = _HEADER.pack(kind, 0, check, self.identifier, number) + data
+        started = time.perf_counter()
+        try:
+            self.sock.sendto(message, self.where)
+        except OSError as error:
+            if error.errno not in (errno.EHOSTUNREACH, errno.EHOSTDOWN):
+                raise
+            return PingReply(sequence, None, 0, None, None, os.strerror(error.errno))
+        deadline = started + timeout
+        while (left := deadline - time.perf_counter()) > 0:
+            self.sock.settimeout(left)
+            try:
+                packet, ancillary, _flags, source = self.sock.recvmsg(_LARGEST + 100, 64)
+            except TimeoutError:
+                break
+            except OSError as error:
+                # An ICMP error about an earlier request; the raw message tells more.
+                if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED):
+                    continue
+                raise
+            reply = self._read(packet, ancillary, source, number, sequence)
+            if reply is not None:
+                elapsed = (time.perf_counter() - started) * 1000
+                return PingReply(**{**reply, "rtt_ms": elapsed})
+        return PingReply(sequence, None, 0, None, None, "timeout")
+
+    def _read(
+        self, packet: bytes, ancillary: Any, source: Any, number: int, sequence: int
+    ) -> dict[str, Any] | None:
+        """What a message says about the request `number`; None: it is about something else."""
+        ttl = None
+        if self.v6:
+            message = packet
+            for level, kind, data in ancillary:
+                if (level, kind) == (socket.IPPROTO_IPV6, getattr(socket, "IPV6_HOPLIMIT", 52)):
+                    ttl = struct.unpack("i", data)[0]
+        else:  # raw(7): with the IP header
+            if len(packet) < 20:
+                return None
+            ttl = packet[8]
+            message = packet[(packet[0] & 15) * 4 :]
+        if len(message) < 8:
+            return None
+        kind, code, _check, identifier, answered = _HEADER.unpack_from(message)
+        found: dict[str, Any] = {
+            "sequence": sequence,
+            "source": source[0],
+            "size": len(message),
+            "ttl": ttl,
+        }
+        if kind == (129 if self.v6 else 0):
+            return found if (identifier, answered) == (self.identifier, number) else None
+        texts = _ERRORS.get((self.family, kind))
+        if texts is None or not self._quotes(message[8:], number):
+            return None
+        found["error"] = texts.get(code) or texts[None]
+        found["time_exceeded"] = kind == _TIME_EXCEEDED[self.family] and code == 0
+        return found
+
+    def _quotes(self, quoted: bytes, number: int) -> bool:
+        """Whether an ICMP error carries our request."""
+        if self.v6:
+            inner = quoted[40:] if quoted[6:7] == b"\x3a" else b""
+        else:
+            inner = quoted[(quoted[0] & 15) * 4 :] if len(quoted) >= 20 and quoted[9] == 1 else b""
+        if len(inner) < 8:
+            return False
+        kind, _code, _check, identifier, sent = _HEADER.unpack_from(inner)
+        return kind == (128 if self.v6 else 8) and (identifier, sent) == (self.identifier, number)
+
+
+def ping(
+    sockets: SocketModule,
+    destination: str,
+    *,
+    count: int,
+    size: int,
+    interval: float,
+    timeout: float,
+    ttl: int | None,
+) -> PingResult:
+    """See `pystack.Stack.ping`."""
+    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
+        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
+    prober = _Prober(sockets, destination)
+    with prober.sock:
+        if ttl is not None:
+            prober.set_ttl(ttl)
+        replies = []
+        for sequence in range(1, count + 1):
+            started = time.perf_counter()
+            replies.append(prober.probe(sequence, size, timeout))
+            if sequence < count:
+                time.sleep(max(0.0, started + interval - time.perf_counter()))
+        return PingResult(prober.destination, tuple(replies))
+
+
+def traceroute(
+    sockets: SocketModule, destination: str, *, hops: int, probes: int, timeout: float
+) -> TracerouteResult:
+    """See `pystack.Stack.traceroute`."""
+    if not 1 <= hops <= 255 or probes < 1 or timeout < 0:
+        raise ValueError("hops from 1 to 255, probes from 1, timeout not negative")
+    prober = _Prober(sockets, destination)
+    found: list[Hop] = []
+    with prober.sock:
+        for ttl in range(1, hops + 1):
+            prober.set_ttl(ttl)
+            replies = tuple(
+                prober.probe((ttl - 1) * probes + number, 32, timeout)
+                for number in range(1, probes + 1)
+            )
+            found.append(Hop(ttl, replies))
+            # Whoever answers otherwise than for the time to live is the end of the way.
+            if any(reply.source and not reply.time_exceeded for reply in replies):
+                reached = any(reply.error is None for reply in replies)
+                return TracerouteResult(prober.destination, tuple(found), reached)
+    return TracerouteResult(prober.destination, tuple(found), reached=False)
