@@ -12,24 +12,17 @@ import time
 from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from pystack._native import check, ffi, lib
-from pystack._native.address import from_c, to_c
+from pystack._native import StackHandle, ffi, lib
+from pystack._native.address import Address, from_c, to_c
 
-__all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices"]
-
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+__all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices", "resolve"]
 
 NAME_SERVERS_MAXIMUM = 4
 _ANSWERS_MAXIMUM = 128
 _FOREVER = 0xFFFFFFFF
 _NEVER_SEEN = (1 << 64) - 1
-
-
-class _HasPointer(Protocol):
-    @property
-    def _pointer(self) -> Any: ...
 
 
 class LeaseState(Enum):
@@ -103,9 +96,9 @@ def _seconds(value: int) -> int | None:
     return None if value == _FOREVER else value
 
 
-def _read_lease(stack: _HasPointer, index: int) -> Lease:
+def _read_lease(handle: StackHandle, index: int) -> Lease:
     raw = ffi.new("struct ps_lease *")
-    check(lib.ps_lease_get(stack._pointer, index, raw))
+    handle.check(lib.ps_lease_get(handle.pointer, index, raw))
     address = _address4(raw.address)
     return Lease(
         state=LeaseState(raw.state),
@@ -146,13 +139,12 @@ class InterfaceServices:
 
     if TYPE_CHECKING:  # Interface has them
 
-        @property
-        def index(self) -> int: ...  # noqa: D102
-        @property
-        def stack(self) -> _HasPointer: ...  # noqa: D102
+        _handle: StackHandle
+        index: int
 
     def _set_service(self, service: int, on: bool, name: str | None = None) -> None:
-        check(lib.ps_service_set(self.stack._pointer, self.index, service, on, _name(name)))
+        handle = self._handle
+        handle.check(lib.ps_service_set(handle.pointer, self.index, service, on, _name(name)))
 
     def dhcp(
         self, start: bool = True, *, hostname: str | None = None, timeout: float | None = 30.0
@@ -190,10 +182,12 @@ class InterfaceServices:
         while True:
             now = ffi.new("uint64_t *")
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            result = lib.ps_stack_changes(self.stack._pointer, seen, _microseconds(left), now)
+            result = lib.ps_stack_changes(self._handle.pointer, seen, _microseconds(left), now)
             if result == -errno.EAGAIN:
                 raise TimeoutError(errno.ETIMEDOUT, "no DHCP server gave a lease")
-            check(result)
+            if result == -errno.EINTR:
+                continue  # Python has run the signal's handler, if there was one
+            self._handle.check(result)
             seen = now[0]
             lease = self.lease
             if lease.bound:
@@ -202,7 +196,7 @@ class InterfaceServices:
     @property
     def lease(self) -> Lease:
         """What the DHCP client has now; a snapshot."""
-        return _read_lease(self.stack, self.index)
+        return _read_lease(self._handle, self.index)
 
     def slaac(self, on: bool = True) -> None:
         """Make IPv6 addresses of what routers advertise (RFC 4862), or stop that.
@@ -278,12 +272,13 @@ class NameServers(MutableSequence[Address]):
         OSError: ENOSPC, a fifth; EINVAL, an unspecified or multicast address.
     """
 
-    def __init__(self, stack: _HasPointer) -> None:
-        self._stack = stack
+    def __init__(self, handle: StackHandle) -> None:
+        self._handle = handle
 
     def _read(self) -> list[Address]:
         out = ffi.new("struct ps_address[]", NAME_SERVERS_MAXIMUM)
-        count = check(lib.ps_nameservers(self._stack._pointer, out, NAME_SERVERS_MAXIMUM))
+        handle = self._handle
+        count = handle.check(lib.ps_nameservers(handle.pointer, out, NAME_SERVERS_MAXIMUM))
         return [from_c(out[i]) for i in range(min(count, NAME_SERVERS_MAXIMUM))]
 
     def _write(self, servers: Sequence[Address | str]) -> None:
@@ -294,7 +289,7 @@ class NameServers(MutableSequence[Address]):
         try:
             for position in range(NAME_SERVERS_MAXIMUM):
                 one = wanted[position] if position < len(wanted) else ffi.NULL
-                check(lib.ps_nameserver_set(self._stack._pointer, position, one))
+                self._handle.check(lib.ps_nameserver_set(self._handle.pointer, position, one))
         except OSError:
             if before != servers:
                 self._write(before)
@@ -369,22 +364,57 @@ _GAI_TEXTS = {
 }
 
 
+def resolve(
+    handle: StackHandle, name: str, family: int = 0, timeout: float | None = 30.0
+) -> list[Address]:
+    """See `StackServices.resolve`."""
+    if family not in _FAMILIES:
+        raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
+    _microseconds(timeout)
+    try:
+        encoded = _name(name)
+    except UnicodeError as problem:
+        raise socket.gaierror(socket.EAI_NONAME, _GAI_TEXTS[errno.ENOENT]) from problem
+    out = ffi.new("struct ps_address[]", _ANSWERS_MAXIMUM)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        result = lib.ps_resolve(
+            handle.pointer, encoded, _FAMILIES[family], out, _ANSWERS_MAXIMUM, _microseconds(left)
+        )
+        if result != -errno.EINTR:
+            break
+    if -result in _GAI_ERRORS:
+        raise socket.gaierror(_GAI_ERRORS[-result], _GAI_TEXTS[-result])
+    count = min(handle.check(result), _ANSWERS_MAXIMUM)
+    found = [(_has_route(handle, out + i), from_c(out[i])) for i in range(count)]
+    found.sort(key=lambda entry: (not entry[0], entry[1].version == 4))
+    return [address for _, address in found]
+
+
+def _has_route(handle: StackHandle, address: Any) -> bool:
+    route = ffi.new("struct ps_route *")
+    result = lib.ps_route_lookup(handle.pointer, address, route)
+    if result in (-errno.ENETUNREACH, -errno.EHOSTUNREACH, -errno.ESRCH):
+        return False
+    handle.check(result)
+    return True
+
+
 class StackServices:
     """The part of `Stack` that resolves names."""
 
     if TYPE_CHECKING:  # Stack has it
-
-        @property
-        def _pointer(self) -> Any: ...
+        _handle: StackHandle
 
     @property
     def nameservers(self) -> NameServers:
         """The name servers, a list that can be changed; assign to replace all of them."""
-        return NameServers(self)
+        return NameServers(self._handle)
 
     @nameservers.setter
     def nameservers(self, servers: Sequence[Address | str]) -> None:
-        NameServers(self)._write(list(servers))
+        NameServers(self._handle)._write(list(servers))
 
     def resolve(self, name: str, family: int = 0, *, timeout: float | None = 30.0) -> list[Address]:
         """Find the addresses of a host name.
@@ -410,28 +440,4 @@ class StackServices:
             ValueError: The timeout is negative.
             OSError: The stack is closed.
         """
-        if family not in _FAMILIES:
-            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
-        wait_us = _microseconds(timeout)
-        try:
-            encoded = _name(name)
-        except UnicodeError as problem:
-            raise socket.gaierror(socket.EAI_NONAME, _GAI_TEXTS[errno.ENOENT]) from problem
-        out = ffi.new("struct ps_address[]", _ANSWERS_MAXIMUM)
-        result = lib.ps_resolve(
-            self._pointer, encoded, _FAMILIES[family], out, _ANSWERS_MAXIMUM, wait_us
-        )
-        if -result in _GAI_ERRORS:
-            raise socket.gaierror(_GAI_ERRORS[-result], _GAI_TEXTS[-result])
-        count = min(check(result), _ANSWERS_MAXIMUM)
-        found = [(self._has_route(out + i), from_c(out[i])) for i in range(count)]
-        found.sort(key=lambda entry: (not entry[0], entry[1].version == 4))
-        return [address for _, address in found]
-
-    def _has_route(self, address: Any) -> bool:
-        route = ffi.new("struct ps_route *")
-        result = lib.ps_route_lookup(self._pointer, address, route)
-        if result in (-errno.ENETUNREACH, -errno.EHOSTUNREACH, -errno.ESRCH):
-            return False
-        check(result)
-        return True
+        return resolve(self._handle, name, family, timeout)

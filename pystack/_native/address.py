@@ -98,3 +98,25 @@ def text(address: Any) -> str:
         return socket.inet_ntop(socket.AF_INET, packed(address))
     shown = socket.inet_ntop(socket.AF_INET6, packed(address) or bytes(16))
     return f"{shown}%{address.scope}" if address.scope else shown
+
+
+def mac_to_bytes(mac: str | bytes) -> bytes:
+    """The six bytes of an Ethernet address.
+
+    Raises:
+        ValueError: Not one, as "02:00:00:00:00:01".
+    """
+    if isinstance(mac, str):
+        parts = mac.replace("-", ":").split(":")
+        try:
+            mac = bytes(int(part, 16) for part in parts)
+        except ValueError:
+            mac = b""
+    if len(mac) != 6:
+        raise ValueError("an Ethernet address is written as 02:00:00:00:00:01")
+    return bytes(mac)
+
+
+def mac_text(mac: bytes) -> str:
+    """An Ethernet address as "02:00:00:00:00:01"."""
+    return mac.hex(":")
