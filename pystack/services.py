@@ -377,13 +377,20 @@ def resolve(
         raise socket.gaierror(socket.EAI_NONAME, _GAI_TEXTS[errno.ENOENT]) from problem
     out = ffi.new("struct ps_address[]", _ANSWERS_MAXIMUM)
     deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        result = lib.ps_resolve(
-            handle.pointer, encoded, _FAMILIES[family], out, _ANSWERS_MAXIMUM, _microseconds(left)
-        )
-        if result != -errno.EINTR:
-            break
+    result = request = lib.ps_resolve_start(handle.pointer, encoded, _FAMILIES[family])
+    ended = request < 0
+    try:
+        while not ended:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            result = lib.ps_resolve_wait(
+                handle.pointer, request, out, _ANSWERS_MAXIMUM, _microseconds(left)
+            )
+            ended = result not in (-errno.EINTR, -errno.EAGAIN)
+            if result == -errno.EAGAIN:
+                break
+    finally:
+        if not ended:
+            lib.ps_resolve_cancel(handle.pointer, request)
     if -result in _GAI_ERRORS:
         raise socket.gaierror(_GAI_ERRORS[-result], _GAI_TEXTS[-result])
     count = min(handle.check(result), _ANSWERS_MAXIMUM)

@@ -98,8 +98,11 @@ int ps_tunable_set(ps_stack *stack, const char *name, int64_t value);
 int ps_service_set(ps_stack *stack, uint32_t index, int service, bool on, const char *name);
 int ps_lease_get(ps_stack *stack, uint32_t index, struct ps_lease *out);
 int ps_nameserver_set(ps_stack *stack, size_t position, const struct ps_address *address);
-int64_t ps_resolve(ps_stack *stack, const char *name, int family, struct ps_address *out,
-                   size_t room, int64_t timeout_us);
+/* engine.h says what these return; a request that was not waited for to its end is cancelled. */
+int64_t ps_resolve_start(ps_stack *stack, const char *name, int family);
+int ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
+                    int64_t timeout_us);
+int ps_resolve_cancel(ps_stack *stack, int64_t request);
 
 /* --- sockets (socket.c) --- */
 int64_t ps_socket(ps_stack *stack, int family, int type, int protocol);

@@ -95,28 +95,31 @@ int ps_nameserver_set(ps_stack *stack, size_t position, const struct ps_address 
     ENGINE_CALL(stack, stack->table->nameserver_set(stack->engine, position, address));
 }
 
-int64_t ps_resolve(ps_stack *stack, const char *name, int family, struct ps_address *out,
-                   size_t room, int64_t timeout_us)
+int64_t ps_resolve_start(ps_stack *stack, const char *name, int family)
+{
+    ENGINE_CALL(stack, stack->table->resolve_start(stack->engine, name, (enum ps_family)family));
+}
+
+int ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
+                    int64_t timeout_us)
 {
     uint64_t deadline_us = deadline_after(timeout_us);
-    int64_t result = stack_lock(stack);
+    int result = stack_lock(stack);
     if (result < 0)
         return result;
-    int64_t request;
-    ENGINE_GUARD(stack, request, stack->table->resolve_start(stack->engine, name, (enum ps_family)family));
-    result = request;
-    while (result >= 0) {
-        ENGINE_GUARD(stack, result, stack->table->resolve_result(stack->engine, request, out, room));
+    do {
+        ENGINE_GUARD(stack, result,
+                     stack->table->resolve_result(stack->engine, request, out, room));
         if (result != -EAGAIN)
             break;
         result = stack_wait(stack, PS_EVENT_RESOLVE, request, UINT32_MAX, deadline_us);
-        if (result < 0 && stack->state == STACK_OPEN && !stack->poisoned) {
-            int cancelled;
-            ENGINE_GUARD(stack, cancelled, stack->table->resolve_cancel(stack->engine, request));
-            (void)cancelled; /* it was there: we hold the only name it has */
-        }
-    }
-    result = stack_outcome(stack, result);
+    } while (result == 0);
+    result = (int)stack_outcome(stack, result);
     stack_unlock(stack);
     return result;
+}
+
+int ps_resolve_cancel(ps_stack *stack, int64_t request)
+{
+    ENGINE_CALL(stack, stack->table->resolve_cancel(stack->engine, request));
 }

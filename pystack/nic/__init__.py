@@ -1,0 +1,34 @@
+"""NICs: one end of a wire each, of every kind that there is."""
+
+from __future__ import annotations
+
+from pystack.nic.base import Layer, Nic, NicProtocol, NicStatistics
+from pystack.nic.capture import Capture, capture
+from pystack.nic.descriptor import Descriptor, Framing
+from pystack.nic.device import Packet, Tap, Tun
+from pystack.nic.impair import Impaired, Impairment, impair
+from pystack.nic.parse import parse
+from pystack.nic.python import PythonNic, adapt
+from pystack.nic.wire import Switch, wire
+
+__all__ = [
+    "Capture",
+    "Descriptor",
+    "Framing",
+    "Impaired",
+    "Impairment",
+    "Layer",
+    "Nic",
+    "NicProtocol",
+    "NicStatistics",
+    "Packet",
+    "PythonNic",
+    "Switch",
+    "Tap",
+    "Tun",
+    "adapt",
+    "capture",
+    "impair",
+    "parse",
+    "wire",
+]

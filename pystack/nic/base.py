@@ -1,0 +1,253 @@
+"""What every NIC has: one end of a wire that carries frames."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from pystack._native import check, ffi, lib
+from pystack._native.address import mac_text
+from pystack._native.answers import Answers, FrameSink
+
+Self = TypeVar("Self", bound="Nic")
+
+# The largest frame: 64 KiB of IP packet and its link-layer header.
+_LARGEST_FRAME = 65536 + 64
+
+
+class Layer(Enum):
+    """What a frame begins with."""
+
+    ETHERNET = lib.PS_LAYER_ETHERNET
+    """An Ethernet header (IEEE 802.3)."""
+    IP = lib.PS_LAYER_IP
+    """An IPv4 or IPv6 header, as on a TUN."""
+
+
+@dataclass(frozen=True)
+class NicStatistics:
+    """What passed through a NIC, as its owner sees it.
+
+    Attributes:
+        sent_frames: Frames that it took to send.
+        sent_bytes: Their bytes.
+        received_frames: Frames that it gave.
+        received_bytes: Their bytes.
+        dropped_frames: Frames that it could not send, or had no room for.
+    """
+
+    sent_frames: int
+    sent_bytes: int
+    received_frames: int
+    received_bytes: int
+    dropped_frames: int
+
+
+@runtime_checkable
+class NicProtocol(Protocol):
+    """What any Python object needs to be a NIC; see `adapt`.
+
+    It may also have `layer` (a `Layer`; default: Ethernet) and `mac`.
+    """
+
+    @property
+    def mtu(self) -> int:
+        """The largest IP packet it carries, in bytes."""
+        ...
+
+    def bind(self, deliver: Callable[[bytes], None]) -> None:
+        """Is given, once, what to call with each frame that comes in, from any thread.
+
+        `deliver` raises `OSError` (ENOBUFS) when more wait than the Stack has taken.
+        """
+        ...
+
+    def transmit(self, frame: bytes) -> bool | None:
+        """Sends one frame. False says that there is no room, and drops it.
+
+        Runs under the Stack's lock: it must not wait, nor use that Stack. What it raises, the
+        call on the Stack that is under way raises, or the next one.
+        """
+        ...
+
+
+class Nic:
+    """One end of a wire. Give it to `Stack.attach`, or use it yourself as the far end.
+
+    A Stack, or a NIC around it, holds it while it uses it: closing it then only ends its use
+    from here.
+    """
+
+    def __init__(self, pointer: Any) -> None:
+        self._held: Any = ffi.gc(pointer, lib.ps_nic_release)
+        mtu, layer = ffi.new("uint32_t *"), ffi.new("uint8_t *")
+        has_mac, mac = ffi.new("_Bool *"), ffi.new("uint8_t[6]")
+        lib.ps_nic_describe(self._held, mtu, layer, has_mac, mac, ffi.new("_Bool *"))
+        self._mtu = int(mtu[0])
+        self._layer = Layer(layer[0])
+        self._mac = mac_text(bytes(mac)) if has_mac[0] else None
+
+    @property
+    def _pointer(self) -> Any:
+        if self._held is None:
+            raise OSError(errno.EBADF, "the NIC is closed")
+        return self._held
+
+    @property
+    def mtu(self) -> int:
+        """The largest IP packet it carries, in bytes."""
+        return self._mtu
+
+    @property
+    def layer(self) -> Layer:
+        """What its frames begin with."""
+        return self._layer
+
+    @property
+    def mac(self) -> str | None:
+        """The Ethernet address that its device has; None: it has none of its own."""
+        return self._mac
+
+    @property
+    def attached(self) -> bool:
+        """Whether a Stack, or a NIC around it, holds it."""
+        attached = ffi.new("_Bool *")
+        lib.ps_nic_describe(
+            self._pointer,
+            ffi.new("uint32_t *"),
+            ffi.new("uint8_t *"),
+            ffi.new("_Bool *"),
+            ffi.new("uint8_t[6]"),
+            attached,
+        )
+        return bool(attached[0])
+
+    def send(self, frame: bytes | bytearray | memoryview) -> None:
+        """Sends one frame, which is copied, from a NIC that no Stack holds.
+
+        Raises:
+            OSError: ENOBUFS, the wire has no room, and the frame is lost; EMSGSIZE; EBUSY, a
+                Stack or another NIC holds it; EBADF, it is closed.
+        """
+        data = ffi.from_buffer("uint8_t[]", frame)
+        self._check(lib.ps_nic_transmit(self._pointer, data, len(data), _now_us()))
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """The next frame from a NIC that no Stack holds.
+
+        Args:
+            timeout: Seconds to wait; None: for ever, 0: not at all.
+
+        Returns:
+            A copy of the frame; None: none came in time.
+
+        Raises:
+            OSError: EBUSY, a Stack or another NIC holds it; EBADF, it is closed; or what the
+                wire itself says, when it is gone.
+        """
+        pointer = self._pointer
+        frame = ffi.new("uint8_t[]", _LARGEST_FRAME)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            result = lib.ps_nic_receive(pointer, frame, len(frame), _now_us())
+            if result != -errno.EAGAIN:
+                return bytes(ffi.buffer(frame, self._check(result)))
+            left = -1.0 if deadline is None else deadline - time.monotonic()
+            if deadline is not None and left <= 0:
+                return None
+            waited = lib.ps_nic_wait(pointer, -1 if deadline is None else round(left * 1e6))
+            if waited not in (-errno.EINTR, -errno.EAGAIN):
+                self._check(waited)
+
+    @staticmethod
+    def _check(result: int) -> int:
+        if result == -errno.EBUSY:
+            raise OSError(errno.EBUSY, "a Stack, or a NIC around it, holds this NIC")
+        return check(result)
+
+    def statistics(self) -> NicStatistics:
+        """What passed through it; a snapshot."""
+        raw = ffi.new("struct ps_nic_statistics *")
+        check(lib.ps_nic_statistics(self._pointer, raw))
+        return NicStatistics(
+            *(int(getattr(raw, name)) for name in NicStatistics.__dataclass_fields__)
+        )
+
+    def _sinks(self) -> Iterator[FrameSink]:
+        """The Python objects at this NIC's end, through the NICs that it wraps."""
+        return iter(())
+
+    def _listen_to(self, answers: Answers | None) -> None:
+        """Says which Stack raises what the Python at this NIC's end raises."""
+        for sink in self._sinks():
+            sink.answers = answers
+
+    def close(self) -> None:
+        """Gives it up; with the last who holds it, the wire's end goes. May be called again."""
+        held, self._held = self._held, None
+        if held is not None:
+            ffi.release(held)
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        closed = " closed" if self._held is None else ""
+        return f"<{type(self).__name__}{closed} mtu={self._mtu} {self._layer.name.lower()}>"
+
+
+class Wrapper(Nic):
+    """A NIC around another, which it holds."""
+
+    def __init__(self, pointer: Any, inner: Nic) -> None:
+        super().__init__(pointer)
+        self.inner = inner
+
+    def _sinks(self) -> Iterator[FrameSink]:
+        return self.inner._sinks()
+
+    def close(self) -> None:
+        """Gives it up, and the NIC inside with it."""
+        super().close()
+        self.inner.close()
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def made(pointer: Any, error: Any, messages: dict[int, str] | None = None) -> Any:
+    """A NIC's pointer, or the exception for what its constructor said.
+
+    Raises:
+        OSError: With a message of ours where there is one.
+    """
+    if pointer != ffi.NULL:
+        return pointer
+    code = int(error[0])
+    raise OSError(code, (messages or {}).get(code) or os.strerror(code))
+
+
+def valid_mtu(mtu: int) -> int:
+    """An MTU that the C side takes.
+
+    Raises:
+        ValueError: Less than IPv4 demands (68, RFC 791), or more than a frame can hold.
+    """
+    if not 68 <= mtu <= lib.PS_MTU_MAXIMUM:
+        raise ValueError(f"an MTU is from 68 to {lib.PS_MTU_MAXIMUM} bytes, not {mtu}")
+    return mtu

@@ -1,0 +1,107 @@
+"""NICs on what the kernel has: TAP, TUN (Linux: tun(4)), packet sockets (packet(7))."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from pystack._native import ffi, lib
+from pystack.nic.base import Layer, Nic, made, valid_mtu
+
+_TUNTAP_MESSAGES = {
+    errno.ENOENT: (
+        "no /dev/net/tun here: load the kernel's module tun (modprobe tun), pass the device into "
+        "the container, or use an in-memory wire (pystack.nic.wire)"
+    ),
+    errno.ENODEV: "the kernel has no TUN/TAP driver: load its module tun (modprobe tun)",
+    errno.EPERM: (
+        "a TAP or TUN is made by root (CAP_NET_ADMIN); root can make one for you: "
+        "ip tuntap add dev NAME mode tap user YOU"
+    ),
+    errno.EACCES: "/dev/net/tun may not be opened by this user",
+    errno.EBUSY: "another program has this device, or it is of the other kind (TAP, TUN)",
+    errno.EOPNOTSUPP: "TAP and TUN devices can be had on Linux only; see pystack.nic.Descriptor",
+}
+
+_PACKET_MESSAGES = {
+    errno.EPERM: "a packet socket needs CAP_NET_RAW: run as root, or use a TAP made for this user",
+    errno.ENODEV: "there is no such device; `ip link` lists them",
+    errno.EOPNOTSUPP: "packet sockets can be had on Linux only",
+}
+
+
+def _name(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) > 15 or b"/" in encoded or b"\0" in encoded:
+        raise ValueError(f"a device's name has at most 15 bytes, and no slash: {name!r}")
+    return encoded
+
+
+class _TunTap(Nic):
+    def __init__(self, layer: Layer, name: str, mtu: int | None) -> None:
+        buffer = ffi.new("char[16]", _name(name))
+        error = ffi.new("int *")
+        wanted = 0 if mtu is None else valid_mtu(mtu)
+        pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, error)
+        super().__init__(made(pointer, error, _TUNTAP_MESSAGES))
+        self._name = ffi.string(buffer).decode()
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name} mtu={self.mtu}>"
+
+
+class Tap(_TunTap):
+    """A TAP device: Ethernet frames to and from this machine's kernel (tun(4)).
+
+    Opened if it is there and free, else made, which needs root; one that was made goes when it
+    is closed. The kernel's side is configured with ordinary tools, as `ip address add`.
+
+    Args:
+        name: The device; empty: the kernel finds a name.
+        mtu: Bytes of IP packet; default: the device's.
+
+    Raises:
+        ValueError: The name or the MTU.
+        PermissionError: Neither root nor the device's user.
+        FileNotFoundError: The kernel offers no TAP.
+        OSError: EBUSY, another program has it; EOPNOTSUPP, not on this system.
+    """
+
+    def __init__(self, name: str = "", mtu: int | None = None) -> None:
+        super().__init__(Layer.ETHERNET, name, mtu)
+
+
+class Tun(_TunTap):
+    """A TUN device: IP packets to and from this machine's kernel; else as `Tap`."""
+
+    def __init__(self, name: str = "", mtu: int | None = None) -> None:
+        super().__init__(Layer.IP, name, mtu)
+
+
+class Packet(Nic):
+    """Raw frames on an existing device of the kernel's (packet(7)), beside the kernel itself.
+
+    The kernel sees the same frames, and may answer them too: give the Stack an address and a
+    MAC that the kernel has not.
+
+    Args:
+        device: The device's name.
+        promiscuous: Take frames to other MACs than the device's; a Stack with a MAC of its own
+            needs that.
+
+    Raises:
+        PermissionError: Without CAP_NET_RAW.
+        OSError: ENODEV, no such device.
+    """
+
+    def __init__(self, device: str, *, promiscuous: bool = False) -> None:
+        error = ffi.new("int *")
+        name = ffi.new("char[]", _name(device))
+        pointer: Any = lib.ps_nic_packet(name, promiscuous, error)
+        super().__init__(made(pointer, error, _PACKET_MESSAGES))
+        self.name = device

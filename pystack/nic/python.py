@@ -1,0 +1,75 @@
+"""NICs whose far end is Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pystack._native import check, ffi, lib
+from pystack._native.answers import FrameSink
+from pystack.nic.base import Layer, Nic, NicProtocol, made, valid_mtu
+
+
+class PythonNic(Nic):
+    """A NIC that gives each outgoing frame to a function, and takes incoming ones by `deliver`.
+
+    Args:
+        transmit: Called with a copy of each frame; see `NicProtocol.transmit`.
+        mtu: Bytes of IP packet.
+        layer: What frames begin with.
+        queue_frames: How many incoming frames may wait for the Stack.
+
+    Raises:
+        ValueError: The MTU or the queue's length is out of range.
+    """
+
+    def __init__(
+        self,
+        transmit: Callable[[bytes], Any],
+        mtu: int = 1500,
+        *,
+        layer: Layer = Layer.ETHERNET,
+        queue_frames: int = 1024,
+    ) -> None:
+        if queue_frames < 1:
+            raise ValueError("a queue holds at least one frame")
+        self._sink = FrameSink(transmit)
+        # What C calls back with; it lives as long as this object, which a Stack keeps.
+        self._user = ffi.new_handle(self._sink)
+        error = ffi.new("int *")
+        pointer = lib.ps_nic_python(
+            self._user, lib.ps_python_nic_transmit, layer.value, valid_mtu(mtu), queue_frames, error
+        )
+        super().__init__(made(pointer, error))
+
+    def _sinks(self) -> Iterator[FrameSink]:
+        yield self._sink
+
+    def deliver(self, frame: bytes | bytearray | memoryview) -> None:
+        """Hands in one frame, which is copied, from any thread.
+
+        Raises:
+            OSError: ENOBUFS, the queue is full, and the frame is lost; EMSGSIZE; EBADF, closed.
+        """
+        data = ffi.from_buffer("uint8_t[]", frame)
+        check(lib.ps_nic_python_deliver(self._pointer, data, len(data)))
+
+
+def adapt(nic: Nic | NicProtocol) -> Nic:
+    """Any object with the protocol as a `Nic`; a `Nic` as it is.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(nic, Nic):
+        return nic
+    if not isinstance(nic, NicProtocol):
+        raise TypeError(
+            f"{type(nic).__name__} is no NIC: it needs mtu, transmit(frame) and bind(deliver)"
+        )
+    made_nic = PythonNic(nic.transmit, nic.mtu, layer=getattr(nic, "layer", Layer.ETHERNET))
+    mac = getattr(nic, "mac", None)
+    if mac is not None:
+        made_nic._mac = mac
+    nic.bind(made_nic.deliver)
+    return made_nic

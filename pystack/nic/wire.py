@@ -1,0 +1,70 @@
+"""An in-memory wire, and a switch: NICs that need nobody's permission."""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+from typing import Any
+
+from pystack._native import check, ffi, lib
+from pystack.nic.base import Layer, Nic, made, valid_mtu
+
+
+def wire(
+    mtu: int = 1500, *, layer: Layer = Layer.ETHERNET, queue_frames: int = 1024
+) -> tuple[Nic, Nic]:
+    """Two ends of a wire: what one sends, the other receives.
+
+    Args:
+        mtu: Bytes of IP packet.
+        layer: What frames begin with.
+        queue_frames: How many frames may wait at each end; more are lost, as on a real one.
+
+    Raises:
+        ValueError: The MTU or the queue's length is out of range.
+    """
+    if queue_frames < 1:
+        raise ValueError("a queue holds at least one frame")
+    left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
+    check(lib.ps_nic_wire(valid_mtu(mtu), layer.value, queue_frames, left, right))
+    return Nic(left[0]), Nic(right[0])
+
+
+class Switch:
+    """A learning Ethernet switch (IEEE 802.1D): any number of ports, no configuration.
+
+    Args:
+        mtu: Bytes of IP packet.
+    """
+
+    def __init__(self, mtu: int = 1500) -> None:
+        error = ffi.new("int *")
+        fabric = lib.ps_switch_create(valid_mtu(mtu), error)
+        if fabric == ffi.NULL:
+            raise OSError(error[0], os.strerror(error[0]))
+        self._held: Any = ffi.gc(fabric, lib.ps_switch_release)
+
+    def port(self) -> Nic:
+        """A new port, which goes when it is closed and nobody holds it."""
+        if self._held is None:
+            raise OSError(errno.EBADF, "the switch is closed")
+        error = ffi.new("int *")
+        return Nic(made(lib.ps_switch_port(self._held, error), error))
+
+    def close(self) -> None:
+        """No more ports; those there are go on. May be called again."""
+        held, self._held = self._held, None
+        if held is not None:
+            ffi.release(held)
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
