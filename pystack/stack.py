@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from random import Random as SeededRandom
+from random import SystemRandom
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -148,6 +150,8 @@ class Stack(StackServices):
             answers, engine=engine, memory_limit=memory_limit, seed=seed, threaded=threaded
         )
         self._handle = handle
+        # For MACs; repeatable where the Stack is.
+        self._chance: Random = random or (SystemRandom() if seed is None else SeededRandom(seed))
         self.arena = Arena(handle)
         self.neighbours = NeighbourTable(handle)
         self.routes = RouteTable(handle)
@@ -302,9 +306,11 @@ class Stack(StackServices):
         if not encoded or len(encoded) >= lib.PS_NAME_SIZE or b"\0" in encoded:
             raise ValueError(f"an interface's name has 1 to {lib.PS_NAME_SIZE - 1} bytes: {name!r}")
         spec.name = encoded
-        wanted = mac if mac is not None else wire.mac
-        if wanted is not None:
-            ffi.memmove(spec.mac, mac_to_bytes(wanted), 6)
+        if mac is None:
+            mac = wire.mac
+        if mac is None:  # any that is locally administered, and no group
+            mac = b"\x02" + self._chance.randbytes(5)
+        ffi.memmove(spec.mac, mac_to_bytes(mac), 6)
         return spec
 
     @property

@@ -71,6 +71,11 @@ int ps_detach(ps_stack *stack, uint32_t index)
     return result;
 }
 
+int ps_interface_at(ps_stack *stack, size_t position, struct ps_interface *out)
+{
+    ENGINE_CALL(stack, stack->table->interface_at(stack->engine, position, out));
+}
+
 int ps_interface_set_up(ps_stack *stack, uint32_t index, bool up)
 {
     ENGINE_CALL(stack, stack->table->interface_set_up(stack->engine, index, up));

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +143,27 @@ class StackHandle:
             return None
         return str(ffi.string(text).decode("utf-8", "backslashreplace"))
 
-    def listing(self, kind: str, call: Callable[[Any, int], int], guess: int = 32) -> Any:
-        """All entries of one of the host's listings.
+    def listing(
+        self, kind: str, call: Callable[[Any, int], int], guess: int = 32
+    ) -> Iterator[Any]:
+        """The entries of one of the host's listings, all read under one hold of the lock.
 
         Args:
             kind: The entries' C type.
             call: The listing: takes an array and its length, returns how many there are.
             guess: For how many to make room at first.
 
-        Returns:
-            A C array, exactly as long as there are entries.
+        Yields:
+            Each entry, good for as long as the iterator is.
         """
         while True:
             out = ffi.new(f"{kind}[]", guess)
             count = self.check(call(out, guess))
             if count <= guess:
-                return out[0:count]
+                break
             guess = count + 16
+        for position in range(count):
+            yield out[position]
 
 
 def path_name(path: Any) -> str:

@@ -288,11 +288,10 @@ class CoreSocket:
         return self._send(data, flags, self._address(arguments[-1], "sendto"), ffi.NULL)
 
     def _send(self, data: Buffer, flags: int, to: Any, control: Any) -> int:
-        with memoryview(data) as view:
-            source = _from_buffer(view)
+        with ffi.from_buffer("uint8_t[]", data) as source:
             piece = ffi.new("struct ps_piece[1]")
             piece[0].base = source
-            piece[0].size = view.nbytes
+            piece[0].size = len(source)
             return self._send_pieces(piece, 1, flags, to, control)
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
@@ -311,9 +310,8 @@ class CoreSocket:
         Raises:
             TimeoutError: The timeout holds for the whole of it.
         """
-        with memoryview(data) as view:
-            size = view.nbytes
-            source = _from_buffer(view)
+        with ffi.from_buffer("uint8_t[]", data) as source:
+            size = len(source)
             sent = ffi.new("size_t *")
             pointer, number = self._handle.pointer, self._number
             c_flags = flags_to_c(flags)
@@ -364,14 +362,13 @@ class CoreSocket:
     def _receive_into(
         self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
     ) -> int:
-        with memoryview(buffer) as view:
+        with ffi.from_buffer("uint8_t[]", buffer, require_writable=True) as target:
             nbytes = nbytes.__index__()
             if nbytes < 0:
                 raise ValueError(f"negative buffersize in {caller}")
-            if nbytes > view.nbytes:
+            if nbytes > len(target):
                 raise ValueError("buffer too small for requested bytes")
-            target = ffi.from_buffer("uint8_t[]", view, require_writable=True)
-            return self._receive(target, nbytes or view.nbytes, flags, message)
+            return self._receive(target, nbytes or len(target), flags, message)
 
     def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
         piece = ffi.new("struct ps_piece[1]")
@@ -510,8 +507,3 @@ _STACK_ERRORS = (
     -errno.ECANCELED,
 )
 
-
-def _from_buffer(view: memoryview) -> Any:
-    if not view.c_contiguous:
-        raise BufferError("memoryview: underlying buffer is not C-contiguous")
-    return ffi.from_buffer("uint8_t[]", view)

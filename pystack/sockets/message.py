@@ -69,14 +69,15 @@ class MessageSocket(CoreSocket):
         to = ffi.NULL if address is None else self._address(address, "sendmsg")
         control = self._control(list(ancdata))
         with ExitStack() as views:
-            sources = [views.enter_context(memoryview(buffer)) for buffer in buffers]
+            sources = [
+                views.enter_context(ffi.from_buffer("uint8_t[]", buffer)) for buffer in buffers
+            ]
             if len(sources) > _MOST_PIECES:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             pieces = ffi.new("struct ps_piece[]", max(len(sources), 1))
-            kept = [ffi.from_buffer("uint8_t[]", view) for view in sources]
-            for piece, view, held in zip(pieces, sources, kept, strict=False):
-                piece.base = held
-                piece.size = view.nbytes
+            for position, source in enumerate(sources):
+                pieces[position].base = source
+                pieces[position].size = len(source)
             return self._send_pieces(pieces, len(sources), flags, to, control)
 
     def _control(self, ancillary: list[tuple[int, int, Any]]) -> Any:
@@ -138,15 +139,17 @@ class MessageSocket(CoreSocket):
             raise ValueError("invalid ancillary data buffer length")
         message = ffi.new("struct ps_message *")
         with ExitStack() as views:
-            targets = [views.enter_context(memoryview(buffer)) for buffer in buffers]
+            targets = [
+                views.enter_context(ffi.from_buffer("uint8_t[]", buffer, require_writable=True))
+                for buffer in buffers
+            ]
             if len(targets) > _MOST_PIECES:
                 raise OSError("recvmsg_into() argument 1 is too long")
             pieces = ffi.new("struct ps_piece[]", max(len(targets), 1))
-            kept = [ffi.from_buffer("uint8_t[]", view, require_writable=True) for view in targets]
-            for piece, view, held in zip(pieces, targets, kept, strict=False):
-                piece.base = held
-                piece.size = view.nbytes
-            room = sum(view.nbytes for view in targets)
+            for position, target in enumerate(targets):
+                pieces[position].base = target
+                pieces[position].size = len(target)
+            room = sum(len(target) for target in targets)
             got = self._receive_pieces(pieces, len(targets), flags, message)
         out_flags = int(socket.MSG_TRUNC) if message.flags & lib.PS_MSG_TRUNC else 0
         ancillary, cut = self._ancillary_of(message, ancbufsize)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import socket as kernel
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +43,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
 
 
 # The kernel's, also while `patched` has put another in its place.
-_kernel_socket = socket.socket
+_kernel_socket = kernel.socket
 
 
 class SocketModule:
@@ -62,10 +62,10 @@ class SocketModule:
         self._resolver = Resolver(handle, lookup, hosts_file())
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(socket, name)
+        return getattr(kernel, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*dir(socket), *super().__dir__()})
+        return sorted({*dir(kernel), *super().__dir__()})
 
     @property
     def hosts(self) -> Path | None:
@@ -103,7 +103,7 @@ class SocketModule:
         host, port = address
         errors: list[OSError] = []
         for family, kind, proto, _name, where in self.getaddrinfo(
-            host, port, 0, socket.SOCK_STREAM
+            host, port, 0, kernel.SOCK_STREAM
         ):
             sock = None
             try:
@@ -131,7 +131,7 @@ class SocketModule:
         self,
         address: SocketAddress,
         *,
-        family: int = socket.AF_INET,
+        family: int = kernel.AF_INET,
         backlog: int | None = None,
         reuse_port: bool = False,
         dualstack_ipv6: bool = False,
@@ -142,15 +142,15 @@ class SocketModule:
             ValueError: `dualstack_ipv6` with another family than AF_INET6.
             OSError: As bind(2) and listen(2), with the address in the message.
         """
-        if dualstack_ipv6 and family != socket.AF_INET6:
+        if dualstack_ipv6 and family != kernel.AF_INET6:
             raise ValueError("dualstack_ipv6 requires AF_INET6 family")
-        sock = self.socket(family, socket.SOCK_STREAM)
+        sock = self.socket(family, kernel.SOCK_STREAM)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEADDR, 1)
             if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dualstack_ipv6)
+                sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEPORT, 1)
+            if family == kernel.AF_INET6:
+                sock.setsockopt(kernel.IPPROTO_IPV6, kernel.IPV6_V6ONLY, not dualstack_ipv6)
             try:
                 sock.bind(address)
             except OSError as error:
@@ -184,11 +184,11 @@ class SocketModule:
 
     def gethostbyname(self, hostname: str) -> str:
         """The first IPv4 address of a host."""
-        return self._resolver.one(hostname, socket.AF_INET) if hostname else "0.0.0.0"
+        return self._resolver.one(hostname, kernel.AF_INET) if hostname else "0.0.0.0"
 
     def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
         """The name, no aliases, and all IPv4 addresses."""
-        found = self._resolver.addresses(hostname, socket.AF_INET)
+        found = self._resolver.addresses(hostname, kernel.AF_INET)
         return hostname, [], [text for _family, text in found]
 
     def if_nameindex(self) -> list[tuple[int, str]]:
