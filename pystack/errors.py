@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["StackPanic"]
 
 
-class StackPanic(RuntimeError):
+class StackPanic(RuntimeError):  # noqa: N818 - a panic is what it is called
     """An assertion inside a Stack's engine failed.
 
     Only that Stack is lost: each further call on it raises this again, and closing it still

@@ -9,8 +9,8 @@ from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack._native.address import Address, Interface as AddressWithNetwork
-from pystack._native.address import interface_from_c, mac_text, mac_to_bytes, to_c
+from pystack._native.address import Address, interface_from_c, mac_text, mac_to_bytes, to_c
+from pystack._native.address import Interface as AddressWithNetwork
 from pystack.services import InterfaceServices
 from pystack.tables import list_counters
 

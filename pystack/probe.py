@@ -18,7 +18,7 @@ _HEADER = struct.Struct("!BBHHH")
 _LARGEST = 65507
 
 # What an ICMP error says, by (family, type); None stands for any code.
-_ERRORS = {
+_ERRORS: dict[tuple[int, int], dict[int | None, str]] = {
     (socket.AF_INET, 3): {
         0: "network unreachable",
         1: "host unreachable",
@@ -121,8 +121,7 @@ class PingResult:
 
     def __str__(self) -> str:
         text = (
-            f"{self.destination}: {self.sent} sent, {self.received} received, "
-            f"{self.loss:.0%} lost"
+            f"{self.destination}: {self.sent} sent, {self.received} received, {self.loss:.0%} lost"
         )
         if times := self.rtts_ms:
             mean = sum(times) / len(times)
@@ -177,7 +176,7 @@ def _checksum(data: bytes) -> int:
     padded = data + b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return int(~(total + (total >> 16)) & 0xFFFF)
 
 
 class _Prober:
@@ -192,9 +191,7 @@ class _Prober:
         self.identifier = int.from_bytes(os.urandom(2), "big")
         self.destination = str(self.where[0])
         if self.v6:
-            self.sock.setsockopt(
-                socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVHOPLIMIT", 51), 1
-            )
+            self.sock.setsockopt(socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVHOPLIMIT", 51), 1)
 
     def set_ttl(self, ttl: int) -> None:
         if self.v6:

@@ -138,7 +138,6 @@ class InterfaceServices:
     """The part of `Interface` that configures it from the network."""
 
     if TYPE_CHECKING:  # Interface has them
-
         _handle: StackHandle
         index: int
 

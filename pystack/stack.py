@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from pystack import nic as nics
 from pystack._native import StackHandle, ffi, lib
-from pystack._native.address import Address, Interface as AddressWithNetwork
-from pystack._native.address import mac_to_bytes
+from pystack._native.address import Address, mac_to_bytes
+from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.interface import Interface, gateways
@@ -83,7 +83,7 @@ class Arena:
         return int(getattr(self.statistics(), name))
 
     def set_limit(self, limit_bytes: int) -> None:
-        """Changes how much memory the Stack may use. Less than it uses: no more until it is freed."""
+        """Changes how much memory the Stack may use; what it uses already stays."""
         self._handle.check(lib.ps_stack_arena_limit(self._handle.pointer, limit_bytes))
 
     def fail_allocations(self, *, after: int, count: int = 1) -> None:
@@ -301,7 +301,9 @@ class Stack(StackServices):
         if name is None:
             prefix = "eth" if wire.layer is nics.Layer.ETHERNET else "tun"
             taken = {found for _index, found in self.sockets.if_nameindex()}
-            name = next(f"{prefix}{n}" for n in range(len(taken) + 1) if f"{prefix}{n}" not in taken)
+            name = next(
+                f"{prefix}{n}" for n in range(len(taken) + 1) if f"{prefix}{n}" not in taken
+            )
         encoded = name.encode()
         if not encoded or len(encoded) >= lib.PS_NAME_SIZE or b"\0" in encoded:
             raise ValueError(f"an interface's name has 1 to {lib.PS_NAME_SIZE - 1} bytes: {name!r}")
@@ -417,9 +419,7 @@ class Stack(StackServices):
             socket.gaierror: There is no such name.
             OSError: ENETUNREACH, no route.
         """
-        return traceroute(
-            self.sockets, str(destination), hops=hops, probes=probes, timeout=timeout
-        )
+        return traceroute(self.sockets, str(destination), hops=hops, probes=probes, timeout=timeout)
 
     def __repr__(self) -> str:
         if self.closed:

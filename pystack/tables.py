@@ -186,9 +186,7 @@ class NeighbourTable:
             raise ValueError("the family is AF_INET, AF_INET6 or AF_UNSPEC")
         index = _index(self._handle, interface)
         which = families[socket.AddressFamily(family)]
-        self._handle.check(
-            lib.ps_neighbour_flush(self._handle.pointer, index, which, permanent)
-        )
+        self._handle.check(lib.ps_neighbour_flush(self._handle.pointer, index, which, permanent))
 
 
 # --- routes ----------------------------------------------------------------------------------
@@ -410,17 +408,17 @@ def _end(end: tuple[str, int]) -> str:
 def format_connections(connections: Iterable[Connection]) -> list[list[str]]:
     """Rows of text as netstat has them, the first the header."""
     rows = [["Proto", "Recv-Q", "Send-Q", "Local Address", "Foreign Address", "State"]]
-    for one in connections:
-        rows.append(
-            [
-                one.protocol,
-                str(one.receive_queue),
-                str(one.send_queue),
-                _end(one.local),
-                _end(one.remote),
-                one.state.name if one.state else "",
-            ]
-        )
+    rows += (
+        [
+            one.protocol,
+            str(one.receive_queue),
+            str(one.send_queue),
+            _end(one.local),
+            _end(one.remote),
+            one.state.name if one.state else "",
+        ]
+        for one in connections
+    )
     return rows
 
 

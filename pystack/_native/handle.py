@@ -143,9 +143,7 @@ class StackHandle:
             return None
         return str(ffi.string(text).decode("utf-8", "backslashreplace"))
 
-    def listing(
-        self, kind: str, call: Callable[[Any, int], int], guess: int = 32
-    ) -> Iterator[Any]:
+    def listing(self, kind: str, call: Callable[[Any, int], int], guess: int = 32) -> Iterator[Any]:
         """The entries of one of the host's listings, all read under one hold of the lock.
 
         Args:

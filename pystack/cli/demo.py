@@ -1,4 +1,4 @@
-"""``pystack demo``: the whole thing at work, without root and then, where root is, against the kernel."""
+"""``pystack demo``: the whole thing at work, without root and then against the kernel."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def two_stacks(console: Console, size: int, pcap: Path) -> None:
 def against_kernel(console: Console, size: int, pcap: Path) -> None:
     """A stack on a TAP, the kernel at the other end; in a namespace that holds nothing else."""
     # Slow to import, and needed here alone.
-    from pyroute2 import IPRoute
+    from pyroute2 import IPRoute  # noqa: PLC0415
 
     devices = [name for _index, name in socket.if_nameindex() if name != "lo"]
     if devices:
@@ -167,7 +167,7 @@ def against_kernel(console: Console, size: int, pcap: Path) -> None:
     watched = nics.capture(tap, pcap, snap_length=128)
     with pystack.Stack() as net:
         net.attach(watched, "10.0.0.2/24")
-        console.print(net.ping("10.0.0.1", count=3, interval=0.1))
+        console.print(str(net.ping("10.0.0.1", count=3, interval=0.1)))
         with serving(net, "10.0.0.2"):
             connection = http.client.HTTPConnection("10.0.0.2", HTTP_PORT, timeout=30)
             connection.connect()
@@ -227,7 +227,9 @@ def demo(mebibytes: int, pcap: Path, in_namespace: bool) -> None:
     two_stacks(console, size, pcap)
     words = namespace_command()
     if words is None:
-        console.print("No network namespace and TAP for this user: the part against the kernel is left out.")
+        console.print(
+            "No network namespace and TAP for this user: the part against the kernel is left out."
+        )
         return
     second = pcap.with_name(f"{pcap.stem}-kernel{pcap.suffix}")
     arguments = ["demo", "--in-namespace", "--mebibytes", str(mebibytes), "--pcap", str(second)]

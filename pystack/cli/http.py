@@ -29,7 +29,7 @@ class HTTPServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler, bind_and_activate=False)
         self.socket.close()
-        self.socket = net.socket(self.address_family, socket.SOCK_STREAM)
+        self.socket = net.socket(self.address_family, socket.SOCK_STREAM)  # type: ignore[assignment]
         try:
             self.server_bind()
             self.server_activate()
@@ -38,9 +38,9 @@ class HTTPServer(ThreadingHTTPServer):
             raise
 
     def server_bind(self) -> None:
-        """Binds without the reverse lookup of `http.server`, which would ask the kernel's resolver."""
+        """Binds without the reverse lookup of `http.server`: that asks the kernel's resolver."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
 
 class HTTPConnection(http.client.HTTPConnection):

@@ -22,7 +22,7 @@ def neighbour_of(address: str) -> str:
 
 
 def advise(console: Console, interface: pystack.Interface, addresses: tuple[str, ...]) -> None:
-    """Says what the kernel's side of a TAP or TUN still needs; the command changes nothing there."""
+    """Says what the kernel's side of a TAP or TUN still needs; nothing is changed there."""
     device = getattr(interface.nic, "name", None)
     if device is None:
         return

@@ -24,7 +24,9 @@ class Capture(Wrapper):
         check(lib.ps_nic_capture_flush(self._pointer))
 
 
-def capture(inner: Nic, path: str | os.PathLike[str], *, snap_length: int = _SNAP_LENGTH) -> Capture:
+def capture(
+    inner: Nic, path: str | os.PathLike[str], *, snap_length: int = _SNAP_LENGTH
+) -> Capture:
     """A NIC around another that writes both directions' frames to a file for Wireshark.
 
     Args:

@@ -44,7 +44,7 @@ class _TunTap(Nic):
         wanted = 0 if mtu is None else valid_mtu(mtu)
         pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, error)
         super().__init__(made(pointer, error, _TUNTAP_MESSAGES))
-        self._name = ffi.string(buffer).decode()
+        self._name = str(ffi.string(buffer).decode())
 
     @property
     def name(self) -> str:

@@ -217,7 +217,7 @@ class CoreSocket:
         if result != _EINPROGRESS or self._timeout == 0:
             if self._handle.answers.raised is not None or result in _STACK_ERRORS[1:]:
                 self._handle.fail(result)
-            return -result
+            return int(-result)
         try:
             self._wait(lib.PS_READY_WRITE, self._timeout)
         except TimeoutError:
@@ -428,7 +428,9 @@ class CoreSocket:
         self._handle.check(lib.ps_name(self._handle.pointer, self._number, which, out))
         return addresses.from_c(out, self._family)
 
-    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None, /) -> None:
+    def setsockopt(
+        self, level: int, optname: int, value: Any, optlen: int | None = None, /
+    ) -> None:
         """Sets an option: see socket(7), ip(7), ipv6(7), tcp(7).
 
         Raises:
@@ -506,4 +508,3 @@ _STACK_ERRORS = (
     -errno.EDEADLK,
     -errno.ECANCELED,
 )
-

@@ -111,9 +111,7 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def set_option(
-    sock: CoreSocket, level: int, name: int, value: Any, length: int | None
-) -> None:
+def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int | None) -> None:
     """See `CoreSocket.setsockopt`."""
     key = (int(level), int(name))
     if value is None:

@@ -77,7 +77,7 @@ class Resolver:
             text = self.hosts.read_text("utf-8", "replace")
         except FileNotFoundError:
             return []
-        found = []
+        found: list[tuple[socket.AddressFamily, str]] = []
         for line in text.splitlines():
             words = line.partition("#")[0].split()
             if wanted in (word.lower() for word in words[1:]):
@@ -153,9 +153,7 @@ class Resolver:
                 )
                 canonical = ""
         if not result:
-            raise socket.gaierror(
-                socket.EAI_SERVICE, "Servname not supported for ai_socktype"
-            )
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
         return result
 
     @staticmethod
@@ -170,9 +168,7 @@ class Resolver:
                 number = int(port)
             except ValueError:
                 if flags & socket.AI_NUMERICSERV:
-                    raise socket.gaierror(
-                        socket.EAI_NONAME, "Name or service not known"
-                    ) from None
+                    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
                 try:
                     return socket.getservbyname(port, protocol) if protocol else None
                 except OSError:

@@ -1,7 +1,8 @@
-"""The sockets that a Stack gives: `CoreSocket` completed as the module `socket` completes its own."""
+"""The sockets that a Stack gives: `CoreSocket`, completed as `socket.py` completes its own."""
 
 from __future__ import annotations
 
+import builtins
 import errno
 import io
 import os
@@ -53,7 +54,7 @@ class Socket(MessageSocket):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        kind: builtins.type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -121,7 +122,7 @@ class Socket(MessageSocket):
             if not binary:
                 raise ValueError("unbuffered streams must be binary")
             return raw  # type: ignore[return-value]
-        buffer: io.BufferedRWPair | io.BufferedReader | io.BufferedWriter
+        buffer: Any
         if reading and writing:
             buffer = io.BufferedRWPair(raw, raw, buffering)
         elif reading:
@@ -129,10 +130,10 @@ class Socket(MessageSocket):
         else:
             buffer = io.BufferedWriter(raw, buffering)
         if binary:
-            return buffer  # type: ignore[return-value]
-        text = io.TextIOWrapper(buffer, encoding, errors, newline)
+            return buffer  # type: ignore[no-any-return]
+        text: Any = io.TextIOWrapper(buffer, encoding, errors, newline)
         text.mode = mode
-        return text
+        return text  # type: ignore[no-any-return]
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
         """Sends a binary file from `offset` on, `count` bytes or all. How many bytes went.

@@ -7,16 +7,10 @@ wire, ping, and names.
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-import pystack
 import pytest
-from namespace import Namespace
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20
