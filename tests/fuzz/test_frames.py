@@ -57,7 +57,7 @@ from scapy.all import (
     fragment,
     fragment6,
 )
-from scapy.contrib.igmp import IGMP
+from scapy.layers.igmp import IGMP
 
 import pystack
 from pystack.hypercalls import ManualClock
@@ -310,7 +310,11 @@ def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
         net = cleanup.enter_context(
             pystack.Stack(threaded=False, clock=clock, seed=7, memory_limit=64 << 20)
         )
-        interface = net.attach(ours, f"{OURS}/24", f"{OURS6}/64", gateway=PEER, mac=MAC)
+        # The DHCP client wants no static address beside its own.
+        addresses = [f"{OURS6}/64"] if protocol is dhcp else [f"{OURS}/24", f"{OURS6}/64"]
+        interface = net.attach(ours, *addresses, mac=MAC)
+        if protocol is not dhcp:
+            net.routes.add("0.0.0.0/0", PEER)
         net.nameservers[:] = [PEER]
         interface.slaac(True)
         interface.mdns("pystack")

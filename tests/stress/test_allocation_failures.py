@@ -8,6 +8,8 @@ from socket import AF_INET, SOCK_STREAM
 import pytest
 from lockstep import PORT, Lockstep, lockstep
 
+from pystack.sockets import Socket
+
 pytestmark = pytest.mark.sanitize
 
 REQUEST = bytes(range(256)) * 40
@@ -30,25 +32,34 @@ def exchange(pair: Lockstep) -> bool:
         code = client.connect_ex(("10.0.0.2", PORT))
         if code and code != 115:  # EINPROGRESS
             raise OSError(code, "connect")
-        accepted = []
+        accepted, sent = [], 0
 
         def accept() -> bool:
+            nonlocal sent
+            if error := client.getsockopt(1, 4):  # SOL_SOCKET, SO_ERROR
+                raise OSError(error, "connect")
+            try:
+                # The client speaks at once: a server that could neither keep the connection nor
+                # say so is found out by this.
+                sent = sent or client.send(REQUEST[:1])
+            except BlockingIOError:
+                pass  # not connected yet
             try:
                 accepted.append(listener.accept()[0])
             except BlockingIOError:
-                if error := client.getsockopt(1, 4):  # SOL_SOCKET, SO_ERROR
-                    raise OSError(error, "connect") from None
-            return bool(accepted)
+                pass
+            return bool(accepted) and sent == 1
 
         if not pair.run(accept):
             return False
         server = cleanup.enter_context(accepted[0])
         server.setblocking(False)
-        return transfer(pair, client, server, REQUEST) and transfer(pair, server, client, ANSWER)
+        return transfer(pair, client, server, REQUEST, 1) and transfer(pair, server, client, ANSWER)
 
 
-def transfer(pair: Lockstep, sender, receiver, data: bytes) -> bool:  # type: ignore[no-untyped-def]
-    sent, got = 0, bytearray()
+def transfer(pair: Lockstep, sender: Socket, receiver: Socket, data: bytes, sent: int = 0) -> bool:
+    """Sends ``data`` from position ``sent`` on, and receives all of it."""
+    got = bytearray()
 
     def move() -> bool:
         nonlocal sent
@@ -71,7 +82,7 @@ def transfer(pair: Lockstep, sender, receiver, data: bytes) -> bool:  # type: ig
 
 def settle(pair: Lockstep) -> None:
     """Lets retransmissions, TIME-WAIT and reassembly run out."""
-    pair.run(seconds=700)
+    pair.run(seconds=700, stride=0.5)
 
 
 @pytest.mark.timeout(900)

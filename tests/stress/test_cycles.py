@@ -35,9 +35,8 @@ def test_ten_thousand_connections_return_to_baseline() -> None:
         for net in (pair.client, pair.server):
             net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
         listener = pair.listen()
-        pair.run(seconds=10)
-        baseline = [net.arena.live_blocks for net in (pair.client, pair.server)]
-        for number in range(CYCLES):
+
+        def cycle(number: int) -> None:
             client = pair.client.socket(AF_INET, SOCK_STREAM)
             client.setblocking(False)
             client.connect_ex(("10.0.0.2", PORT))
@@ -54,6 +53,12 @@ def test_ten_thousand_connections_return_to_baseline() -> None:
             pair.client.step()
             client.close()
             pair.clock.advance(0.001)
+
+        cycle(0)  # the first socket makes the table of sockets, which stays
+        pair.run(seconds=120)
+        baseline = [net.arena.live_blocks for net in (pair.client, pair.server)]
+        for number in range(CYCLES):
+            cycle(number)
         pair.run(seconds=120)
         assert [net.arena.live_blocks for net in (pair.client, pair.server)] == baseline
         assert pair.client.arena.failures == pair.server.arena.failures == 0

@@ -22,8 +22,19 @@ class Lockstep:
     client: pystack.Stack
     server: pystack.Stack
 
-    def run(self, until: Callable[[], bool] = lambda: False, *, seconds: float = 300.0) -> bool:
+    def run(
+        self,
+        until: Callable[[], bool] = lambda: False,
+        *,
+        seconds: float = 300.0,
+        stride: float = 0.02,
+    ) -> bool:
         """Alternates the stacks, and lets time pass when neither has anything to do at once.
+
+        Args:
+            until: What to wait for.
+            seconds: The most virtual time that may pass.
+            stride: How much of it passes at a time.
 
         Returns:
             Whether the condition came to hold.
@@ -35,16 +46,20 @@ class Lockstep:
                 self.server.step()
             if until():
                 return True
-            self.clock.advance(0.02)
-            spent += 0.02
+            self.clock.advance(stride)
+            spent += stride
         return until()
 
     def listen(self) -> Socket:
         """A non-blocking listener on the server."""
         listener = self.server.socket(AF_INET, SOCK_STREAM)
-        listener.setblocking(False)
-        listener.bind(("10.0.0.2", PORT))
-        listener.listen(16)
+        try:
+            listener.setblocking(False)
+            listener.bind(("10.0.0.2", PORT))
+            listener.listen(16)
+        except BaseException:
+            listener.close()
+            raise
         return listener
 
 
