@@ -143,6 +143,34 @@ static struct netif *arp_target(struct port_interface *interface, const uint8_t 
     return &interface->netif;
 }
 
+/* The least that a packet of a type has. lwIP reads fixed headers before it looks whether they
+ * are there, and so must never see less. */
+static size_t least_packet(unsigned ethertype)
+{
+    switch (ethertype) {
+    case ETHTYPE_IP:
+        return IP_HLEN;
+    case ETHTYPE_ARP:
+        return SIZEOF_ETHARP_HDR;
+    case ETHTYPE_IPV6:
+        return IP6_HLEN;
+    default:
+        return 1;
+    }
+}
+
+/* Whether a frame is long enough for what it says it is, and no longer than lwIP can hold. */
+static bool is_whole(const struct port_interface *interface, const uint8_t *frame, size_t size)
+{
+    size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
+    if (size <= header || size - header > PS_MTU_MAXIMUM)
+        return false;
+    unsigned type = header != 0           ? (unsigned)frame[12] << 8 | frame[13]
+                    : frame[0] >> 4 == 6 ? ETHTYPE_IPV6
+                                         : ETHTYPE_IP;
+    return size - header >= least_packet(type);
+}
+
 int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
 {
     (void)engine;
@@ -153,8 +181,7 @@ int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, siz
     if (!netif_is_up(netif) || !netif_is_link_up(netif))
         return 0;
     struct port_counters *counters = &interface->counters;
-    size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
-    if (size <= header || size - header > PS_MTU_MAXIMUM) {
+    if (!is_whole(interface, frame, size)) {
         counters->in_errors++;
         return 0;
     }
@@ -169,7 +196,7 @@ int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, siz
         counters->in_group_packets++;
     else
         counters->in_unicast_packets++;
-    if (header != 0)
+    if (interface->layer == PS_LAYER_ETHERNET)
         netif = arp_target(interface, frame, size);
     if (netif->input(p, netif) != ERR_OK)
         pbuf_free(p);

@@ -177,6 +177,10 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     struct tcp_socket *socket = tcp_socket_of(head);
     if (socket->phase == TCP_CONNECTING)
         return -EALREADY;
+    if (socket->phase == TCP_CONNECTED && !socket->connect_told) {
+        socket->connect_told = true; /* as Linux says once that a connect in steps has ended */
+        return 0;
+    }
     if (socket->phase == TCP_CONNECTED || socket->phase == TCP_LISTENING)
         return -EISCONN;
     if (head->error != 0)
@@ -216,6 +220,7 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     ip_addr_copy(socket->remote, target);
     socket->remote_port = port_number;
     socket->phase = TCP_CONNECTING;
+    socket->connect_told = false;
     err_t error = tcp_connect(socket->pcb, &target, port_number, on_connected);
     if (error != ERR_OK) {
         socket->phase = TCP_FRESH;

@@ -74,6 +74,7 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
     tcp_callbacks(child);
     tcp_apply_options(child);
     child->phase = TCP_CONNECTED;
+    child->connect_told = true;
     child->bound = true;
     child->send_limit = pcb->snd_buf;
     ip_addr_copy(child->local, pcb->local_ip);

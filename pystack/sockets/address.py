@@ -63,7 +63,7 @@ def host_to_packed(
     if not isinstance(host, str):
         raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
     if "\0" in host:
-        raise ValueError("embedded null character")
+        raise TypeError("host name must not contain null character")
     if not host:
         return bytes(4 if family == socket.AF_INET else 16), 0
     if host == "<broadcast>":

@@ -14,6 +14,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
@@ -30,6 +31,9 @@ _TYPES = {
     int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
     int(socket.SOCK_RAW): lib.PS_RAW,
 }
+
+# socket(2): beyond SOCK_MAX a type is no type at all.
+_TYPES_END = 11
 
 _FLAGS = {
     socket.MSG_PEEK: lib.PS_MSG_PEEK,
@@ -65,6 +69,18 @@ def flags_to_c(flags: int) -> int:
         if flags & python:
             result |= c
     return result
+
+
+def writable(buffer: Buffer, caller: str) -> Any:
+    """A C view of a writable buffer; a context manager.
+
+    Raises:
+        TypeError: It can't be written to.
+    """
+    try:
+        return ffi.from_buffer("uint8_t[]", buffer, require_writable=True)
+    except BufferError as error:
+        raise TypeError(f"{caller}() wants a read-write bytes-like object: {error}") from None
 
 
 def _collect(handle: StackHandle, number: int, description: str) -> None:
@@ -109,12 +125,14 @@ class CoreSocket:
                 errno.EOPNOTSUPP,
                 "a Stack's socket can't be made of a descriptor; use the module socket for that",
             )
-        family = int(socket.AF_INET) if family == -1 else int(family)
-        kind = int(socket.SOCK_STREAM) if type == -1 else int(type)
-        proto = 0 if proto == -1 else int(proto)
+        family = int(socket.AF_INET) if family == -1 else index(family)
+        kind = int(socket.SOCK_STREAM) if type == -1 else index(type)
+        proto = 0 if proto == -1 else index(proto)
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
         plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if not 0 <= plain < _TYPES_END:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if plain not in _TYPES:
             raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
         number = handle.check(
@@ -171,7 +189,9 @@ class CoreSocket:
         return result
 
     def _timeout_of(self, flags: int) -> float | None:
-        return 0.0 if flags & MSG_DONTWAIT else self._timeout
+        # CPython waits for a socket with a timeout before it calls the kernel, so that the flag
+        # matters for the others only.
+        return 0.0 if flags & MSG_DONTWAIT and self._timeout is None else self._timeout
 
     # --- connections -----------------------------------------------------------------------
 
@@ -222,7 +242,12 @@ class CoreSocket:
             self._wait(lib.PS_READY_WRITE, self._timeout)
         except TimeoutError:
             return errno.EAGAIN
-        return self._take_error()
+        code = self._take_error()
+        if not code and self._timeout is None:
+            # One call that waits has heard the end of it; of a connect in steps, which is what a
+            # timeout makes of it, the kernel tells the end to the next connect too.
+            code = int(-lib.ps_connect(pointer, number, where))
+        return code
 
     def _take_error(self) -> int:
         value = ffi.new("int64_t *")
@@ -362,7 +387,7 @@ class CoreSocket:
     def _receive_into(
         self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
     ) -> int:
-        with ffi.from_buffer("uint8_t[]", buffer, require_writable=True) as target:
+        with writable(buffer, caller) as target:
             nbytes = nbytes.__index__()
             if nbytes < 0:
                 raise ValueError(f"negative buffersize in {caller}")
@@ -449,6 +474,8 @@ class CoreSocket:
     def settimeout(self, timeout: float | None, /) -> None:
         """Sets how long calls may wait, in seconds; None: for ever, 0: not at all."""
         if timeout is not None:
+            if isinstance(timeout, (str, bytes, bytearray)):
+                raise TypeError(f"timeout must be a number or None, not {type(timeout).__name__}")
             timeout = float(timeout)
             if timeout != timeout:  # noqa: PLR0124
                 raise ValueError("Invalid value NaN (not a number)")

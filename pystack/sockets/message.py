@@ -17,7 +17,7 @@ from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import options
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.core import CoreSocket
+from pystack.sockets.core import CoreSocket, writable
 from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ class MessageSocket(CoreSocket):
         message = ffi.new("struct ps_message *")
         with ExitStack() as views:
             targets = [
-                views.enter_context(ffi.from_buffer("uint8_t[]", buffer, require_writable=True))
-                for buffer in buffers
+                views.enter_context(writable(buffer, "recvmsg_into")) for buffer in buffers
             ]
             if len(targets) > _MOST_PIECES:
                 raise OSError("recvmsg_into() argument 1 is too long")
