@@ -83,7 +83,8 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
 
 static int close_engine(ps_engine *engine, bool abrupt)
 {
-    socket_close_all(abrupt);
+    engine->silent = abrupt;
+    socket_close_all();
     interface_close_all();
     services_close();
     icmp_error_close();
@@ -91,18 +92,37 @@ static int close_engine(ps_engine *engine, bool abrupt)
     return 0;
 }
 
+/* When the next timer is due. */
+static uint64_t next_timer_us(const ps_engine *engine)
+{
+    u32_t sleep_ms = sys_timeouts_sleeptime();
+    return sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE
+               ? UINT64_MAX
+               : engine->now_us - engine->now_us % 1000 + (uint64_t)sleep_ms * 1000;
+}
+
+/* Brings the engine to the present. Timers that are late see the moment at which they were due:
+ * lwIP starts the next period from what it sees, and would lose the time between. */
 static int enter_engine(ps_engine *engine)
 {
-    return engine->hypercalls.clock(engine->hypercalls.user, &engine->now_us);
+    uint64_t present_us;
+    int result = engine->hypercalls.clock(engine->hypercalls.user, &present_us);
+    if (result < 0)
+        return result;
+    while (engine->deadline_us <= present_us) {
+        if (engine->deadline_us > engine->now_us)
+            engine->now_us = engine->deadline_us;
+        sys_check_timeouts();
+        engine->deadline_us = next_timer_us(engine);
+    }
+    engine->now_us = present_us;
+    return 0;
 }
 
 static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
 {
     netif_poll_all(); /* packets to ourselves */
-    u32_t sleep_ms = sys_timeouts_sleeptime();
-    *deadline_us = sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE
-                       ? UINT64_MAX
-                       : engine->now_us - engine->now_us % 1000 + (uint64_t)sleep_ms * 1000;
+    *deadline_us = engine->deadline_us = next_timer_us(engine);
     return 0;
 }
 

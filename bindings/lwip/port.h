@@ -18,8 +18,10 @@
 
 struct ps_engine {
     struct ps_hypercalls hypercalls;
-    uint64_t now_us; /* read once at each entry */
+    uint64_t now_us;      /* read once at each entry */
+    uint64_t deadline_us; /* when the next timer is due, as of the last leave */
     bool open;
+    bool silent; /* sends nothing more: it is being closed abruptly */
 };
 
 /* The one instance of this image. */
@@ -150,7 +152,7 @@ void socket_fail(struct port_socket *socket, int error);
 /* Takes the pending error: 0 or negative errno. */
 int socket_take_error(struct port_socket *socket);
 void socket_init(void);
-void socket_close_all(bool abrupt);
+void socket_close_all(void);
 
 size_t pieces_size(const struct ps_piece *pieces, size_t count);
 /* Copies `size` bytes of a pbuf chain from `offset` into the pieces. */

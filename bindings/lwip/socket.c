@@ -108,14 +108,13 @@ void socket_init(void)
     slot_count = first_free = 0;
 }
 
-void socket_close_all(bool abrupt)
+void socket_close_all(void)
 {
     size_t position = 0;
     struct port_socket *socket;
     while ((socket = socket_next(&position)) != NULL) {
-        /* Whoever is still connected is told, as by a process that dies. */
-        if (abrupt)
-            socket->linger_s = 0;
+        /* Nobody will be there to answer any more: a reset, no orderly end. */
+        socket->linger_s = 0;
         socket->kind->close(socket);
         socket_discard(socket);
     }

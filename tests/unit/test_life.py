@@ -1,0 +1,418 @@
+"""Closing, garbage, interpreter exit, fork, signals, threads."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
+from typing import Any
+
+import pytest
+from pair import LEFT, RIGHT, pair
+
+import pystack
+
+
+def open_descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def run_python(program: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+# --- closing ---------------------------------------------------------------------------------
+
+
+def test_closing_gives_everything_back() -> None:
+    before, threads = open_descriptors(), threading.active_count()
+    with pair() as it:
+        client, server = it.connected()
+        client.fileno()
+        client.sendall(b"never read")
+    with pytest.raises(OSError, match="closed") as caught:
+        client.send(b"x")
+    assert caught.value.errno == errno.EBADF
+    client.close()
+    server.close()
+    it.left.close()  # again
+    assert it.left.closed
+    assert repr(it.left) == "<Stack closed>"
+    for use in (it.left.connections, it.left.step, it.left.socket, lambda: it.left.ping(LEFT)):
+        with pytest.raises(OSError, match="closed"):
+            use()
+    gc.collect()
+    assert open_descriptors() == before
+    assert threading.active_count() == threads
+
+
+def test_closing_tells_peers_unless_abrupt() -> None:
+    for abrupt, expected in ((False, ConnectionResetError), (True, TimeoutError)):
+        with pair() as it:
+            client, server = it.connected()
+            it.left.close(abrupt=abrupt)
+            server.settimeout(0.3)
+            with pytest.raises(expected):
+                server.recv(1)
+            server.close()
+            client.close()
+
+
+def test_closing_wakes_those_who_wait() -> None:
+    with pair() as it:
+        client, server = it.connected()
+        outcomes: list[BaseException | bytes] = []
+
+        def wait() -> None:
+            try:
+                outcomes.append(client.recv(1))
+            except OSError as error:
+                outcomes.append(error)
+
+        client.settimeout(None)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.05)
+        it.left.close()
+        thread.join(10)
+        server.close()
+        client.close()
+    assert isinstance(outcomes[0], OSError)
+    assert outcomes[0].errno == errno.EBADF
+
+
+def test_closing_a_socket_wakes_those_who_wait_on_it() -> None:
+    with pair() as it:
+        client, server = it.connected()
+        client.settimeout(None)
+        outcomes: list[BaseException | bytes] = []
+
+        def wait() -> None:
+            try:
+                outcomes.append(client.recv(1))
+            except OSError as error:
+                outcomes.append(error)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.05)
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        server.close()
+    assert isinstance(outcomes[0], OSError)
+
+
+def test_a_nic_can_be_attached_again() -> None:
+    left, right = pystack.nic.wire()
+    for _ in range(3):
+        with pystack.Stack() as a, pystack.Stack() as b:
+            interface = a.attach(left, f"{LEFT}/24")
+            b.attach(right, f"{RIGHT}/24")
+            assert a.ping(RIGHT, timeout=5).received == 1
+            with pytest.raises(OSError, match="in use"):
+                b.attach(left)
+            interface.detach()
+            assert not left.attached
+            with pytest.raises(OSError, match="detached"):
+                interface.mtu  # noqa: B018
+
+
+def test_an_unclosed_stack_is_a_warning_and_is_closed() -> None:
+    before = open_descriptors()
+    net = pystack.Stack()
+    net.socket(AF_INET, SOCK_STREAM).close()
+    alive = weakref.ref(net)
+    with pytest.warns(ResourceWarning, match="unclosed Stack"):
+        del net
+        gc.collect()
+    assert alive() is None
+    assert open_descriptors() == before
+
+
+def test_an_unclosed_socket_is_a_warning_and_is_closed() -> None:
+    with pystack.Stack() as net:
+        sock = net.socket(AF_INET, SOCK_DGRAM)
+        assert len(net.connections()) == 1
+        with pytest.warns(ResourceWarning, match="unclosed"):
+            del sock
+            gc.collect()
+        assert net.connections() == []
+
+
+def test_the_interpreter_exits_with_stacks_open() -> None:
+    done = run_python(
+        """
+        import threading, pystack
+        left, right = pystack.nic.wire()
+        class Clock:
+            def now_us(self):
+                import time
+                return time.monotonic_ns() // 1000
+        a, b = pystack.Stack(clock=Clock()), pystack.Stack()
+        a.attach(left, "10.0.0.1/24")
+        b.attach(right, "10.0.0.2/24")
+        s = b.sockets.create_server(("10.0.0.2", 80))
+        threading.Thread(target=s.accept, daemon=True).start()
+        c = a.sockets.create_connection(("10.0.0.2", 80))
+        print("end")
+        """
+    )
+    assert done.stdout == "end\n"
+    assert done.returncode == 0, done.stderr
+
+
+# --- fork ------------------------------------------------------------------------------------
+
+
+def in_child(action: Callable[[], Any]) -> str:
+    """What an action says in a forked child, as text."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            try:
+                text = f"gave {action()!r}"
+            except BaseException as error:
+                text = f"{type(error).__name__} {getattr(error, 'errno', None)} {error}"
+            os.write(writer, text.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read().decode()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_cant_use_the_parents_stack() -> None:
+    with pair() as it:
+        client, server = it.connected()
+        for action in (
+            lambda: client.send(b"x"),
+            it.left.connections,
+            lambda: it.left.socket(AF_INET, SOCK_STREAM),
+        ):
+            text = in_child(action)
+            assert f"OSError {errno.EOWNERDEAD}" in text
+            assert "after fork() make a new one" in text
+        assert in_child(client.close) == "gave None"
+        assert in_child(it.left.close) == "gave None"
+        # The parent's goes on as if nothing had been.
+        client.sendall(b"hello")
+        assert server.recv(5) == b"hello"
+        client.close()
+        server.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_makes_a_stack_of_its_own() -> None:
+    def use() -> int:
+        with pystack.Stack() as own:
+            return own.ping("127.0.0.1", timeout=5).received
+
+    with pystack.Stack() as net:
+        assert in_child(use) == "gave 1"
+        assert net.ping("127.0.0.1").received == 1
+
+
+# --- signals ---------------------------------------------------------------------------------
+
+BLOCKED = {
+    "recv": "client.recv(1)",
+    "recv_timeout": "client.settimeout(60); client.recv(1)",
+    "accept": "listener.accept()",
+    "send": "client.sendall(bytes(1 << 26))",
+    "connect": "a.sockets.create_connection(('10.0.0.77', 1))",
+    "recvfrom": "d = a.socket(2, 2); d.bind(('10.0.0.1', 0)); d.recvfrom(1)",
+    "resolve": "a.resolve('example.test', timeout=60)",
+    "ping": "a.ping('10.0.0.77', timeout=60)",
+    "dhcp": "a.attach(pystack.nic.wire()[0]).dhcp(timeout=60)",
+    "nic": "pystack.nic.wire()[0].receive()",
+    "step": "n = pystack.Stack(threaded=False)\n        while True: n.step(60)",
+}
+
+
+@pytest.mark.parametrize("call", BLOCKED.values(), ids=BLOCKED.keys())
+def test_control_c_interrupts(call: str) -> None:
+    program = f"""
+    import os, signal, threading, time, pystack
+    left, right = pystack.nic.wire()
+    a, b = pystack.Stack(), pystack.Stack()
+    a.attach(left, "10.0.0.1/24")
+    b.attach(right, "10.0.0.2/24")
+    a.nameservers = ["10.0.0.2"]
+    listener = a.sockets.create_server(("10.0.0.1", 80))
+    taker = b.sockets.create_server(("10.0.0.2", 80))
+    client = a.sockets.create_connection(("10.0.0.2", 80))
+    client.settimeout(None)
+    def interrupt():
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    started = time.monotonic()
+    try:
+        {call}
+    except KeyboardInterrupt:
+        print("interrupted", time.monotonic() - started < 5)
+    """
+    done = run_python(program)
+    assert done.stdout == "interrupted True\n", done.stderr
+
+
+def test_a_signals_handler_runs_and_the_call_goes_on() -> None:
+    calls = []
+    before = signal.signal(signal.SIGALRM, lambda *_arguments: calls.append(1))
+    try:
+        with pair() as it:
+            client, server = it.connected()
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            timer = threading.Timer(0.4, server.sendall, (b"late",))
+            timer.start()
+            assert client.recv(4) == b"late"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            timer.join()
+            client.close()
+            server.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(calls) >= 3
+
+
+# --- threads ---------------------------------------------------------------------------------
+
+
+def test_several_threads_use_one_socket() -> None:
+    writers, pieces, size = 4, 200, 5000
+    with pair() as it:
+        client, server = it.connected()
+        client.settimeout(None)
+        server.settimeout(None)
+        got: list[bytes] = []
+        lock = threading.Lock()
+        left_over = writers * pieces * size
+
+        def write(mark: int) -> None:
+            for _ in range(pieces):
+                client.sendall(bytes([mark]) * size)
+
+        def read() -> None:
+            nonlocal left_over
+            while True:
+                piece = server.recv(3000)
+                with lock:
+                    got.append(piece)
+                    left_over -= len(piece)
+                if not piece:
+                    return
+
+        threads = [threading.Thread(target=write, args=(mark,)) for mark in range(writers)]
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads + readers:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        client.shutdown(1)
+        for thread in readers:
+            thread.join(60)
+        counts = [0] * writers
+        for piece in got:
+            for mark in range(writers):
+                counts[mark] += piece.count(mark)
+        assert counts == [pieces * size] * writers
+        client.close()
+        server.close()
+
+
+def test_many_threads_use_one_stack() -> None:
+    with pair() as it, it.right.sockets.create_server((RIGHT, 80), backlog=64) as listener:
+        failures: list[BaseException] = []
+
+        def serve() -> None:
+            try:
+                for _ in range(40):
+                    sock, _peer = listener.accept()
+                    with sock:
+                        sock.sendall(sock.recv(100)[::-1])
+            except BaseException as error:
+                failures.append(error)
+
+        def ask(number: int) -> None:
+            try:
+                for turn in range(10):
+                    with it.left.sockets.create_connection((RIGHT, 80), 30) as sock:
+                        message = f"{number} {turn}".encode()
+                        sock.sendall(message)
+                        assert sock.recv(100) == message[::-1]
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=serve) for _ in range(4)]
+        threads += [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert failures == []
+
+
+# --- without a driver ------------------------------------------------------------------------
+
+
+def test_whoever_waits_drives() -> None:
+    with pystack.Stack(threaded=False) as net:
+        assert net.ping("127.0.0.1").received == 1
+        with net.sockets.create_server(("127.0.0.1", 0)) as listener:
+            client = net.sockets.create_connection(listener.getsockname(), 5)
+            server, _peer = listener.accept()
+            with client, server:
+                client.sendall(b"x" * 300_000)
+                assert len(server.recv(300_000, 256)) == 300_000  # MSG_WAITALL
+
+
+def test_two_drivers_are_refused() -> None:
+    with pystack.Stack() as net, pytest.raises(OSError, match="drives") as caught:
+        net.step()
+    assert caught.value.errno == errno.EBUSY
+
+
+# --- engines ---------------------------------------------------------------------------------
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is lwip"):
+        pystack.Stack(engine="linux")
+
+
+@pytest.mark.parametrize(
+    ("version", "message"), [(99, "version 99"), (None, "not an engine")], ids=["other", "none"]
+)
+def test_a_mismatched_engine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int | None, message: str
+) -> None:
+    source = "int nothing;" if version is None else (
+        "struct { unsigned version, size; const char *name, *release; } "
+        f'ps_engine_table = {{{version}, 8, "odd", "0"}};'
+    )  # fmt: skip
+    (tmp_path / "odd.c").write_text(source)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", tmp_path / "odd.so", tmp_path / "odd.c"], check=True
+    )
+    monkeypatch.setattr("pystack._native.handle.ENGINES", tmp_path)
+    with pytest.raises(OSError, match=message):
+        pystack.Stack(engine="odd")
