@@ -1,10 +1,11 @@
 /*
- * Packets that a tunable keeps from lwIP: forwarding that is off, echo requests that are to
- * be ignored.
+ * Packets that are kept from lwIP: forwarding that is off, echo requests that are to be ignored,
+ * ICMP errors that may not be.
  */
 #include "hooks.h"
 #include "lwip/icmp.h"
 #include "lwip/icmp6.h"
+#include "lwip/ip.h"
 #include "lwip/prot/icmp6.h"
 #include "lwip/prot/ip.h"
 #include "lwip/prot/ip4.h"
@@ -49,4 +50,77 @@ int hook_ip6_input(struct pbuf *packet, struct netif *netif)
         return GO_ON;
     pbuf_free(packet);
     return CONSUMED;
+}
+
+/* --- what no ICMP error may be about ------------------------------------------------------ */
+
+static bool is_icmp4_error(u8_t type)
+{
+    return type == ICMP_DUR || type == ICMP_SQ || type == ICMP_RD || type == ICMP_TE ||
+           type == ICMP_PP;
+}
+
+/* RFC 1122 3.2.2, RFC 1812 4.3.2.7. */
+bool hook_icmp4_may_answer(const struct pbuf *packet)
+{
+    const struct ip_hdr *header = packet->payload;
+    ip4_addr_t source, destination;
+    if (packet->len < IP_HLEN || packet->flags & (PBUF_FLAG_LLBCAST | PBUF_FLAG_LLMCAST) ||
+        IPH_OFFSET(header) & PP_HTONS(IP_OFFMASK))
+        return false;
+    ip4_addr_copy(source, header->src);
+    ip4_addr_copy(destination, header->dest);
+    /* Of a packet whose fragments have timed out the interface is not known any more. */
+    struct netif *from = ip_current_input_netif();
+    bool group = ip4_addr_ismulticast(&destination) ||
+                 (from != NULL && ip4_addr_isbroadcast(&destination, from));
+    bool loops = ip4_addr_isloopback(&source) != ip4_addr_isloopback(&destination);
+    /* Sources of class E and above, groups and "this host" are nobody's. */
+    bool nobody = ip4_addr_isany_val(source) || ip4_addr1(&source) >= 224;
+    if (group || loops || nobody)
+        return false;
+    u16_t size = IPH_HL_BYTES(header);
+    return IPH_PROTO(header) != IP_PROTO_ICMP ||
+           (packet->tot_len > size && !is_icmp4_error(pbuf_get_at(packet, size)));
+}
+
+/* Where the upper layer's header is, and which it is; past extension headers. */
+static u16_t upper_layer6(const struct pbuf *packet, u8_t *next)
+{
+    u16_t offset = IP6_HLEN;
+    *next = IP6H_NEXTH((const struct ip6_hdr *)packet->payload);
+    while (*next == IP6_NEXTH_HOPBYHOP || *next == IP6_NEXTH_ROUTING ||
+           *next == IP6_NEXTH_FRAGMENT || *next == IP6_NEXTH_DESTOPTS) {
+        u16_t size = *next == IP6_NEXTH_FRAGMENT
+                         ? 8
+                         : (u16_t)(8 * (1 + pbuf_get_at(packet, (u16_t)(offset + 1))));
+        if (offset + size >= packet->tot_len)
+            break;
+        *next = pbuf_get_at(packet, offset);
+        offset = (u16_t)(offset + size);
+    }
+    return offset;
+}
+
+/* RFC 4443 2.4 (e): to a group only what path MTU discovery and unknown options need. */
+bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code)
+{
+    const struct ip6_hdr *header = packet->payload;
+    ip6_addr_t source, destination;
+    u8_t next;
+    if (packet->len < IP6_HLEN)
+        return false;
+    ip6_addr_copy_from_packed(source, header->src);
+    ip6_addr_copy_from_packed(destination, header->dest);
+    bool group = ip6_addr_ismulticast(&destination) ||
+                 (packet->flags & (PBUF_FLAG_LLBCAST | PBUF_FLAG_LLMCAST)) != 0;
+    if (group && type != ICMP6_TYPE_PTB && !(type == ICMP6_TYPE_PP && code == ICMP6_PP_OPTION))
+        return false;
+    if (ip6_addr_isany(&source) || ip6_addr_ismulticast(&source))
+        return false;
+    u16_t offset = upper_layer6(packet, &next);
+    if (next != IP6_NEXTH_ICMP6)
+        return true;
+    u8_t inner = pbuf_get_at(packet, offset);
+    return packet->tot_len > offset && inner >= 128 && inner != ICMP6_TYPE_RD;
 }

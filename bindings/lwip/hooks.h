@@ -4,6 +4,8 @@
 #ifndef PYSTACK_LWIP_HOOKS_H
 #define PYSTACK_LWIP_HOOKS_H
 
+#include <stdbool.h>
+
 #include "lwip/ip_addr.h"
 
 struct netif;
@@ -28,6 +30,10 @@ int hook_ip4_input(struct pbuf *packet, struct netif *netif);
 int hook_ip6_input(struct pbuf *packet, struct netif *netif);
 #define LWIP_HOOK_IP4_INPUT(packet, netif) hook_ip4_input(packet, netif)
 #define LWIP_HOOK_IP6_INPUT(packet, netif) hook_ip6_input(packet, netif)
+
+/* filter.c: whether an ICMP error may be sent about a packet, its IP header in front. */
+bool hook_icmp4_may_answer(const struct pbuf *packet);
+bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code);
 
 /* sequence.c: initial sequence numbers as RFC 6528 has them. */
 u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,

@@ -58,6 +58,7 @@ void port_lwip_free(void *memory);
 /* --- IPv4 ------------------------------------------------------------------------------ */
 
 #define LWIP_IPV4 1
+#define IP_FORWARD_ALLOW_TX_ON_RX_NETIF 1 /* a router with one leg (RFC 1812 5.3.1) */
 #define IP_FORWARD 1 /* switched by tunables.ip_forward: hooks.h */
 #define IP_REASSEMBLY 1
 #define IP_FRAG 1

@@ -1,6 +1,7 @@
 /*
  * Neighbours: ARP's table and ND's as one.
  */
+#include "hooks.h"
 #include "neighbour_tables.h"
 
 int engine_neighbour_at(ps_engine *engine, size_t position, struct ps_neighbour *out)
@@ -25,7 +26,9 @@ static struct netif *resolver_of(struct netif *netif, const ip_addr_t *ip)
         if (ip4_addr_net_eq(ip_2_ip4(ip), netif_ip4_addr(&each->netif),
                             netif_ip4_netmask(&each->netif)))
             return &each->netif;
-    return netif;
+    /* On no network of its own: the one by which a route on the link leaves. */
+    struct netif *way = hook_ip4_route(NULL, ip_2_ip4(ip));
+    return way != NULL && interface_index(way) == interface_index(netif) ? way : netif;
 }
 
 int engine_neighbour_add(ps_engine *engine, const struct ps_neighbour *neighbour)
