@@ -45,8 +45,7 @@ static void give_back(struct arena *arena, struct arena_block *block)
 void *arena_allocate(struct arena *arena, size_t size)
 {
     size_t whole = size + sizeof(struct arena_block);
-    struct arena_block *block =
-        whole < size || refuses(arena, whole) ? NULL : obtain(arena, whole);
+    struct arena_block *block = whole < size || refuses(arena, whole) ? NULL : obtain(arena, whole);
     if (block == NULL) {
         arena->statistics.failures++;
         return NULL;

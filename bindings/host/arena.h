@@ -10,8 +10,8 @@ struct arena_block;
 
 struct arena {
     struct ps_arena_statistics statistics;
-    uint64_t fail_after, fail_count; /* injected failures; fail_count 0: none */
-    struct arena_block *blocks;      /* all that are live */
+    uint64_t fail_after, fail_count;           /* injected failures; fail_count 0: none */
+    struct arena_block *blocks;                /* all that are live */
     const struct ps_python_hypercalls *python; /* allocates in malloc's place, if it can */
 };
 

@@ -71,8 +71,7 @@ void stack_wake(void *argument)
 static void take_wake(ps_stack *stack)
 {
     uint64_t scratch[8];
-    while (read(stack->wake_descriptor, scratch, sizeof scratch) == sizeof scratch) {
-    }
+    while (read(stack->wake_descriptor, scratch, sizeof scratch) == sizeof scratch) {}
     atomic_store(&stack->wake_pending, false);
 }
 
@@ -154,7 +153,9 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
     struct pollfd descriptors[MOST_INTERFACES + 1];
     nfds_t count = watched(stack, descriptors);
     uint64_t due = stack->poisoned ? UINT64_MAX : next_due(stack);
-    uint64_t wait_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;
+    uint64_t wait_us = due == UINT64_MAX     ? UINT64_MAX
+                       : due > stack->now_us ? due - stack->now_us
+                                             : 0;
     uint64_t now_us = monotonic_us();
     if (stack->python.clock != NULL && wait_us > FOREIGN_CLOCK_SLEEP_US)
         wait_us = FOREIGN_CLOCK_SLEEP_US;

@@ -37,9 +37,9 @@ struct ps_python_hypercalls {
 struct ps_stack_options {
     const char *engine_path;
     uint64_t memory_limit_bytes;
-    bool seeded;    /* false: randomness from the operating system */
+    bool seeded; /* false: randomness from the operating system */
     uint64_t seed;
-    bool threaded;  /* false: nobody drives but ps_stack_run and whoever waits */
+    bool threaded; /* false: nobody drives but ps_stack_run and whoever waits */
     struct ps_python_hypercalls python;
 };
 
@@ -48,7 +48,8 @@ struct ps_arena_statistics {
 };
 
 /* --- life (stack.c) --- */
-int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error, size_t error_size);
+int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
+                  size_t error_size);
 /* Wakes and fails all waiters, stops the driver, detaches the NICs, gives back the memory.
  * May be called again. */
 int ps_stack_close(ps_stack *stack, bool abrupt);
@@ -127,7 +128,8 @@ int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us);
 int ps_ready(ps_stack *stack, int64_t handle);
 int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value);
 int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value);
-int ps_membership(ps_stack *stack, int64_t handle, bool join, const struct ps_membership *membership);
+int ps_membership(ps_stack *stack, int64_t handle, bool join,
+                  const struct ps_membership *membership);
 int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
 /* A descriptor whose readiness for select, poll and epoll follows the socket's (readiness.c);
  * the same one each time, closed with the socket. */

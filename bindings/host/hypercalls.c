@@ -111,8 +111,7 @@ static int show_frame(ps_stack *stack, uint32_t interface, const struct ps_piece
         memcpy(flat + done, pieces[i].base, pieces[i].size);
         done += pieces[i].size;
     }
-    int result =
-        note(stack, stack->python.frame_out(stack->python.python, interface, flat, total));
+    int result = note(stack, stack->python.frame_out(stack->python.python, interface, flat, total));
     free(flat);
     return result;
 }

@@ -14,7 +14,8 @@ struct ps_nic_statistics {
 };
 
 void ps_nic_release(ps_nic *nic);
-void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac, bool *attached);
+void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac,
+                     bool *attached);
 
 /* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while
  * somebody holds it. A frame's length, or -EAGAIN. */
@@ -42,7 +43,8 @@ ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, int *error);
 ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error);
 
 /* A NIC whose far end is Python: `transmit` gets each outgoing frame (flat, borrowed). */
-ps_nic *ps_nic_python(void *python, int (*transmit)(void *python, const uint8_t *frame, size_t size),
+ps_nic *ps_nic_python(void *python,
+                      int (*transmit)(void *python, const uint8_t *frame, size_t size),
                       uint8_t layer, uint32_t mtu, size_t queue_frames, int *error);
 int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size);
 

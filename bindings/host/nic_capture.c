@@ -200,8 +200,7 @@ ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format f
                        uint32_t snap_length, int *error)
 {
     struct capture *self = calloc(1, sizeof *self);
-    int result = self == NULL ? -ENOMEM
-                              : nic_wrap(&self->nic, &kind, inner);
+    int result = self == NULL ? -ENOMEM : nic_wrap(&self->nic, &kind, inner);
     if (result < 0) {
         free(self);
         *error = -result;

@@ -21,9 +21,9 @@ struct descriptor_nic {
     ps_nic nic;
     int fd;
     enum ps_framing framing;
-    uint8_t *pending;             /* a frame partly written */
+    uint8_t *pending; /* a frame partly written */
     size_t pending_size, pending_done;
-    uint8_t *incoming;            /* a frame partly read, its length in front */
+    uint8_t *incoming; /* a frame partly read, its length in front */
     size_t incoming_size;
 };
 
@@ -117,8 +117,8 @@ static ssize_t receive_stream(struct descriptor_nic *self, uint8_t *frame, size_
                 return (ssize_t)size;
             }
         }
-        ssize_t got = read_some(self->fd, self->incoming + self->incoming_size,
-                                wanted - self->incoming_size);
+        ssize_t got =
+            read_some(self->fd, self->incoming + self->incoming_size, wanted - self->incoming_size);
         if (got <= 0)
             return got < 0 ? got : -EPIPE;
         self->incoming_size += (size_t)got;

@@ -90,8 +90,8 @@ static int bind_to(int fd, const char *device, bool promiscuous, uint32_t *mtu)
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
         return -errno;
     struct packet_mreq everything = {.mr_ifindex = index, .mr_type = PACKET_MR_PROMISC};
-    if (promiscuous && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &everything,
-                                  sizeof everything) != 0)
+    if (promiscuous &&
+        setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &everything, sizeof everything) != 0)
         return -errno;
     return 0;
 }

@@ -11,7 +11,7 @@
 
 #define QUEUE_FRAMES 4096
 #define QUEUE_BYTES (16u << 20)
-#define TABLE_SIZE 1024                     /* a power of two; a newer address takes the place */
+#define TABLE_SIZE 1024                    /* a power of two; a newer address takes the place */
 #define AGING_US (300 * UINT64_C(1000000)) /* IEEE 802.1D table 7-5 */
 
 struct port;

@@ -33,8 +33,7 @@ static struct descriptor **place(ps_stack *stack, int64_t handle)
 static void drain(int fd)
 {
     char scratch[256];
-    while (recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0) {
-    }
+    while (recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0) {}
 }
 
 static void set_readable(struct descriptor *descriptor, bool readable)
@@ -55,8 +54,7 @@ static void set_writable(struct descriptor *descriptor, bool writable)
     if (writable)
         drain(descriptor->kept);
     else
-        while (send(descriptor->shown, "", 1, MSG_DONTWAIT) > 0) {
-        }
+        while (send(descriptor->shown, "", 1, MSG_DONTWAIT) > 0) {}
     descriptor->writable = writable;
 }
 

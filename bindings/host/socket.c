@@ -48,17 +48,20 @@ static int64_t refreshed(ps_stack *stack, int64_t handle, int64_t result)
 
 int ps_listen(ps_stack *stack, int64_t handle, int backlog)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_listen(stack->engine, handle, backlog)));
+    ENGINE_CALL(stack, refreshed(stack, handle,
+                                 stack->table->socket_listen(stack->engine, handle, backlog)));
 }
 
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_connect(stack->engine, handle, address)));
+    ENGINE_CALL(stack, refreshed(stack, handle,
+                                 stack->table->socket_connect(stack->engine, handle, address)));
 }
 
 int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->socket_shutdown(stack->engine, handle, how)));
+    ENGINE_CALL(
+        stack, refreshed(stack, handle, stack->table->socket_shutdown(stack->engine, handle, how)));
 }
 
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us)
@@ -68,7 +71,9 @@ int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, in
     if (result < 0)
         return result;
     do {
-        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
+        ENGINE_GUARD(
+            stack, result,
+            refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
         if (result != -EAGAIN || timeout_us == 0)
             break;
         result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
@@ -87,7 +92,10 @@ int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, 
     if (result < 0)
         return result;
     do {
-        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_send(stack->engine, handle, pieces, count, flags, to, control)));
+        ENGINE_GUARD(stack, result,
+                     refreshed(stack, handle,
+                               stack->table->socket_send(stack->engine, handle, pieces, count,
+                                                         flags, to, control)));
         if (result != -EAGAIN || timeout_us == 0)
             break;
         result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
@@ -107,7 +115,10 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
         return (int)result;
     do {
         const struct ps_piece rest = {(uint8_t *)(uintptr_t)data + *sent, size - *sent};
-        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_send(stack->engine, handle, &rest, 1, flags, NULL, NULL)));
+        ENGINE_GUARD(stack, result,
+                     refreshed(stack, handle,
+                               stack->table->socket_send(stack->engine, handle, &rest, 1, flags,
+                                                         NULL, NULL)));
         if (result >= 0) {
             *sent += (size_t)result;
             result = 0;
@@ -128,7 +139,10 @@ int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *piece
     if (result < 0)
         return result;
     do {
-        ENGINE_GUARD(stack, result, refreshed(stack, handle, stack->table->socket_receive(stack->engine, handle, pieces, count, flags, message)));
+        ENGINE_GUARD(stack, result,
+                     refreshed(stack, handle,
+                               stack->table->socket_receive(stack->engine, handle, pieces, count,
+                                                            flags, message)));
         if (result != -EAGAIN || timeout_us == 0)
             break;
         result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
@@ -178,15 +192,20 @@ int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us)
 
 int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->option_get(stack->engine, handle, (enum ps_option)option, value)));
+    ENGINE_CALL(stack, refreshed(stack, handle,
+                                 stack->table->option_get(stack->engine, handle,
+                                                          (enum ps_option)option, value)));
 }
 
 int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle, stack->table->option_set(stack->engine, handle, (enum ps_option)option, value)));
+    ENGINE_CALL(stack, refreshed(stack, handle,
+                                 stack->table->option_set(stack->engine, handle,
+                                                          (enum ps_option)option, value)));
 }
 
-int ps_membership(ps_stack *stack, int64_t handle, bool join, const struct ps_membership *membership)
+int ps_membership(ps_stack *stack, int64_t handle, bool join,
+                  const struct ps_membership *membership)
 {
     ENGINE_CALL(stack, stack->table->membership(stack->engine, handle, join, membership));
 }

@@ -39,8 +39,8 @@ struct ps_stack {
     enum stack_state state;
     bool poisoned;
     char panic_text[256];
-    jmp_buf unwind;          /* where `panic` lands: the entry that is under way */
-    struct ps_stack *outer;  /* the Stack whose hypercall this thread came from, if any */
+    jmp_buf unwind;         /* where `panic` lands: the entry that is under way */
+    struct ps_stack *outer; /* the Stack whose hypercall this thread came from, if any */
     unsigned fork_generation;
 
     struct engine_image image;
@@ -53,10 +53,10 @@ struct ps_stack {
     bool raised; /* a Python hypercall raised; its exception waits on the Python side */
     uint64_t now_us;
 
-    ps_nic *nics[MOST_INTERFACES]; /* by the interface's index */
+    ps_nic *nics[MOST_INTERFACES];  /* by the interface's index */
     bool nic_gone[MOST_INTERFACES]; /* its wire has ended; the interface stays, without a link */
     uint32_t nic_last;              /* the highest index that was in use */
-    uint8_t *frame;                /* room for one incoming frame */
+    uint8_t *frame;                 /* room for one incoming frame */
 
     bool threaded, driving;
     pthread_t driver;
@@ -66,8 +66,8 @@ struct ps_stack {
     uint64_t sleep_until_us; /* when the driver looks again by itself; 0: it is awake */
 
     struct waiter *waiters[WAIT_BUCKETS];
-    unsigned waiting;                        /* threads inside stack_wait */
-    _Atomic uint32_t *wakes[MOST_WAKES];     /* signalled, to be woken after the unlock */
+    unsigned waiting;                    /* threads inside stack_wait */
+    _Atomic uint32_t *wakes[MOST_WAKES]; /* signalled, to be woken after the unlock */
     size_t wake_count;
     uint64_t changes; /* of addresses, links and leases */
     struct descriptor *descriptors[WAIT_BUCKETS];
@@ -90,27 +90,27 @@ int64_t stack_outcome(ps_stack *stack, int64_t result);
 
 /* Evaluates `call` inside the engine and stores what it gives, or -ENOTRECOVERABLE when it
  * panicked. setjmp has to be called from a frame that outlives the call: hence a macro. */
-#define ENGINE_GUARD(stack, result, call)              \
-    do {                                               \
-        if (setjmp((stack)->unwind) == 0) {            \
-            stack_begin(stack);                        \
-            (result) = (call);                         \
-            stack_end(stack);                          \
-        } else {                                       \
-            (result) = stack_poison(stack);            \
-        }                                              \
+#define ENGINE_GUARD(stack, result, call) \
+    do { \
+        if (setjmp((stack)->unwind) == 0) { \
+            stack_begin(stack); \
+            (result) = (call); \
+            stack_end(stack); \
+        } else { \
+            (result) = stack_poison(stack); \
+        } \
     } while (0)
 
 /* The body of a function that is one call into the engine. */
-#define ENGINE_CALL(stack, call)                       \
-    do {                                               \
-        int64_t result_ = stack_lock(stack);           \
-        if (result_ < 0)                               \
-            return result_;                            \
-        ENGINE_GUARD(stack, result_, call);            \
-        result_ = stack_outcome(stack, result_);       \
-        stack_unlock(stack);                           \
-        return result_;                                \
+#define ENGINE_CALL(stack, call) \
+    do { \
+        int64_t result_ = stack_lock(stack); \
+        if (result_ < 0) \
+            return result_; \
+        ENGINE_GUARD(stack, result_, call); \
+        result_ = stack_outcome(stack, result_); \
+        stack_unlock(stack); \
+        return result_; \
     } while (0)
 
 /* --- hypercalls.c ------------------------------------------------------------------------- */

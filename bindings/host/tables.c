@@ -6,19 +6,19 @@
 #include "stack.h"
 
 /* A listing: all entries under one hold of the lock, as many as there is room for. */
-#define LIST(function, type, entry_at)                                                  \
-    static int64_t list_##function(ps_stack *stack, type *out, size_t room)             \
-    {                                                                                   \
-        type beyond; /* past `room` entries are only counted */                         \
-        size_t count = 0;                                                               \
-        while (stack->table->entry_at(stack->engine, count,                             \
-                                      count < room ? &out[count] : &beyond) > 0)        \
-            count++;                                                                    \
-        return (int64_t)count;                                                          \
-    }                                                                                   \
-    int64_t function(ps_stack *stack, type *out, size_t room)                           \
-    {                                                                                   \
-        ENGINE_CALL(stack, list_##function(stack, out, room));                          \
+#define LIST(function, type, entry_at) \
+    static int64_t list_##function(ps_stack *stack, type *out, size_t room) \
+    { \
+        type beyond; /* past `room` entries are only counted */ \
+        size_t count = 0; \
+        while (stack->table->entry_at(stack->engine, count, \
+                                      count < room ? &out[count] : &beyond) > 0) \
+            count++; \
+        return (int64_t)count; \
+    } \
+    int64_t function(ps_stack *stack, type *out, size_t room) \
+    { \
+        ENGINE_CALL(stack, list_##function(stack, out, room)); \
     }
 
 LIST(ps_interfaces, struct ps_interface, interface_at)
@@ -57,7 +57,8 @@ int ps_neighbour_remove(ps_stack *stack, uint32_t index, const struct ps_address
 
 int ps_neighbour_flush(ps_stack *stack, uint32_t index, int family, bool all)
 {
-    ENGINE_CALL(stack, stack->table->neighbour_flush(stack->engine, index, (enum ps_family)family, all));
+    ENGINE_CALL(stack,
+                stack->table->neighbour_flush(stack->engine, index, (enum ps_family)family, all));
 }
 
 int ps_route_add(ps_stack *stack, const struct ps_route *route)
@@ -82,7 +83,8 @@ int ps_tunable_set(ps_stack *stack, const char *name, int64_t value)
 
 int ps_service_set(ps_stack *stack, uint32_t index, int service, bool on, const char *name)
 {
-    ENGINE_CALL(stack, stack->table->service_set(stack->engine, index, (enum ps_service)service, on, name));
+    ENGINE_CALL(
+        stack, stack->table->service_set(stack->engine, index, (enum ps_service)service, on, name));
 }
 
 int ps_lease_get(ps_stack *stack, uint32_t index, struct ps_lease *out)

@@ -62,15 +62,26 @@ struct ps_interface {
     char name[PS_NAME_SIZE];
 };
 
-enum ps_address_state { PS_ADDRESS_TENTATIVE, PS_ADDRESS_PREFERRED, PS_ADDRESS_DEPRECATED, PS_ADDRESS_DUPLICATE };
-enum ps_address_origin { PS_ORIGIN_STATIC, PS_ORIGIN_DHCP, PS_ORIGIN_SLAAC, PS_ORIGIN_AUTOIP, PS_ORIGIN_LINK_LOCAL };
+enum ps_address_state {
+    PS_ADDRESS_TENTATIVE,
+    PS_ADDRESS_PREFERRED,
+    PS_ADDRESS_DEPRECATED,
+    PS_ADDRESS_DUPLICATE
+};
+enum ps_address_origin {
+    PS_ORIGIN_STATIC,
+    PS_ORIGIN_DHCP,
+    PS_ORIGIN_SLAAC,
+    PS_ORIGIN_AUTOIP,
+    PS_ORIGIN_LINK_LOCAL
+};
 
 struct ps_interface_address {
     uint32_t interface;
     struct ps_address address;
-    uint8_t state;         /* enum ps_address_state */
-    uint8_t origin;        /* enum ps_address_origin */
-    uint32_t valid_s;      /* 0xffffffff: for ever */
+    uint8_t state;    /* enum ps_address_state */
+    uint8_t origin;   /* enum ps_address_origin */
+    uint32_t valid_s; /* 0xffffffff: for ever */
     uint32_t preferred_s;
 };
 
@@ -81,7 +92,14 @@ struct ps_lease {
     uint8_t state; /* enum ps_lease_state */
     char hostname[PS_LABEL_SIZE], domain[PS_HOST_SIZE];
 };
-enum ps_lease_state { PS_LEASE_OFF, PS_LEASE_SEARCHING, PS_LEASE_CHECKING, PS_LEASE_BOUND, PS_LEASE_RENEWING, PS_LEASE_REBINDING };
+enum ps_lease_state {
+    PS_LEASE_OFF,
+    PS_LEASE_SEARCHING,
+    PS_LEASE_CHECKING,
+    PS_LEASE_BOUND,
+    PS_LEASE_RENEWING,
+    PS_LEASE_REBINDING
+};
 
 /* --- tables ------------------------------------------------------------------------- */
 
@@ -115,17 +133,17 @@ struct ps_route {
 };
 
 enum ps_tcp_state { /* the numbers of Linux's TCP_INFO */
-    PS_TCP_ESTABLISHED = 1,
-    PS_TCP_SYN_SENT,
-    PS_TCP_SYN_RECEIVED,
-    PS_TCP_FIN_WAIT_1,
-    PS_TCP_FIN_WAIT_2,
-    PS_TCP_TIME_WAIT,
-    PS_TCP_CLOSED,
-    PS_TCP_CLOSE_WAIT,
-    PS_TCP_LAST_ACK,
-    PS_TCP_LISTEN,
-    PS_TCP_CLOSING,
+                    PS_TCP_ESTABLISHED = 1,
+                    PS_TCP_SYN_SENT,
+                    PS_TCP_SYN_RECEIVED,
+                    PS_TCP_FIN_WAIT_1,
+                    PS_TCP_FIN_WAIT_2,
+                    PS_TCP_TIME_WAIT,
+                    PS_TCP_CLOSED,
+                    PS_TCP_CLOSE_WAIT,
+                    PS_TCP_LAST_ACK,
+                    PS_TCP_LISTEN,
+                    PS_TCP_CLOSING,
 };
 
 /* One row of netstat. */
@@ -154,17 +172,17 @@ struct ps_tunable {
 enum ps_type { PS_STREAM = 1, PS_DATAGRAM = 2, PS_RAW = 3 };
 
 enum ps_ready {
-    PS_READY_READ = 1,   /* data, a connection, or end of stream */
-    PS_READY_WRITE = 2,  /* room to send, or a connect that has ended */
-    PS_READY_ERROR = 4,  /* an error is pending */
-    PS_READY_HANGUP = 8, /* both directions are over */
+    PS_READY_READ = 1,     /* data, a connection, or end of stream */
+    PS_READY_WRITE = 2,    /* room to send, or a connect that has ended */
+    PS_READY_ERROR = 4,    /* an error is pending */
+    PS_READY_HANGUP = 8,   /* both directions are over */
     PS_READY_DRAINED = 16, /* all that was sent has been acknowledged (for linger) */
 };
 
 enum ps_message_flag {
     PS_MSG_PEEK = 1,
-    PS_MSG_TRUNC = 2,     /* in: return a datagram's whole length; out: it was cut */
-    PS_MSG_MORE = 4,      /* more comes at once: don't send a short segment yet */
+    PS_MSG_TRUNC = 2, /* in: return a datagram's whole length; out: it was cut */
+    PS_MSG_MORE = 4,  /* more comes at once: don't send a short segment yet */
     PS_MSG_OOB = 8,
     PS_MSG_DONTROUTE = 16,
     PS_MSG_CTRUNC = 32,
@@ -188,49 +206,49 @@ struct ps_send_control {
     int16_t tos;              /* -1: the socket's */
 };
 
-enum ps_option { /* values are ints (seconds, bytes, 0/1) unless said otherwise */
-    PS_OPT_ERROR,      /* read: the pending errno, then cleared */
-    PS_OPT_TYPE,
-    PS_OPT_PROTOCOL,
-    PS_OPT_FAMILY,
-    PS_OPT_LISTENING,
-    PS_OPT_REUSEADDR,
-    PS_OPT_REUSEPORT,
-    PS_OPT_BROADCAST,
-    PS_OPT_KEEPALIVE,
-    PS_OPT_SNDBUF,
-    PS_OPT_RCVBUF,
-    PS_OPT_RCVLOWAT,
-    PS_OPT_LINGER, /* seconds; -1: off */
-    PS_OPT_BINDTODEVICE, /* interface index; 0: none */
-    PS_OPT_OOBINLINE,
-    PS_OPT_DONTROUTE,
-    PS_OPT_PRIORITY,
-    PS_OPT_TCP_NODELAY,
-    PS_OPT_TCP_MAXSEG,
-    PS_OPT_TCP_KEEPIDLE,  /* seconds */
-    PS_OPT_TCP_KEEPINTVL, /* seconds */
-    PS_OPT_TCP_KEEPCNT,
-    PS_OPT_TCP_USER_TIMEOUT, /* milliseconds */
-    PS_OPT_TCP_QUICKACK,
-    PS_OPT_TCP_CORK,
-    PS_OPT_TCP_DEFER_ACCEPT, /* seconds */
-    PS_OPT_IP_TTL,
-    PS_OPT_IP_TOS,
-    PS_OPT_IP_HDRINCL,
-    PS_OPT_IP_MULTICAST_TTL,
-    PS_OPT_IP_MULTICAST_LOOP,
-    PS_OPT_IP_MULTICAST_IF, /* interface index */
-    PS_OPT_IPV6_V6ONLY,
-    PS_OPT_IPV6_UNICAST_HOPS,
-    PS_OPT_IPV6_MULTICAST_HOPS,
-    PS_OPT_IPV6_MULTICAST_LOOP,
-    PS_OPT_IPV6_MULTICAST_IF,
-    PS_OPT_IPV6_TCLASS,
-    PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
-    PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
-    PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
-    PS_OPT_COUNT,
+enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless said otherwise */
+                 PS_OPT_ERROR, /* read: the pending errno, then cleared */
+                 PS_OPT_TYPE,
+                 PS_OPT_PROTOCOL,
+                 PS_OPT_FAMILY,
+                 PS_OPT_LISTENING,
+                 PS_OPT_REUSEADDR,
+                 PS_OPT_REUSEPORT,
+                 PS_OPT_BROADCAST,
+                 PS_OPT_KEEPALIVE,
+                 PS_OPT_SNDBUF,
+                 PS_OPT_RCVBUF,
+                 PS_OPT_RCVLOWAT,
+                 PS_OPT_LINGER,       /* seconds; -1: off */
+                 PS_OPT_BINDTODEVICE, /* interface index; 0: none */
+                 PS_OPT_OOBINLINE,
+                 PS_OPT_DONTROUTE,
+                 PS_OPT_PRIORITY,
+                 PS_OPT_TCP_NODELAY,
+                 PS_OPT_TCP_MAXSEG,
+                 PS_OPT_TCP_KEEPIDLE,  /* seconds */
+                 PS_OPT_TCP_KEEPINTVL, /* seconds */
+                 PS_OPT_TCP_KEEPCNT,
+                 PS_OPT_TCP_USER_TIMEOUT, /* milliseconds */
+                 PS_OPT_TCP_QUICKACK,
+                 PS_OPT_TCP_CORK,
+                 PS_OPT_TCP_DEFER_ACCEPT, /* seconds */
+                 PS_OPT_IP_TTL,
+                 PS_OPT_IP_TOS,
+                 PS_OPT_IP_HDRINCL,
+                 PS_OPT_IP_MULTICAST_TTL,
+                 PS_OPT_IP_MULTICAST_LOOP,
+                 PS_OPT_IP_MULTICAST_IF, /* interface index */
+                 PS_OPT_IPV6_V6ONLY,
+                 PS_OPT_IPV6_UNICAST_HOPS,
+                 PS_OPT_IPV6_MULTICAST_HOPS,
+                 PS_OPT_IPV6_MULTICAST_LOOP,
+                 PS_OPT_IPV6_MULTICAST_IF,
+                 PS_OPT_IPV6_TCLASS,
+                 PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
+                 PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
+                 PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
+                 PS_OPT_COUNT,
 };
 
 struct ps_membership {
@@ -240,7 +258,7 @@ struct ps_membership {
 };
 
 struct ps_tcp_info {
-    uint8_t state;              /* enum ps_tcp_state */
+    uint8_t state; /* enum ps_tcp_state */
     uint8_t retransmits, backoff, options, send_wscale, receive_wscale, probes;
     uint32_t rto_us, rtt_us, rttvar_us, send_mss, receive_mss, unacked_segments;
     uint32_t send_ssthresh, send_cwnd_bytes, send_window, receive_window, pmtu;
@@ -253,7 +271,13 @@ enum ps_shutdown { PS_SHUT_READ = 1, PS_SHUT_WRITE = 2 };
 
 /* --- services ----------------------------------------------------------------------- */
 
-enum ps_service { PS_SERVICE_DHCP, PS_SERVICE_DHCP6, PS_SERVICE_SLAAC, PS_SERVICE_AUTOIP, PS_SERVICE_MDNS };
+enum ps_service {
+    PS_SERVICE_DHCP,
+    PS_SERVICE_DHCP6,
+    PS_SERVICE_SLAAC,
+    PS_SERVICE_AUTOIP,
+    PS_SERVICE_MDNS
+};
 
 /* --- the table ---------------------------------------------------------------------- */
 
@@ -265,8 +289,8 @@ typedef struct ps_engine ps_engine;
  * it is a snapshot.
  */
 struct ps_engine_table {
-    uint32_t version; /* PS_ENGINE_VERSION */
-    uint32_t size;    /* sizeof(struct ps_engine_table) */
+    uint32_t version;           /* PS_ENGINE_VERSION */
+    uint32_t size;              /* sizeof(struct ps_engine_table) */
     const char *name, *release; /* "lwip", "2.2.1" */
 
     int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);

@@ -35,6 +35,6 @@ int arp_entry_add(struct netif *netif, const ip4_addr_t *ip, const uint8_t mac[6
 {
     struct eth_addr address;
     memcpy(address.addr, mac, sizeof address.addr);
-    return port_errno(etharp_update_arp_entry(
-        netif, ip, &address, ETHARP_FLAG_TRY_HARD | ETHARP_FLAG_STATIC_ENTRY));
+    return port_errno(etharp_update_arp_entry(netif, ip, &address,
+                                              ETHARP_FLAG_TRY_HARD | ETHARP_FLAG_STATIC_ENTRY));
 }

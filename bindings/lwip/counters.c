@@ -15,25 +15,32 @@ struct name {
     size_t offset;
 };
 
-#define MIB2(name, field) {name, offsetof(struct stats_, mib2.field)}
-#define PROTOCOL(name, protocol)                                             \
-    {name ".in_packets", offsetof(struct stats_, protocol.recv)},            \
-    {name ".out_packets", offsetof(struct stats_, protocol.xmit)},           \
-    {name ".in_discards", offsetof(struct stats_, protocol.drop)},           \
-    {name ".in_checksum_errors", offsetof(struct stats_, protocol.chkerr)},  \
-    {name ".in_length_errors", offsetof(struct stats_, protocol.lenerr)},    \
-    {name ".in_protocol_errors", offsetof(struct stats_, protocol.proterr)}, \
-    {name ".memory_errors", offsetof(struct stats_, protocol.memerr)}
-#define GROUP_PROTOCOL(name, protocol)                                       \
-    {name ".in_packets", offsetof(struct stats_, protocol.recv)},            \
-    {name ".out_packets", offsetof(struct stats_, protocol.xmit)},           \
-    {name ".in_general_queries", offsetof(struct stats_, protocol.rx_general)}, \
-    {name ".in_group_queries", offsetof(struct stats_, protocol.rx_group)},  \
-    {name ".in_reports", offsetof(struct stats_, protocol.rx_report)},       \
-    {name ".out_joins", offsetof(struct stats_, protocol.tx_join)},          \
-    {name ".out_leaves", offsetof(struct stats_, protocol.tx_leave)},        \
-    {name ".out_reports", offsetof(struct stats_, protocol.tx_report)},      \
-    {name ".in_checksum_errors", offsetof(struct stats_, protocol.chkerr)}
+#define MIB2(name, field) \
+    { \
+        name, offsetof(struct stats_, mib2.field) \
+    }
+#define PROTOCOL(name, protocol) \
+    {name ".in_packets", offsetof(struct stats_, protocol.recv)}, \
+        {name ".out_packets", offsetof(struct stats_, protocol.xmit)}, \
+        {name ".in_discards", offsetof(struct stats_, protocol.drop)}, \
+        {name ".in_checksum_errors", offsetof(struct stats_, protocol.chkerr)}, \
+        {name ".in_length_errors", offsetof(struct stats_, protocol.lenerr)}, \
+        {name ".in_protocol_errors", offsetof(struct stats_, protocol.proterr)}, \
+    { \
+        name ".memory_errors", offsetof(struct stats_, protocol.memerr) \
+    }
+#define GROUP_PROTOCOL(name, protocol) \
+    {name ".in_packets", offsetof(struct stats_, protocol.recv)}, \
+        {name ".out_packets", offsetof(struct stats_, protocol.xmit)}, \
+        {name ".in_general_queries", offsetof(struct stats_, protocol.rx_general)}, \
+        {name ".in_group_queries", offsetof(struct stats_, protocol.rx_group)}, \
+        {name ".in_reports", offsetof(struct stats_, protocol.rx_report)}, \
+        {name ".out_joins", offsetof(struct stats_, protocol.tx_join)}, \
+        {name ".out_leaves", offsetof(struct stats_, protocol.tx_leave)}, \
+        {name ".out_reports", offsetof(struct stats_, protocol.tx_report)}, \
+    { \
+        name ".in_checksum_errors", offsetof(struct stats_, protocol.chkerr) \
+    }
 
 static const struct name stack_counters[] = {
     MIB2("ip.in_receives", ipinreceives),

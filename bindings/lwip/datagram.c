@@ -41,8 +41,7 @@ void datagram_close(struct datagram_socket *socket)
 }
 
 static void describe_arrival(const struct datagram_socket *socket, const ip_addr_t *from,
-                             uint16_t port_number, uint16_t local_port,
-                             struct ps_message *message)
+                             uint16_t port_number, uint16_t local_port, struct ps_message *message)
 {
     enum ps_family family = (enum ps_family)socket->head.family;
     address_from_lwip(from, port_number, family, &message->from);

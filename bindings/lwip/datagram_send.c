@@ -143,8 +143,7 @@ static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
 }
 
 int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
-                   const struct ps_send_control *control, uint32_t flags,
-                   struct datagram_path *out)
+                   const struct ps_send_control *control, uint32_t flags, struct datagram_path *out)
 {
     uint32_t index;
     int result = wanted_source(local, to, control, &out->source);

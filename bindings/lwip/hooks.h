@@ -51,7 +51,7 @@ void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u1
 void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
                       u16_t offset);
 #define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, length, packet, \
-                                    offset)                                                    \
+                                    offset) \
     ((void)(message), hook_dhcp_option(type, option, length, packet, offset))
 
 #endif

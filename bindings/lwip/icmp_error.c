@@ -146,8 +146,8 @@ static bool parse6(const uint8_t *bytes, size_t size, struct quoted *out)
     uint8_t next = bytes[NEXT];
     size_t offset = IP6_HLEN;
     for (int i = 0; i < MOST_EXTENSIONS; i++) {
-        if (next != IP6_NEXTH_HOPBYHOP && next != IP6_NEXTH_ROUTING &&
-            next != IP6_NEXTH_DESTOPTS && next != IP6_NEXTH_FRAGMENT)
+        if (next != IP6_NEXTH_HOPBYHOP && next != IP6_NEXTH_ROUTING && next != IP6_NEXTH_DESTOPTS &&
+            next != IP6_NEXTH_FRAGMENT)
             break;
         if (size - offset < FRAGMENT_HEADER)
             return false;

@@ -18,9 +18,6 @@
 #include "port.h"
 #include "services.h"
 
-/* A frame of more buffers than this is flattened before it goes to the host. */
-#define MOST_PIECES 32
-
 static netif_ext_callback_t change_callback;
 static struct netif *loopback;
 
@@ -74,137 +71,6 @@ void interface_init(void)
     NETIF_SET_CHECKSUM_CTRL(loopback, NETIF_CHECKSUM_DISABLE_ALL);
 }
 
-/* --- frames --------------------------------------------------------------------------- */
-
-static bool is_group(const struct port_interface *interface, const uint8_t *frame)
-{
-    return interface->layer == PS_LAYER_ETHERNET && frame[0] & 1;
-}
-
-static err_t frame_out(struct netif *netif, struct pbuf *p)
-{
-    struct port_interface *interface = interface_of(netif);
-    struct port_counters *counters = &interface_owner(interface)->counters;
-    struct ps_piece pieces[MOST_PIECES];
-    struct pbuf *flat = NULL;
-    size_t count = 0;
-    for (const struct pbuf *part = p; part != NULL; part = part->next) {
-        if (count == MOST_PIECES) {
-            flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
-            if (flat == NULL)
-                return ERR_MEM;
-            pieces[0] = (struct ps_piece){flat->payload, flat->len};
-            count = 1;
-            break;
-        }
-        pieces[count++] = (struct ps_piece){part->payload, part->len};
-    }
-    int result = port.silent ? 0
-                             : port.hypercalls.frame_out(port.hypercalls.user,
-                                                         interface_index(netif), pieces, count,
-                                                         p->tot_len);
-    if (result == 0) {
-        counters->out_octets += p->tot_len;
-        if (is_group(interface, pieces[0].base))
-            counters->out_group_packets++;
-        else
-            counters->out_unicast_packets++;
-    } else {
-        counters->out_discards++;
-    }
-    if (flat != NULL)
-        pbuf_free(flat);
-    /* No room on the wire: TCP keeps the segment and tries again. Any other failure is
-     * the wire's, and looks to the stack like a frame lost on it. */
-    return result == -ENOBUFS ? ERR_MEM : ERR_OK;
-}
-
-static err_t packet_out4(struct netif *netif, struct pbuf *p, const ip4_addr_t *next_hop)
-{
-    (void)next_hop;
-    return netif->linkoutput(netif, p);
-}
-
-static err_t packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *next_hop)
-{
-    (void)next_hop;
-    return netif->linkoutput(netif, p);
-}
-
-/* The alias that an ARP packet asks for or answers to, else the interface itself. */
-static struct netif *arp_target(struct port_interface *interface, const uint8_t *frame, size_t size)
-{
-    enum { TYPE = 12, SENDER = SIZEOF_ETH_HDR + 14, TARGET = SIZEOF_ETH_HDR + 24 };
-    if (interface->next_alias == NULL || size < TARGET + 4 || frame[TYPE] != 0x08 ||
-        frame[TYPE + 1] != 0x06)
-        return &interface->netif;
-    for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
-        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0 ||
-            memcmp(netif_ip4_addr(&alias->netif), frame + SENDER, 4) == 0)
-            return &alias->netif; /* by its sender: another host that has our address */
-    return &interface->netif;
-}
-
-/* The least that a packet of a type has. lwIP reads fixed headers before it looks whether they
- * are there, and so must never see less. */
-static size_t least_packet(unsigned ethertype)
-{
-    switch (ethertype) {
-    case ETHTYPE_IP:
-        return IP_HLEN;
-    case ETHTYPE_ARP:
-        return SIZEOF_ETHARP_HDR;
-    case ETHTYPE_IPV6:
-        return IP6_HLEN;
-    default:
-        return 1;
-    }
-}
-
-/* Whether a frame is long enough for what it says it is, and no longer than lwIP can hold. */
-static bool is_whole(const struct port_interface *interface, const uint8_t *frame, size_t size)
-{
-    size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
-    if (size <= header || size - header > PS_MTU_MAXIMUM)
-        return false;
-    unsigned type = header != 0           ? (unsigned)frame[12] << 8 | frame[13]
-                    : frame[0] >> 4 == 6 ? ETHTYPE_IPV6
-                                         : ETHTYPE_IP;
-    return size - header >= least_packet(type);
-}
-
-int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
-{
-    (void)engine;
-    struct netif *netif = interface_by_index(index);
-    struct port_interface *interface = netif ? interface_of(netif) : NULL;
-    if (interface == NULL)
-        return -ENODEV;
-    if (!netif_is_up(netif) || !netif_is_link_up(netif))
-        return 0;
-    struct port_counters *counters = &interface->counters;
-    if (!is_whole(interface, frame, size)) {
-        counters->in_errors++;
-        return 0;
-    }
-    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
-    if (p == NULL) {
-        counters->in_discards++;
-        return -ENOBUFS;
-    }
-    memcpy(p->payload, frame, size);
-    counters->in_octets += size;
-    if (is_group(interface, frame))
-        counters->in_group_packets++;
-    else
-        counters->in_unicast_packets++;
-    if (interface->layer == PS_LAYER_ETHERNET)
-        netif = arp_target(interface, frame, size);
-    if (netif->input(p, netif) != ERR_OK)
-        pbuf_free(p);
-    return 0;
-}
-
 /* --- life ----------------------------------------------------------------------------- */
 
 static err_t set_up_netif(struct netif *netif)
@@ -212,7 +78,7 @@ static err_t set_up_netif(struct netif *netif)
     struct port_interface *interface = (struct port_interface *)netif;
     netif->name[0] = interface->name[0];
     netif->name[1] = interface->name[1];
-    netif->linkoutput = frame_out;
+    netif->linkoutput = interface_frame_out;
     netif->flags = NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
     if (interface->layer == PS_LAYER_ETHERNET) {
         netif->flags |= NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
@@ -221,8 +87,8 @@ static err_t set_up_netif(struct netif *netif)
         netif->hwaddr_len = ETH_HWADDR_LEN;
         MIB2_INIT_NETIF(netif, snmp_ifType_ethernet_csmacd, 0);
     } else {
-        netif->output = packet_out4;
-        netif->output_ip6 = packet_out6;
+        netif->output = interface_packet_out4;
+        netif->output_ip6 = interface_packet_out6;
         MIB2_INIT_NETIF(netif, snmp_ifType_other, 0);
     }
     return ERR_OK;
@@ -498,11 +364,11 @@ static int add_ip4(struct netif *netif, const struct ps_address *address, const 
     return 0;
 }
 
-static int add_ip6(struct netif *netif, const struct ps_address *address, ip_addr_t *ip, bool detect)
+static int add_ip6(struct netif *netif, const struct ps_address *address, ip_addr_t *ip,
+                   bool detect)
 {
     s8_t position;
-    if (address->prefix > 128 || ip6_addr_ismulticast(ip_2_ip6(ip)) ||
-        ip6_addr_isany(ip_2_ip6(ip)))
+    if (address->prefix > 128 || ip6_addr_ismulticast(ip_2_ip6(ip)) || ip6_addr_isany(ip_2_ip6(ip)))
         return -EINVAL;
     if (interface_of(netif) == NULL)
         return -EOPNOTSUPP;
@@ -515,8 +381,7 @@ static int add_ip6(struct netif *netif, const struct ps_address *address, ip_add
     interface_of(netif)->prefix6[position] = address->prefix;
     netif_ip6_addr_set_valid_life(netif, position, IP6_ADDR_LIFE_STATIC);
     netif_ip6_addr_set_pref_life(netif, position, IP6_ADDR_LIFE_INFINITE);
-    netif_ip6_addr_set_state(netif, position,
-                             detect ? IP6_ADDR_TENTATIVE : IP6_ADDR_PREFERRED);
+    netif_ip6_addr_set_state(netif, position, detect ? IP6_ADDR_TENTATIVE : IP6_ADDR_PREFERRED);
     return 0;
 }
 
@@ -599,18 +464,18 @@ static void describe_ip6(struct netif *netif, s8_t position, struct ps_interface
     memset(out, 0, sizeof *out);
     address_from_lwip(netif_ip_addr6(netif, position), 0, PS_INET6, &out->address);
     out->interface = interface_index(netif);
-    out->address.prefix = interface == NULL                    ? 128
+    out->address.prefix = interface == NULL                   ? 128
                           : interface->prefix6[position] != 0 ? interface->prefix6[position]
                                                               : 64;
-    out->state = ip6_addr_isduplicated(state)  ? PS_ADDRESS_DUPLICATE
-                 : ip6_addr_istentative(state) ? PS_ADDRESS_TENTATIVE
+    out->state = ip6_addr_isduplicated(state)                       ? PS_ADDRESS_DUPLICATE
+                 : ip6_addr_istentative(state)                      ? PS_ADDRESS_TENTATIVE
                  : ip6_addr_ispreferred(state) || interface == NULL ? PS_ADDRESS_PREFERRED
                                                                     : PS_ADDRESS_DEPRECATED;
     bool is_static = netif_ip6_addr_isstatic(netif, position);
-    out->origin = !is_static                                            ? PS_ORIGIN_SLAAC
-                  : ip6_addr_islinklocal(netif_ip6_addr(netif, position)) &&
-                          position == 0                                 ? PS_ORIGIN_LINK_LOCAL
-                                                                        : PS_ORIGIN_STATIC;
+    out->origin = !is_static ? PS_ORIGIN_SLAAC
+                  : ip6_addr_islinklocal(netif_ip6_addr(netif, position)) && position == 0
+                      ? PS_ORIGIN_LINK_LOCAL
+                      : PS_ORIGIN_STATIC;
     out->valid_s = is_static ? UINT32_MAX : netif_ip6_addr_valid_life(netif, position);
     out->preferred_s = is_static ? UINT32_MAX : netif_ip6_addr_pref_life(netif, position);
 }

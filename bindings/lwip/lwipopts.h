@@ -9,8 +9,8 @@
 
 /* --- platform ------------------------------------------------------------------------ */
 
-#define NO_SYS 1                /* the host owns threads and time */
-#define SYS_LIGHTWEIGHT_PROT 0  /* the host serialises all entries */
+#define NO_SYS 1               /* the host owns threads and time */
+#define SYS_LIGHTWEIGHT_PROT 0 /* the host serialises all entries */
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
 #define LWIP_TIMERS 1
@@ -59,13 +59,13 @@ void port_lwip_free(void *memory);
 
 #define LWIP_IPV4 1
 #define IP_FORWARD_ALLOW_TX_ON_RX_NETIF 1 /* a router with one leg (RFC 1812 5.3.1) */
-#define IP_FORWARD 1 /* switched by tunables.ip_forward: hooks.h */
+#define IP_FORWARD 1                      /* switched by tunables.ip_forward: hooks.h */
 #define IP_REASSEMBLY 1
 #define IP_FRAG 1
 #define IP_REASS_MAX_PBUFS ((u16_t)tunables.ip_reassembly_max_fragments)
 #define IP_REASS_MAXAGE ((u8_t)tunables.ip_reassembly_time_s)
 #define IP_DEFAULT_TTL ((u8_t)tunables.ip_ttl)
-#define IP_SOF_BROADCAST 1 /* sending to a broadcast address needs SO_BROADCAST, as in Linux */
+#define IP_SOF_BROADCAST 1      /* sending to a broadcast address needs SO_BROADCAST, as in Linux */
 #define IP_SOF_BROADCAST_RECV 0 /* receiving does not */
 #define LWIP_ICMP 1
 #define LWIP_BROADCAST_PING 1 /* hooks.h filters by tunables.icmp_echo_ignore_broadcasts */
@@ -86,7 +86,7 @@ void port_lwip_free(void *memory);
 #define LWIP_DHCP_DOES_ACD_CHECK 1 /* switched at run time: vendor/patches */
 #define LWIP_DHCP_ACD_CHECK_ENABLED(netif) (tunables.dhcp_conflict_check != 0)
 #define LWIP_DHCP_BOOTP_FILE 0
-#define DHCP_OPTIONS_LEN 312 /* RFC 2131 2; lwIP asserts that a host name fits */
+#define DHCP_OPTIONS_LEN 312                /* RFC 2131 2; lwIP asserts that a host name fits */
 #define DHCP_ADD_EXTRA_REQUEST_OPTIONS , 15 /* the domain name (RFC 2132 3.17) */
 /* Leases are counted in seconds; stock lwIP counts minutes. A time of 0, or one that the
  * server left out, is taken as that part of a minute. */
@@ -126,7 +126,7 @@ void port_lwip_free(void *memory);
 #define LWIP_IPV6_DHCP6_STATELESS 1
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 1
 #define LWIP_ND6_QUEUEING 1
-#define LWIP_ND6_NUM_NEIGHBORS 127 /* lwIP counts these in a signed 8-bit number */
+#define LWIP_ND6_NUM_NEIGHBORS 127    /* lwIP counts these in a signed 8-bit number */
 #define LWIP_ND6_NUM_DESTINATIONS 127 /* and loops over these with one */
 #define LWIP_ND6_NUM_PREFIXES 32
 #define LWIP_ND6_NUM_ROUTERS 16
@@ -192,7 +192,8 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
 #define DNS_MAX_TTL 0 /* no cache, as in the C library: lwIP's has one address a name */
 #define LWIP_DNS_SUPPORT_MDNS_QUERIES 1
 #define LWIP_DNS_SECURE \
-    (LWIP_DNS_SECURE_RAND_XID | LWIP_DNS_SECURE_NO_MULTIPLE_OUTSTANDING | LWIP_DNS_SECURE_RAND_SRC_PORT)
+    (LWIP_DNS_SECURE_RAND_XID | LWIP_DNS_SECURE_NO_MULTIPLE_OUTSTANDING | \
+     LWIP_DNS_SECURE_RAND_SRC_PORT)
 #define LWIP_MDNS_RESPONDER 1
 #define MDNS_RESP_USENETIF_EXTCALLBACK 1
 #define MDNS_MAX_SERVICES 8

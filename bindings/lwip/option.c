@@ -69,7 +69,7 @@ int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, 
 static int set_buffer(struct port_socket *socket, enum ps_option option, int64_t value)
 {
     bool stream = socket->type == PS_STREAM, sending = option == PS_OPT_SNDBUF;
-    int64_t most = !stream  ? tunables.datagram_buffer_max
+    int64_t most = !stream   ? tunables.datagram_buffer_max
                    : sending ? tunables.tcp_send_buffer_max
                              : tunables.tcp_receive_buffer_max;
     /* As in Linux, a size out of range is brought into it. The least holds one segment. */
@@ -110,9 +110,7 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
         set_buffer(socket, option, value);
         break;
     case PS_OPT_RCVLOWAT:
-        socket->receive_low_water = value < 1           ? 1
-                                    : value > INT32_MAX ? INT32_MAX
-                                                        : (uint32_t)value;
+        socket->receive_low_water = value < 1 ? 1 : value > INT32_MAX ? INT32_MAX : (uint32_t)value;
         break;
     case PS_OPT_LINGER:
         socket->linger_s = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value;

@@ -64,7 +64,7 @@ struct port_interface {
     struct port_interface *owner; /* the interface that an alias belongs to, else NULL */
     struct port_interface *next_alias;
     struct port_counters counters; /* the owner's */
-    uint32_t services; /* PS_IF_DHCP ... */
+    uint32_t services;             /* PS_IF_DHCP ... */
     uint8_t layer;
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
     char name[PS_NAME_SIZE];
@@ -83,6 +83,12 @@ struct port_interface *interface_of(const struct netif *netif);
 void interface_changed(const struct netif *netif);
 void interface_init(void);
 void interface_close_all(void);
+
+/* --- frames.c: what a netif of ours sends by -------------------------------------------- */
+
+err_t interface_frame_out(struct netif *netif, struct pbuf *p);
+err_t interface_packet_out4(struct netif *netif, struct pbuf *p, const ip4_addr_t *next_hop);
+err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *next_hop);
 
 /* --- socket.c: handles, and what all kinds of socket have in common ------------------- */
 
@@ -123,7 +129,7 @@ struct port_socket {
     int64_t handle;
     uint8_t family, type;
     uint16_t protocol;
-    int error;               /* pending errno (positive), as SO_ERROR gives it */
+    int error; /* pending errno (positive), as SO_ERROR gives it */
     bool shut_read, shut_write;
     /* Options kept here because they mean the same for every kind. */
     bool reuse_address, reuse_port, broadcast, v6only, out_of_band_inline, dont_route;

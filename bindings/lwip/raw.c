@@ -284,8 +284,7 @@ static int raw_kind_open(struct port_socket *head)
     bool is_v6 = head->family == PS_INET6;
     if (head->protocol == 0)
         return -EPROTONOSUPPORT;
-    raw->pcb =
-        raw_new_ip_type(is_v6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4, (u8_t)head->protocol);
+    raw->pcb = raw_new_ip_type(is_v6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4, (u8_t)head->protocol);
     if (raw->pcb == NULL)
         return -ENOMEM;
     datagram_open(&raw->base);

@@ -129,8 +129,7 @@ static struct netif *dhcp_gateway_netif(void)
 {
     struct netif *netif;
     NETIF_FOREACH(netif)
-    if (usable(netif) && netif != interface_loopback() &&
-        !ip4_addr_isany_val(*netif_ip4_gw(netif)))
+    if (usable(netif) && netif != interface_loopback() && !ip4_addr_isany_val(*netif_ip4_gw(netif)))
         return netif;
     return NULL;
 }
@@ -274,13 +273,12 @@ int engine_route_add(ps_engine *engine, const struct ps_route *spec)
         result = address_to_lwip(&spec->gateway, &fresh.gateway);
         if (result < 0)
             return result;
-        bool link_local = IP_IS_V6_VAL(fresh.gateway) &&
-                          ip6_addr_islinklocal(ip_2_ip6(&fresh.gateway));
+        bool link_local =
+            IP_IS_V6_VAL(fresh.gateway) && ip6_addr_islinklocal(ip_2_ip6(&fresh.gateway));
         unsigned prefix;
-        struct netif *near = link_local
-                                 ? interface_by_index(spec->interface ? spec->interface
-                                                                      : spec->gateway.scope)
-                                 : connected(&fresh.gateway, spec->interface, &prefix);
+        struct netif *near =
+            link_local ? interface_by_index(spec->interface ? spec->interface : spec->gateway.scope)
+                       : connected(&fresh.gateway, spec->interface, &prefix);
         if (near == NULL)
             return -ENETUNREACH;
         fresh.spec.interface = interface_index(near);
@@ -335,7 +333,7 @@ int engine_route_remove(ps_engine *engine, const struct ps_route *spec)
 static void clear_host_bits(struct ps_address *network)
 {
     for (unsigned bit = network->prefix; bit < 128; bit++)
-        network->bytes[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+        network->bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 }
 
 static void describe_connected(const struct netif *netif, const ip_addr_t *own, unsigned prefix,

@@ -24,9 +24,7 @@ static void on_error(void *argument, err_t error)
     struct tcp_socket *socket = argument;
     bool connecting = socket->phase == TCP_CONNECTING;
     /* What Linux gives for a reset depends on how far the connection was. */
-    int reset = connecting              ? ECONNREFUSED
-                : socket->end_of_stream ? EPIPE
-                                        : ECONNRESET;
+    int reset = connecting ? ECONNREFUSED : socket->end_of_stream ? EPIPE : ECONNRESET;
     socket->phase = TCP_OVER;
     /* A listener's table of waiting connections, and the reader, still need the rest. */
     if (error == ERR_RST)
@@ -82,8 +80,8 @@ int tcp_need_pcb(struct tcp_socket *socket)
     if (socket->pcb != NULL)
         return 0;
     struct tcp_pcb *pcb = tcp_new_ip_type(socket->head.family == PS_INET ? IPADDR_TYPE_V4
-                                          : socket->head.v6only         ? IPADDR_TYPE_V6
-                                                                        : IPADDR_TYPE_ANY);
+                                          : socket->head.v6only          ? IPADDR_TYPE_V6
+                                                                         : IPADDR_TYPE_ANY);
     if (pcb == NULL)
         return -ENOBUFS;
     tcp_own(socket, pcb);

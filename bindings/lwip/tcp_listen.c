@@ -64,8 +64,8 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
     struct tcp_socket *listener = argument;
     if (error != ERR_OK || listener == NULL || pcb == NULL)
         return ERR_VAL; /* lwIP had no memory for the SYN, and counted it */
-    struct tcp_socket *child = tcp_socket_of(socket_create(
-        &tcp_kind, sizeof *child, listener->head.family, PS_STREAM, IP_PROTO_TCP));
+    struct tcp_socket *child = tcp_socket_of(
+        socket_create(&tcp_kind, sizeof *child, listener->head.family, PS_STREAM, IP_PROTO_TCP));
     if (child == NULL)
         return ERR_MEM; /* lwIP resets the connection: the client sees that it failed */
     inherit(child, listener);

@@ -47,7 +47,8 @@ int tcp_option_changed(struct port_socket *head, enum ps_option option)
             return -EINVAL;
         if (socket->pcb != NULL) {
             IP_SET_TYPE_VAL(socket->pcb->local_ip, head->v6only ? IPADDR_TYPE_V6 : IPADDR_TYPE_ANY);
-            IP_SET_TYPE_VAL(socket->pcb->remote_ip, head->v6only ? IPADDR_TYPE_V6 : IPADDR_TYPE_ANY);
+            IP_SET_TYPE_VAL(socket->pcb->remote_ip,
+                            head->v6only ? IPADDR_TYPE_V6 : IPADDR_TYPE_ANY);
         }
         return 0;
     }

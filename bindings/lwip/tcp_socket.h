@@ -15,7 +15,7 @@ struct tcp_socket {
     /* NULL when there is none: not yet, or lwIP freed it (an error, or TIME-WAIT is over). */
     struct tcp_pcb *pcb;
     enum { TCP_FRESH, TCP_LISTENING, TCP_CONNECTING, TCP_CONNECTED, TCP_OVER } phase;
-    bool connect_told; /* a call to connect has heard that it succeeded */
+    bool connect_told;       /* a call to connect has heard that it succeeded */
     ip_addr_t local, remote; /* kept for after the PCB has gone */
     u16_t local_port, remote_port;
     bool bound, end_of_stream, no_delay, cork, keep_alive;

@@ -29,8 +29,8 @@ static struct udp_socket *udp_of(struct port_socket *head)
 
 /* --- receiving ------------------------------------------------------------------------ */
 
-static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p,
-                        const ip_addr_t *from, u16_t port_number);
+static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *from,
+                        u16_t port_number);
 
 static struct udp_socket *socket_of_pcb(const struct udp_pcb *pcb)
 {
@@ -43,8 +43,8 @@ static bool is_connected(const struct udp_socket *udp)
 }
 
 /* lwIP has matched port and address; what it does not look at is done here. */
-static bool wants(const struct udp_socket *udp, const struct udp_hdr *header,
-                  const ip_addr_t *from, uint16_t port_number)
+static bool wants(const struct udp_socket *udp, const struct udp_hdr *header, const ip_addr_t *from,
+                  uint16_t port_number)
 {
     const struct udp_pcb *pcb = udp->pcb;
     const ip_addr_t *to = ip_current_dest_addr();
@@ -93,8 +93,7 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
         for (pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
             struct udp_socket *other = socket_of_pcb(pcb);
             if (other == NULL || !other->base.head.reuse_port || is_connected(other) ||
-                pcb->local_port != udp->pcb->local_port ||
-                pcb->netif_idx != udp->pcb->netif_idx ||
+                pcb->local_port != udp->pcb->local_port || pcb->netif_idx != udp->pcb->netif_idx ||
                 IP_GET_TYPE(&pcb->local_ip) != IP_GET_TYPE(&udp->pcb->local_ip) ||
                 !ip_addr_eq(&pcb->local_ip, &udp->pcb->local_ip))
                 continue;
@@ -114,8 +113,8 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
     return udp;
 }
 
-static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p,
-                        const ip_addr_t *from, u16_t port_number)
+static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *from,
+                        u16_t port_number)
 {
     struct udp_socket *udp = argument;
     /* Not in front of p's payload: p may be lwIP's copy of the data alone. */

@@ -1,0 +1,140 @@
+/*
+ * Frames between the wire and lwIP.
+ */
+#include "lwip/prot/etharp.h"
+#include "lwip/prot/ethernet.h"
+#include "lwip/prot/ip4.h"
+#include "lwip/prot/ip6.h"
+#include "port.h"
+
+/* A frame of more buffers than this is flattened before it goes to the host. */
+#define MOST_PIECES 32
+
+static bool is_group(const struct port_interface *interface, const uint8_t *frame)
+{
+    return interface->layer == PS_LAYER_ETHERNET && frame[0] & 1;
+}
+
+err_t interface_frame_out(struct netif *netif, struct pbuf *p)
+{
+    struct port_interface *interface = interface_of(netif);
+    struct port_counters *counters = &interface_owner(interface)->counters;
+    struct ps_piece pieces[MOST_PIECES];
+    struct pbuf *flat = NULL;
+    size_t count = 0;
+    for (const struct pbuf *part = p; part != NULL; part = part->next) {
+        if (count == MOST_PIECES) {
+            flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+            if (flat == NULL)
+                return ERR_MEM;
+            pieces[0] = (struct ps_piece){flat->payload, flat->len};
+            count = 1;
+            break;
+        }
+        pieces[count++] = (struct ps_piece){part->payload, part->len};
+    }
+    int result = port.silent
+                     ? 0
+                     : port.hypercalls.frame_out(port.hypercalls.user, interface_index(netif),
+                                                 pieces, count, p->tot_len);
+    if (result == 0) {
+        counters->out_octets += p->tot_len;
+        if (is_group(interface, pieces[0].base))
+            counters->out_group_packets++;
+        else
+            counters->out_unicast_packets++;
+    } else {
+        counters->out_discards++;
+    }
+    if (flat != NULL)
+        pbuf_free(flat);
+    /* No room on the wire: TCP keeps the segment and tries again. Any other failure is
+     * the wire's, and looks to the stack like a frame lost on it. */
+    return result == -ENOBUFS ? ERR_MEM : ERR_OK;
+}
+
+err_t interface_packet_out4(struct netif *netif, struct pbuf *p, const ip4_addr_t *next_hop)
+{
+    (void)next_hop;
+    return netif->linkoutput(netif, p);
+}
+
+err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *next_hop)
+{
+    (void)next_hop;
+    return netif->linkoutput(netif, p);
+}
+
+/* The alias that an ARP packet asks for or answers to, else the interface itself. */
+static struct netif *arp_target(struct port_interface *interface, const uint8_t *frame, size_t size)
+{
+    enum { TYPE = 12, SENDER = SIZEOF_ETH_HDR + 14, TARGET = SIZEOF_ETH_HDR + 24 };
+    if (interface->next_alias == NULL || size < TARGET + 4 || frame[TYPE] != 0x08 ||
+        frame[TYPE + 1] != 0x06)
+        return &interface->netif;
+    for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
+        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0 ||
+            memcmp(netif_ip4_addr(&alias->netif), frame + SENDER, 4) == 0)
+            return &alias->netif; /* by its sender: another host that has our address */
+    return &interface->netif;
+}
+
+/* The least that a packet of a type has. lwIP reads fixed headers before it looks whether they
+ * are there, and so must never see less. */
+static size_t least_packet(unsigned ethertype)
+{
+    switch (ethertype) {
+    case ETHTYPE_IP:
+        return IP_HLEN;
+    case ETHTYPE_ARP:
+        return SIZEOF_ETHARP_HDR;
+    case ETHTYPE_IPV6:
+        return IP6_HLEN;
+    default:
+        return 1;
+    }
+}
+
+/* Whether a frame is long enough for what it says it is, and no longer than lwIP can hold. */
+static bool is_whole(const struct port_interface *interface, const uint8_t *frame, size_t size)
+{
+    size_t header = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
+    if (size <= header || size - header > PS_MTU_MAXIMUM)
+        return false;
+    unsigned type = header != 0          ? (unsigned)frame[12] << 8 | frame[13]
+                    : frame[0] >> 4 == 6 ? ETHTYPE_IPV6
+                                         : ETHTYPE_IP;
+    return size - header >= least_packet(type);
+}
+
+int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    struct port_interface *interface = netif ? interface_of(netif) : NULL;
+    if (interface == NULL)
+        return -ENODEV;
+    if (!netif_is_up(netif) || !netif_is_link_up(netif))
+        return 0;
+    struct port_counters *counters = &interface->counters;
+    if (!is_whole(interface, frame, size)) {
+        counters->in_errors++;
+        return 0;
+    }
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
+    if (p == NULL) {
+        counters->in_discards++;
+        return -ENOBUFS;
+    }
+    memcpy(p->payload, frame, size);
+    counters->in_octets += size;
+    if (is_group(interface, frame))
+        counters->in_group_packets++;
+    else
+        counters->in_unicast_packets++;
+    if (interface->layer == PS_LAYER_ETHERNET)
+        netif = arp_target(interface, frame, size);
+    if (netif->input(p, netif) != ERR_OK)
+        pbuf_free(p);
+    return 0;
+}
