@@ -139,9 +139,7 @@ class MessageSocket(CoreSocket):
             raise ValueError("invalid ancillary data buffer length")
         message = ffi.new("struct ps_message *")
         with ExitStack() as views:
-            targets = [
-                views.enter_context(writable(buffer, "recvmsg_into")) for buffer in buffers
-            ]
+            targets = [views.enter_context(writable(buffer, "recvmsg_into")) for buffer in buffers]
             if len(targets) > _MOST_PIECES:
                 raise OSError("recvmsg_into() argument 1 is too long")
             pieces = ffi.new("struct ps_piece[]", max(len(targets), 1))

@@ -342,9 +342,13 @@ def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
                 while theirs.receive(0) is not None:
                     pass
         arrived = interface.counters()
-        assert arrived["in_unicast_packets"] + arrived["in_group_packets"] + arrived[
-            "in_discards"
-        ] + arrived["in_errors"] > 0.9 * FRAMES, "most frames got as far as the interface"
+        assert (
+            arrived["in_unicast_packets"]
+            + arrived["in_group_packets"]
+            + arrived["in_discards"]
+            + arrived["in_errors"]
+            > 0.9 * FRAMES
+        ), "most frames got as far as the interface"
         clock.advance(1)
         net.step()
         while theirs.receive(0) is not None:

@@ -149,9 +149,7 @@ def fetch_by_stack(it: World, address: str, path: str) -> str:
 
 
 @pytest.mark.parametrize("address", [STACK, STACK6], ids=["ipv4", "ipv6"])
-def test_curl_fetches_a_gibibyte_from_the_stack(
-    files: Path, tmp_path: Path, address: str
-) -> None:
+def test_curl_fetches_a_gibibyte_from_the_stack(files: Path, tmp_path: Path, address: str) -> None:
     with world() as it, it.serving(files, address) as url:
         assert fetch_by_curl(it, f"{url}/gibibyte", tmp_path / "got") == sha256(files / "gibibyte")
 

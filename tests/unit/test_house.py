@@ -44,7 +44,9 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide where they lead"
             base = node.module or ""
-            names = [f"{base}.{alias.name}" for alias in node.names] if base == "pystack" else [base]
+            names = (
+                [f"{base}.{alias.name}" for alias in node.names] if base == "pystack" else [base]
+            )
         else:
             continue
         for name in names:
@@ -61,8 +63,6 @@ def sources() -> list[Path]:
 
 def test_every_module_has_its_place() -> None:
     assert {room(path) for path in sources()} == set(LEVEL)
-
-
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -101,6 +101,6 @@ def test_no_name_of_an_lwip_source_is_ours() -> None:
     )
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    assert all(
-        name.endswith((".py", ".json", ".patch")) for name in listed.stdout.split()
-    ), "lwIP's own files are never committed"
+    assert all(name.endswith((".py", ".json", ".patch")) for name in listed.stdout.split()), (
+        "lwIP's own files are never committed"
+    )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -31,6 +32,7 @@ def run_python(program: str, timeout: float = 60) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-X", "dev", "-c", textwrap.dedent(program)],
         capture_output=True, text=True, timeout=timeout, check=False,
+        cwd=tempfile.gettempdir(),  # not the source tree, which is not built
     )  # fmt: skip
 
 
