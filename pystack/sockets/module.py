@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket as kernel
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import index
+from operator import index as to_index
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
     def new(cls: type[Socket], *arguments: Any, **named: Any) -> Any:
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
-        if values.get("fileno") is not None or (family != -1 and index(family) not in FAMILIES):
+        if values.get("fileno") is not None or (family != -1 and to_index(family) not in FAMILIES):
             return _kernel_socket(*arguments, **named)
         return object.__new__(cls)
 

@@ -323,8 +323,8 @@ def test_sendfile(it: Pair, tmp_path: Path) -> None:
         client.shutdown(socket.SHUT_WR)
         thread.join()
         assert bytes(got) == data[100:]
-        with pytest.raises(ValueError, match="binary"):
-            client.sendfile((tmp_path / "f").open("r"))
+        with (tmp_path / "f").open("r") as text, pytest.raises(ValueError, match="binary"):
+            client.sendfile(text)
         with pytest.raises(ValueError, match="positive"):
             client.sendfile(file, 0, 0)
 

@@ -86,7 +86,7 @@ def test_every_setting_is_described_and_within_its_bounds() -> None:
             assert tunable.value == tunable.initial == net.sysctl[name]
             assert len(tunable.description) > 10
             for wrong in (tunable.minimum - 1, tunable.maximum + 1, 1 << 62):
-                with pytest.raises(ValueError, match="from|odds"):
+                with pytest.raises(ValueError, match=r"from|odds"):
                     net.sysctl[name] = wrong
             assert net.sysctl[name] == tunable.initial
 
