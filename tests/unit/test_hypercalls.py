@@ -313,7 +313,7 @@ def test_a_python_nics_exception_reaches_the_caller() -> None:
         raise LookupError("torn wire")
 
     with pystack.nic.PythonNic(transmit) as nic, pystack.Stack(threaded=False) as net:
-        with pytest.raises(LookupError, match="torn wire"):  # noqa: PT012
+        with pytest.raises(LookupError, match="torn wire"):
             net.attach(nic, f"{LEFT}/24")
             net.ping(RIGHT, timeout=0.1)
 
