@@ -30,6 +30,11 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
         stack_unlock(stack);
         return -EBUSY; /* a Stack has it already */
     }
+    if (spec->mtu > nic->mtu) {
+        atomic_store(&nic->attached, false);
+        stack_unlock(stack);
+        return -EINVAL;
+    }
     nic_hold(nic);
     /* The interface starts without a link: no frame may leave before the NIC is entered. */
     struct ps_interface quiet = *spec;
@@ -81,9 +86,17 @@ int ps_interface_set_up(ps_stack *stack, uint32_t index, bool up)
     ENGINE_CALL(stack, stack->table->interface_set_up(stack->engine, index, up));
 }
 
+static int set_mtu(ps_stack *stack, uint32_t index, uint32_t mtu)
+{
+    const ps_nic *nic = index < MOST_INTERFACES ? stack->nics[index] : NULL;
+    if (nic != NULL && mtu > nic->mtu)
+        return -EINVAL;
+    return stack->table->interface_set_mtu(stack->engine, index, mtu);
+}
+
 int ps_interface_set_mtu(ps_stack *stack, uint32_t index, uint32_t mtu)
 {
-    ENGINE_CALL(stack, stack->table->interface_set_mtu(stack->engine, index, mtu));
+    ENGINE_CALL(stack, set_mtu(stack, index, mtu));
 }
 
 int ps_interface_set_mac(ps_stack *stack, uint32_t index, const uint8_t *mac)

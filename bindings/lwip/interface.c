@@ -278,6 +278,7 @@ int engine_interface_set_mtu(ps_engine *engine, uint32_t index, uint32_t mtu)
     else
         apply_mtu(interface_of(netif), mtu);
     tcp_mtu_changed(netif);
+    nd6_clear_destination_cache(); /* which remembers the MTU of each path, at first this one */
     interface_changed(netif);
     return 0;
 }
@@ -291,8 +292,8 @@ int engine_interface_set_mac(ps_engine *engine, uint32_t index, const uint8_t ma
     struct port_interface *interface = interface_of(netif);
     if (interface == NULL || interface->layer != PS_LAYER_ETHERNET)
         return -EOPNOTSUPP;
-    if (mac[0] & 1)
-        return -EADDRNOTAVAIL; /* a group address is nobody's own */
+    if (mac[0] & 1 || memcmp(mac, (const uint8_t[6]){0}, ETH_HWADDR_LEN) == 0)
+        return -EADDRNOTAVAIL; /* a group's address is nobody's own, and no address is none */
     for (struct port_interface *each = interface; each != NULL; each = each->next_alias)
         memcpy(each->netif.hwaddr, mac, ETH_HWADDR_LEN);
     /* Neighbours learn of it as they do from Linux: by a gratuitous ARP, and by a new

@@ -77,9 +77,13 @@ class Namespace:
             raise outcome["error"]
         return outcome["value"]
 
+    @property
+    def path(self) -> str:
+        """A name of the namespace that ip(8) and nsenter(1) understand."""
+        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
-        return ["nsenter", f"--net={path}", *words]
+        return ["nsenter", f"--net={self.path}", *words]
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs a program in the namespace to its end; it has to succeed."""

@@ -104,3 +104,16 @@ def test_no_name_of_an_lwip_source_is_ours() -> None:
     assert all(name.endswith((".py", ".json", ".patch")) for name in listed.stdout.split()), (
         "lwIP's own files are never committed"
     )
+
+
+def test_the_readme_lists_every_setting() -> None:
+    import pystack
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    with pystack.Stack(threaded=False) as net:
+        for name in net.sysctl:
+            one = net.sysctl.describe(name)
+            row = (
+                f"| `{name}` | {one.initial} | {one.minimum} to {one.maximum} | {one.description} |"
+            )
+            assert row in text

@@ -1,0 +1,132 @@
+"""The command `pystack`, as a user types it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from namespace import namespace, needs_namespace
+
+PROGRAM = [sys.executable, "-c", "from pystack.cli import main; main()"]
+AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
+
+
+def pystack(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, *PROGRAM, *words], capture_output=True, text=True, check=False, cwd=AWAY,
+        timeout=120,
+    )  # fmt: skip
+
+
+def test_help_and_version() -> None:
+    text = pystack("--help").stdout
+    for name in ("demo", "get", "nic", "ping", "serve"):
+        assert f"  {name} " in text
+        assert pystack(name, "--help").returncode == 0
+
+
+def test_nic_list() -> None:
+    done = pystack("nic", "list")
+    assert done.returncode == 0
+    for word in ("tap:NAME", "tun:NAME", "packet:lo", "fd:N"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("ping", "10.0.0.1", "--nic", "odd"), "--address"),
+        (("ping", "10.0.0.1", "--nic", "odd", "--address", "10.0.0.2/24"), "tap:NAME"),
+        (("ping", "10.0.0.1", "--nic", "fd:99", "--address", "10.0.0.2/24"), "file descriptor"),
+        (("get", "ftp://x/", "--nic", "fd:99", "--address", "10.0.0.2/24"), "http://"),
+        (("nonsense",), "No such command"),
+    ],
+)
+def test_mistakes_are_one_line_and_no_traceback(words: tuple[str, ...], says: str) -> None:
+    done = pystack(*words)
+    assert done.returncode != 0
+    assert says in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_without_the_kernel(tmp_path: Path) -> None:
+    empty = {
+        **os.environ,
+        "PATH": str(tmp_path),
+    }  # no unshare(1), so that the second part is left out
+    done = subprocess.run(
+        [*PROGRAM, "demo", "--mebibytes", "5", "--pcap", str(tmp_path / "d.pcapng")],
+        capture_output=True, text=True, check=False, cwd=AWAY, timeout=120, env=empty,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "SHA-256 equal at both ends" in done.stdout
+    assert "ESTABLISHED" in done.stdout
+    assert "left out" in done.stdout
+    assert (tmp_path / "d.pcapng").stat().st_size > 100_000
+
+
+@needs_namespace
+def test_the_demo_against_the_kernel(tmp_path: Path) -> None:
+    done = pystack("demo", "--mebibytes", "5", "--pcap", str(tmp_path / "d.pcapng"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("SHA-256 equal at both ends") == 3
+    if shutil.which("tshark"):
+        shown = subprocess.run(
+            ["tshark", "-r", str(tmp_path / "d-kernel.pcapng"), "-c", "20"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "Echo (ping) request" in shown.stdout
+
+
+@needs_namespace
+def test_serve_get_and_ping(tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("served by a stack")
+    with namespace() as place:
+        server = place.start(
+            *PROGRAM, "serve", str(tmp_path), "--nic", "tap:tap0", "--address", "10.0.0.2/24",
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=AWAY,
+        )  # fmt: skip
+        try:
+            assert server.stdout is not None
+            said = b""
+            while b"Serving" not in said:
+                line = server.stdout.readline()
+                assert line, said
+                said += line
+            assert b"ip address add 10.0.0.1/24 dev tap0" in said
+            place.device("tap0", "10.0.0.1/24")
+            got = place.run("curl", "-sS", "http://10.0.0.2:8080/page").stdout
+            assert got == "served by a stack"
+        finally:
+            server.terminate()
+            server.wait(20)
+            server.stdout.close()
+        place.run("ip", "tuntap", "add", "tap1", "mode", "tap")
+        place.device("tap1", "10.1.0.1/24")
+        web = place.start(
+            sys.executable, "-m", "http.server", "80", "--directory", str(tmp_path),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wire = ("--nic", "tap:tap1", "--address", "10.1.0.2/24")
+            place.call(time.sleep, 0.5)
+            enter = ("nsenter", f"--net={place.path}")
+            done = pystack("ping", "10.1.0.1", "-c", "2", "-i", "0.1", *wire, prefix=enter)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "2 sent, 2 received" in done.stdout
+            done = pystack("get", "http://10.1.0.1/page", *wire, prefix=enter)
+            assert (done.stdout, done.stderr) == ("served by a stack", "")
+            done = pystack("get", "http://10.1.0.1/none", *wire, prefix=enter)
+            assert done.returncode == 1
+            assert "404" in done.stderr
+            done = pystack("ping", "10.1.0.9", "-c", "1", "-W", "0.1", *wire, prefix=enter)
+            assert done.returncode == 1
+        finally:
+            web.terminate()
+            web.wait(20)
