@@ -101,8 +101,8 @@ int ps_lease_get(ps_stack *stack, uint32_t index, struct ps_lease *out);
 int ps_nameserver_set(ps_stack *stack, size_t position, const struct ps_address *address);
 /* engine.h says what these return; a request that was not waited for to its end is cancelled. */
 int64_t ps_resolve_start(ps_stack *stack, const char *name, int family);
-int ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
-                    int64_t timeout_us);
+int64_t ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
+                        int64_t timeout_us);
 int ps_resolve_cancel(ps_stack *stack, int64_t request);
 
 /* --- sockets (socket.c) --- */

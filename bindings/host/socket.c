@@ -66,43 +66,19 @@ int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how)
 
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
-    int64_t result = stack_lock(stack);
-    if (result < 0)
-        return result;
-    do {
-        ENGINE_GUARD(
-            stack, result,
-            refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
-        if (result != -EAGAIN || timeout_us == 0)
-            break;
-        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
-    } while (result == 0);
-    result = stack_outcome(stack, result);
-    stack_unlock(stack);
-    return result;
+    WAITING_CALL(
+        stack, PS_EVENT_SOCKET, handle, PS_READY_READ, timeout_us,
+        refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
 }
 
 int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                 uint32_t flags, const struct ps_address *to, const struct ps_send_control *control,
                 int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
-    int64_t result = stack_lock(stack);
-    if (result < 0)
-        return result;
-    do {
-        ENGINE_GUARD(stack, result,
-                     refreshed(stack, handle,
-                               stack->table->socket_send(stack->engine, handle, pieces, count,
-                                                         flags, to, control)));
-        if (result != -EAGAIN || timeout_us == 0)
-            break;
-        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
-    } while (result == 0);
-    result = stack_outcome(stack, result);
-    stack_unlock(stack);
-    return result;
+    WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, timeout_us,
+                 refreshed(stack, handle,
+                           stack->table->socket_send(stack->engine, handle, pieces, count, flags,
+                                                     to, control)));
 }
 
 int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size, uint32_t flags,
@@ -134,22 +110,10 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
 int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, struct ps_message *message, int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
-    int64_t result = stack_lock(stack);
-    if (result < 0)
-        return result;
-    do {
-        ENGINE_GUARD(stack, result,
-                     refreshed(stack, handle,
-                               stack->table->socket_receive(stack->engine, handle, pieces, count,
-                                                            flags, message)));
-        if (result != -EAGAIN || timeout_us == 0)
-            break;
-        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, deadline_us);
-    } while (result == 0);
-    result = stack_outcome(stack, result);
-    stack_unlock(stack);
-    return result;
+    WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, timeout_us,
+                 refreshed(stack, handle,
+                           stack->table->socket_receive(stack->engine, handle, pieces, count, flags,
+                                                        message)));
 }
 
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)

@@ -7,6 +7,7 @@
 #ifndef PYSTACK_HOST_STACK_H
 #define PYSTACK_HOST_STACK_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
@@ -108,6 +109,25 @@ int64_t stack_outcome(ps_stack *stack, int64_t result);
         if (result_ < 0) \
             return result_; \
         ENGINE_GUARD(stack, result_, call); \
+        result_ = stack_outcome(stack, result_); \
+        stack_unlock(stack); \
+        return result_; \
+    } while (0)
+
+/* The body of a function that makes one call into the engine until it says something else than
+ * -EAGAIN, and waits for the event in between. */
+#define WAITING_CALL(stack, kind, id, mask, timeout_us, call) \
+    do { \
+        uint64_t until_ = deadline_after(timeout_us); \
+        int64_t result_ = stack_lock(stack); \
+        if (result_ < 0) \
+            return result_; \
+        do { \
+            ENGINE_GUARD(stack, result_, call); \
+            if (result_ != -EAGAIN || (timeout_us) == 0) \
+                break; \
+            result_ = stack_wait(stack, kind, id, mask, until_); \
+        } while (result_ == 0); \
         result_ = stack_outcome(stack, result_); \
         stack_unlock(stack); \
         return result_; \

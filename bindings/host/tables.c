@@ -102,23 +102,11 @@ int64_t ps_resolve_start(ps_stack *stack, const char *name, int family)
     ENGINE_CALL(stack, stack->table->resolve_start(stack->engine, name, (enum ps_family)family));
 }
 
-int ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
-                    int64_t timeout_us)
+int64_t ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
+                        int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
-    int result = stack_lock(stack);
-    if (result < 0)
-        return result;
-    do {
-        ENGINE_GUARD(stack, result,
-                     stack->table->resolve_result(stack->engine, request, out, room));
-        if (result != -EAGAIN)
-            break;
-        result = stack_wait(stack, PS_EVENT_RESOLVE, request, UINT32_MAX, deadline_us);
-    } while (result == 0);
-    result = (int)stack_outcome(stack, result);
-    stack_unlock(stack);
-    return result;
+    WAITING_CALL(stack, PS_EVENT_RESOLVE, request, UINT32_MAX, timeout_us,
+                 stack->table->resolve_result(stack->engine, request, out, room));
 }
 
 int ps_resolve_cancel(ps_stack *stack, int64_t request)

@@ -241,3 +241,14 @@ struct pbuf *datagram_payload(pbuf_layer layer, const struct ps_piece *pieces, s
     }
     return p;
 }
+
+int datagram_may_send(struct port_socket *head, size_t size, uint32_t flags)
+{
+    if (head->error != 0)
+        return socket_take_error(head);
+    if (head->shut_write)
+        return -EPIPE;
+    if (size > UINT16_MAX)
+        return -EMSGSIZE;
+    return flags & PS_MSG_OOB ? -EOPNOTSUPP : 0;
+}

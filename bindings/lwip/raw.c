@@ -233,16 +233,11 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
     struct raw_socket *raw = raw_of(head);
     size_t size = pieces_size(pieces, count);
     ip_addr_t ip;
-    if (head->error != 0)
-        return socket_take_error(head);
-    if (head->shut_write)
-        return -EPIPE;
-    if (size > UINT16_MAX)
-        return -EMSGSIZE;
-    if (flags & PS_MSG_OOB)
-        return -EOPNOTSUPP;
+    int result = datagram_may_send(head, size, flags);
+    if (result < 0)
+        return result;
     if (to != NULL) {
-        int result = datagram_destination(head, to, &ip);
+        result = datagram_destination(head, to, &ip);
         if (result < 0)
             return result;
         /* RFC 2292 had the protocol there; anything else is a mistake, says Linux. */
@@ -262,7 +257,7 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
         datagram_payload(raw->header_included ? PBUF_LINK : PBUF_IP, pieces, count, size);
     if (p == NULL)
         return -ENOBUFS;
-    int result = transmit(raw, p, &ip, control, flags);
+    result = transmit(raw, p, &ip, control, flags);
     pbuf_free(p);
     return result < 0 ? result : (int64_t)size;
 }

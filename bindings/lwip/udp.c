@@ -389,15 +389,10 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     size_t size = pieces_size(pieces, count);
     ip_addr_t ip;
     uint16_t port_number;
-    if (head->error != 0)
-        return socket_take_error(head);
-    if (head->shut_write)
-        return -EPIPE;
-    if (size > UINT16_MAX)
-        return -EMSGSIZE;
-    if (flags & PS_MSG_OOB)
-        return -EOPNOTSUPP;
-    int result = destination(udp, to, &ip, &port_number);
+    int result = datagram_may_send(head, size, flags);
+    if (result < 0)
+        return result;
+    result = destination(udp, to, &ip, &port_number);
     if (result < 0)
         return result;
     if (size + (udp->pending ? udp->pending->tot_len : 0) > largest(&ip))

@@ -138,7 +138,7 @@ def two_stacks(console: Console, size: int, pcap: Path) -> None:
         client.attach(watched, "10.0.0.1/24", "fd00::1/64")
         server.attach(right, "10.0.0.2/24", "fd00::2/64")
         for address in ("10.0.0.2", "fd00::2"):
-            console.print(client.ping(address, count=3, interval=0.1))
+            console.print(str(client.ping(address, count=3, interval=0.1)))
         with serving(server, "10.0.0.2"):
             connection = HTTPConnection(client, "10.0.0.2", HTTP_PORT)
             connection.connect()

@@ -67,7 +67,7 @@ def test_the_demo_without_the_kernel(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "SHA-256 equal at both ends" in done.stdout
     assert "ESTABLISHED" in done.stdout
-    assert "left out" in done.stdout
+    assert "left out" in done.stdout.replace(" \n", " ")
     assert (tmp_path / "d.pcapng").stat().st_size > 100_000
 
 

@@ -49,8 +49,11 @@ def test_datagrams_of_all_sizes(it: Pair, v: Any, size: int) -> None:
 
 @BOTH
 def test_a_full_buffer_loses_the_newest(it: Pair, v: Any) -> None:
-    a, b = ends(it, v)
+    family, left, _right = v
+    # To itself, so that each datagram has arrived when sendto returns.
+    a, b = (it.left.socket(family, socket.SOCK_DGRAM) for _ in "ab")
     with a, b:
+        b.bind((left, 0))
         b.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
         for number in range(200):
             a.sendto(number.to_bytes(2, "big") + bytes(998), b.getsockname())
