@@ -11,17 +11,15 @@ import errno
 import os
 import socket
 import time
-import warnings
-import weakref
 from collections.abc import Callable
 from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack._native.handle import reap
 from pystack.sockets import address as addresses
-from pystack.sockets import options
+from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
+from pystack.sockets.descriptors import OpenSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -83,13 +81,6 @@ def writable(buffer: Buffer, caller: str) -> Any:
         raise TypeError(f"{caller}() wants a read-write bytes-like object: {error}") from None
 
 
-def _collect(handle: StackHandle, number: int, description: str) -> None:
-    """Closes a socket that nothing refers to any more."""
-    reap(lib.ps_close, handle.pointer, number)
-    if not handle.closed:
-        warnings.warn(f"unclosed {description}", ResourceWarning, stacklevel=2)
-
-
 class CoreSocket:
     """See the module; `pystack.sockets.Socket` completes it.
 
@@ -99,10 +90,11 @@ class CoreSocket:
     __slots__ = (
         "__weakref__",
         "_ancillary",
+        "_descriptor",
         "_family",
-        "_finalizer",
         "_handle",
         "_number",
+        "_open",
         "_proto",
         "_timeout",
         "_type",
@@ -121,10 +113,8 @@ class CoreSocket:
             raise TypeError("sockets are made by a Stack: stack.socket(...), stack.sockets.socket")
         self._handle = handle
         if fileno is not None:
-            raise OSError(
-                errno.EOPNOTSUPP,
-                "a Stack's socket can't be made of a descriptor; use the module socket for that",
-            )
+            self._take(fileno)
+            return
         family = int(socket.AF_INET) if family == -1 else index(family)
         kind = int(socket.SOCK_STREAM) if type == -1 else index(type)
         proto = 0 if proto == -1 else index(proto)
@@ -139,27 +129,28 @@ class CoreSocket:
             lib.ps_socket(handle.pointer, addresses.FAMILIES[family], _TYPES[plain], proto)
         )
         timeout = 0.0 if kind & SOCK_NONBLOCK else socket.getdefaulttimeout()
-        self._adopt(handle, number, family, plain, proto, timeout)
+        self._adopt(OpenSocket(handle, number, family, plain, proto), timeout)
 
-    def _adopt(
-        self,
-        handle: StackHandle,
-        number: int,
-        family: int,
-        kind: int,
-        proto: int,
-        timeout: float | None,
-    ) -> None:
-        self._handle = handle
-        self._number = number
-        self._family = family
-        self._type = kind
-        self._proto = proto
+    def _adopt(self, opened: OpenSocket, timeout: float | None, descriptor: int = -1) -> None:
+        self._open = opened
+        self._handle = opened.handle
+        self._number = opened.number
+        self._family = opened.family
+        self._type = opened.type
+        self._proto = opened.proto
         self._timeout = timeout
         self._ancillary = 0
-        text = f"<pystack socket {number & 0xFFFFFFFF}, family={family}, type={kind}>"
-        self._finalizer = weakref.finalize(self, _collect, handle, number, text)
-        self._finalizer.atexit = False
+        self._descriptor = descriptor
+        if descriptor >= 0:
+            descriptors.register(descriptor, opened)
+
+    def _take(self, fileno: int) -> None:
+        """Becomes what a detached descriptor stands for."""
+        descriptor = index(fileno)
+        opened = descriptors.take(descriptor)
+        if opened is None:
+            raise OSError(errno.EBADF, "not the descriptor of a detached socket of a Stack")
+        self._adopt(opened, socket.getdefaulttimeout(), descriptor)
 
     # --- waiting ---------------------------------------------------------------------------
 
@@ -273,7 +264,13 @@ class CoreSocket:
         number, self._number = self._number, -1
         if number < 0:
             return
-        self._finalizer.detach()
+        opened, descriptor = self._open, self._descriptor
+        self._descriptor = -1
+        if opened.let_go():
+            self._close_last(number)
+        descriptors.close_copy(descriptor, opened)
+
+    def _close_last(self, number: int) -> None:
         pointer = self._handle.pointer
         try:
             if self._type == socket.SOCK_STREAM and self._timeout != 0:
@@ -503,6 +500,16 @@ class CoreSocket:
         return self._timeout
 
     @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+        return self._family
+
+    @property
+    def type(self) -> int:
+        """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
+        return self._type
+
+    @property
     def proto(self) -> int:
         """The protocol's number as it was asked for."""
         return self._proto
@@ -513,19 +520,25 @@ class CoreSocket:
         Nothing can be read from it or written to it. Made when first asked for, closed with
         the socket.
         """
-        if self._number < 0:
-            return -1
-        return self._handle.check(lib.ps_descriptor(self._handle.pointer, self._number))
+        if self._descriptor < 0 <= self._number:
+            pointer, number = self._handle.pointer, self._number
+            self._descriptor = self._handle.check(lib.ps_descriptor(pointer, number))
+            self._open.descriptor = self._descriptor
+            descriptors.register(self._descriptor, self._open)
+        return self._descriptor
 
     def detach(self) -> int:
-        """Not possible here: there is no descriptor that would carry the data.
+        """Gives the socket up without closing it.
 
-        Raises:
-            OSError: EOPNOTSUPP.
+        Returns:
+            A descriptor that stands for it: make a socket of it again with
+            ``socket(fileno=...)``, in this process. Nothing can be read from it or written to it.
         """
-        raise OSError(
-            errno.EOPNOTSUPP, "a Stack's socket can't be detached: its data is in this process"
-        )
+        descriptor = self.fileno()
+        if descriptor >= 0:
+            descriptors.release(descriptor, self._open)
+            self._number = self._descriptor = -1
+        return descriptor
 
 
 _STACK_ERRORS = (

@@ -11,6 +11,7 @@ from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import FAMILIES, SocketAddress
+from pystack.sockets.descriptors import find
 from pystack.sockets.patch import patched
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
@@ -21,14 +22,16 @@ _DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was g
 def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
     """The class of one Stack's sockets, which may be subclassed.
 
-    Calling it for another family than the Internet's, or for a descriptor, gives the kernel's
-    socket: a Stack knows nothing of those.
+    Calling it for another family than the Internet's, or for a descriptor that isn't of a Stack's
+    socket, gives the kernel's: a Stack knows nothing of those.
     """
 
     def new(cls: type[Socket], *arguments: Any, **named: Any) -> Any:
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
-        if values.get("fileno") is not None or (family != -1 and to_index(family) not in FAMILIES):
+        fileno = values.get("fileno")
+        ours = find(to_index(fileno)) is not None if fileno is not None else family == -1
+        if not ours and (fileno is not None or to_index(family) not in FAMILIES):
             return _kernel_socket(*arguments, **named)
         return object.__new__(cls)
 

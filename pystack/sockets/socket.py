@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pystack._native import ffi, lib
+from pystack.sockets import descriptors
 from pystack.sockets.address import SocketAddress
+from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.message import MessageSocket
 
 if TYPE_CHECKING:
@@ -79,13 +81,19 @@ class Socket(MessageSocket):
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
-    def dup(self) -> NoReturn:
-        """Not possible yet: a Stack's socket has one owner.
+    def dup(self: Self) -> Self:
+        """Another object for the same socket, which is closed with the last of them."""
+        copy = descriptors.duplicate(self.fileno())
+        if copy is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        other = type(self)(self._family, self._type, self._proto, fileno=copy)
+        other.settimeout(self._timeout)
+        return other
 
-        Raises:
-            OSError: EOPNOTSUPP.
-        """
-        raise OSError(errno.EOPNOTSUPP, "a Stack's socket can't be duplicated")
+    def detach(self) -> int:
+        """See `CoreSocket.detach`."""
+        self._closed = True
+        return super().detach()
 
     def accept(self) -> tuple[Socket, SocketAddress]:
         """The next connection, as a socket of the same class, and the peer's address."""
@@ -94,9 +102,8 @@ class Socket(MessageSocket):
         accepted._io_refs = 0
         accepted._closed = False
         # As socket.accept: what comes of a socket with a timeout has the default timeout.
-        accepted._adopt(
-            self._handle, number, self._family, self._type, self._proto, socket.getdefaulttimeout()
-        )
+        opened = OpenSocket(self._handle, number, self._family, self._type, self._proto)
+        accepted._adopt(opened, socket.getdefaulttimeout())
         return accepted, peer
 
     def makefile(
@@ -191,14 +198,9 @@ class Socket(MessageSocket):
         return TcpInfo.from_c(out)
 
     def get_inheritable(self) -> bool:
-        """False: a Stack's socket can't be inherited."""
-        return False
+        """Whether a child process inherits the descriptor, which is of no use to it."""
+        return os.get_inheritable(self.fileno())
 
     def set_inheritable(self, inheritable: bool) -> None:
-        """Accepts False only.
-
-        Raises:
-            OSError: EOPNOTSUPP.
-        """
-        if inheritable:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        """Sets what `get_inheritable` gives."""
+        os.set_inheritable(self.fileno(), inheritable)

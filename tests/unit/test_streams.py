@@ -347,8 +347,40 @@ def test_addresses_and_subclasses(it: Pair) -> None:
             assert peer[0] == "::ffff:10.0.0.2"
             assert "raddr=" in repr(accepted)
     assert "[closed]" in repr(sock)
-    with it.left.socket() as whole, pytest.raises(OSError, match="detached"):
-        whole.detach()
+
+
+def test_duplicates_share_the_connection(it: Pair) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    client, server = it.connected()
+    copy = client.dup()
+    assert copy.fileno() != client.fileno()
+    client.close()
+    server.sendall(b"x")
+    assert select.select([copy], [], [], 10)[0]
+    assert copy.recv(1) == b"x"
+    copy.sendall(b"y")
+    assert server.recv(1) == b"y"
+    copy.close()
+    assert server.recv(1) == b""
+    server.close()
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_detached_socket_is_taken_up_by_its_descriptor(it: Pair) -> None:
+    client, server = it.connected()
+    number = client.detach()
+    assert client.fileno() == -1
+    with pytest.raises(OSError, match="Bad file"):
+        client.send(b"x")
+    again = it.left.sockets.socket(fileno=number)
+    assert (again.family, again.type) == (socket.AF_INET, socket.SOCK_STREAM)
+    again.sendall(b"x")
+    assert server.recv(1) == b"x"
+    again.close()
+    assert server.recv(1) == b""
+    server.close()
+    with pytest.raises(OSError, match="descriptor"):
+        it.left.sockets.socket(fileno=number)
 
 
 def test_the_kernels_families_stay_the_kernels(it: Pair) -> None:

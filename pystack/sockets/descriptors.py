@@ -1,0 +1,138 @@
+"""Open sockets, and the descriptors that stand for them.
+
+Several socket objects may share one open socket, as several descriptors share one open file
+description in the kernel: by `dup`, or by `detach` and ``socket(fileno=...)``. The descriptors
+themselves only show readiness; what they stand for is written down here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+
+from pystack._native import StackHandle, lib
+from pystack._native.handle import reap
+
+__all__ = ["OpenSocket", "close", "duplicate", "find", "register", "release", "take"]
+
+
+class OpenSocket:
+    """An engine's socket, closed at the latest when nothing refers to it any more.
+
+    Attributes:
+        handle: The Stack.
+        number: The engine's handle of the socket.
+        family: AF_INET or AF_INET6.
+        type: SOCK_*.
+        proto: The protocol as it was asked for.
+        holders: How many socket objects and detached descriptors stand for it.
+        descriptor: The one that the host made for it, and closes with it; -1: none yet. Any
+            other is a copy.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_finalizer",
+        "descriptor",
+        "family",
+        "handle",
+        "holders",
+        "number",
+        "proto",
+        "type",
+    )
+
+    def __init__(
+        self, handle: StackHandle, number: int, family: int, kind: int, proto: int
+    ) -> None:
+        self.handle = handle
+        self.number = number
+        self.family = family
+        self.type = kind
+        self.proto = proto
+        self.holders = 1
+        self.descriptor = -1
+        text = f"<pystack socket {number & 0xFFFFFFFF}, family={family}, type={kind}>"
+        self._finalizer = weakref.finalize(self, _collect, handle, number, text)
+        self._finalizer.atexit = False  # the Stack itself is closed then
+
+    def let_go(self) -> bool:
+        """One holder less; whether it was the last, who then has to close the socket."""
+        with _lock:
+            self.holders -= 1
+            last = self.holders == 0
+        if last:
+            self._finalizer.detach()
+        return last
+
+
+def _collect(handle: StackHandle, number: int, description: str) -> None:
+    reap(lib.ps_close, handle.pointer, number)
+    if not handle.closed:
+        warnings.warn(f"unclosed {description}", ResourceWarning, stacklevel=2)
+
+
+_lock = threading.RLock()
+# Descriptors that were detached, or duplicated by number: each is a holder.
+_loose: dict[int, OpenSocket] = {}
+# Descriptors that a socket object has shown.
+_shown: weakref.WeakValueDictionary[int, OpenSocket] = weakref.WeakValueDictionary()
+
+
+def register(descriptor: int, opened: OpenSocket) -> None:
+    """Notes that a socket object shows this descriptor."""
+    _shown[descriptor] = opened
+
+
+def release(descriptor: int, opened: OpenSocket) -> None:
+    """Notes that a socket object gives its descriptor away, and its hold with it."""
+    with _lock:
+        _shown.pop(descriptor, None)
+        _loose[descriptor] = opened
+
+
+def find(descriptor: int) -> OpenSocket | None:
+    """What a descriptor stands for; None: it is the kernel's."""
+    return _loose.get(descriptor) or _shown.get(descriptor)
+
+
+def take(descriptor: int) -> OpenSocket | None:
+    """What a detached descriptor stands for; the hold is the caller's now."""
+    with _lock:
+        return _loose.pop(descriptor, None)
+
+
+def duplicate(descriptor: int) -> int | None:
+    """Another descriptor of the same socket, detached; None: it is the kernel's.
+
+    Raises:
+        OSError: As dup(2).
+    """
+    with _lock:
+        opened = find(descriptor)
+        if opened is None:
+            return None
+        copy = os.dup(descriptor)
+        opened.holders += 1
+        _loose[copy] = opened
+        return copy
+
+
+def close(descriptor: int) -> bool:
+    """Closes a detached descriptor; False: it is the kernel's, or still a socket object's."""
+    opened = take(descriptor)
+    if opened is None:
+        return False
+    last = opened.let_go()
+    if last:
+        lib.ps_close(opened.handle.pointer, opened.number)
+    close_copy(descriptor, opened)
+    return True
+
+
+def close_copy(descriptor: int, opened: OpenSocket) -> None:
+    """Closes a descriptor that is a copy; the host's own goes with the socket."""
+    if descriptor not in (-1, opened.descriptor):
+        os.close(descriptor)
