@@ -86,6 +86,9 @@ int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, si
 /* -EAGAIN: empty; a frame longer than `room` is dropped and counted. */
 ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room);
 
+/* Finishes the TCP, UDP or ICMPv6 checksum of an Ethernet frame (partial_checksum.c). */
+void partial_checksum_finish(uint8_t *frame, size_t size);
+
 /* A small seeded generator (xoshiro256**), for impairment and the arena's injected faults. */
 struct generator {
     uint64_t state[4];

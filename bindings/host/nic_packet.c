@@ -42,19 +42,45 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
     return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? -ENOBUFS : -errno;
 }
 
+/* A frame from this very machine, whose checksum would have been the NIC's to make. */
+static bool checksum_is_partial(struct msghdr *message)
+{
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each != NULL;
+         each = CMSG_NXTHDR(message, each)) {
+        if (each->cmsg_level != SOL_PACKET || each->cmsg_type != PACKET_AUXDATA)
+            continue;
+        struct tpacket_auxdata facts;
+        memcpy(&facts, CMSG_DATA(each), sizeof facts);
+        return (facts.tp_status & TP_STATUS_CSUMNOTREADY) != 0;
+    }
+    return false;
+}
+
 static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
 {
     (void)now_us;
     for (;;) {
         struct sockaddr_ll from;
-        socklen_t from_size = sizeof from;
-        ssize_t got = recvfrom(((struct packet_nic *)nic)->fd, frame, room, MSG_DONTWAIT,
-                               (struct sockaddr *)&from, &from_size);
+        union {
+            struct cmsghdr header; /* for its alignment */
+            char room[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+        } control;
+        struct iovec piece = {frame, room};
+        struct msghdr message = {.msg_name = &from,
+                                 .msg_namelen = sizeof from,
+                                 .msg_iov = &piece,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof control};
+        ssize_t got = recvmsg(((struct packet_nic *)nic)->fd, &message, MSG_DONTWAIT);
         if (got < 0)
             return errno == EINTR || errno == EWOULDBLOCK || errno == ENETDOWN ? -EAGAIN : -errno;
         /* The socket hears what this host sends, too, ours and the kernel's. */
-        if (from.sll_pkttype != PACKET_OUTGOING && got > 0)
-            return got;
+        if (from.sll_pkttype == PACKET_OUTGOING || got == 0)
+            continue;
+        if (checksum_is_partial(&message))
+            partial_checksum_finish(frame, (size_t)got);
+        return got;
     }
 }
 
@@ -88,6 +114,8 @@ static int bind_to(int fd, const char *device, bool promiscuous, uint32_t *mtu)
     struct sockaddr_ll address = {
         .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index};
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        return -errno;
+    if (setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &(int){1}, sizeof(int)) != 0)
         return -errno;
     struct packet_mreq everything = {.mr_ifindex = index, .mr_type = PACKET_MR_PROMISC};
     if (promiscuous &&

@@ -1,0 +1,149 @@
+"""A stand-in for the module `_socket`, on which the library's own `socket.py` runs.
+
+Put it into `sys.modules` before `socket` is imported, and everything above is the standard
+library's unchanged code: its `socket.socket` is then a subclass of a class that is a Stack's
+socket for the Internet's families, and holds a socket of the kernel's for all others.
+"""
+
+from __future__ import annotations
+
+import _socket
+from operator import index
+from types import ModuleType
+from typing import Any
+
+from pystack.sockets import descriptors
+from pystack.sockets.address import FAMILIES
+from pystack.sockets.message import MessageSocket
+from pystack.sockets.module import SocketModule
+
+_METHODS = (
+    "_accept",
+    "bind",
+    "close",
+    "connect",
+    "connect_ex",
+    "detach",
+    "fileno",
+    "getblocking",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "gettimeout",
+    "listen",
+    "recv",
+    "recv_into",
+    "recvfrom",
+    "recvfrom_into",
+    "recvmsg",
+    "recvmsg_into",
+    "send",
+    "sendall",
+    "sendmsg",
+    "sendto",
+    "setblocking",
+    "setsockopt",
+    "settimeout",
+    "shutdown",
+)
+_ATTRIBUTES = ("family", "type", "proto", "timeout")
+
+
+class _StackSocket(MessageSocket):
+    """`MessageSocket` whose accepted connections are descriptors, as `_socket.socket` has them."""
+
+    __slots__ = ()
+
+    def _accept(self) -> tuple[int, Any]:
+        number, peer = super()._accept()
+        accepted = type(self).__new__(type(self))
+        opened = descriptors.OpenSocket(self._handle, number, self._family, self._type, self._proto)
+        accepted._adopt(opened, None)
+        return MessageSocket.detach(accepted), peer
+
+
+def _either_class(sockets: SocketModule) -> type:
+    def __init__(  # noqa: N807
+        self: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        self._number = -1
+        self._kernel = None
+        if fileno is not None:
+            if isinstance(fileno, float):
+                raise TypeError("integer argument expected, got float")
+            number = index(fileno)
+            if number < 0:
+                raise ValueError("negative file descriptor")
+            ours = descriptors.find(number) is not None
+        else:
+            ours = family == -1 or index(family) in FAMILIES
+        if ours:
+            _StackSocket.__init__(self, family, type, proto, fileno)
+        else:
+            self._kernel = _socket.socket(family, type, proto, fileno)
+
+    def method(name: str) -> Any:
+        ours = getattr(_StackSocket, name)
+
+        def call(self: Any, *arguments: Any, **named: Any) -> Any:
+            kernel = self._kernel
+            if kernel is not None:
+                return getattr(kernel, name)(*arguments, **named)
+            return ours(self, *arguments, **named)
+
+        call.__name__ = name
+        return call
+
+    def attribute(name: str) -> property:
+        ours = getattr(_StackSocket, name).fget
+
+        def get(self: Any) -> Any:
+            return ours(self) if self._kernel is None else getattr(self._kernel, name)
+
+        return property(get)
+
+    members: dict[str, Any] = {
+        "__slots__": ("_kernel",),
+        "__module__": "_socket",
+        "__init__": __init__,
+        "_stack_handle": sockets._handle,
+        "_resolve": staticmethod(sockets._resolver.one),
+    }
+    members.update({name: method(name) for name in _METHODS})
+    members.update({name: attribute(name) for name in _ATTRIBUTES})
+    return type("socket", (_StackSocket,), members)
+
+
+def lowlevel(sockets: SocketModule) -> ModuleType:
+    """A module to stand for `_socket`, on one Stack.
+
+    Args:
+        sockets: The Stack's `Stack.sockets`.
+    """
+    module = ModuleType("_socket", __doc__)
+    module.__dict__.update(
+        {name: value for name, value in vars(_socket).items() if not name.startswith("__")}
+    )
+
+    def dup(fileno: int) -> int:
+        copy = descriptors.duplicate(index(fileno))
+        return _socket.dup(fileno) if copy is None else copy
+
+    def close(fileno: int) -> None:
+        if not descriptors.close(index(fileno)):
+            _socket.close(fileno)
+
+    either = _either_class(sockets)
+    module.__dict__.update(
+        socket=either,
+        SocketType=either,
+        dup=dup,
+        close=close,
+        getaddrinfo=sockets.getaddrinfo,
+        gethostbyname=sockets.gethostbyname,
+        gethostbyname_ex=sockets.gethostbyname_ex,
+        if_nameindex=sockets.if_nameindex,
+        if_nametoindex=sockets.if_nametoindex,
+        if_indextoname=sockets.if_indextoname,
+    )
+    return module

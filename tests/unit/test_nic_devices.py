@@ -1,0 +1,98 @@
+"""TAP, TUN and packet sockets, against the kernel in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from namespace import namespace, needs_namespace
+
+import pystack
+from pystack.nic import Layer, Packet, Tap, Tun
+
+pytestmark = needs_namespace
+
+
+@pytest.mark.parametrize(("kind", "layer"), [(Tap, Layer.ETHERNET), (Tun, Layer.IP)])
+def test_a_stack_on_a_device(kind: type[Tap] | type[Tun], layer: Layer) -> None:
+    with namespace() as place:
+        with place.call(kind, "dev0") as wire, pystack.Stack() as net:
+            assert (wire.name, wire.layer, wire.mtu) == ("dev0", layer, 1500)
+            place.device("dev0", "10.0.0.1/24", "fd00::1/64")
+            net.attach(wire, "10.0.0.2/24", "fd00::2/64")
+            for host in ("10.0.0.1", "fd00::1"):
+                assert net.ping(host, timeout=5, size=4000).received == 1
+            assert "dev0" in repr(wire)
+        with pytest.raises(subprocess.CalledProcessError):
+            place.run("ip", "link", "show", "dev0")  # it went with the NIC
+
+
+def test_the_kernel_finds_a_name_and_the_mtu_is_set() -> None:
+    with namespace() as place, place.call(Tap, "", 9000) as wire:
+        assert wire.name.startswith("tap")
+        assert wire.mtu == 9000
+        assert "mtu 9000" in place.run("ip", "link", "show", wire.name).stdout
+
+
+def test_a_device_that_is_in_use_or_of_the_other_kind() -> None:
+    with namespace() as place, place.call(Tap, "tap0"):
+        with pytest.raises(OSError, match="another program") as caught:
+            place.call(Tap, "tap0")
+        assert caught.value.errno == errno.EBUSY
+        with pytest.raises(OSError, match=r"other kind|[Ii]nvalid"):
+            place.call(Tun, "tap0")
+        with pytest.raises(ValueError, match="15 bytes"):
+            Tap("a-name-that-is-too-long")
+        with pytest.raises(ValueError, match="MTU"):
+            Tap("tap1", 10)
+
+
+def test_a_stack_on_a_packet_socket() -> None:
+    with namespace() as place:
+        place.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+        place.device("v0", "10.0.0.1/24")
+        place.run("ip", "link", "set", "v1", "up")
+        place.run("sysctl", "-qw", "net.ipv6.conf.v1.disable_ipv6=1")
+        with place.call(lambda: Packet("v1", promiscuous=True)) as wire, pystack.Stack() as net:
+            assert (wire.name, wire.mtu, wire.layer) == ("v1", 1500, Layer.ETHERNET)
+            net.attach(wire, "10.0.0.2/24", mac="02:00:00:00:00:77")
+            assert net.ping("10.0.0.1", timeout=5).received == 1
+            printed = place.run("ping", "-c", "2", "-i", "0.2", "10.0.0.2").stdout
+            assert "2 received" in printed
+            # The kernel leaves the checksums of what stays on the machine to the NIC.
+            listener = place.call(socket.create_server, ("10.0.0.1", 0))
+            with listener, net.sockets.create_connection(listener.getsockname(), 5) as client:
+                accepted, _peer = listener.accept()
+                with accepted:
+                    accepted.sendall(b"from the kernel")
+                    assert client.recv(100) == b"from the kernel"
+        with pytest.raises(OSError, match="no such device"):
+            place.call(Packet, "none0")
+
+
+def test_without_permission_the_message_helps() -> None:
+    program = """
+import sys
+sys.path[:0] = {path!r}
+from pystack import nic
+for make in (lambda: nic.Tap("tap7"), lambda: nic.Packet("lo")):
+    try:
+        make()
+    except PermissionError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        ["unshare", "--net", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+         "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c",
+         program.format(path=[path for path in sys.path if path])],
+        capture_output=True, text=True, check=False, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
+    if "ModuleNotFoundError" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("nobody may not read this Python")
+    tap, packet = done.stdout.splitlines()
+    assert "ip tuntap add" in tap or "may not be opened" in tap
+    assert "CAP_NET_RAW" in packet
