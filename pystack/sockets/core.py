@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ _HOW = {
 }
 
 MOST_MICROSECONDS = 1 << 62
+_LARGEST_INT = (1 << 31) - 1
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
@@ -88,7 +90,6 @@ class CoreSocket:
     """
 
     __slots__ = (
-        "__weakref__",
         "_ancillary",
         "_descriptor",
         "_family",
@@ -152,6 +153,11 @@ class CoreSocket:
             raise OSError(errno.EBADF, "not the descriptor of a detached socket of a Stack")
         self._adopt(opened, socket.getdefaulttimeout(), descriptor)
 
+    def __del__(self) -> None:
+        # Nothing is freed here: what was open is closed when nothing refers to it any more.
+        if getattr(self, "_number", -1) >= 0 and not self._handle.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
     # --- waiting ---------------------------------------------------------------------------
 
     def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
@@ -196,10 +202,10 @@ class CoreSocket:
 
     def listen(self, backlog: int = 128, /) -> None:
         """Takes connections: see listen(2). The sysctl "net.core.somaxconn" bounds `backlog`."""
-        backlog = max(0, backlog.__index__())
-        self._handle.check(
-            lib.ps_listen(self._handle.pointer, self._number, min(backlog, 0x7FFFFFFF))
-        )
+        backlog = max(0, index(backlog))
+        if backlog > _LARGEST_INT:
+            raise OverflowError("Python int too large to convert to C int")
+        self._handle.check(lib.ps_listen(self._handle.pointer, self._number, backlog))
 
     def _accept(self) -> tuple[int, SocketAddress]:
         """The number of a new connection and its peer's address."""
@@ -521,10 +527,7 @@ class CoreSocket:
         the socket.
         """
         if self._descriptor < 0 <= self._number:
-            pointer, number = self._handle.pointer, self._number
-            self._descriptor = self._handle.check(lib.ps_descriptor(pointer, number))
-            self._open.descriptor = self._descriptor
-            descriptors.register(self._descriptor, self._open)
+            self._descriptor = self._open.show()
         return self._descriptor
 
     def detach(self) -> int:

@@ -7,9 +7,9 @@ themselves only show readiness; what they stand for is written down here.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-import warnings
 import weakref
 
 from pystack._native import StackHandle, lib
@@ -54,24 +54,42 @@ class OpenSocket:
         self.proto = proto
         self.holders = 1
         self.descriptor = -1
-        text = f"<pystack socket {number & 0xFFFFFFFF}, family={family}, type={kind}>"
-        self._finalizer = weakref.finalize(self, _collect, handle, number, text)
+        self._finalizer = weakref.finalize(self, _collect, handle, number)
         self._finalizer.atexit = False  # the Stack itself is closed then
 
     def let_go(self) -> bool:
-        """One holder less; whether it was the last, who then has to close the socket."""
+        """One holder less; whether it was the last, who then has to close the socket.
+
+        Raises:
+            OSError: EBADF, somebody else closed it by the same descriptor.
+        """
         with _lock:
+            if self.holders == 0:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             self.holders -= 1
             last = self.holders == 0
+            if last:
+                _shown.pop(self.descriptor, None)
         if last:
             self._finalizer.detach()
         return last
 
+    def show(self) -> int:
+        """The host's descriptor for it, which is made when first asked for."""
+        if self.descriptor < 0:
+            self.descriptor = self.handle.check(lib.ps_descriptor(self.handle.pointer, self.number))
+            _shown[self.descriptor] = self
+        return self.descriptor
 
-def _collect(handle: StackHandle, number: int, description: str) -> None:
+    def detached(self) -> int:
+        """Its descriptor, which now holds it."""
+        descriptor = self.show()
+        release(descriptor, self)
+        return descriptor
+
+
+def _collect(handle: StackHandle, number: int) -> None:
     reap(lib.ps_close, handle.pointer, number)
-    if not handle.closed:
-        warnings.warn(f"unclosed {description}", ResourceWarning, stacklevel=2)
 
 
 _lock = threading.RLock()
@@ -99,9 +117,13 @@ def find(descriptor: int) -> OpenSocket | None:
 
 
 def take(descriptor: int) -> OpenSocket | None:
-    """What a detached descriptor stands for; the hold is the caller's now."""
+    """What a descriptor stands for; the hold is the caller's now.
+
+    If it is not detached, two socket objects have one hold, as they would have one descriptor of
+    the kernel's: the first that is closed closes it for both.
+    """
     with _lock:
-        return _loose.pop(descriptor, None)
+        return _loose.pop(descriptor, None) or _shown.get(descriptor)
 
 
 def duplicate(descriptor: int) -> int | None:
@@ -121,7 +143,7 @@ def duplicate(descriptor: int) -> int | None:
 
 
 def close(descriptor: int) -> bool:
-    """Closes a detached descriptor; False: it is the kernel's, or still a socket object's."""
+    """Closes a descriptor, of whomever it is; False: it is the kernel's."""
     opened = take(descriptor)
     if opened is None:
         return False

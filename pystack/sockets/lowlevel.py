@@ -56,10 +56,14 @@ class _StackSocket(MessageSocket):
 
     def _accept(self) -> tuple[int, Any]:
         number, peer = super()._accept()
-        accepted = type(self).__new__(type(self))
         opened = descriptors.OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        accepted._adopt(opened, None)
-        return MessageSocket.detach(accepted), peer
+        return opened.detached(), peer
+
+    def __repr__(self) -> str:
+        return (
+            f"<socket object, fd={self.fileno()}, family={self.family}, type={self.type}, "
+            f"proto={self.proto}>"
+        )
 
 
 def _either_class(sockets: SocketModule) -> type:

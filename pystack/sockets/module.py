@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket as kernel
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,15 +205,16 @@ class SocketModule:
         )
         return [(one.index, ffi.string(one.name).decode()) for one in listing]
 
-    def if_nametoindex(self, name: str) -> int:
+    def if_nametoindex(self, name: str | bytes) -> int:
         """An interface's index.
 
         Raises:
             OSError: There is none of this name.
         """
-        for index, found in self.if_nameindex():
-            if found == name:
-                return index
+        wanted = os.fsdecode(name)
+        for number, found in self.if_nameindex():
+            if found == wanted:
+                return number
         raise OSError("no interface with this name")
 
     def if_indextoname(self, index: int) -> str:
@@ -220,10 +223,13 @@ class SocketModule:
         Raises:
             OSError: ENXIO, there is none of this index.
         """
-        for found, name in self.if_nameindex():
-            if found == index:
+        wanted = to_index(index)
+        if not 0 <= wanted <= 0xFFFFFFFF:
+            raise OverflowError("an interface's index is an unsigned int of 32 bits")
+        for number, name in self.if_nameindex():
+            if number == wanted:
                 return name
-        raise OSError("no interface with this index")
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ class Socket(MessageSocket):
     `ResourceWarning`, as there.
     """
 
-    __slots__ = ("_closed", "_io_refs")
+    __slots__ = ("__weakref__", "_closed", "_io_refs")
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None

@@ -7,6 +7,7 @@ loopback up; a parent watches the time.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import importlib
 import json
@@ -25,6 +26,7 @@ ABOVE = ("socket", "selectors", "ssl", "asyncio", "socketserver", "http", "urlli
 def stand_in() -> None:
     """Puts a Stack's sockets under the library's socket.py."""
     import pystack
+    from pystack.sockets import descriptors
     from pystack.sockets.lowlevel import lowlevel
 
     net = pystack.Stack()
@@ -32,6 +34,15 @@ def stand_in() -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ABOVE]:
         del sys.modules[name]
     sys.modules["_socket"] = lowlevel(net.sockets)
+    sendfile = os.sendfile
+
+    def guarded(out_fd: int, *arguments: Any, **named: Any) -> int:
+        # A Stack's descriptor only shows readiness; nothing may be written to it.
+        if descriptors.find(out_fd) is not None:
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        return sendfile(out_fd, *arguments, **named)
+
+    os.sendfile = guarded
     globals()["kept"] = net
 
 
