@@ -361,7 +361,8 @@ class Stack(StackServices):
 
         ``with stack.installed(): requests.get(...)``. Sockets that are open keep working, and
         families other than the Internet's stay the kernel's. Modules that have copied names
-        out of `socket` before keep the kernel's.
+        out of `socket` before keep the kernel's. TLS (`ssl.SSLContext.wrap_socket`) and asyncio's
+        stock event loop work as they do on the kernel's sockets.
         """
         return self.sockets.installed()
 

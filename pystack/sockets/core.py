@@ -71,6 +71,18 @@ def flags_to_c(flags: int) -> int:
     return result
 
 
+def readable(data: Buffer) -> Any:
+    """A C view of a buffer; a context manager.
+
+    Raises:
+        TypeError: It is none.
+    """
+    try:
+        return ffi.from_buffer("uint8_t[]", data)
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+
+
 def writable(buffer: Buffer, caller: str) -> Any:
     """A C view of a writable buffer; a context manager.
 
@@ -261,6 +273,8 @@ class CoreSocket:
 
     def shutdown(self, how: int, /) -> None:
         """Ends one direction or both: see shutdown(2)."""
+        if not -_LARGEST_INT <= index(how) <= _LARGEST_INT:
+            raise OverflowError("Python int too large to convert to C int")
         if how not in _HOW:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, _HOW[how]))
@@ -312,11 +326,11 @@ class CoreSocket:
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
         if len(arguments) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
-        flags = arguments[0].__index__() if len(arguments) == 2 else 0
+        flags = index(arguments[0]) if len(arguments) == 2 else 0
         return self._send(data, flags, self._address(arguments[-1], "sendto"), ffi.NULL)
 
     def _send(self, data: Buffer, flags: int, to: Any, control: Any) -> int:
-        with ffi.from_buffer("uint8_t[]", data) as source:
+        with readable(data) as source:
             piece = ffi.new("struct ps_piece[1]")
             piece[0].base = source
             piece[0].size = len(source)
@@ -338,7 +352,7 @@ class CoreSocket:
         Raises:
             TimeoutError: The timeout holds for the whole of it.
         """
-        with ffi.from_buffer("uint8_t[]", data) as source:
+        with readable(data) as source:
             size = len(source)
             sent = ffi.new("size_t *")
             pointer, number = self._handle.pointer, self._number
@@ -486,6 +500,9 @@ class CoreSocket:
                 raise ValueError("Timeout value out of range")
             if timeout > MOST_MICROSECONDS / 1e6:
                 raise OverflowError("timeout doesn't fit into C timeval")
+        if self._descriptor >= 0:
+            # It means nothing to us, but to whoever asks the descriptor for it.
+            os.set_blocking(self._descriptor, timeout is None)
         self._timeout = timeout
 
     def gettimeout(self) -> float | None:
@@ -494,7 +511,7 @@ class CoreSocket:
 
     def setblocking(self, flag: bool, /) -> None:
         """`settimeout(None)` or `settimeout(0)`."""
-        self._timeout = None if flag else 0.0
+        self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         """Whether the timeout is not 0."""
@@ -528,6 +545,7 @@ class CoreSocket:
         """
         if self._descriptor < 0 <= self._number:
             self._descriptor = self._open.show()
+            os.set_blocking(self._descriptor, self._timeout is None)
         return self._descriptor
 
     def detach(self) -> int:

@@ -11,11 +11,22 @@ import errno
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
-from pystack._native import StackHandle, lib
+from pystack._native import StackHandle, ffi, lib
 from pystack._native.handle import reap
 
-__all__ = ["OpenSocket", "close", "duplicate", "find", "register", "release", "take"]
+__all__ = [
+    "OpenSocket",
+    "close",
+    "duplicate",
+    "find",
+    "guarded_sendfile",
+    "register",
+    "release",
+    "take",
+]
 
 
 class OpenSocket:
@@ -158,3 +169,41 @@ def close_copy(descriptor: int, opened: OpenSocket) -> None:
     """Closes a descriptor that is a copy; the host's own goes with the socket."""
     if descriptor not in (-1, opened.descriptor):
         os.close(descriptor)
+
+
+_sendfile: Callable[..., int] | None = getattr(os, "sendfile", None)
+_SENDFILE_BLOCK = 1 << 18
+
+
+def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments: Any) -> int:
+    """`os.sendfile` that also knows the descriptors of a Stack's sockets.
+
+    Nothing may be written to those themselves: they only show readiness.
+
+    Raises:
+        OSError: As sendfile(2), pread(2) and send(2).
+    """
+    opened = find(out_fd)
+    if opened is None:
+        if _sendfile is None:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return _sendfile(out_fd, in_fd, offset, count, *arguments)
+    size = min(count, _SENDFILE_BLOCK)
+    data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
+    if not data:
+        return 0
+    piece = ffi.new("struct ps_piece[1]")
+    with ffi.from_buffer("uint8_t[]", data) as source:
+        piece[0].base = source
+        piece[0].size = len(source)
+        timeout_us = -1 if os.get_blocking(out_fd) else 0
+        while True:
+            sent = lib.ps_send(
+                opened.handle.pointer, opened.number, piece, 1, 0, ffi.NULL, ffi.NULL, timeout_us
+            )
+            if sent != -errno.EINTR:
+                break
+    sent = opened.handle.check(sent)
+    if offset is None and sent < len(data):
+        os.lseek(in_fd, sent - len(data), os.SEEK_CUR)
+    return sent

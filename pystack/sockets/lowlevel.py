@@ -83,6 +83,7 @@ def _either_class(sockets: SocketModule) -> type:
             ours = family == -1 or index(family) in FAMILIES
         if ours:
             _StackSocket.__init__(self, family, type, proto, fileno)
+            self.fileno()  # every socket of that module has a descriptor from the first
         else:
             self._kernel = _socket.socket(family, type, proto, fileno)
 

@@ -11,13 +11,14 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import options
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.core import CoreSocket, writable
+from pystack.sockets.core import CoreSocket, readable, writable
 from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class MessageSocket(CoreSocket):
     def sendmsg(
         self,
         buffers: Iterable[Buffer],
-        ancdata: Iterable[tuple[int, int, Buffer]] = (),
+        ancdata: Iterable[Any] = (),
         flags: int = 0,
         address: SocketAddress | None = None,
         /,
@@ -69,9 +70,7 @@ class MessageSocket(CoreSocket):
         to = ffi.NULL if address is None else self._address(address, "sendmsg")
         control = self._control(list(ancdata))
         with ExitStack() as views:
-            sources = [
-                views.enter_context(ffi.from_buffer("uint8_t[]", buffer)) for buffer in buffers
-            ]
+            sources = [views.enter_context(readable(buffer)) for buffer in buffers]
             if len(sources) > _MOST_PIECES:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             pieces = ffi.new("struct ps_piece[]", max(len(sources), 1))
@@ -80,26 +79,31 @@ class MessageSocket(CoreSocket):
                 pieces[position].size = len(source)
             return self._send_pieces(pieces, len(sources), flags, to, control)
 
-    def _control(self, ancillary: list[tuple[int, int, Any]]) -> Any:
+    def _control(self, ancillary: list[Any]) -> Any:
         if not ancillary:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
         out.ttl = out.tos = -1
-        for level, kind, value in ancillary:
-            data = bytes(value)
+        items = []
+        for entry in ancillary:
+            if not isinstance(entry, tuple) or len(entry) != 3:
+                raise TypeError("[sendmsg() ancillary data items]: expected a tuple of length 3")
+            with memoryview(entry[2]) as view:
+                items.append(((index(entry[0]), index(entry[1])), view.tobytes()))
+        for key, data in items:
             try:
-                self._control_one(out, (level, kind), data)
+                self._control_one(out, key, data)
             except struct.error:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
         return out
 
     def _control_one(self, out: Any, key: tuple[int, int], data: bytes) -> None:
         if key == (IP, options.IP_PKTINFO):
-            index, source, _destination = struct.unpack("i4s4s", data)
-            self._source(out, index, source, lib.PS_INET)
+            interface, source, _destination = struct.unpack("i4s4s", data)
+            self._source(out, interface, source, lib.PS_INET)
         elif key == (IPV6, IPV6_PKTINFO):
-            source, index = struct.unpack("16sI", data)
-            self._source(out, index, source, lib.PS_INET6)
+            source, interface = struct.unpack("16sI", data)
+            self._source(out, interface, source, lib.PS_INET6)
         elif key in ((IP, IP_TTL), (IPV6, IPV6_HOPLIMIT)):
             out.ttl = self._byte(data)
         elif key in ((IP, IP_TOS), (IPV6, IPV6_TCLASS)):
@@ -115,8 +119,8 @@ class MessageSocket(CoreSocket):
         return value
 
     @staticmethod
-    def _source(out: Any, index: int, source: bytes, family: int) -> None:
-        out.interface = index
+    def _source(out: Any, interface: int, source: bytes, family: int) -> None:
+        out.interface = interface
         if source.strip(b"\0"):
             out.source.family = family
             ffi.memmove(out.source.bytes, source, len(source))

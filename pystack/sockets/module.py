@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket as kernel
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index as to_index
@@ -13,10 +14,11 @@ from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.descriptors import find
-from pystack.sockets.patch import patched
+from pystack.sockets.descriptors import find, sendfile
+from pystack.sockets.patch import Place, patched
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
+from pystack.sockets.tls import wrap_socket
 
 _DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was given"
 
@@ -233,7 +235,7 @@ class SocketModule:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Puts these into the module `socket` for the block; see `Stack.installed`."""
+        """Puts these into the standard library for the block; see `Stack.installed`."""
         names = (
             "socket",
             "SocketType",
@@ -247,5 +249,9 @@ class SocketModule:
             "if_nametoindex",
             "if_indextoname",
         )
-        with patched({name: getattr(self, name) for name in names}):
+        places: dict[Place, Any] = {(kernel, name): getattr(self, name) for name in names}
+        places[ssl.SSLContext, "wrap_socket"] = wrap_socket
+        if hasattr(os, "sendfile"):
+            places[os, "sendfile"] = sendfile
+        with patched(places):
             yield

@@ -1,36 +1,38 @@
-"""Another's functions in the place of those of the module `socket`."""
+"""Another's functions in the place of those of the standard library."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
+
+# What is replaced: a module or class, and the name of its attribute.
+Place: TypeAlias = tuple[Any, str]
 
 _lock = threading.Lock()
-_kernel: dict[str, Any] = {}
-_layers: list[Mapping[str, Any]] = []
+_originals: dict[Place, Any] = {}
+_layers: list[Mapping[Place, Any]] = []
 
 
 def _apply() -> None:
-    for name, value in _kernel.items():
-        setattr(socket, name, value)
+    for (owner, name), value in _originals.items():
+        setattr(owner, name, value)
     for layer in _layers:
-        for name, value in layer.items():
-            setattr(socket, name, value)
+        for (owner, name), value in layer.items():
+            setattr(owner, name, value)
 
 
 @contextmanager
-def patched(names: Mapping[str, Any]) -> Iterator[None]:
-    """Replaces attributes of the module `socket`, for the whole process, during the block.
+def patched(places: Mapping[Place, Any]) -> Iterator[None]:
+    """Replaces attributes, for the whole process, during the block.
 
     Blocks may nest, and end in any order: the youngest that is left holds.
     """
-    layer = dict(names)
+    layer = dict(places)
     with _lock:
-        for name in layer:
-            _kernel.setdefault(name, getattr(socket, name))
+        for owner, name in layer:
+            _originals.setdefault((owner, name), getattr(owner, name))
         _layers.append(layer)
         _apply()
     try:
@@ -41,4 +43,4 @@ def patched(names: Mapping[str, Any]) -> Iterator[None]:
             del _layers[next(i for i, one in enumerate(_layers) if one is layer)]
             _apply()
             if not _layers:
-                _kernel.clear()
+                _originals.clear()
