@@ -366,6 +366,13 @@ class Stack(StackServices):
         """
         return self.sockets.installed()
 
+    def active(self) -> AbstractContextManager[None]:
+        """As `installed`, for this thread or asyncio task and the tasks it starts, in a block.
+
+        Other threads and tasks keep the kernel's sockets.
+        """
+        return self.sockets.active()
+
     def ping(
         self,
         destination: Address | str,

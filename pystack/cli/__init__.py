@@ -11,6 +11,7 @@ from pystack.cli.demo import demo
 from pystack.cli.get import get
 from pystack.cli.nics import nic
 from pystack.cli.ping import ping
+from pystack.cli.run import run
 from pystack.cli.serve import serve
 
 
@@ -20,7 +21,7 @@ def cli() -> None:
     """A TCP/IP stack inside this process: no kernel sockets, and mostly no root."""
 
 
-for command in (demo, get, nic, ping, serve):
+for command in (demo, get, nic, ping, run, serve):
     cli.add_command(command)
 
 

@@ -22,9 +22,9 @@ __all__ = [
     "close",
     "duplicate",
     "find",
-    "guarded_sendfile",
     "register",
     "release",
+    "sendfile",
     "take",
 ]
 
@@ -168,6 +168,7 @@ def close(descriptor: int) -> bool:
 def close_copy(descriptor: int, opened: OpenSocket) -> None:
     """Closes a descriptor that is a copy; the host's own goes with the socket."""
     if descriptor not in (-1, opened.descriptor):
+        _shown.pop(descriptor, None)
         os.close(descriptor)
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import socket as kernel
-import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from operator import index as to_index
 from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
+from pystack.sockets.active import FUNCTIONS, active, kernel_socket, standard_places
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.descriptors import find, sendfile
-from pystack.sockets.patch import Place, patched
+from pystack.sockets.descriptors import find
+from pystack.sockets.patch import patched
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
-from pystack.sockets.tls import wrap_socket
 
 _DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was given"
+
+
+class _BoundMeta(type):
+    """A kernel's socket is a `socket.socket` too, while a Stack's class has that name."""
+
+    def __instancecheck__(cls, one: Any) -> bool:
+        return super().__instancecheck__(one) or (
+            Socket in cls.__bases__ and isinstance(one, kernel_socket)
+        )
 
 
 def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
@@ -36,7 +44,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         fileno = values.get("fileno")
         ours = find(to_index(fileno)) is not None if fileno is not None else family == -1
         if not ours and (fileno is not None or to_index(family) not in FAMILIES):
-            return _kernel_socket(*arguments, **named)
+            return kernel_socket(*arguments, **named)
         return object.__new__(cls)
 
     members = {
@@ -47,11 +55,8 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         "_stack_handle": handle,
         "_resolve": staticmethod(resolver.one),
     }
-    return type("socket", (Socket,), members)
-
-
-# The kernel's, also while `patched` has put another in its place.
-_kernel_socket = kernel.socket
+    made: type[Socket] = _BoundMeta("socket", (Socket,), members)  # type: ignore[assignment]
+    return made
 
 
 class SocketModule:
@@ -236,22 +241,10 @@ class SocketModule:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Puts these into the standard library for the block; see `Stack.installed`."""
-        names = (
-            "socket",
-            "SocketType",
-            "create_connection",
-            "create_server",
-            "has_dualstack_ipv6",
-            "getaddrinfo",
-            "gethostbyname",
-            "gethostbyname_ex",
-            "if_nameindex",
-            "if_nametoindex",
-            "if_indextoname",
-        )
-        places: dict[Place, Any] = {(kernel, name): getattr(self, name) for name in names}
-        places[ssl.SSLContext, "wrap_socket"] = wrap_socket
-        if hasattr(os, "sendfile"):
-            places[os, "sendfile"] = sendfile
-        with patched(places):
+        names = ("socket", "SocketType", *FUNCTIONS)
+        with patched(standard_places({name: getattr(self, name) for name in names})):
             yield
+
+    def active(self) -> AbstractContextManager[None]:
+        """The same for this task or thread alone; see `Stack.active`."""
+        return active(self)

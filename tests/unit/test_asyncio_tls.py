@@ -254,7 +254,7 @@ def test_tls_ends_orderly(it: Pair, certificate: Path) -> None:
 def test_certificates_are_checked(it: Pair, certificate: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         secured(it, certificate, server_hostname="other.test")
-    with pytest.raises(ssl.SSLCertVerificationError, match="self.signed"):
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"self.signed"):
         secured(it, certificate, context=ssl.create_default_context())
     client, server = it.connected()
     with client, server, it.left.installed():

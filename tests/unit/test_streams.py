@@ -447,3 +447,43 @@ def test_requests_over_a_stack(it: Pair) -> None:
         with it.left.installed():
             assert requests.get(f"http://{RIGHT}/", timeout=10).text == "ok"
         thread.join()
+
+
+def test_active_is_for_one_thread_or_task(it: Pair) -> None:
+    import asyncio
+
+    kernels = socket.socket
+    seen: dict[str, type] = {}
+
+    def elsewhere() -> None:
+        with socket.socket() as sock:
+            seen["thread"] = type(sock)
+
+    async def task(name: str) -> None:
+        await asyncio.sleep(0)
+        with socket.socket() as sock:
+            seen[name] = type(sock)
+
+    async def tasks() -> None:
+        outside = asyncio.ensure_future(task("outside"))
+        with it.left.active():
+            inside = asyncio.ensure_future(task("inside"))
+        await asyncio.gather(inside, outside)
+
+    with it.left.active():
+        with socket.socket() as sock:
+            assert isinstance(sock, pystack.sockets.Socket)
+            assert isinstance(sock, socket.socket)
+        with socket.create_server(("10.0.0.1", 0)) as listener:
+            assert isinstance(listener, pystack.sockets.Socket)
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+    assert seen["thread"] is kernels
+    with it.right.active():  # so that the names are in place while the loop runs
+        context_free = threading.Thread(target=lambda: asyncio.run(tasks()))
+        context_free.start()
+        context_free.join()
+    assert issubclass(seen["inside"], pystack.sockets.Socket)
+    assert seen["outside"] is kernels
+    assert socket.socket is kernels
