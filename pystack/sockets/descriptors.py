@@ -80,7 +80,7 @@ class OpenSocket:
             self.holders -= 1
             last = self.holders == 0
             if last:
-                _shown.pop(self.descriptor, None)
+                forget(self.descriptor)
         if last:
             self._finalizer.detach()
         return last
@@ -115,11 +115,17 @@ def register(descriptor: int, opened: OpenSocket) -> None:
     _shown[descriptor] = opened
 
 
+def forget(descriptor: int) -> None:
+    """Notes that a descriptor is about to be closed: its number may soon be another's."""
+    with _lock:
+        _shown.pop(descriptor, None)
+        _loose.pop(descriptor, None)
+
+
 def release(descriptor: int, opened: OpenSocket) -> None:
     """Notes that a socket object gives its descriptor away, and its hold with it."""
     with _lock:
-        _shown.pop(descriptor, None)
-        _loose[descriptor] = opened
+        _loose[descriptor] = _shown[descriptor] = opened
 
 
 def find(descriptor: int) -> OpenSocket | None:
@@ -168,7 +174,7 @@ def close(descriptor: int) -> bool:
 def close_copy(descriptor: int, opened: OpenSocket) -> None:
     """Closes a descriptor that is a copy; the host's own goes with the socket."""
     if descriptor not in (-1, opened.descriptor):
-        _shown.pop(descriptor, None)
+        forget(descriptor)
         os.close(descriptor)
 
 

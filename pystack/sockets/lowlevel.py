@@ -8,6 +8,8 @@ socket for the Internet's families, and holds a socket of the kernel's for all o
 from __future__ import annotations
 
 import _socket
+import _ssl
+import weakref
 from operator import index
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,10 @@ from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.message import MessageSocket
 from pystack.sockets.module import SocketModule
+from pystack.sockets.records import RecordLayer, SocketLike
+
+# Of the C class, which typeshed doesn't show.
+_kernels_wrap_socket: Any = vars(_ssl._SSLContext)["_wrap_socket"]
 
 _METHODS = (
     "_accept",
@@ -117,6 +123,18 @@ def _either_class(sockets: SocketModule) -> type:
     members.update({name: method(name) for name in _METHODS})
     members.update({name: attribute(name) for name in _ATTRIBUTES})
     return type("socket", (_StackSocket,), members)
+
+
+def wrap_socket(context: Any, sock: Any, server_side: bool, *arguments: Any, **named: Any) -> Any:
+    """Stands for `_ssl._SSLContext._wrap_socket`, which wants a descriptor with data behind it."""
+    kernel = getattr(sock, "_kernel", None)
+    if kernel is not None:
+        return _kernels_wrap_socket(context, kernel, server_side, *arguments, **named)
+    records = RecordLayer(
+        lambda size: _StackSocket.recv(sock, size), lambda data: _StackSocket.send(sock, data)
+    )
+    inner = context._wrap_bio(records.incoming, records.outgoing, server_side, *arguments, **named)
+    return SocketLike(inner, records, weakref.ref(sock))
 
 
 def lowlevel(sockets: SocketModule) -> ModuleType:

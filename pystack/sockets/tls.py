@@ -1,8 +1,7 @@
-"""TLS on a Stack's blocking sockets, by the module `ssl`'s memory BIOs.
+"""TLS on a Stack's blocking sockets.
 
 `ssl.SSLSocket` hands a kernel descriptor to OpenSSL, which a Stack's socket has not. `TLSSocket`
-has its methods, and moves the records itself. It never takes more than one record off the
-connection ahead of OpenSSL, so that readiness means what it does for an `ssl.SSLSocket`.
+has its methods, and moves the records itself (`records.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import errno
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pystack.sockets.address import SocketAddress
+from pystack.sockets.records import RecordLayer
 from pystack.sockets.socket import Socket
 
 if TYPE_CHECKING:
@@ -25,21 +24,14 @@ __all__ = ["TLSSocket", "wrap_socket"]
 
 Result = TypeVar("Result")
 
-_HEADER = 5  # RFC 8446 5.1: type, version, length
-
 
 class TLSSocket(Socket):
     """A Stack's TCP socket that speaks TLS; see `ssl.SSLSocket` for its methods."""
 
     __slots__ = (
-        "_bio_in",
-        "_bio_out",
-        "_header",
-        "_left",
-        "_lock",
         "_options",
+        "_records",
         "_tls",
-        "_unsent",
         "context",
         "do_handshake_on_connect",
         "server_hostname",
@@ -64,19 +56,15 @@ class TLSSocket(Socket):
         self.do_handshake_on_connect = do_handshake_on_connect
         self.suppress_ragged_eofs = suppress_ragged_eofs
         self._options = (server_hostname, session)
-        self._lock = threading.RLock()
         self._tls = None
-        self._bio_in, self._bio_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._unsent = b""
-        self._header = b""
-        self._left = 0
+        self._records = RecordLayer(super().recv, super().send)
 
     def _start(self) -> None:
         """Makes the TLS connection's state, once there is a connection."""
         hostname, session = self._options
         self._tls = self.context.wrap_bio(
-            self._bio_in,
-            self._bio_out,
+            self._records.incoming,
+            self._records.outgoing,
             server_side=self.server_side,
             server_hostname=hostname,
             session=session,
@@ -88,70 +76,13 @@ class TLSSocket(Socket):
                 )
             self.do_handshake()
 
-    # --- records ---------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        with self._lock:
-            self._unsent += self._bio_out.read()
-            while self._unsent:
-                try:
-                    sent = super().send(self._unsent)
-                except BlockingIOError:
-                    raise ssl.SSLWantWriteError(
-                        ssl.SSL_ERROR_WANT_WRITE, "The operation did not complete (write)"
-                    ) from None
-                self._unsent = self._unsent[sent:]
-
-    def _fetch(self) -> None:
-        """Takes some bytes of the record that is due, or notes the connection's end."""
-        want = self._left or _HEADER - len(self._header)
-        try:
-            data = super().recv(want)
-        except BlockingIOError:
-            raise ssl.SSLWantReadError(
-                ssl.SSL_ERROR_WANT_READ, "The operation did not complete (read)"
-            ) from None
-        with self._lock:
-            if not data:
-                self._bio_in.write_eof()
-                return
-            self._bio_in.write(data)
-            if self._left:
-                self._left -= len(data)
-            else:
-                self._header += data
-                if len(self._header) == _HEADER:
-                    self._left = int.from_bytes(self._header[3:], "big")
-                    self._header = b""
-
     def _drive(self, call: Callable[[ssl.SSLObject], Result]) -> Result:
-        """Makes a call of OpenSSL's until it is content, moving records for it meanwhile."""
+        tls = self._tls
         if self._number < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        while True:
-            with self._lock:
-                tls = self._tls
-                if tls is None:
-                    raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-                try:
-                    result = call(tls)
-                except ssl.SSLWantReadError:
-                    pass
-                except ssl.SSLError:
-                    self._last_words()
-                    raise
-                else:
-                    self._flush()
-                    return result
-            self._flush()
-            self._fetch()
-
-    def _last_words(self) -> None:
-        """Sends the alert that OpenSSL may have left; the error that made it comes first."""
-        try:
-            self._flush()
-        except OSError:
-            return
+        if tls is None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return self._records.drive(lambda: call(tls))
 
     # --- data ------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ def stand_in() -> None:
     """Puts a Stack's sockets under the library's socket.py."""
     import pystack
     from pystack.sockets import descriptors
-    from pystack.sockets.lowlevel import lowlevel
+    from pystack.sockets.lowlevel import lowlevel, wrap_socket
 
     net = pystack.Stack()
     net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
@@ -35,6 +35,9 @@ def stand_in() -> None:
     sys.modules["_socket"] = lowlevel(net.sockets)
     os.sendfile = descriptors.sendfile
     globals()["kept"] = net
+    import ssl
+
+    ssl.SSLContext._wrap_socket = wrap_socket
 
 
 def tests_of(suite: unittest.TestSuite) -> list[unittest.TestCase]:

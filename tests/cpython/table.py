@@ -1,0 +1,97 @@
+"""The table of how the library's own tests fare on a Stack, beside the kernel's sockets.
+
+``python tests/cpython/table.py [MODULE...]`` runs them and writes `table.json` anew, with the
+reasons that stand in it kept; a difference without a reason gets "?", which the tests refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from runner import Outcomes, run
+
+TABLE = Path(__file__).with_name("table.json")
+
+MODULES = (
+    "test_socket",
+    "test_selectors",
+    "test_select",
+    "test_poll",
+    "test_epoll",
+    "test_timeout",
+    "test_socketserver",
+    "test_httplib",
+    "test_httpservers",
+    "test_urllib2_localnet",
+    "test_ftplib",
+    "test_smtplib",
+    "test_poplib",
+    "test_imaplib",
+    "test_nntplib",
+    "test_telnetlib",
+    "test_xmlrpc",
+    "test_wsgiref",
+    "test_robotparser",
+    "test_logging",
+    "test_docxmlrpc",
+    "test_asyncore",
+    "test_asynchat",
+    "test_ssl",
+    "test_asyncio.test_sock_lowlevel",
+    "test_asyncio.test_streams",
+    "test_asyncio.test_server",
+    "test_asyncio.test_events",
+    "test_asyncio.test_sslproto",
+    "test_asyncio.test_buffered_proto",
+)
+
+
+def differences(kernel: Outcomes, stack: Outcomes) -> dict[str, str]:
+    """The tests that pass on the kernel's sockets and don't on a Stack's, and what came instead."""
+    return {
+        name: f"{stack.get(name, ('not run', ''))[0]}: {stack.get(name, ('', ''))[1].strip()}"
+        for name, (outcome, _why) in kernel.items()
+        if outcome == "pass" and stack.get(name, ("", ""))[0] != "pass"
+    }
+
+
+def read() -> dict[str, Any]:
+    """The table as it stands."""
+    found: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))
+    return found
+
+
+def count(outcomes: Outcomes, word: str) -> int:
+    """How many had an outcome."""
+    return sum(outcome == word for outcome, _why in outcomes.values())
+
+
+def main() -> None:
+    """Runs the command line."""
+    table: dict[str, Any] = read() if TABLE.exists() else {"modules": {}}
+    table["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for module in sys.argv[1:] or MODULES:
+        kernel, stack = run("kernel", module), run("stack", module)
+        before = table["modules"].get(module, {}).get("differences", {})
+        found = differences(kernel, stack)
+        table["modules"][module] = {
+            "tests": len(kernel),
+            "kernel passes": count(kernel, "pass"),
+            "stack passes": count(stack, "pass"),
+            "skipped": count(stack, "skip"),
+            "differences": {name: before.get(name, "?") for name in sorted(found)},
+        }
+        print(module, {k: v for k, v in table["modules"][module].items() if k != "differences"})
+        for name, why in found.items():
+            if table["modules"][module]["differences"][name] == "?":
+                print("  ?", name, why.splitlines()[-1][:150])
+        TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The standard library's own tests, which no one here wrote, on a Stack's sockets.
+
+The reference is the same run on the kernel's, on the same machine. What differs is named in
+`table.json`, with its reason; anything else that differs fails, and so does a named difference
+that is none any more.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+from namespace import needs_namespace
+
+pytest.importorskip("test.test_socket", reason="this Python comes without its own tests")
+
+spec = importlib.util.spec_from_file_location(
+    "cpython_table", __file__.replace("test_library", "table")
+)
+assert spec is not None
+assert spec.loader is not None
+table_module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(table_module)
+TABLE = table_module.read()
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+pytestmark = [
+    needs_namespace,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(TABLE["python"] != HERE, reason=f"the table is of Python {TABLE['python']}"),
+]
+
+
+@pytest.mark.parametrize("module", TABLE["modules"])
+def test_as_on_the_kernels_sockets(module: str) -> None:
+    kernel, stack = (table_module.run(kind, module) for kind in ("kernel", "stack"))
+    assert table_module.count(kernel, "pass") > 0
+    found = table_module.differences(kernel, stack)
+    named = TABLE["modules"][module]["differences"]
+    new = {name: why for name, why in found.items() if name not in named}
+    assert not new, "\n".join(f"{name}: {why}" for name, why in new.items())
+    passes = {name for name in named if stack.get(name, ("", ""))[0] == "pass"}
+    assert not passes, f"named as different, and yet as the kernel: {sorted(passes)}"
+
+
+def test_every_difference_has_a_reason() -> None:
+    for module, row in TABLE["modules"].items():
+        for name, reason in row["differences"].items():
+            assert len(reason) > 10, (module, name, reason)
+
+
+def test_the_readme_has_the_totals() -> None:
+    from pathlib import Path
+
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    rows = TABLE["modules"].values()
+    passes = sum(row["stack passes"] for row in rows)
+    differ = sum(len(row["differences"]) for row in rows)
+    assert f"{passes} tests of {len(rows)} files pass" in readme.replace("\n", " ")
+    assert f"{differ} differ" in readme.replace("\n", " ")
