@@ -112,9 +112,11 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
     if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
         return -ENOTCONN;
     if (socket->queued == 0) {
+        if (socket->end_of_stream || head->shut_read)
+            return 0; /* also if a reset came after it: the stream was whole */
         if (head->error != 0)
             return socket_take_error(head);
-        if (socket->phase == TCP_OVER || socket->end_of_stream || head->shut_read)
+        if (socket->phase == TCP_OVER)
             return 0;
         if (socket->phase == TCP_CONNECTED && socket->pcb == NULL)
             return 0;

@@ -55,6 +55,12 @@ _METHODS = (
 _ATTRIBUTES = ("family", "type", "proto", "timeout")
 
 
+class _KernelSocket(_socket.socket):
+    """The kernel's; OpenSSL's object refers to it weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
 class _StackSocket(MessageSocket):
     """`MessageSocket` whose accepted connections are descriptors, as `_socket.socket` has them."""
 
@@ -91,7 +97,7 @@ def _either_class(sockets: SocketModule) -> type:
             _StackSocket.__init__(self, family, type, proto, fileno)
             self.fileno()  # every socket of that module has a descriptor from the first
         else:
-            self._kernel = _socket.socket(family, type, proto, fileno)
+            self._kernel = _KernelSocket(family, type, proto, fileno)
 
     def method(name: str) -> Any:
         ours = getattr(_StackSocket, name)
