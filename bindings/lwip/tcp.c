@@ -144,6 +144,27 @@ int tcp_bind_ephemeral(struct tcp_pcb *pcb)
     return -EADDRNOTAVAIL;
 }
 
+static bool overlap(const ip_addr_t *a, const ip_addr_t *b)
+{
+    if (IP_IS_ANY_TYPE_VAL(*a) || IP_IS_ANY_TYPE_VAL(*b))
+        return true;
+    return IP_IS_V6(a) == IP_IS_V6(b) && (ip_addr_isany(a) || ip_addr_isany(b) || ip_addr_eq(a, b));
+}
+
+/* Whether somebody listens there already: SO_REUSEADDR is of no avail then (socket(7)), only
+ * SO_REUSEPORT on both sides. */
+static bool is_listened_to(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number)
+{
+    for (const struct tcp_pcb_listen *pcb = tcp_listen_pcbs.listen_pcbs; pcb; pcb = pcb->next) {
+        const struct tcp_socket *owner = pcb->ext_args[OWNER].data;
+        if (pcb->local_port != port_number || !overlap(ip, &pcb->local_ip) || owner == self)
+            continue;
+        if (owner == NULL || !owner->head.reuse_port || !self->head.reuse_port)
+            return true;
+    }
+    return false;
+}
+
 static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -159,6 +180,8 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
         result = tcp_bind_ephemeral(socket->pcb);
         if (result == -EADDRNOTAVAIL)
             result = -EADDRINUSE;
+    } else if (is_listened_to(socket, ip, port_number)) {
+        result = -EADDRINUSE;
     } else {
         result = port_errno(tcp_bind(socket->pcb, ip, port_number));
     }

@@ -95,6 +95,10 @@ ANCILLARY = {
     (IPV6, IPV6_RECVTCLASS): 32,
 }
 
+# Remembered and without effect: a port is chosen at bind all the same, which costs nothing here.
+IP_BIND_ADDRESS_NO_PORT = 24
+ANCILLARY[IP, IP_BIND_ADDRESS_NO_PORT] = 64
+
 _MEMBERSHIPS = {
     (IP, int(socket.IP_ADD_MEMBERSHIP)): True,
     (IP, int(socket.IP_DROP_MEMBERSHIP)): False,
@@ -117,6 +121,9 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
     if value is None:
         if length is None:
             raise TypeError("setsockopt() with None as value takes an option length")
+        if key == (SOL, SO_BINDTODEVICE) and length == 0:
+            _set(sock, lib.PS_OPT_BINDTODEVICE, 0)
+            return
         raise _error(errno.EFAULT if length else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
@@ -137,7 +144,7 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
     elif key in _MEMBERSHIPS:
         _membership(sock, key, data)
     elif key in ANCILLARY:
-        if (key[0] == IPV6) != (sock._family == socket.AF_INET6):
+        if key[0] == IPV6 and sock._family != socket.AF_INET6:
             raise _error(errno.ENOPROTOOPT)
         bit = ANCILLARY[key]
         sock._ancillary = sock._ancillary | bit if _number(data) else sock._ancillary & ~bit

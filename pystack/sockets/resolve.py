@@ -135,12 +135,10 @@ class Resolver:
                 (socket.AF_INET, "0.0.0.0" if passive else "127.0.0.1"),
             ]
             found = [entry for entry in hosts if family in (0, entry[0])]
-        elif flags & socket.AI_NUMERICHOST:
-            found = list(_numeric(host, family))
-            if not found:
-                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        elif flags & socket.AI_NUMERICHOST and not list(_numeric(host, 0)):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         else:
-            found = self.addresses(host, family)
+            found = self._found(host, family, flags)
         canonical = host if flags & socket.AI_CANONNAME and isinstance(host, str) else ""
         result: list[AddressInfo] = []
         for one, text in found:
@@ -155,6 +153,16 @@ class Resolver:
         if not result:
             raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
         return result
+
+    def _found(self, host: str, family: int, flags: int) -> list[tuple[socket.AddressFamily, str]]:
+        """The addresses of a name; with AI_V4MAPPED an IPv4 one stands in for a missing IPv6."""
+        try:
+            return self.addresses(host, family)
+        except socket.gaierror:
+            if family != socket.AF_INET6 or not flags & getattr(socket, "AI_V4MAPPED", 0):
+                raise
+        four = self.addresses(host, int(socket.AF_INET))
+        return [(socket.AF_INET6, f"::ffff:{text}") for _family, text in four]
 
     @staticmethod
     def _port(port: str | bytes | int | None, protocol: str, flags: int) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,23 @@ def differences(kernel: Outcomes, stack: Outcomes) -> dict[str, str]:
     }
 
 
+def run_both(module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Outcomes]:
+    """A module's outcomes on the kernel's sockets and on a Stack's.
+
+    Some tests race (a peer that closes as another writes), and lose on either: what differs and
+    is not expected to is tried twice more, and counts only if it never passes.
+    """
+    kernel, stack = run("kernel", module), run("stack", module)
+    for _ in range(2):
+        if not set(differences(kernel, stack)) - set(expected):
+            break
+        again = run("stack", module)
+        for name, outcome in again.items():
+            if outcome[0] == "pass":
+                stack[name] = outcome
+    return kernel, stack
+
+
 def read() -> dict[str, Any]:
     """The table as it stands."""
     found: dict[str, Any] = json.loads(TABLE.read_text("utf-8"))
@@ -76,7 +94,7 @@ def main() -> None:
     table: dict[str, Any] = read() if TABLE.exists() else {"modules": {}}
     table["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
     for module in sys.argv[1:] or MODULES:
-        kernel, stack = run("kernel", module), run("stack", module)
+        kernel, stack = run_both(module)
         before = table["modules"].get(module, {}).get("differences", {})
         found = differences(kernel, stack)
         table["modules"][module] = {

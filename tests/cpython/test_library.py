@@ -34,10 +34,10 @@ pytestmark = [
 
 @pytest.mark.parametrize("module", TABLE["modules"])
 def test_as_on_the_kernels_sockets(module: str) -> None:
-    kernel, stack = (table_module.run(kind, module) for kind in ("kernel", "stack"))
+    named = TABLE["modules"][module]["differences"]
+    kernel, stack = table_module.run_both(module, named)
     assert table_module.count(kernel, "pass") > 0
     found = table_module.differences(kernel, stack)
-    named = TABLE["modules"][module]["differences"]
     new = {name: why for name, why in found.items() if name not in named}
     assert not new, "\n".join(f"{name}: {why}" for name, why in new.items())
     passes = {name for name in named if stack.get(name, ("", ""))[0] == "pass"}

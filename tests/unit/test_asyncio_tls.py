@@ -318,3 +318,29 @@ def test_https(it: Pair, certificate: Path) -> None:
         assert connection.getresponse().read() == b"secret"
         connection.close()
         thread.join()
+
+
+def test_uvloop(it: Pair) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with it.left.sockets.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            client = it.left.socket()
+            client.setblocking(False)
+            seen = asyncio.Event()
+            loop.add_reader(listener.fileno(), seen.set)
+            await loop.sock_connect(client, listener.getsockname())
+            await asyncio.wait_for(seen.wait(), 10)
+            loop.remove_reader(listener.fileno())
+            server, _peer = listener.accept()
+            server.setblocking(False)
+            await loop.sock_sendall(client, b"x" * 300_000)
+            got = 0
+            while got < 300_000:
+                got += len(await loop.sock_recv(server, 65536))
+            client.close()
+            server.close()
+
+    uvloop.run(asyncio.wait_for(main(), 30))

@@ -221,6 +221,31 @@ def bind_to_a_taken_port(s: Any, host: str, family: int) -> Any:
 
 
 @case
+def bind_where_somebody_listens_in_spite_of_reuse(s: Any, host: str, family: int) -> Any:
+    with listener(s, host, family) as first, s.socket(family, s.SOCK_STREAM) as sock:
+        first.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1)
+        sock.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1)
+        sock.bind(first.getsockname())
+
+
+@case
+def connect_from_another_loopback_address(s: Any, host: str, family: int) -> Any:
+    with listener(s, "127.0.0.1", s.AF_INET) as waiting, s.socket() as sock:
+        sock.settimeout(5)
+        sock.bind(("127.0.0.2", 0))
+        sock.connect(waiting.getsockname())
+        server, peer = waiting.accept()
+        server.close()
+        return peer[0]
+
+
+@case
+def mapped_addresses_of_a_name(s: Any, host: str, family: int) -> Any:
+    found = s.getaddrinfo("192.0.2.7", 80, s.AF_INET6, s.SOCK_STREAM, 0, s.AI_V4MAPPED)
+    return [entry[4] for entry in found]
+
+
+@case
 def bind_datagram_to_a_taken_port(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_DGRAM) as first, s.socket(family, s.SOCK_DGRAM) as sock:
         first.bind((host, 0))
