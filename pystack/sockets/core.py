@@ -128,9 +128,12 @@ class CoreSocket:
         if fileno is not None:
             self._take(fileno)
             # As socket.socket: what is said of the descriptor is taken at its word.
-            self._family = self._family if family == -1 else index(family)
-            self._type = self._type if type == -1 else index(type)
-            self._proto = self._proto if proto == -1 else index(proto)
+            if family != -1:
+                self._family = index(family)
+            if type != -1:
+                self._type = index(type)
+            if proto != -1:
+                self._proto = index(proto)
             return
         family = int(socket.AF_INET) if family == -1 else index(family)
         kind = int(socket.SOCK_STREAM) if type == -1 else index(type)
