@@ -180,9 +180,9 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
         option = _INTEGERS[key]
         number = _get(sock, option)
         if option == lib.PS_OPT_FAMILY:
-            number = sock._family
+            number = sock._open.family
         elif option == lib.PS_OPT_TYPE:
-            number = sock._type
+            number = sock._open.type
         data = _INT.pack(number)
     else:
         raise _error(errno.ENOPROTOOPT)
