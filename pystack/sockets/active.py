@@ -67,6 +67,7 @@ FUNCTIONS = (
     "create_server",
     "has_dualstack_ipv6",
     "getaddrinfo",
+    "getnameinfo",
     "gethostbyname",
     "gethostbyname_ex",
     "if_nameindex",

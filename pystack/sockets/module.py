@@ -195,6 +195,14 @@ class SocketModule:
         """
         return self._resolver.getaddrinfo(host, port, family, type, proto, flags)
 
+    def getnameinfo(self, sockaddr: SocketAddress, flags: int) -> tuple[str, str]:
+        """As `socket.getnameinfo`; names come from the hosts file, else the address is shown.
+
+        Raises:
+            socket.gaierror: As getnameinfo(3).
+        """
+        return self._resolver.getnameinfo(sockaddr, flags)
+
     def gethostbyname(self, hostname: str) -> str:
         """The first IPv4 address of a host."""
         return self._resolver.one(hostname, kernel.AF_INET) if hostname else "0.0.0.0"

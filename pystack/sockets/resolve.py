@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pystack._native import StackHandle
 from pystack.sockets.address import SocketAddress, host_to_packed
@@ -71,18 +72,11 @@ class Resolver:
         if wanted == "localhost" or wanted.endswith(".localhost"):  # RFC 6761 6.3
             both = [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
             return [entry for entry in both if family in (0, entry[0])]
-        if self.hosts is None:
-            return []
-        try:
-            text = self.hosts.read_text("utf-8", "replace")
-        except FileNotFoundError:
-            return []
         found: list[tuple[socket.AddressFamily, str]] = []
-        for line in text.splitlines():
-            words = line.partition("#")[0].split()
-            if wanted in (word.lower() for word in words[1:]):
+        for address, names in self._hosts():
+            if wanted in (name.lower() for name in names):
                 try:
-                    found.extend(_numeric(words[0], family))
+                    found.extend(_numeric(address, family))
                 except socket.gaierror:
                     continue  # of the other family
         return found
@@ -153,6 +147,57 @@ class Resolver:
         if not result:
             raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
         return result
+
+    def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """As `socket.getnameinfo`, see getnameinfo(3); names are the hosts file's alone.
+
+        Raises:
+            socket.gaierror: EAI_FAMILY, not a numeric address; EAI_NONAME, it has no name and
+                NI_NAMEREQD wants one.
+        """
+        if not isinstance(sockaddr, tuple) or not 2 <= len(sockaddr) <= 4:
+            raise TypeError("getnameinfo() argument 1 must be a tuple of 2 to 4 items")
+        host, port = sockaddr[0], sockaddr[1] & 0xFFFF
+        if not isinstance(host, str):
+            raise TypeError(f"the host must be str, not {type(host).__name__}")
+        if len(sockaddr) > 2 and not 0 <= sockaddr[2] <= 0xFFFFF:
+            raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
+        found = list(_numeric(host, 0))
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if found[0][0] == socket.AF_INET and len(sockaddr) != 2:
+            raise OSError("IPv4 sockaddr must be 2 tuple")
+        shown = found[0][1]
+        if len(sockaddr) > 3 and sockaddr[3] and "%" not in shown:
+            shown += f"%{sockaddr[3]}"
+        name = None if flags & socket.NI_NUMERICHOST else self._name_of(shown)
+        if name is None and flags & socket.NI_NAMEREQD:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        service = str(port)
+        if not flags & socket.NI_NUMERICSERV:
+            try:
+                protocol = "udp" if flags & socket.NI_DGRAM else "tcp"
+                service = socket.getservbyport(port, protocol)
+            except OSError:
+                service = str(port)  # it has no name
+        return name or shown, service
+
+    def _name_of(self, address: str) -> str | None:
+        """The first name of an address in the hosts file."""
+        if address in ("127.0.0.1", "::1"):
+            return "localhost"
+        return next((names[0] for listed, names in self._hosts() if listed == address), None)
+
+    def _hosts(self) -> Iterator[tuple[str, list[str]]]:
+        """The lines of the hosts file: an address and its names."""
+        try:
+            text = "" if self.hosts is None else self.hosts.read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return
+        for line in text.splitlines():
+            words = line.partition("#")[0].split()
+            if len(words) > 1:
+                yield words[0], words[1:]
 
     def _found(self, host: str, family: int, flags: int) -> list[tuple[socket.AddressFamily, str]]:
         """The addresses of a name; with AI_V4MAPPED an IPv4 one stands in for a missing IPv6."""

@@ -246,6 +246,22 @@ def mapped_addresses_of_a_name(s: Any, host: str, family: int) -> Any:
 
 
 @case
+def name_info_in_numbers(s: Any, host: str, family: int) -> Any:
+    flags = s.NI_NUMERICHOST | s.NI_NUMERICSERV
+    return s.getnameinfo((host, 80), flags), s.getnameinfo((host, 80), s.NI_NUMERICHOST)
+
+
+@case
+def name_info_of_a_name(s: Any, host: str, family: int) -> Any:
+    return s.getnameinfo(("no address", 80), s.NI_NUMERICHOST)
+
+
+@case
+def name_info_of_a_bad_port(s: Any, host: str, family: int) -> Any:
+    return s.getnameinfo((host, 65536), s.NI_NUMERICHOST)
+
+
+@case
 def bind_datagram_to_a_taken_port(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_DGRAM) as first, s.socket(family, s.SOCK_DGRAM) as sock:
         first.bind((host, 0))
