@@ -507,6 +507,8 @@ class CoreSocket:
                 raise ValueError("Timeout value out of range")
             if timeout > MOST_MICROSECONDS / 1e6:
                 raise OverflowError("timeout doesn't fit into C timeval")
+        if self._number < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._descriptor >= 0:
             # It means nothing to us, but to whoever asks the descriptor for it.
             os.set_blocking(self._descriptor, timeout is None)

@@ -138,6 +138,21 @@ def closed_shutdown(s: Any, host: str, family: int) -> Any:
 
 
 @case
+def closed_settimeout(s: Any, host: str, family: int) -> Any:
+    return _closed(s, family).settimeout(1)
+
+
+@case
+def closed_setblocking(s: Any, host: str, family: int) -> Any:
+    return _closed(s, family).setblocking(False)
+
+
+@case
+def closed_gettimeout(s: Any, host: str, family: int) -> Any:
+    return _closed(s, family).gettimeout()
+
+
+@case
 def closed_twice(s: Any, host: str, family: int) -> Any:
     return _closed(s, family).close()
 
