@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scapy.layers.l2 import Ether
 
-__all__ = ["Event", "Ladder", "pcap"]
+__all__ = ["Event", "Ladder", "pcap", "summary", "told"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Event:
         kind: "send" and "receive" as the tester sees it, "call", "note".
         port: Which wire; -1: none.
         frame: The frame, of a rung that is one.
-        text: Of the others, what happened.
+        text: What happened; of a frame, once it is `told`, what it says.
     """
 
     time_s: float
@@ -30,7 +30,7 @@ class Event:
 
     def summary(self) -> str:
         """The rung in one line."""
-        return summary(self.frame) if self.frame else self.text
+        return self.text or summary(self.frame)
 
 
 class Ladder:
@@ -62,6 +62,11 @@ def summary(frame: bytes) -> str:
         size = len(tcp.payload)
         text += f" seq={tcp.seq} ack={tcp.ack} win={tcp.window} len={size}"
     return str(text)
+
+
+def told(event: Event) -> Event:
+    """A rung with its frame put in words, for those who have no scapy or no time."""
+    return replace(event, text=event.summary())
 
 
 def pcap(events: list[Event], port: int | None = None) -> bytes:

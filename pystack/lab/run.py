@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from pystack.lab.case import Case
+from pystack.errors import StackPanic
+from pystack.lab.case import Case, catalogue, load_file
 from pystack.lab.host import Host
-from pystack.lab.ladder import Event
+from pystack.lab.hosts import hosts
+from pystack.lab.ladder import Event, told
 from pystack.lab.mutant import MutantHost
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import CaseFailed, HostCrashed, Inconclusive, Unable, Verdict
 
-__all__ = ["Result", "run_case", "run_mutant"]
+__all__ = ["Job", "Result", "jobs_for", "run_case", "run_job", "run_jobs", "run_mutant"]
 
 PATIENCE_S = 20.0
 # A failure on a Host with a real clock counts only if it comes again.
 CONFIRMATIONS = 2
+CHUNK = 24  # cases of a job
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,10 @@ class Result:
 
 
 def run_case(host: Host, case: Case, *, patience_s: float = PATIENCE_S) -> Result:
-    """Runs one case. The Host is started for it and stopped after it.
+    """Runs one case. The Host is started for it, and left as the case leaves it.
 
     Args:
-        host: Any Host; started or not.
+        host: Any Host; started or not. Whoever made it stops it.
         case: The case.
         patience_s: How many seconds a case may last on a Host whose clock is real.
     """
@@ -81,7 +87,7 @@ def _once(host: Host, case: Case) -> Result:
         case.function(tester)
     except CaseFailed as failure:
         verdict, reason = Verdict.FAIL, str(failure)
-    except HostCrashed as crash:
+    except (HostCrashed, StackPanic) as crash:
         verdict, reason = Verdict.CRASH, str(crash)
     except Unable as missing:
         verdict, reason = Verdict.NOT_APPLICABLE, str(missing)
@@ -96,9 +102,9 @@ def _once(host: Host, case: Case) -> Result:
     try:
         if tester is not None and verdict is not Verdict.CRASH:
             tester.finish()
-    except HostCrashed as crash:
+    except (HostCrashed, StackPanic) as crash:
         verdict, reason = Verdict.CRASH, str(crash)
-    finally:
+    if verdict is Verdict.CRASH:
         host.stop()
     took = time.monotonic() - began
     return Result(case.id, host.name, host.release, verdict, reason, took, ladder)
@@ -116,14 +122,98 @@ def run_mutant(make: Callable[[], Host], case: Case) -> Result:
     """
     if case.mutant is None:
         raise ValueError(f"{case.id} names no mutant")
-    return run_case(MutantHost(make(), case.mutant), case)
+    inner = make()
+    try:
+        return run_case(MutantHost(inner, case.mutant), case)
+    finally:
+        inner.stop()
 
 
-def unfailed(make: Callable[[], Host], cases: Iterable[Case]) -> list[tuple[Case, Result | None]]:
-    """The cases whose mutant passes them, or that name none."""
-    found: list[tuple[Case, Result | None]] = []
-    for one in cases:
-        result = run_mutant(make, one) if one.mutant is not None else None
-        if result is None or result.verdict is not Verdict.FAIL:
-            found.append((one, result))
-    return found
+@dataclass(frozen=True)
+class Job:
+    """Some cases on one Host: what one worker does. It can be sent to another process.
+
+    Attributes:
+        host: The Host's name.
+        cases: Ids.
+        files: Files of somebody's own, with cases and Hosts, that have to be loaded first.
+        mutants: Whether to run each case on its mutant of the Host instead.
+        patience_s: See `run_case`.
+        ladders: Whether the results keep what happened; those of failures always do.
+    """
+
+    host: str
+    cases: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+    mutants: bool = False
+    patience_s: float = PATIENCE_S
+    ladders: bool = False
+
+
+def run_job(job: Job) -> list[Result]:
+    """Does a job, in whatever process or thread."""
+    for path in job.files:
+        load_file(path)
+    known = {one.id: one for one in catalogue()}
+    kind = hosts()[job.host]
+    results: list[Result] = []
+    if job.mutants:
+        return [run_mutant(kind.make, known[name]) for name in job.cases if known[name].mutant]
+    host = kind.make()
+    try:
+        for name in job.cases:
+            result = run_case(host, known[name], patience_s=job.patience_s)
+            if result.verdict is Verdict.PASS and not job.ladders:
+                result = replace(result, ladder=())
+            results.append(replace(result, ladder=tuple(map(told, result.ladder))))
+    finally:
+        host.stop()
+    return results
+
+
+def jobs_for(
+    names: Iterable[str], cases: Sequence[Case], *, chunk: int = CHUNK, **options: Any
+) -> tuple[list[Job], list[Job]]:
+    """The work cut into jobs: that on Hosts with a real clock, and that on those without.
+
+    The first kind waits most of the time, and suffers when the second kind takes the processor:
+    it is done first.
+    """
+    real: list[Job] = []
+    virtual: list[Job] = []
+    ids = [one.id for one in cases]
+    for name in names:
+        where = virtual if hosts()[name].virtual else real
+        # A stride, not a slice: the slow cases of an area stand together.
+        pieces = max(1, -(-len(ids) // chunk))
+        where += [Job(name, tuple(ids[first::pieces]), **options) for first in range(pieces)]
+    return real, virtual
+
+
+def run_jobs(
+    phases: Iterable[Sequence[Job]],
+    executor: Executor,
+    progress: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Does jobs on an executor, one phase after the other.
+
+    Args:
+        phases: See `jobs_for`.
+        executor: Any: processes, threads, or another machine's.
+        progress: Told of each result as it comes.
+
+    Raises:
+        Exception: What a job raised: a Host that can't be made, an error in a case.
+    """
+    results: list[Result] = []
+    for jobs in phases:
+        futures = [executor.submit(run_job, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                for result in future.result():
+                    results.append(result)
+                    progress(result)
+        finally:
+            for future in futures:
+                future.cancel()
+    return results

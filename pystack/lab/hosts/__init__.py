@@ -19,6 +19,7 @@ class HostKind:
         name: As on the command line.
         title: What it is, in a line.
         make: Makes one, not started yet.
+        virtual: Whether its clock is ours; see `Host.virtual`.
         missing: Says what it needs and this machine has not, and what would provide it; None: it
             can be had.
     """
@@ -26,6 +27,7 @@ class HostKind:
     name: str
     title: str
     make: Callable[[], Host]
+    virtual: bool
     missing: Callable[[], str | None]
 
 
@@ -37,9 +39,11 @@ def register_host(
     title: str,
     make: Callable[[], Host],
     missing: Callable[[], str | None] = lambda: None,
+    *,
+    virtual: bool = False,
 ) -> None:
     """Adds a kind of Host; see `HostKind`. A later one of the same name takes its place."""
-    _kinds[name] = HostKind(name, title, make, missing)
+    _kinds[name] = HostKind(name, title, make, virtual, missing)
 
 
 def hosts() -> dict[str, HostKind]:
@@ -47,4 +51,4 @@ def hosts() -> dict[str, HostKind]:
     return dict(_kinds)
 
 
-register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"))
+register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
+
+from scapy.utils import checksum
 
 import pystack
 from pystack.hypercalls import ManualClock
@@ -15,6 +18,7 @@ from pystack.lab.verdict import HostCrashed
 # Longer than any timer that the lab waits for is divided into; a guard against an engine whose
 # next deadline never moves.
 _MOST_STEPS = 200_000
+PING_IDENTIFIER = 0x5053
 
 
 class StackHost(BaseHost):
@@ -135,15 +139,15 @@ class StackHost(BaseHost):
     def ping(self, destination: str, size: int = 56) -> None:
         """See `Host.ping`."""
         v6 = ":" in destination
-        family, protocol = (
-            (socket.AF_INET6, socket.IPPROTO_ICMPV6)
-            if v6
-            else (socket.AF_INET, socket.IPPROTO_ICMP)
-        )
-        with self.stack.socket(family, socket.SOCK_DGRAM, protocol) as sender:
+        family = socket.AF_INET6 if v6 else socket.AF_INET
+        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+        header = struct.pack(">BBHHH", 128 if v6 else 8, 0, 0, PING_IDENTIFIER, 1)
+        message = bytearray(header + bytes(size))
+        if not v6:  # ICMPv6's, which covers the addresses, is the stack's work (RFC 3542 3.1)
+            message[2:4] = checksum(bytes(message)).to_bytes(2, "big")
+        with self.stack.socket(family, socket.SOCK_RAW, protocol) as sender:
             sender.setblocking(False)
-            kind = 128 if v6 else 8
-            sender.sendto(bytes((kind, 0, 0, 0, 0, 0, 0, 1)) + bytes(size), (destination, 0))
+            sender.sendto(message, (destination, 0))
 
     def neighbours(self) -> list[NeighbourEntry]:
         """See `Host.neighbours`."""
