@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab_report import some_report
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
@@ -23,7 +24,7 @@ from pystack.lab.packets import arp, at_least, between, icmp, ipv4, layer, paylo
 from pystack.lab.plan import Topology, link_local
 from pystack.lab.report import Report, from_json, to_json
 from pystack.lab.report.junit import junit
-from pystack.lab.run import Job, Result, jobs_for, run_case, run_job, run_jobs
+from pystack.lab.run import Job, Result, run_case, run_job, run_jobs
 from pystack.lab.tcp import STATES, connect, in_state
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import CaseFailed, Inconclusive, Level, Unable, Verdict
@@ -40,7 +41,7 @@ def lab() -> Any:
     host.stop()
 
 
-# --- matchers --------------------------------------------------------------------------------
+# --- matchers --------------------
 
 
 def test_a_field_that_is_left_out_may_be_anything() -> None:
@@ -76,7 +77,7 @@ def test_payload_is_what_follows_all_headers() -> None:
     assert not payload(b"ab")(frame)
 
 
-# --- addresses ---------------------------------------------------------------------------------
+# --- addresses --------------------
 
 
 def test_addresses_that_follow_from_others() -> None:
@@ -86,7 +87,7 @@ def test_addresses_that_follow_from_others() -> None:
     assert solicited_node("2001:db8::1:2:3") == "ff02::1:ff02:3"
 
 
-# --- the tester ----------------------------------------------------------------------------------
+# --- the tester --------------------
 
 
 def test_an_expectation_says_what_came_instead(lab: Tester) -> None:
@@ -161,7 +162,7 @@ def test_a_connection_ends_with_an_error_for_the_program(lab: Tester) -> None:
     connection.expect_error(ConnectionResetError)
 
 
-# --- ladders -------------------------------------------------------------------------------------
+# --- ladders --------------------
 
 
 def test_a_ladder_is_a_capture(lab: Tester, tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_ladder_is_a_capture(lab: Tester, tmp_path: Path) -> None:
     assert any("echo-reply" in line for line in lab.ladder.lines())
 
 
-# --- mutants -------------------------------------------------------------------------------------
+# --- mutants --------------------
 
 
 def run_function(function: Any, host: Any, **changes: Any) -> Result:
@@ -220,7 +221,7 @@ def test_a_mutant_changes_drops_adds_and_hides() -> None:
     assert verdicts == [good, bad, bad, bad, good]
 
 
-# --- verdicts ------------------------------------------------------------------------------------
+# --- verdicts --------------------
 
 
 def test_how_a_case_can_end() -> None:
@@ -289,7 +290,7 @@ def test_a_long_case_needs_patience_where_the_clock_is_real() -> None:
     assert run_function(asks, StackHost("lwip"), seconds=1000.0).verdict is Verdict.PASS
 
 
-# --- the registry, jobs, reports -------------------------------------------------------------------
+# --- the registry, jobs, reports --------------------
 
 
 OWN = '''
@@ -335,17 +336,6 @@ def test_ids_are_checked() -> None:
         case("ARP-3.1", "x", **words)(good)
     with pytest.raises(OSError, match="no-such"):
         load_file(Path("no-such.py"))
-
-
-def some_report() -> Report:
-    cases = [one for one in catalogue() if one.id in ("ARP-3.1", "ARP-3.2")]
-    phases = jobs_for(["lwip"], cases, ladders=True, chunk=1)
-    assert [len(one) for one in phases] == [0, 2]
-    seen: list[Result] = []
-    with ThreadPoolExecutor(2) as executor:
-        results = run_jobs(phases, executor, seen.append)
-    assert len(seen) == len(results) == 2
-    return Report(cases, ["lwip", "gone"], results, {"gone": "not made"}, {"lwip": "lwIP"})
 
 
 def test_a_report_survives_json() -> None:
