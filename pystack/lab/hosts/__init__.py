@@ -20,6 +20,8 @@ class HostKind:
         title: What it is, in a line.
         make: Makes one, not started yet.
         virtual: Whether its clock is ours; see `Host.virtual`.
+        setup: Brings what it needs to this machine, and tells a function line by line what it
+            does; None: there is nothing to bring.
         missing: Says what it needs and this machine has not, and what would provide it; None: it
             can be had.
     """
@@ -29,6 +31,7 @@ class HostKind:
     make: Callable[[], Host]
     virtual: bool
     missing: Callable[[], str | None]
+    setup: Callable[[Callable[[str], None]], object] | None
 
 
 _kinds: dict[str, HostKind] = {}
@@ -41,9 +44,10 @@ def register_host(
     missing: Callable[[], str | None] = lambda: None,
     *,
     virtual: bool = False,
+    setup: Callable[[Callable[[str], None]], object] | None = None,
 ) -> None:
     """Adds a kind of Host; see `HostKind`. A later one of the same name takes its place."""
-    _kinds[name] = HostKind(name, title, make, virtual, missing)
+    _kinds[name] = HostKind(name, title, make, virtual, missing, setup)
 
 
 def hosts() -> dict[str, HostKind]:
