@@ -25,7 +25,7 @@ _SUFFIXES = (".so", ".dylib", ".dll")
 
 def cache_folder() -> Path:
     """Where pystack keeps what it can bring or build again."""
-    return user_cache_path("pystack")
+    return Path(user_cache_path("pystack", appauthor=False))
 
 
 def source_folder(name: str) -> Path:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pystack.cli.demo import demo
 from pystack.cli.get import get
+from pystack.cli.lab import lab
 from pystack.cli.nics import nic
 from pystack.cli.ping import ping
 from pystack.cli.run import run
@@ -21,7 +22,7 @@ def cli() -> None:
     """A TCP/IP stack inside this process: no kernel sockets, and mostly no root."""
 
 
-for command in (demo, get, nic, ping, run, serve):
+for command in (demo, get, lab, nic, ping, run, serve):
     cli.add_command(command)
 
 

@@ -24,6 +24,7 @@ LEVELS = [
     {"probe"},
     {"stack"},
     {"__init__"},
+    {"lab"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -1,12 +1,18 @@
-"""Brings what a comparison of stacks needs and no wheel can carry: engines that are built here.
-
-Everything goes into pystack's cache folder, as the user who asks; the system stays as it is.
-"""
+"""Bringing what Hosts need to this machine: below one cache folder, without root."""
 
 from __future__ import annotations
 
-__all__ = ["ProvisionError"]
+from pathlib import Path
+
+import platformdirs
+
+__all__ = ["ProvisionError", "cache_folder"]
 
 
 class ProvisionError(Exception):
-    """Something can't be brought or built on this machine; the text says what to do."""
+    """What a Host needs can't be brought here; says why, and what would help."""
+
+
+def cache_folder() -> Path:
+    """Where what was brought is kept; nothing in it can't be brought again."""
+    return Path(platformdirs.user_cache_path("pystack", appauthor=False)) / "lab"

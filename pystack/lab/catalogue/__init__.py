@@ -1,0 +1,1 @@
+"""The cases, a module an area. Importing one registers its cases."""

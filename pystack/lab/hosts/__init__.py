@@ -1,0 +1,58 @@
+"""The Hosts there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pystack.lab.host import Host
+from pystack.lab.hosts.stack import StackHost
+
+__all__ = ["HostKind", "hosts", "register_host"]
+
+
+@dataclass(frozen=True)
+class HostKind:
+    """A Host that the lab can make.
+
+    Attributes:
+        name: As on the command line.
+        title: What it is, in a line.
+        make: Makes one, not started yet.
+        virtual: Whether its clock is ours; see `Host.virtual`.
+        setup: Brings what it needs to this machine, and tells a function line by line what it
+            does; None: there is nothing to bring.
+        missing: Says what it needs and this machine has not, and what would provide it; None: it
+            can be had.
+    """
+
+    name: str
+    title: str
+    make: Callable[[], Host]
+    virtual: bool
+    missing: Callable[[], str | None]
+    setup: Callable[[Callable[[str], None]], object] | None
+
+
+_kinds: dict[str, HostKind] = {}
+
+
+def register_host(
+    name: str,
+    title: str,
+    make: Callable[[], Host],
+    missing: Callable[[], str | None] = lambda: None,
+    *,
+    virtual: bool = False,
+    setup: Callable[[Callable[[str], None]], object] | None = None,
+) -> None:
+    """Adds a kind of Host; see `HostKind`. A later one of the same name takes its place."""
+    _kinds[name] = HostKind(name, title, make, virtual, missing, setup)
+
+
+def hosts() -> dict[str, HostKind]:
+    """All kinds of Hosts by name, in the order that reports have them."""
+    return dict(_kinds)
+
+
+register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)

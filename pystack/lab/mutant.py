@@ -1,0 +1,95 @@
+"""`Mutant`: a Host that does one thing wrong, made of a right one by changing its frames.
+
+A case that no Host fails proves nothing. A mutant changes frames on their way out (a wrong
+checksum, a wrong code, nothing at all) or on their way in, where it hides from the Host what the
+Host would have refused (a checksum mended before it arrives is a Host that does not verify it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from pystack.lab.host import Host
+from pystack.lab.plan import Plan
+
+__all__ = ["Change", "Mutant", "MutantHost"]
+
+# What becomes of a frame: the frame or another, several, or None: none. Bytes go as they are.
+Change = Callable[[Packet], "Packet | bytes | Iterable[Packet | bytes] | None"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is wrong with a Host.
+
+    Attributes:
+        words: What it does, after "a Host that ...".
+        outgoing: What becomes of each frame that it sends. Raising nothing; a frame that is none
+            of its business is returned as it is.
+        incoming: What becomes of each frame before it sees it.
+        answer: Frames that it sends on its own when one arrives; None: none.
+    """
+
+    words: str
+    outgoing: Change | None = None
+    incoming: Change | None = None
+    answer: Change | None = None
+
+
+class MutantHost:
+    """A Host seen through a mutant.
+
+    Args:
+        inner: The right one.
+        mutant: What to do wrong.
+    """
+
+    def __init__(self, inner: Host, mutant: Mutant) -> None:
+        self._inner = inner
+        self._mutant = mutant
+        self._ready: list[tuple[float, int, bytes]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def start(self, plan: Plan) -> None:
+        """See `Host.start`."""
+        self._ready.clear()
+        self._inner.start(plan)
+
+    def send(self, port: int, frame: bytes) -> None:
+        """See `Host.send`."""
+        for one in _changed(self._mutant.answer, frame, unchanged=False):
+            self._ready.append((self._inner.now(), port, one))
+        for one in _changed(self._mutant.incoming, frame):
+            self._inner.send(port, one)
+
+    def wait(self, seconds: float) -> list[tuple[float, int, bytes]]:
+        """See `Host.wait`."""
+        until = self._inner.now() + seconds
+        while not self._ready:
+            came = self._inner.wait(max(0.0, until - self._inner.now()))
+            for moment, port, frame in came:
+                self._ready += [
+                    (moment, port, one) for one in _changed(self._mutant.outgoing, frame)
+                ]
+            if not came:
+                break
+        ready, self._ready = self._ready, []
+        return ready
+
+
+def _changed(change: Change | None, frame: bytes, *, unchanged: bool = True) -> list[bytes]:
+    if change is None:
+        return [frame] if unchanged else []
+    result = change(Ether(frame))
+    if result is None:
+        return []
+    if isinstance(result, (bytes, Packet)):
+        return [bytes(result)]
+    return [bytes(one) for one in result]

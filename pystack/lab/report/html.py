@@ -1,0 +1,21 @@
+"""A report as one HTML page that needs nothing else: no network, no server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from importlib import resources
+
+from pystack.lab.report import Report, to_json
+
+__all__ = ["html"]
+
+_PLACE = "@@REPORT@@"
+
+
+def html(report: Report) -> str:
+    """The page. What the Hosts did is in it, compressed; the browser unpacks it."""
+    packed = base64.b64encode(zlib.compress(json.dumps(to_json(report)).encode(), 9)).decode()
+    page = resources.files("pystack.lab.report").joinpath("page.html").read_text("utf-8")
+    return page.replace(_PLACE, packed)
