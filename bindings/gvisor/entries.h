@@ -22,7 +22,7 @@ int64_t gvInterfaceSetUp(engine *, uint32_t index, bool up);
 int64_t gvInterfaceSetLink(engine *, uint32_t index, bool up);
 int64_t gvInterfaceSetMtu(engine *, uint32_t index, uint32_t mtu);
 int64_t gvInterfaceSetMac(engine *, uint32_t index, const uint8_t *mac);
-int64_t gvFrameIn(engine *, uint32_t index, const uint8_t *frame, size_t size);
+int64_t gvFramesIn(engine *); /* those that wait in the instance */
 
 int64_t gvAddressAdd(engine *, uint32_t index, const struct ps_address *, bool detect);
 int64_t gvAddressRemove(engine *, uint32_t index, const struct ps_address *);

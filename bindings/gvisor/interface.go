@@ -316,14 +316,21 @@ func gvInterfaceSetMac(c *C.struct_ps_engine, index C.uint32_t, mac *C.uint8_t) 
 	})
 }
 
-//export gvFrameIn
-func gvFrameIn(c *C.struct_ps_engine, index C.uint32_t, frame *C.uint8_t, size C.size_t) int64 {
+// gvFramesIn takes what has come from the wire. All of it is delivered before TCP looks at its
+// segments, which it then acknowledges together, as netstack does under load.
+//
+//export gvFramesIn
+func gvFramesIn(c *C.struct_ps_engine) int64 {
 	return call(c, func(e *engine) int64 {
-		i := e.interfaces[uint32(index)]
-		if i == nil || i.link == nil {
-			return negative(syscall.ENODEV)
+		frames := unsafe.Slice(c.incoming_frames, int(c.incoming_count))
+		bytes := unsafe.Slice((*byte)(c.incoming), int(c.incoming_size))
+		c.incoming_count, c.incoming_size = 0, 0
+		for _, frame := range frames {
+			if i := e.interfaces[uint32(frame._interface)]; i != nil && i.link != nil {
+				i.link.receive(bytes[:frame.size])
+			}
+			bytes = bytes[frame.size:]
 		}
-		i.link.receive(unsafe.Slice((*byte)(frame), int(size)))
 		return 0
 	})
 }

@@ -3,11 +3,16 @@
  *
  * An entry into Go costs a microsecond and more, so `enter`, `leave` and a `run` without
  * anything due stay in C: Go settles and hands over frames and events in each of its calls.
+ * Incoming frames are gathered until something else is asked for.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "entries.h"
+
+/* What is gathered before Go is entered, at most. One frame always fits. */
+#define MOST_FRAMES 128
+#define MOST_BYTES (4 * PS_MTU_MAXIMUM)
 
 /* Called by Go, on the thread that the host has entered on. */
 int shim_random(struct ps_engine *self, void *out, size_t size)
@@ -42,23 +47,60 @@ static int64_t outcome(struct ps_engine *self, int64_t result)
     return result;
 }
 
+static int deliver(struct ps_engine *self)
+{
+    return self->incoming_count > 0 ? (int)outcome(self, gvFramesIn(self)) : 0;
+}
+
+static int frame_in(ps_engine *self, uint32_t index, const uint8_t *frame, size_t size)
+{
+    if (size > MOST_BYTES)
+        return -EMSGSIZE;
+    if (self->incoming_count == MOST_FRAMES || self->incoming_size + size > MOST_BYTES)
+        deliver(self);
+    memcpy(self->incoming + self->incoming_size, frame, size);
+    self->incoming_frames[self->incoming_count++] = (struct shim_frame){index, (uint32_t)size};
+    self->incoming_size += size;
+    return 0;
+}
+
 static void drop(struct ps_engine *self)
 {
+    self->hypercalls.memory_free(self->hypercalls.user, self->incoming_frames);
+    self->hypercalls.memory_free(self->hypercalls.user, self->incoming);
     self->hypercalls.memory_free(self->hypercalls.user, self);
+}
+
+/* The instance with its room for frames, or NULL. */
+static struct ps_engine *create(const struct ps_hypercalls *hypercalls)
+{
+    const size_t sizes[] = {sizeof(struct ps_engine), MOST_BYTES,
+                            MOST_FRAMES * sizeof(struct shim_frame)};
+    void *blocks[3] = {NULL};
+    for (size_t i = 0; i < 3; i++)
+        if (hypercalls->memory_allocate(hypercalls->user, sizes[i], &blocks[i]) < 0) {
+            while (i-- > 0)
+                hypercalls->memory_free(hypercalls->user, blocks[i]);
+            return NULL;
+        }
+    struct ps_engine *self = blocks[0];
+    *self = (struct ps_engine){
+        .hypercalls = *hypercalls,
+        .deadline_us = UINT64_MAX,
+        .incoming = blocks[1],
+        .incoming_frames = blocks[2],
+    };
+    return self;
 }
 
 static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
 {
-    void *memory;
     if (hypercalls->version != PS_HYPERCALLS_VERSION || hypercalls->size != sizeof *hypercalls)
         return -EPROTO;
-    int result = hypercalls->memory_allocate(hypercalls->user, sizeof(struct ps_engine), &memory);
-    if (result < 0)
-        return result;
-    struct ps_engine *self = memset(memory, 0, sizeof *self);
-    self->hypercalls = *hypercalls;
-    self->deadline_us = UINT64_MAX;
-    result = hypercalls->clock(hypercalls->user, &self->now_us);
+    struct ps_engine *self = create(hypercalls);
+    if (self == NULL)
+        return -ENOMEM;
+    int result = hypercalls->clock(hypercalls->user, &self->now_us);
     if (result == 0)
         result = (int)gvOpen(self);
     if (self->panicked) {
@@ -77,6 +119,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
 
 static int close_engine(ps_engine *self, bool abrupt)
 {
+    deliver(self);
     int result = (int)outcome(self, gvClose(self, abrupt));
     drop(self);
     return result;
@@ -99,12 +142,14 @@ static int enter_engine(ps_engine *self)
 
 static int leave_engine(ps_engine *self, uint64_t *deadline_us)
 {
+    int result = deliver(self);
     *deadline_us = self->deadline_us;
-    return 0;
+    return result;
 }
 
 static int run_engine(ps_engine *self)
 {
+    deliver(self); /* which runs the timers too */
     return self->deadline_us > self->now_us ? 0 : (int)outcome(self, gvRun(self));
 }
 
@@ -121,6 +166,7 @@ static int service_set(ps_engine *self, uint32_t index, enum ps_service service,
                        const char *name)
 {
     (void)name;
+    deliver(self);
     return (int)outcome(self, gvServiceSet(self, index, service, on));
 }
 
@@ -146,6 +192,7 @@ static int resolve_cancel(ps_engine *self, int64_t request)
 #define HAND_ON(type, name, function, parameters, ...) \
     static type name parameters \
     { \
+        deliver(self); \
         return (type)outcome(self, function(__VA_ARGS__)); \
     }
 
@@ -159,13 +206,10 @@ HAND_ON(int, interface_set_up, gvInterfaceSetUp, (ps_engine * self, uint32_t ind
         index, up)
 HAND_ON(int, interface_set_link, gvInterfaceSetLink, (ps_engine * self, uint32_t index, bool up),
         self, index, up)
-HAND_ON(int, interface_set_mtu, gvInterfaceSetMtu,
-        (ps_engine * self, uint32_t index, uint32_t mtu), self, index, mtu)
+HAND_ON(int, interface_set_mtu, gvInterfaceSetMtu, (ps_engine * self, uint32_t index, uint32_t mtu),
+        self, index, mtu)
 HAND_ON(int, interface_set_mac, gvInterfaceSetMac,
         (ps_engine * self, uint32_t index, const uint8_t mac[6]), self, index, mac)
-HAND_ON(int, frame_in, gvFrameIn,
-        (ps_engine * self, uint32_t index, const uint8_t *frame, size_t size), self, index, frame,
-        size)
 HAND_ON(int, address_add, gvAddressAdd,
         (ps_engine * self, uint32_t index, const struct ps_address *address, bool detect), self,
         index, address, detect)
@@ -204,15 +248,13 @@ HAND_ON(int64_t, socket_open, gvSocketOpen,
         type, protocol)
 HAND_ON(int, socket_close, gvSocketClose, (ps_engine * self, int64_t handle), self, handle)
 HAND_ON(int, socket_bind, gvSocketBind,
-        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle,
-        address)
+        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle, address)
 HAND_ON(int, socket_listen, gvSocketListen, (ps_engine * self, int64_t handle, int backlog), self,
         handle, backlog)
 HAND_ON(int64_t, socket_accept, gvSocketAccept,
         (ps_engine * self, int64_t handle, struct ps_address *remote), self, handle, remote)
 HAND_ON(int, socket_connect, gvSocketConnect,
-        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle,
-        address)
+        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle, address)
 HAND_ON(int64_t, socket_send, gvSocketSend,
         (ps_engine * self, int64_t handle, const struct ps_piece *pieces, size_t count,
          uint32_t flags, const struct ps_address *to, const struct ps_send_control *control),
@@ -237,8 +279,8 @@ HAND_ON(int, option_set, gvOptionSet,
 HAND_ON(int, membership, gvMembership,
         (ps_engine * self, int64_t handle, bool join, const struct ps_membership *wanted), self,
         handle, join, wanted)
-HAND_ON(int, tcp_info, gvTcpInfo, (ps_engine * self, int64_t handle, struct ps_tcp_info *out),
-        self, handle, out)
+HAND_ON(int, tcp_info, gvTcpInfo, (ps_engine * self, int64_t handle, struct ps_tcp_info *out), self,
+        handle, out)
 HAND_ON(int, nameserver_set, gvNameserverSet,
         (ps_engine * self, size_t position, const struct ps_address *address), self, position,
         address)

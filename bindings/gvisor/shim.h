@@ -7,6 +7,11 @@
 
 #include "engine.h"
 
+/* Frames and events are handed over many at a time: no call between Go and C is free. */
+struct shim_frame {
+    uint32_t interface, size;
+};
+
 /* An instance as the host holds it. Go can't be unwound by longjmp, so that what ends in
  * `panic` is only noted here while Go runs, and said by the C around it afterwards. */
 struct ps_engine {
@@ -16,11 +21,9 @@ struct ps_engine {
     uintptr_t instance;   /* the Go value, as a runtime/cgo.Handle */
     bool panicked;
     char panic_text[256];
-};
-
-/* Frames and events are handed over many at a time: a call from Go to C is not free. */
-struct shim_frame {
-    uint32_t interface, size;
+    uint8_t *incoming; /* frames from the wire, end to end, that Go has not seen yet */
+    struct shim_frame *incoming_frames;
+    size_t incoming_size, incoming_count;
 };
 
 struct shim_event {

@@ -113,8 +113,8 @@ static int keep_shared(struct engine_image *image, const struct stat *file)
     image->shared = true;
     if (kept == NULL)
         return -ENOMEM;
-    *kept = (struct shared_image){file->st_dev, file->st_ino, getpid(), image->handle,
-                                  shared_images};
+    *kept =
+        (struct shared_image){file->st_dev, file->st_ino, getpid(), image->handle, shared_images};
     shared_images = kept;
     return 0;
 }
