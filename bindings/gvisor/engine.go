@@ -109,7 +109,9 @@ func (e *engine) settle() {
 		if due == nil {
 			return
 		}
+		e.random.hold()
 		due.call()
+		e.random.release()
 	}
 }
 
@@ -117,6 +119,7 @@ func (e *engine) settle() {
 func (e *engine) flush() {
 	e.report()
 	e.mu.Lock()
+	e.orderReports()
 	frames, bytes, events := e.frames, e.bytes, e.events
 	e.frames, e.bytes, e.events = nil, nil, nil
 	e.mu.Unlock()

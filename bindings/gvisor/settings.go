@@ -46,7 +46,6 @@ var table = []setting{
 	{"net.ipv4.tcp_keepalive_time", 1, 32767, 7200, "Idle seconds before the first keepalive probe (RFC 9293 3.8.4)", nil},
 	{"net.ipv4.tcp_keepalive_intvl", 1, 32767, 75, "Seconds between keepalive probes", nil},
 	{"net.ipv4.tcp_keepalive_probes", 1, 127, 9, "Unanswered probes that end a connection", nil},
-	{"net.ipv4.tcp_syn_retries", 1, 127, 6, "SYNs sent again before connect fails", applyRetries},
 	{"net.ipv4.tcp_retries2", 1, 255, 15, "Retransmissions before a connection is given up", applyRetries},
 	{"net.ipv4.tcp_msl_ms", 1, 600000, 30000, "Maximum segment lifetime; TIME-WAIT lasts two of them (RFC 9293 3.4.1)", applyWaits},
 	{"net.ipv4.tcp_fin_timeout_ms", 1, 120000, 60000, "How long a closed socket waits in FIN-WAIT-2", applyWaits},
@@ -188,9 +187,8 @@ func applyRTO(e *engine, v *settings) tcpip.Error {
 }
 
 func applyRetries(e *engine, v *settings) tcpip.Error {
-	syn := tcpip.TCPSynRetriesOption(v.get("net.ipv4.tcp_syn_retries"))
 	data := tcpip.TCPMaxRetriesOption(v.get("net.ipv4.tcp_retries2"))
-	return setTCP(e, &syn, &data)
+	return setTCP(e, &data)
 }
 
 func applyWaits(e *engine, v *settings) tcpip.Error {

@@ -150,10 +150,11 @@ func withSocket(c *C.struct_ps_engine, handle C.int64_t, body func(s *socket) in
 	})
 }
 
-// takeProblem moves an error that waits inside netstack's endpoint into the socket.
+// takeProblem moves the errors that wait inside netstack's endpoint into the socket, which has
+// room for one. A TCP endpoint may have two for one reason.
 func (s *socket) takeProblem() {
-	if s.problem == 0 {
-		if err := s.endpoint.LastError(); err != nil {
+	for err := s.endpoint.LastError(); err != nil; err = s.endpoint.LastError() {
+		if s.problem == 0 {
 			s.problem = errno(err)
 		}
 	}
