@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import pystack
 import pytest
 from lockstep import PORT, Lockstep, lockstep
 from pair import LEFT, RIGHT, RIGHT6, Pair, pair
+
+import pystack
 
 ENGINES = [("gvisor", "gvisor"), ("gvisor", "lwip"), ("lwip", "gvisor")]
 DATA = hashlib.shake_256(b"pystack").digest(3 << 20)

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 
-import pystack
 import pytest
+
+import pystack
 from pystack.errors import StackPanic
 from pystack.hypercalls import ManualClock
 

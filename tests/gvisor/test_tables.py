@@ -6,9 +6,10 @@ import errno
 import ipaddress
 import socket
 
-import pystack
 import pytest
 from lockstep import PORT, lockstep
+
+import pystack
 from pystack.interface import AddressState
 
 

@@ -397,7 +397,7 @@ def test_two_drivers_are_refused() -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is .*lwip"):
+    with pytest.raises(ValueError, match=r"there is .*lwip"):
         pystack.Stack(engine="linux")
 
 
