@@ -283,6 +283,25 @@ def connect_from_another_loopback_address(s: Any, host: str, family: int) -> Any
         return peer[0]
 
 
+class _Number:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+@case
+def addresses_by_what_stands_for_numbers(s: Any, host: str, family: int) -> Any:
+    numbers = [_Number(value) for value in (family, s.SOCK_STREAM, 0, s.AI_PASSIVE)]
+    return s.getaddrinfo(host, 80, *numbers)
+
+
+@case
+def addresses_by_what_is_no_number(s: Any, host: str, family: int) -> Any:
+    return s.getaddrinfo(host, 80, family, s.SOCK_STREAM, 0, 1.0)
+
+
 @case
 def mapped_addresses_of_a_name(s: Any, host: str, family: int) -> Any:
     found = s.getaddrinfo("192.0.2.7", 80, s.AF_INET6, s.SOCK_STREAM, 0, s.AI_V4MAPPED)
