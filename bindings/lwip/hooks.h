@@ -41,6 +41,11 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* tcp_listen.c: a listener is about to get a segment. */
+void hook_tcp_listener(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, size, size1, options, packet) \
+    ((pcb)->state == LISTEN ? (hook_tcp_listener(pcb), ERR_OK) : ERR_OK)
+
 /* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
 void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
                        u16_t answers);
