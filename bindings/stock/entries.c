@@ -42,7 +42,7 @@ static void stream_failed(void *argument, err_t error)
     entry->connecting = entry->connected = false;
 }
 
-static err_t stream_connected(void *argument, struct tcp_pcb *pcb, err_t error)
+err_t stream_connected(void *argument, struct tcp_pcb *pcb, err_t error)
 {
     struct entry *entry = argument;
     (void)pcb;

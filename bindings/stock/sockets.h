@@ -45,6 +45,9 @@ void attach_listener(struct entry *entry, struct tcp_pcb *pcb);
 void attach_datagrams(struct entry *entry, struct udp_pcb *pcb);
 void attach_raw(struct entry *entry, struct raw_pcb *pcb);
 
+/* For tcp_connect(). */
+err_t stream_connected(void *argument, struct tcp_pcb *pcb, err_t error);
+
 void option_request(struct entry *entry, const struct request *request);
 
 #endif
