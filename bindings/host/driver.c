@@ -23,6 +23,10 @@
 /* A clock of Python's own may run faster than ours: look at it often. */
 #define FOREIGN_CLOCK_SLEEP_US 10000
 
+/* From this size on the engine gets a frame with its block; a block that is mostly empty would
+ * cost more of the arena than the copy costs time. */
+#define LEAST_GIVEN 32768
+
 #define DRIVER_STACK_BYTES (512 * 1024)
 
 /* --- waking ------------------------------------------------------------------------------- */
@@ -84,19 +88,72 @@ static void lose_link(ps_stack *stack, uint32_t index)
     stack->table->interface_set_link(stack->engine, index, false);
 }
 
+/* The frame that the engine wants in ordinary ones. */
+static void feed_segments(ps_stack *stack, uint32_t index)
+{
+    struct segments *segments = &stack->segments;
+    struct nic_frame whole = stack->frame;
+    size_t size;
+    stack->frame = segments->frame;
+    segments->frame = whole;
+    segments_begin(segments, (enum ps_layer)stack->nics[index]->layer);
+    while ((size = segments_next(segments, stack->frame.bytes, PS_FRAME_SIZE)) > 0)
+        stack->table->frame_in(stack->engine, index, stack->frame.bytes, size);
+}
+
+/* Whether the frame's block is the arena's now, and another in its place. */
+static bool give_frame(ps_stack *stack)
+{
+    uint8_t *other = stack->frame.size >= LEAST_GIVEN ? frame_block_create() : NULL;
+    if (other == NULL)
+        return false;
+    if (!arena_adopt(&stack->arena, stack->frame.bytes)) {
+        frame_block_destroy(other);
+        return false;
+    }
+    stack->frame.bytes = other;
+    return true;
+}
+
+static void feed(ps_stack *stack, uint32_t index)
+{
+    struct nic_frame *frame = &stack->frame;
+    const struct ps_offload *offload = &frame->offload;
+    bool ordinary = offload->checksum == PS_CHECKSUM_WHOLE && offload->segmentation == 0;
+    if (stack->table->frame_in_offload == NULL || (ordinary && frame->size < LEAST_GIVEN)) {
+        if (ordinary)
+            stack->table->frame_in(stack->engine, index, frame->bytes, frame->size);
+        else
+            feed_segments(stack, index);
+        return;
+    }
+    uint8_t *bytes = frame->bytes;
+    bool given = give_frame(stack);
+    int result =
+        stack->table->frame_in_offload(stack->engine, index, bytes, frame->size, offload, given);
+    if (result != -EOPNOTSUPP)
+        return;
+    if (given) {
+        arena_disown(&stack->arena, bytes);
+        frame_block_destroy(frame->bytes);
+        frame->bytes = bytes;
+    }
+    feed_segments(stack, index);
+}
+
 /* False when the NIC may have more. */
 static bool receive_batch(ps_stack *stack, uint32_t index)
 {
     ps_nic *nic = stack->nics[index];
     for (int i = 0; i < BATCH; i++) {
-        ssize_t size = nic_receive(nic, stack->frame, PS_FRAME_SIZE, stack->now_us);
+        ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
         if (size == -EAGAIN)
             return true;
         if (size < 0) {
             lose_link(stack, index);
             return true;
         }
-        stack->table->frame_in(stack->engine, index, stack->frame, (size_t)size);
+        feed(stack, index);
     }
     return false;
 }

@@ -57,7 +57,8 @@ struct ps_stack {
     ps_nic *nics[MOST_INTERFACES];  /* by the interface's index */
     bool nic_gone[MOST_INTERFACES]; /* its wire has ended; the interface stays, without a link */
     uint32_t nic_last;              /* the highest index that was in use */
-    uint8_t *frame;                 /* room for one incoming frame */
+    struct nic_frame frame;         /* the incoming one */
+    struct segments segments;       /* one that the engine wants in ordinary frames */
 
     bool threaded, driving;
     pthread_t driver;

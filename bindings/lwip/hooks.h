@@ -41,6 +41,11 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* offload.c: a packet that is about to be cut into fragments, or that is to ourselves, and whose
+ * checksum was left to the wire's far end: it will never see this one. */
+void hook_finish_checksum(const struct netif *netif, struct pbuf *packet);
+#define LWIP_HOOK_FINISH_CHECKSUM(netif, packet) hook_finish_checksum(netif, packet)
+
 /* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
 void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
                        u16_t answers);
