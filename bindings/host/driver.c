@@ -2,6 +2,10 @@
  * Who moves a Stack forward in real time: a thread that takes frames from the NICs, runs
  * the engine's timers, and sleeps until there is more of either. It never needs the GIL
  * for itself; only a hypercall that Python answers does.
+ *
+ * A thread that waits for an event does the same itself (wait.c), and the driver's thread then
+ * stays away: when that one has gone, the next is often not far, and so the thread takes over
+ * only when nobody has come for a while.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,6 +24,11 @@
 
 /* Frames taken from each NIC before the lock is given up for others. */
 #define BATCH 64
+/* As long as this nobody may drive after a waiter has. */
+#define PARK_US 1000
+/* A waiter that has what it waits for takes in no more than this first. */
+#define LEADERS_HELPING 262144
+
 /* A clock of Python's own may run faster than ours: look at it often. */
 #define FOREIGN_CLOCK_SLEEP_US 10000
 
@@ -145,6 +154,7 @@ static void feed(ps_stack *stack, uint32_t index)
 static bool receive_batch(ps_stack *stack, uint32_t index)
 {
     ps_nic *nic = stack->nics[index];
+    size_t bytes = 0;
     for (int i = 0; i < BATCH; i++) {
         ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
         if (size == -EAGAIN)
@@ -153,7 +163,12 @@ static bool receive_batch(ps_stack *stack, uint32_t index)
             lose_link(stack, index);
             return true;
         }
+        bytes += (size_t)size;
         feed(stack, index);
+        /* Small ones: a reply, which is wanted now. Large ones: a stream, of which more is wanted
+         * at once, but not more than stays in the processor's cache. */
+        if (stack_leader_is_done(stack) && (size < LEAST_GIVEN || bytes >= LEADERS_HELPING))
+            return nic_descriptor(nic) >= 0; /* which tells of more by itself */
     }
     return false;
 }
@@ -175,6 +190,7 @@ bool stack_move(ps_stack *stack)
     if (stack->poisoned)
         return true;
     ENGINE_GUARD(stack, result, move(stack));
+    stack->unfinished = result > 0;
     return result <= 0;
 }
 
@@ -225,6 +241,7 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
     }
     struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
     stack->sleep_until_us = due;
+    uint64_t ticket = ++stack->sleep_ticket;
     stack_unlock(stack);
 #ifdef __linux__
     int ready = ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
@@ -234,11 +251,41 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
     (void)timeout;
 #endif
     int result = ready < 0 ? -errno : 0;
-    if (ready > 0 && descriptors[0].revents != 0)
-        take_wake(stack);
     pthread_mutex_lock(&stack->lock);
-    stack->sleep_until_us = 0;
+    /* The wake is the last sleeper's: another one that took it would leave that one asleep. */
+    if (stack->sleep_ticket == ticket) {
+        if (ready > 0 && descriptors[0].revents != 0)
+            take_wake(stack);
+        stack->sleep_until_us = 0;
+    }
     return result;
+}
+
+/* Under the lock, given up meanwhile: a moment; or, when the same waiter has been driving for a
+ * whole one already, until it doesn't: where many come and go none should have to wake us. */
+static void park(ps_stack *stack)
+{
+    stack->driver_parked = stack->driving && !stack->led;
+    uint64_t until_us = stack->driver_parked ? NO_DEADLINE : monotonic_us() + PARK_US;
+    stack->led = false;
+    atomic_store(&stack->driver_word, 0);
+    stack_unlock(stack);
+    sleep_on(&stack->driver_word, until_us);
+    pthread_mutex_lock(&stack->lock);
+    stack->driver_parked = false;
+}
+
+void driver_unpark(ps_stack *stack)
+{
+    /* Those who poll a descriptor are waiting, too, and not for a moment. */
+    bool now = stack->descriptor_count > 0;
+    if (!stack->threaded || (!stack->driver_parked && !now))
+        return;
+    if (now)
+        stack->led = false;
+    stack->driver_parked = false;
+    atomic_store(&stack->driver_word, 1);
+    stack_wake_later(stack, &stack->driver_word);
 }
 
 static void *drive_for_ever(void *argument)
@@ -246,7 +293,9 @@ static void *drive_for_ever(void *argument)
     ps_stack *stack = argument;
     pthread_mutex_lock(&stack->lock);
     while (stack->state == STACK_OPEN) {
-        if (stack_move(stack)) {
+        if (stack->driving || stack->led) {
+            park(stack);
+        } else if (stack_move(stack)) {
             stack_sleep(stack, NO_DEADLINE);
         } else {
             /* A mutex is not fair: let those in who wait for it. */
@@ -277,6 +326,10 @@ int driver_start(ps_stack *stack)
 void driver_stop(ps_stack *stack)
 {
     stack_wake(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->driver_parked = true;
+    driver_unpark(stack);
+    stack_unlock(stack);
     pthread_join(stack->driver, NULL);
 }
 

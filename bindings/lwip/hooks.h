@@ -41,6 +41,16 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* lookup.c: the connection of these addresses and ports, perhaps in TIME-WAIT; NULL: none. */
+struct tcp_pcb *hook_tcp_lookup(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                                u16_t remote_port);
+bool hook_tcp_port_is_active(u16_t port_number);
+void hook_tcp_active(struct tcp_pcb *pcb);
+void hook_tcp_free(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_LOOKUP(local, local_port, remote, remote_port) \
+    hook_tcp_lookup(local, local_port, remote, remote_port)
+#define LWIP_HOOK_TCP_PORT_IS_ACTIVE(port_number) hook_tcp_port_is_active(port_number)
+
 /* offload.c: a packet that is about to be cut into fragments, or that is to ourselves, and whose
  * checksum was left to the wire's far end: it will never see this one. */
 void hook_finish_checksum(const struct netif *netif, struct pbuf *packet);
