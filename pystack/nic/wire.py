@@ -37,11 +37,7 @@ def wire(
         raise ValueError("a queue holds at least one frame")
     left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
     offloads = Offload(0) if checksums else ~Offload(0)
-    check(
-        lib.ps_nic_wire(
-            valid_mtu(mtu), layer.value, queue_frames, offloads.value, left, right
-        )
-    )
+    check(lib.ps_nic_wire(valid_mtu(mtu), layer.value, queue_frames, offloads.value, left, right))
     return Nic(left[0]), Nic(right[0])
 
 
