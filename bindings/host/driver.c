@@ -27,6 +27,7 @@
 /* As long as this nobody may drive after a waiter has. */
 #define PARK_US 1000
 /* A waiter that has what it waits for takes in no more than this first. */
+#define LEADERS_FRAMES 32
 #define LEADERS_HELPING 262144
 
 /* A clock of Python's own may run faster than ours: look at it often. */
@@ -165,9 +166,8 @@ static bool receive_batch(ps_stack *stack, uint32_t index)
         }
         bytes += (size_t)size;
         feed(stack, index);
-        /* Small ones: a reply, which is wanted now. Large ones: a stream, of which more is wanted
-         * at once, but not more than stays in the processor's cache. */
-        if (stack_leader_is_done(stack) && (size < LEAST_GIVEN || bytes >= LEADERS_HELPING))
+        /* More than stays in the processor's cache isn't wanted before it is read. */
+        if (stack_leader_is_done(stack) && (i >= LEADERS_FRAMES || bytes >= LEADERS_HELPING))
             return nic_descriptor(nic) >= 0; /* which tells of more by itself */
     }
     return false;
