@@ -29,7 +29,7 @@ static _Atomic(struct arena_block *) spare_blocks[SPARE_BLOCKS + 1];
 
 static void frame_block_give_back(struct arena_block *block)
 {
-    for (size_t i = 0; i < SPARE_BLOCKS; i++) {
+    for (int i = 0; i < SPARE_BLOCKS; i++) {
         struct arena_block *nothing = NULL;
         if (atomic_load_explicit(&spare_blocks[i], memory_order_relaxed) == NULL &&
             atomic_compare_exchange_strong(&spare_blocks[i], &nothing, block))
@@ -40,7 +40,7 @@ static void frame_block_give_back(struct arena_block *block)
 
 static struct arena_block *frame_block_obtain(void)
 {
-    for (size_t i = 0; i < SPARE_BLOCKS; i++)
+    for (int i = 0; i < SPARE_BLOCKS; i++)
         if (atomic_load_explicit(&spare_blocks[i], memory_order_relaxed) != NULL) {
             struct arena_block *block = atomic_exchange(&spare_blocks[i], NULL);
             if (block != NULL)
