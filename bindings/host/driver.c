@@ -37,6 +37,12 @@
  * cost more of the arena than the copy costs time. */
 #define LEAST_GIVEN 32768
 
+/* A waiter looks for so long before it sleeps: to wake a processor takes about as much, and in
+ * an exchange the answer often comes sooner. It gives way to every thread that could run; and
+ * where it was in vain, the next waits, up to so many, do without. */
+#define SPIN_US 50
+#define MOST_SKIPPED 64
+
 #define DRIVER_STACK_BYTES (512 * 1024)
 
 /* --- waking ------------------------------------------------------------------------------- */
@@ -76,6 +82,8 @@ void stack_wake(void *argument)
     ps_stack *stack = argument;
     if (atomic_exchange(&stack->wake_pending, true))
         return;
+    if (atomic_load(&stack->spinning))
+        return; /* it looks at wake_pending again when it has stopped */
     uint64_t one = 1;
     /* It can only fail for being full, and then the sleeper is awake. */
     ssize_t wrote = write(stack->wake_writer, &one, sizeof one);
@@ -221,6 +229,45 @@ static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
     return count;
 }
 
+static int poll_now(struct pollfd *descriptors, nfds_t count)
+{
+    return poll(descriptors, count, 0);
+}
+
+/* Without the lock: whether there was something before the spinning was over. */
+static bool spin(ps_stack *stack, struct pollfd *descriptors, nfds_t count, uint64_t until_us)
+{
+    bool found;
+    atomic_store(&stack->spinning, true);
+    do {
+        found = atomic_load(&stack->wake_pending) ||
+                (count > 1 && poll_now(descriptors + 1, count - 1) != 0);
+        if (!found)
+            sched_yield();
+    } while (!found && monotonic_us() < until_us);
+    atomic_store(&stack->spinning, false);
+    return found || atomic_load(&stack->wake_pending);
+}
+
+/* Under the lock: whether this sleep is worth a try without sleeping. */
+static bool may_spin(ps_stack *stack)
+{
+    if (stack->leader == NULL || stack->python.clock != NULL || !stack->has_processors)
+        return false;
+    if (stack->spin_skip == 0)
+        return true;
+    stack->spin_skip--;
+    return false;
+}
+
+static void learn_from_spin(ps_stack *stack, bool found)
+{
+    stack->spin_penalty = found ? 0 : stack->spin_penalty == 0 ? 1 : stack->spin_penalty * 2;
+    if (stack->spin_penalty > MOST_SKIPPED)
+        stack->spin_penalty = MOST_SKIPPED;
+    stack->spin_skip = stack->spin_penalty;
+}
+
 int stack_sleep(ps_stack *stack, uint64_t until_us)
 {
     struct pollfd descriptors[MOST_INTERFACES + 1];
@@ -242,20 +289,31 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
     struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
     stack->sleep_until_us = due;
     uint64_t ticket = ++stack->sleep_ticket;
+    bool spins = may_spin(stack), found = false;
     stack_unlock(stack);
+    if (spins)
+        found = spin(stack, descriptors, count, now_us + (wait_us < SPIN_US ? wait_us : SPIN_US));
+    if (spins && wait_us <= SPIN_US)
+        timeout = (struct timespec){0, 0}; /* it is over */
 #ifdef __linux__
-    int ready = ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
+    int ready =
+        found ? 0 : ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
 #else
-    int milliseconds = wait_us == UINT64_MAX ? -1 : (int)((wait_us + 999) / 1000);
-    int ready = poll(descriptors, count, milliseconds);
-    (void)timeout;
+    int milliseconds = wait_us == UINT64_MAX
+                           ? -1
+                           : (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000);
+    int ready = found ? 0 : poll(descriptors, count, milliseconds);
 #endif
     int result = ready < 0 ? -errno : 0;
     pthread_mutex_lock(&stack->lock);
+    if (spins)
+        learn_from_spin(stack, found);
     /* The wake is the last sleeper's: another one that took it would leave that one asleep. */
     if (stack->sleep_ticket == ticket) {
         if (ready > 0 && descriptors[0].revents != 0)
             take_wake(stack);
+        else if (found)
+            atomic_store(&stack->wake_pending, false); /* what was written wakes once in vain */
         stack->sleep_until_us = 0;
     }
     return result;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Counts forks on the child's side: a Stack of an older count was inherited. */
 static unsigned fork_generation;
@@ -137,6 +138,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->seeded = options->seeded;
     generator_seed(&stack->generator, options->seed);
     stack->threaded = options->threaded;
+    stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = UINT64_MAX;
     stack->wake_descriptor = stack->wake_writer = -1;
     stack->frame.bytes = frame_block_create();

@@ -71,9 +71,11 @@ struct ps_stack {
     _Atomic uint32_t driver_word;     /* what it sleeps on meanwhile */
     uint64_t sleep_ticket;            /* who sleeps for frames: the last one who began to */
     int wake_descriptor, wake_writer; /* an eventfd, or both ends of a pipe */
-    atomic_bool wake_pending;
-    uint64_t deadline_us;    /* when the engine wants to run */
-    uint64_t sleep_until_us; /* when who drives looks again by itself; 0: it is awake */
+    atomic_bool wake_pending, spinning;
+    bool has_processors;              /* more than one */
+    unsigned spin_penalty, spin_skip; /* how long spinning was in vain; sleeps without it */
+    uint64_t deadline_us;             /* when the engine wants to run */
+    uint64_t sleep_until_us;          /* when who drives looks again by itself; 0: it is awake */
 
     struct waiter *waiters[WAIT_BUCKETS];
     struct waiter *asleep;
