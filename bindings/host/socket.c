@@ -131,10 +131,10 @@ int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *piece
 }
 
 int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
-                      int64_t timeout_us)
+                      const struct ps_address *to, int64_t timeout_us)
 {
     const struct ps_piece piece = {(uint8_t *)(uintptr_t)data, size};
-    return ps_send(stack, handle, &piece, 1, 0, NULL, NULL, timeout_us);
+    return ps_send(stack, handle, &piece, 1, 0, to, NULL, timeout_us);
 }
 
 int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t size,

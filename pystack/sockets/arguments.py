@@ -1,4 +1,4 @@
-"""What the calls of a socket are given, flags and buffers, as C wants it."""
+"""What the calls of a socket are given, types, flags and buffers, as C wants it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from pystack._native import ffi, lib
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+TYPES = {
+    int(socket.SOCK_STREAM): lib.PS_STREAM,
+    int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
+    int(socket.SOCK_RAW): lib.PS_RAW,
+}
+
+# socket(2): beyond SOCK_MAX a type is no type at all.
+TYPES_END = 11
+
+HOW = {
+    socket.SHUT_RD: lib.PS_SHUT_READ,
+    socket.SHUT_WR: lib.PS_SHUT_WRITE,
+    socket.SHUT_RDWR: lib.PS_SHUT_READ | lib.PS_SHUT_WRITE,
+}
 
 # Plain ints: an enum's arithmetic costs more than the call.
 _FLAGS = {

@@ -21,9 +21,12 @@ from pystack.sockets import address as addresses
 from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
+    HOW,
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
     MSG_WAITALL,
+    TYPES,
+    TYPES_END,
     flags_to_c,
     readable,
     writable,
@@ -33,25 +36,10 @@ from pystack.sockets.descriptors import OpenSocket
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_TYPES = {
-    int(socket.SOCK_STREAM): lib.PS_STREAM,
-    int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
-    int(socket.SOCK_RAW): lib.PS_RAW,
-}
-
-# socket(2): beyond SOCK_MAX a type is no type at all.
-_TYPES_END = 11
-
 _STREAM = int(socket.SOCK_STREAM)
 
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
-
-_HOW = {
-    socket.SHUT_RD: lib.PS_SHUT_READ,
-    socket.SHUT_WR: lib.PS_SHUT_WRITE,
-    socket.SHUT_RDWR: lib.PS_SHUT_READ | lib.PS_SHUT_WRITE,
-}
 
 MOST_MICROSECONDS = 1 << 62
 _LARGEST_INT = (1 << 31) - 1
@@ -108,12 +96,12 @@ class CoreSocket:
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
         plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if not 0 <= plain < _TYPES_END:
+        if not 0 <= plain < TYPES_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if plain not in _TYPES:
+        if plain not in TYPES:
             raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
         number = handle.check(
-            lib.ps_socket(handle.pointer, addresses.FAMILIES[family], _TYPES[plain], proto)
+            lib.ps_socket(handle.pointer, addresses.FAMILIES[family], TYPES[plain], proto)
         )
         timeout = 0.0 if kind & SOCK_NONBLOCK else socket.getdefaulttimeout()
         self._adopt(OpenSocket(handle, number, family, plain, proto), timeout)
@@ -266,9 +254,9 @@ class CoreSocket:
         """Ends one direction or both: see shutdown(2)."""
         if not -_LARGEST_INT <= index(how) <= _LARGEST_INT:
             raise OverflowError("Python int too large to convert to C int")
-        if how not in _HOW:
+        if how not in HOW:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, _HOW[how]))
+        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, HOW[how]))
 
     def close(self) -> None:
         """Closes the socket. With SO_LINGER, waits until the peer has everything: socket(7)."""
@@ -315,19 +303,7 @@ class CoreSocket:
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
         """Sends some of `data`, which is copied: see send(2). Returns how many bytes."""
-        if flags:
-            return self._send(data, flags, ffi.NULL, ffi.NULL)
-        with readable(data) as source:
-            size = len(source)
-            pointer, number = self._handle.pointer, self._number
-            at_once = -1 if self._timeout is None else 0
-            sent = lib.ps_send_plain(pointer, number, source, size, at_once)
-            if sent < 0 or self._handle.answers.raised is not None:
-                sent = self._settle(
-                    sent,
-                    lambda timeout_us: lib.ps_send_plain(pointer, number, source, size, timeout_us),
-                )
-            return int(sent)
+        return self._send(data, flags, ffi.NULL)
 
     def sendto(self, data: Buffer, *arguments: Any) -> int:
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
@@ -337,18 +313,31 @@ class CoreSocket:
         address = arguments[-1]
         last = self._sent_to  # most datagrams of a socket go where the one before went
         if last is not None and last[0] == address:
-            return self._send(data, flags, last[1], ffi.NULL)
+            return self._send(data, flags, last[1])
         to = self._address(address, "sendto")
         if addresses.is_plain(address):
             self._sent_to = (address, to)
-        return self._send(data, flags, to, ffi.NULL)
+        return self._send(data, flags, to)
 
-    def _send(self, data: Buffer, flags: int, to: Any, control: Any) -> int:
+    def _send(self, data: Buffer, flags: int, to: Any) -> int:
         with readable(data) as source:
-            piece = ffi.new("struct ps_piece[1]")
-            piece[0].base = source
-            piece[0].size = len(source)
-            return self._send_pieces(piece, 1, flags, to, control)
+            size = len(source)
+            if flags:
+                piece = ffi.new("struct ps_piece[1]")
+                piece[0].base = source
+                piece[0].size = size
+                return self._send_pieces(piece, 1, flags, to, ffi.NULL)
+            pointer, number = self._handle.pointer, self._number
+            at_once = -1 if self._timeout is None else 0
+            sent = lib.ps_send_plain(pointer, number, source, size, to, at_once)
+            if sent < 0 or self._handle.answers.raised is not None:
+                sent = self._settle(
+                    sent,
+                    lambda timeout_us: lib.ps_send_plain(
+                        pointer, number, source, size, to, timeout_us
+                    ),
+                )
+            return int(sent)
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
         pointer, number = self._handle.pointer, self._number
@@ -370,7 +359,7 @@ class CoreSocket:
             size, done = len(source), 0
             pointer, number = self._handle.pointer, self._number
             if not flags:
-                done = lib.ps_send_plain(pointer, number, source, size, 0)
+                done = lib.ps_send_plain(pointer, number, source, size, ffi.NULL, 0)
                 if done == size and self._handle.answers.raised is None:
                     return
                 if done < 0 and done != _EAGAIN:
