@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pystack._native.engines import engine_path
 
 

@@ -6,9 +6,10 @@ import errno
 import socket
 from typing import Any
 
-import pystack
 import pytest
 from lockstep import PORT, lockstep
+
+import pystack
 from pystack.hypercalls import ManualClock
 
 
@@ -38,9 +39,7 @@ def syn_times() -> tuple[list[float], int]:
     clock = ManualClock()
     wire = Recorder(clock)
     left, _right = pystack.nic.wire()
-    with pystack.Stack(
-        engine="gvisor", clock=clock, threaded=False, seed=3, frame_out=wire
-    ) as net:
+    with pystack.Stack(engine="gvisor", clock=clock, threaded=False, seed=3, frame_out=wire) as net:
         eth = net.attach(left, "10.0.0.1/24")
         net.neighbours.add("10.0.0.2", "02:00:00:00:00:02", eth)
         pass_time(net, clock, 5)
