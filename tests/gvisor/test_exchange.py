@@ -16,6 +16,8 @@ from lockstep import PORT, Lockstep, lockstep
 from pair import LEFT, RIGHT, RIGHT6, Pair, pair
 
 import pystack
+from pystack.hypercalls import ManualClock
+from pystack.nic import Impairment
 
 ENGINES = [("gvisor", "gvisor"), ("gvisor", "lwip"), ("lwip", "gvisor")]
 DATA = hashlib.shake_256(b"pystack").digest(3 << 20)
@@ -110,6 +112,32 @@ def test_tcp_in_threads(both: Pair, v6: bool) -> None:
     assert client.recv(10) == b"back"
     client.close()
     server.close()
+
+
+@pytest.mark.parametrize("engines", ENGINES, ids="-".join)
+def test_tcp_over_a_wire_that_loses(engines: tuple[str, str]) -> None:
+    clock = ManualClock()
+    left, right = pystack.nic.wire()
+    bad = pystack.nic.impair(left, Impairment(loss=0.03), Impairment(loss=0.03), seed=11)
+    options: Any = {"threaded": False, "clock": clock}
+    with (
+        pystack.Stack(engine=engines[0], seed=1, **options) as client,
+        pystack.Stack(engine=engines[1], seed=2, **options) as server,
+    ):
+        client.attach(bad, "10.0.0.1/24")
+        server.attach(right, "10.0.0.2/24")
+        it = Lockstep(clock, client, server)
+        it.run(seconds=5)
+        listener = it.listen()
+        peer = client.socket()
+        peer.setblocking(False)
+        peer.connect_ex(("10.0.0.2", PORT))
+        other = accepted(it, listener)
+        assert carry(it, peer, other) == SUM
+        if engines[0] == "gvisor":
+            assert client.counters()["tcp.retransmitted_segments"] > 10
+        for each in (peer, other, listener):
+            each.close()
 
 
 @pytest.mark.parametrize("v6", [False, True])

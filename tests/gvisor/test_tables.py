@@ -9,8 +9,17 @@ import socket
 import pytest
 from failing import fails_with
 from lockstep import PORT, lockstep
+from scapy.layers.inet6 import (
+    ICMPv6ND_RA,
+    ICMPv6ND_RS,
+    ICMPv6NDOptPrefixInfo,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+)
+from scapy.layers.l2 import Ether
 
 import pystack
+from pystack.hypercalls import ManualClock
 from pystack.interface import AddressState
 
 
@@ -160,6 +169,40 @@ def test_a_tun_like_wire(net: pystack.Stack) -> None:
         sock.sendto(b"out", ("10.0.0.2", 9))
     assert sent[-1][0] == 0x45
     assert sent[-1][-3:] == b"out"
+    nic.close()
+
+
+def test_routers_configure_an_interface() -> None:
+    clock = ManualClock()
+    sent: list[bytes] = []
+    nic = pystack.nic.PythonNic(sent.append, 1500)
+    with pystack.Stack(engine="gvisor", threaded=False, clock=clock, seed=5) as net:
+        eth = net.attach(nic, mac="02:00:00:00:00:01")
+
+        def pass_time(seconds: int) -> None:
+            for _ in range(seconds * 20):
+                net.step()
+                clock.advance(0.05)
+
+        pass_time(2)
+        assert not any(ICMPv6ND_RS in Ether(frame) for frame in sent)
+        eth.slaac()
+        pass_time(8)
+        assert any(ICMPv6ND_RS in Ether(frame) for frame in sent)
+        advertisement = (
+            Ether(src="02:00:00:00:00:99", dst="33:33:00:00:00:01")
+            / IPv6(src="fe80::99", dst="ff02::1", hlim=255)
+            / ICMPv6ND_RA(routerlifetime=1800)
+            / ICMPv6NDOptPrefixInfo(prefix="2001:db8::", prefixlen=64, L=1, A=1)
+            / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:99")
+        )
+        nic.deliver(bytes(advertisement))
+        pass_time(3)
+        assert "2001:db8::ff:fe00:1/64" in {str(one.address) for one in eth.addresses}
+        assert str(net.routes.lookup("2001:db8:1::1").gateway) == "fe80::99"
+        eth.slaac(False)
+        assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:1"]
+        assert [one for one in net.routes if one.gateway] == []
     nic.close()
 
 
