@@ -82,8 +82,7 @@ static void serve(struct request *request)
     const char *verb = request->words[0];
     take_frames();
     if (strcmp(verb, "hello") == 0) {
-        answer("1 lwip-stock %d.%d.%d virtual", LWIP_VERSION_MAJOR, LWIP_VERSION_MINOR,
-               LWIP_VERSION_REVISION);
+        answer("1 virtual %d.%d.%d", LWIP_VERSION_MAJOR, LWIP_VERSION_MINOR, LWIP_VERSION_REVISION);
     } else if (strcmp(verb, "reset") == 0) {
         /* All of lwIP's state is in globals: the surest way to lose it is another image. */
         done();
@@ -96,7 +95,7 @@ static void serve(struct request *request)
         fflush(stdout);
         exit(0);
     } else if (strcmp(verb, "advance") == 0 && request->count == 2) {
-        advance_clock((unsigned)strtoul(request->words[1], NULL, 10));
+        advance_clock((uint64_t)(strtod(request->words[1], NULL) * 1000 + 0.5));
         answer("%u", next_timer());
     } else if (!socket_request(request) && !table_request(request)) {
         refuse("ENOSYS", verb);

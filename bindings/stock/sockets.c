@@ -1,149 +1,9 @@
 /*
- * Sockets over stock lwIP's raw API: no more of them than the lab's cases need.
- *
- * lwIP's callbacks only write down what happened; the requests that come later read it.
+ * Requests about sockets, over stock lwIP's raw API: no more than the lab's cases need.
  */
+#include "sockets.h"
+
 #include <string.h>
-#include <strings.h>
-
-#include "lwip/igmp.h"
-#include "lwip/raw.h"
-#include "lwip/tcp.h"
-#include "lwip/udp.h"
-#include "stock.h"
-
-#define SOCKETS_MAXIMUM 64
-#define DATA_MAXIMUM 65536
-#define QUEUE_MAXIMUM 32
-
-enum kind { FREE, STREAM, LISTENER, DATAGRAM, RAW };
-
-struct datagram {
-    struct pbuf *packet;
-    ip_addr_t from;
-    u16_t port;
-};
-
-struct entry {
-    enum kind kind;
-    bool v6, bound, connecting, connected, ended, reused;
-    const char *error; /* pending, as errno's name */
-    union {
-        struct tcp_pcb *tcp;
-        struct udp_pcb *udp;
-        struct raw_pcb *raw;
-        void *any;
-    } pcb;
-    struct pbuf *stream;        /* received, not read */
-    int waiting[QUEUE_MAXIMUM]; /* a listener's: accepted by lwIP, not by the program */
-    struct datagram queue[QUEUE_MAXIMUM];
-    int count; /* of whichever of the two */
-};
-
-static struct entry entries[SOCKETS_MAXIMUM];
-
-static int allocate(enum kind kind, bool v6)
-{
-    for (int i = 0; i < SOCKETS_MAXIMUM; i++)
-        if (entries[i].kind == FREE) {
-            memset(&entries[i], 0, sizeof entries[i]);
-            entries[i].kind = kind;
-            entries[i].v6 = v6;
-            return i;
-        }
-    return -1;
-}
-
-/* --- lwIP's callbacks ------------------------------------------------------------------------ */
-
-static err_t stream_received(void *argument, struct tcp_pcb *pcb, struct pbuf *packet, err_t error)
-{
-    struct entry *entry = argument;
-    (void)pcb;
-    (void)error;
-    if (packet == NULL)
-        entry->ended = true;
-    else if (entry->stream == NULL)
-        entry->stream = packet;
-    else
-        pbuf_cat(entry->stream, packet);
-    return ERR_OK;
-}
-
-static void stream_failed(void *argument, err_t error)
-{
-    struct entry *entry = argument;
-    if (entry == NULL)
-        return;
-    entry->pcb.any = NULL;
-    entry->error = error == ERR_RST ? (entry->connecting ? "ECONNREFUSED" : "ECONNRESET")
-                                    : (entry->connecting ? "ETIMEDOUT" : "ECONNABORTED");
-    entry->connecting = entry->connected = false;
-}
-
-static err_t stream_connected(void *argument, struct tcp_pcb *pcb, err_t error)
-{
-    struct entry *entry = argument;
-    (void)pcb;
-    (void)error;
-    entry->connecting = false;
-    entry->connected = true;
-    return ERR_OK;
-}
-
-static void attach_stream(struct entry *entry, struct tcp_pcb *pcb)
-{
-    entry->pcb.tcp = pcb;
-    tcp_arg(pcb, entry);
-    tcp_recv(pcb, stream_received);
-    tcp_err(pcb, stream_failed);
-}
-
-static err_t stream_accepted(void *argument, struct tcp_pcb *pcb, err_t error)
-{
-    struct entry *listener = argument;
-    int number;
-    if (error != ERR_OK || pcb == NULL)
-        return ERR_VAL;
-    number = listener->count < QUEUE_MAXIMUM ? allocate(STREAM, listener->v6) : -1;
-    if (number < 0)
-        return ERR_MEM;
-    entries[number].connected = true;
-    attach_stream(&entries[number], pcb);
-    listener->waiting[listener->count++] = number;
-    return ERR_OK;
-}
-
-static void enqueue(struct entry *entry, struct pbuf *packet, const ip_addr_t *from, u16_t port)
-{
-    if (entry->count == QUEUE_MAXIMUM) {
-        pbuf_free(packet);
-        return;
-    }
-    struct datagram *place = &entry->queue[entry->count++];
-    place->packet = packet;
-    ip_addr_copy(place->from, *from);
-    place->port = port;
-}
-
-static void datagram_received(void *argument, struct udp_pcb *pcb, struct pbuf *packet,
-                              const ip_addr_t *from, u16_t port)
-{
-    (void)pcb;
-    enqueue(argument, packet, from, port);
-}
-
-static u8_t raw_received(void *argument, struct raw_pcb *pcb, struct pbuf *packet,
-                         const ip_addr_t *from)
-{
-    struct pbuf *copy = pbuf_clone(PBUF_RAW, PBUF_RAM, packet);
-    (void)pcb;
-    if (copy != NULL)
-        enqueue(argument, copy, from, 0);
-    return 0; /* a raw socket sees a packet, and does not take it */
-}
-
-/* --- requests -------------------------------------------------------------------------------- */
 
 static struct entry *entry_of(const struct request *request)
 {
@@ -167,7 +27,7 @@ static void open_socket(const struct request *request)
     enum kind kind = strcmp(name, "stream") == 0  ? STREAM
                      : strcmp(name, "dgram") == 0 ? DATAGRAM
                                                   : RAW;
-    int number = allocate(kind, v6);
+    int number = allocate_entry(kind, v6);
     if (number < 0) {
         refuse("EMFILE", "no more sockets");
         return;
@@ -178,14 +38,14 @@ static void open_socket(const struct request *request)
         if (pcb != NULL)
             attach_stream(entry, pcb);
     } else if (kind == DATAGRAM) {
-        entry->pcb.udp = udp_new_ip_type(type);
-        if (entry->pcb.udp != NULL)
-            udp_recv(entry->pcb.udp, datagram_received, entry);
+        struct udp_pcb *pcb = udp_new_ip_type(type);
+        if (pcb != NULL)
+            attach_datagrams(entry, pcb);
     } else {
         u8_t protocol = request->count > 3 ? (u8_t)atoi(request->words[3]) : 0;
-        entry->pcb.raw = raw_new_ip_type(type, protocol);
-        if (entry->pcb.raw != NULL)
-            raw_recv(entry->pcb.raw, raw_received, entry);
+        struct raw_pcb *pcb = raw_new_ip_type(type, protocol);
+        if (pcb != NULL)
+            attach_raw(entry, pcb);
     }
     if (entry->pcb.any == NULL) {
         entry->kind = FREE;
@@ -238,9 +98,7 @@ static void listen_socket(struct entry *entry, const struct request *request)
         return;
     }
     entry->kind = LISTENER;
-    entry->pcb.tcp = listener;
-    tcp_arg(listener, entry);
-    tcp_accept(listener, stream_accepted);
+    attach_listener(entry, listener);
     done();
 }
 
@@ -478,44 +336,6 @@ static void name_socket(struct entry *entry, bool remote)
     answer("%s %u", ipaddr_ntoa(address), (unsigned)port);
 }
 
-static void option_socket(struct entry *entry, const struct request *request)
-{
-    const char *name = request->count > 3 ? request->words[3] : "";
-    bool set = strcmp(request->words[0], "setsockopt") == 0;
-    if (!set && strcmp(name, "SO_ERROR") == 0) {
-        answer("%s", entry->error == NULL ? "0" : entry->error);
-        entry->error = NULL;
-    } else if (set && strcmp(name, "TCP_NODELAY") == 0 && entry->pcb.tcp != NULL) {
-        if (atoi(request->words[4]) != 0)
-            tcp_nagle_disable(entry->pcb.tcp);
-        else
-            tcp_nagle_enable(entry->pcb.tcp);
-        done();
-    } else if (set && strcmp(name, "SO_KEEPALIVE") == 0 && entry->pcb.tcp != NULL) {
-        if (atoi(request->words[4]) != 0)
-            ip_set_option(entry->pcb.tcp, SOF_KEEPALIVE);
-        else
-            ip_reset_option(entry->pcb.tcp, SOF_KEEPALIVE);
-        done();
-    } else if (set && strcmp(name, "SO_REUSEADDR") == 0) {
-        ip_set_option((struct ip_pcb *)entry->pcb.any, SOF_REUSEADDR);
-        done();
-    } else if (set && strcmp(name, "SO_BROADCAST") == 0) {
-        ip_set_option((struct ip_pcb *)entry->pcb.any, SOF_BROADCAST);
-        done();
-    } else if (set && (strcmp(name, "IP_ADD_MEMBERSHIP") == 0 ||
-                       strcmp(name, "IP_DROP_MEMBERSHIP") == 0)) {
-        unsigned char bytes[8] = {0};
-        ip4_addr_t group;
-        hex_to_bytes(request->words[4], bytes, sizeof bytes);
-        IP4_ADDR(&group, bytes[0], bytes[1], bytes[2], bytes[3]);
-        settle(strcmp(name, "IP_ADD_MEMBERSHIP") == 0 ? igmp_joingroup_netif(&wires[0], &group)
-                                                      : igmp_leavegroup_netif(&wires[0], &group));
-    } else {
-        refuse("ENOPROTOOPT", name);
-    }
-}
-
 bool socket_request(const struct request *request)
 {
     static const char *const verbs[] = {"bind",        "listen",      "accept",     "connect",
@@ -565,7 +385,7 @@ bool socket_request(const struct request *request)
         break;
     case 10:
     case 11:
-        option_socket(entry, request);
+        option_request(entry, request);
         break;
     case 12:
     case 13:

@@ -7,6 +7,7 @@
 #include "lwip/dhcp.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
+#include "lwip/inet_chksum.h"
 #include "lwip/init.h"
 #include "lwip/nd6.h"
 #include "lwip/priv/nd6_priv.h"
@@ -19,12 +20,12 @@ struct netif wires[WIRES_MAXIMUM];
 int wire_count;
 
 static int wire_descriptors[WIRES_MAXIMUM];
-static u32_t clock_ms;
+static uint64_t clock_us;
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
 u32_t sys_now(void)
 {
-    return clock_ms;
+    return (u32_t)(clock_us / 1000);
 }
 
 /* Repeatable, as the clock is: xorshift64. */
@@ -95,16 +96,16 @@ unsigned next_timer(void)
     return sys_timeouts_sleeptime();
 }
 
-void advance_clock(unsigned milliseconds)
+void advance_clock(uint64_t microseconds)
 {
-    u32_t until = clock_ms + milliseconds;
-    while (clock_ms != until) {
-        u32_t step = next_timer();
+    uint64_t until = clock_us + microseconds;
+    while (clock_us != until) {
+        uint64_t step = (uint64_t)next_timer() * 1000;
         if (step == 0)
-            step = 1;
-        if (step > until - clock_ms)
-            step = until - clock_ms;
-        clock_ms += step;
+            step = 1000;
+        if (step > until - clock_us)
+            step = until - clock_us;
+        clock_us += step;
         sys_check_timeouts();
     }
 }
@@ -119,10 +120,12 @@ static struct netif *wire(const char *word)
 
 static void interface_request(const struct request *request)
 {
-    struct netif *netif = request->count > 2 ? wire(request->words[1]) : NULL;
+    struct netif *netif = request->count > 1 ? wire(request->words[1]) : NULL;
     const char *what = request->count > 2 ? request->words[2] : "";
     if (netif == NULL) {
         refuse("ENODEV", "no such wire");
+    } else if (request->count == 2) {
+        answer("en%d", netif->num);
     } else if (strcmp(what, "up") == 0) {
         netif_set_up(netif);
         netif_set_link_up(netif);
@@ -272,7 +275,9 @@ static void list_neighbours(void)
         if (neighbor_cache[i].state != ND6_NO_ENTRY) {
             const u8_t *mac = neighbor_cache[i].lladdr;
             printf(" %s,", ip6addr_ntoa(&neighbor_cache[i].next_hop_address));
-            if (neighbor_cache[i].state != ND6_INCOMPLETE)
+            if (neighbor_cache[i].state == ND6_INCOMPLETE)
+                putchar('-');
+            else
                 printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
                        mac[5]);
             printf(",%s", states[neighbor_cache[i].state]);
@@ -282,25 +287,60 @@ static void list_neighbours(void)
 
 static void service_request(const struct request *request)
 {
-    struct netif *netif = request->count > 3 ? wire(request->words[2]) : NULL;
+    struct netif *netif = request->count > 3 ? wire(request->words[1]) : NULL;
+    const char *which = request->count > 3 ? request->words[2] : "";
     bool on = request->count > 3 && strcmp(request->words[3], "on") == 0;
     if (netif == NULL) {
         refuse("ENODEV", "no such wire");
-    } else if (strcasecmp(request->words[1], "dhcp") == 0) {
+    } else if (strcmp(which, "dhcp") == 0) {
         if (on) {
             settle(dhcp_start(netif));
         } else {
             dhcp_release_and_stop(netif);
             done();
         }
-    } else if (strcasecmp(request->words[1], "autoip") == 0) {
+    } else if (strcmp(which, "autoip") == 0) {
         settle(on ? autoip_start(netif) : autoip_stop(netif));
-    } else if (strcasecmp(request->words[1], "slaac") == 0) {
+    } else if (strcmp(which, "slaac") == 0) {
         netif_set_ip6_autoconfig_enabled(netif, on);
         done();
     } else {
-        refuse("ENOSYS", request->words[1]);
+        refuse("ENOSYS", which);
     }
+}
+
+/* One echo request, by a raw PCB that does not live to see the reply. */
+static void ping_request(const struct request *request)
+{
+    ip_addr_t target;
+    size_t size = request->count > 2 ? strtoul(request->words[2], NULL, 10) : 0;
+    if (request->count < 2 || !parse_address(request->words[1], &target) || size > 65000) {
+        refuse("EINVAL", "an address and a size");
+        return;
+    }
+    bool v6 = IP_IS_V6(&target);
+    struct raw_pcb *pcb =
+        raw_new_ip_type(IP_GET_TYPE(&target), v6 ? IP6_NEXTH_ICMP6 : IP_PROTO_ICMP);
+    struct pbuf *message = pbuf_alloc(PBUF_IP, (u16_t)(size + 8), PBUF_RAM);
+    if (pcb == NULL || message == NULL) {
+        refuse("ENOMEM", "no memory for an echo request");
+    } else {
+        const unsigned char header[8] = {v6 ? 128 : 8, 0, 0, 0, 0x50, 0x53, 0, 1};
+        memset(message->payload, 0, message->len);
+        pbuf_take(message, header, sizeof header);
+        if (v6) {
+            pcb->chksum_reqd = 1;
+            pcb->chksum_offset = 2;
+        } else {
+            u16_t sum = inet_chksum(message->payload, message->len);
+            pbuf_take_at(message, &sum, sizeof sum, 2);
+        }
+        settle(raw_sendto(pcb, message, &target));
+    }
+    if (message != NULL)
+        pbuf_free(message);
+    if (pcb != NULL)
+        raw_remove(pcb);
 }
 
 bool table_request(const struct request *request)
@@ -314,6 +354,8 @@ bool table_request(const struct request *request)
         route_request(request);
     else if (strcmp(verb, "service") == 0)
         service_request(request);
+    else if (strcmp(verb, "ping") == 0)
+        ping_request(request);
     else if (strcmp(verb, "neighbour") == 0 && request->count == 2 &&
              strcmp(request->words[1], "list") == 0)
         list_neighbours();

@@ -33,7 +33,7 @@ extern int wire_count;
 
 /* Reads whatever waits on the wires, and does what is due at once. */
 void take_frames(void);
-void advance_clock(unsigned milliseconds);
+void advance_clock(uint64_t microseconds);
 /* Milliseconds until the next timer. */
 unsigned next_timer(void);
 void start_stack(int count, const int *descriptors);

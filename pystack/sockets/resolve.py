@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ class Resolver:
         flags: int = 0,
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
+        family, wanted, proto, flags = index(family), index(type), index(proto), index(flags)
         if family not in (0, *map(int, _FAMILIES)):
             raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
         if isinstance(host, (bytes, bytearray)):
@@ -124,7 +126,7 @@ class Resolver:
         kinds = [
             entry
             for entry in _KINDS
-            if type in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
+            if wanted in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
         ]
         if not kinds:
             raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")

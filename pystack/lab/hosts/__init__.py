@@ -55,4 +55,58 @@ def hosts() -> dict[str, HostKind]:
     return dict(_kinds)
 
 
+def _linux() -> Host:
+    from pystack.lab.hosts.linux import LinuxHost  # noqa: PLC0415
+
+    return LinuxHost()
+
+
+def _linux_missing() -> str | None:
+    from pystack.lab.hosts.linux import missing  # noqa: PLC0415
+
+    return missing()
+
+
+def _stock(name: str, title: str) -> None:
+    def make() -> Host:
+        from pystack.lab.hosts.stock import StockHost  # noqa: PLC0415
+
+        return StockHost(name)
+
+    def missing() -> str | None:
+        from pystack.lab.hosts import stock  # noqa: PLC0415
+
+        return stock.missing(name)
+
+    def setup(report: Callable[[str], None]) -> None:
+        from pystack.lab.provision.lwip import build  # noqa: PLC0415
+
+        build(name, report)
+
+    register_host(name, title, make, missing, virtual=True, setup=setup)
+
+
+def _gvisor_missing() -> str | None:
+    from pystack.lab.provision.gvisor import built  # noqa: PLC0415
+
+    return None if built() else "it has to be compiled: pystack lab setup gvisor"
+
+
+def _gvisor_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.gvisor import build  # noqa: PLC0415
+
+    build(report)
+
+
 register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)
+_stock("lwip-stock", "lwIP 2.2.1 as it comes, with upstream's options")
+_stock("lwip-2.1.3", "lwIP 2.1.3 as it comes, with upstream's options")
+register_host("linux", "the running Linux kernel, in namespaces of its own", _linux, _linux_missing)
+register_host(
+    "gvisor",
+    "gVisor's netstack as pystack's second engine",
+    lambda: StackHost("gvisor", "gvisor"),
+    _gvisor_missing,
+    virtual=True,
+    setup=_gvisor_setup,
+)
