@@ -85,6 +85,13 @@ def test_a_suite_without_netstack(programs: Path) -> None:
     assert not list(engines.cache_folder().glob("build-*"))
 
 
+def test_another_netstack_is_refused(programs: Path) -> None:
+    text = "Package: netstack\nVersion: 0.0~20990101.0-1\n"
+    write(programs, "apt-cache", f'printf "%s" "{text}"')
+    with pytest.raises(ProvisionError, match="written against"):
+        gvisor.build(lambda text: None)
+
+
 def test_the_place_of_the_library_follows_its_source(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
