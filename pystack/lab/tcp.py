@@ -167,7 +167,7 @@ class Connection:
         """A segment of this connection that carries data."""
         return self.match() / where("with data", lambda packet: bool(segment_data(packet)))
 
-    def expect(self, flags: str | None = None, within_ms: float = 1000, **fields: Any) -> Packet:
+    def expect(self, flags: Any = None, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for a segment of this connection; see `match` and `Tester.expect`."""
         if flags is not None:
             fields["flags"] = flags
