@@ -193,6 +193,8 @@ int ps_stack_close(ps_stack *stack, bool abrupt)
         ENGINE_GUARD(stack, result, stack->table->close(stack->engine, abrupt));
         (void)result; /* a panic on the way out leaves nothing more to do than we do now */
     }
+    if (stack->poisoned && stack->table->abandon != NULL)
+        stack->table->abandon(stack->engine);
     detach_all(stack);
     free_resources(stack);
     stack->state = STACK_CLOSED;

@@ -55,4 +55,17 @@ def hosts() -> dict[str, HostKind]:
     return dict(_kinds)
 
 
+def _linux() -> Host:
+    from pystack.lab.hosts.linux import LinuxHost  # noqa: PLC0415
+
+    return LinuxHost()
+
+
+def _linux_missing() -> str | None:
+    from pystack.lab.hosts.linux import missing  # noqa: PLC0415
+
+    return missing()
+
+
 register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)
+register_host("linux", "the running Linux kernel, in namespaces of its own", _linux, _linux_missing)

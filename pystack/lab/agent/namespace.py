@@ -1,0 +1,103 @@
+"""The agent of the Host `linux`: the running kernel, in network namespaces of its own.
+
+    python namespace.py COMMANDS DESCRIPTORS
+
+Both are descriptors of UNIX stream sockets. The agent serves on the first. At each `reset` it
+goes into a namespace that it has just made, so that whatever the kernel remembers of a network
+stays behind, makes TAPs there, and sends their descriptors over the second before it answers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pystack.lab.agent.agent import Agent, Rtnetlink
+else:  # run as a program, with this folder first on the path and no package
+    from agent import Agent, Rtnetlink
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unshare(what: int) -> None:
+    """See unshare(2); `os.unshare` is there from Python 3.12 on.
+
+    Raises:
+        OSError: It is not allowed.
+    """
+    if _libc.unshare(what) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"unshare: {os.strerror(code)}")
+
+
+def tap(name: str) -> int:
+    """A TAP in the namespace that we are in: its descriptor."""
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(
+            descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI)
+        )
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def become_root() -> None:
+    """Goes into a user namespace where we may do as we like with networks of our own."""
+    user, group = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+
+class NamespaceAgent(Agent):
+    """An agent whose `reset` is a fresh namespace with fresh TAPs.
+
+    Args:
+        descriptors: Where these are sent.
+    """
+
+    def __init__(self, descriptors: socket.socket) -> None:
+        super().__init__([])
+        self._descriptors = descriptors
+
+    def do_reset(self, ports: str = "1") -> None:
+        """Begins anew in a namespace that nothing has happened in."""
+        self.close_sockets()
+        self.tables.close()
+        unshare(CLONE_NEWNET)
+        self.tables = Rtnetlink()
+        self.change(socket.if_nametoindex("lo"), up=True)
+        self.interfaces = [f"eth{number}" for number in range(int(ports))]
+        taps = [tap(name) for name in self.interfaces]
+        try:
+            socket.send_fds(self._descriptors, [b"+"], taps)
+        finally:
+            for descriptor in taps:
+                os.close(descriptor)
+
+
+def main() -> None:
+    """Serves one stream."""
+    _libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    stream, descriptors = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
+    if os.geteuid() != 0:
+        become_root()
+    NamespaceAgent(descriptors).serve(stream.makefile("rb"), stream.makefile("wb"))
+
+
+if __name__ == "__main__":
+    main()
