@@ -135,6 +135,7 @@ def replying(
     flags: str,
     seq: Callable[[TCP], int] | int = 0,
     ack: Callable[[TCP], int] | int = 0,
+    data: bytes = b"",
 ) -> Change:
     """Sends a segment of its own for each one that arrives."""
 
@@ -148,7 +149,7 @@ def replying(
             network = IP(src=frame[IP].dst, dst=frame[IP].src)
         else:
             network = IPv6(src=frame[IPv6].dst, dst=frame[IPv6].src)
-        return (
+        segment = (
             Ether(src=frame.dst, dst=frame.src)
             / network
             / TCP(
@@ -160,6 +161,7 @@ def replying(
                 window=5000,
             )
         )
+        return segment / Raw(data) if data else segment
 
     return answer
 
@@ -261,7 +263,7 @@ def with_option(when: Test, *options: tuple[Any, ...]) -> Change:
 
 ACKS_ONE_LESS = Mutant(
     "acknowledges one octet less than it has received",
-    outgoing=altered(having("A"), ack=lambda header: header.ack - 1),
+    outgoing=altered(empty, ack=lambda header: header.ack - 1),
 )
 NO_EMPTY_ACKS = Mutant("sends no bare acknowledgements", outgoing=loses(empty))
 NO_RESETS = Mutant("sends no resets", outgoing=loses(having("R")))

@@ -614,7 +614,7 @@ def syn_from_multicast(lab: Tester) -> None:
 
 @case(
     "TCP-1.24",
-    "A SYN from the broadcast address is ignored",
+    "A SYN from the limited broadcast address is ignored",
     rfc=RFC,
     section="3.9.2.3",
     aliases=("9293:MUST-63",),
@@ -624,9 +624,25 @@ def syn_from_multicast(lab: Tester) -> None:
 def syn_from_broadcast(lab: Tester) -> None:
     """Send a SYN that nobody can have sent.
 
-    1. The Host listens. The tester sends a SYN whose source is 255.255.255.255, and one whose
-       source is the network's broadcast address.
+    1. The Host listens. The tester sends a SYN whose source is 255.255.255.255.
     2. Neither SYN-ACK nor reset comes.
     """
     _invalid_source(lab, "255.255.255.255")
+
+
+@case(
+    "TCP-1.25",
+    "A SYN from the network's broadcast address is ignored",
+    rfc=RFC,
+    section="3.9.2.3",
+    aliases=("9293:MUST-63",),
+    mutant=Mutant("answers it", answer=ANSWERS_SYN),
+    seconds=1,
+)
+def syn_from_network_broadcast(lab: Tester) -> None:
+    """Send a SYN that would be answered to everybody.
+
+    1. The Host listens. The tester sends a SYN whose source is the network's broadcast address.
+    2. Neither SYN-ACK nor reset comes.
+    """
     _invalid_source(lab, str(lab.port.network4.broadcast_address))

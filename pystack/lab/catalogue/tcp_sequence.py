@@ -214,12 +214,8 @@ def ack_of_ack(lab: Tester) -> None:
     rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant(
-        "does not look at ACK",
-        incoming=altered(
-            lacking("A"),
-            flags=lambda header: str(header.flags) + "A" if "S" not in header.flags else "S",
-            ack=0,
-        ),
+        "does not look at the flag ACK",
+        incoming=altered(all_of(lacking("A"), loaded), flags="PA"),
     ),
     seconds=2,
 )
@@ -231,7 +227,7 @@ def without_ack(lab: Tester) -> None:
     3. The same data with the ACK is taken.
     """
     connection = connect(lab)
-    connection.send("P", b"data")
+    connection.send("P", b"data", ack=connection.ack)
     connection.expect_nothing(600, ack=connection.seq + 4)
     _nothing_to_read(connection, "the segment had no ACK")
     connection.still_works()
