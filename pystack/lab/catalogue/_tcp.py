@@ -249,6 +249,32 @@ class Counted:
         return self._change(frame) if self._start < self._count <= self._stop else frame
 
 
+class After:
+    """A change of the segments that come after one of a kind.
+
+    Args:
+        trigger: The one.
+        change: What becomes of those after it.
+    """
+
+    def __init__(self, trigger: Test, change: Change) -> None:
+        self._trigger, self._change = trigger, change
+        self._on = False
+
+    def reset(self) -> None:
+        """Waits for the one again."""
+        self._on = False
+
+    def __call__(self, frame: Packet) -> Any:
+        """What becomes of a frame."""
+        if not frame.haslayer(TCP):
+            return frame
+        if self._on:
+            return self._change(frame)
+        self._on = self._trigger(frame)
+        return frame
+
+
 def without_option(name: str) -> Change:
     """Leaves out an option, by scapy's name."""
     return altered(

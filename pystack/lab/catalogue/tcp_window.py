@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from scapy.layers.inet import TCP
+from scapy.packet import Packet
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     MSS,
-    NO_EMPTY_ACKS,
     NO_RETRANSMISSION,
+    After,
     Counted,
     acks,
     all_of,
@@ -42,6 +45,11 @@ IGNORES_WINDOW = Mutant(
     "sends past the window",
     incoming=altered(lacking("S"), window=65535),
 )
+
+
+def shut(frame: Packet) -> bool:
+    """An acknowledgement with a window of zero."""
+    return empty(frame) and frame[TCP].window == 0
 
 
 def probes(connection: Connection, for_ms: float) -> list[float]:
@@ -96,8 +104,8 @@ def within_window(lab: Tester) -> None:
     section="3.1",
     aliases=("9293:MUST-1",),
     mutant=Mutant(
-        "takes a large window for a negative one",
-        incoming=altered(lambda frame: frame[TCP].window > 32767, window=0),
+        "counts windows in 15 bits",
+        incoming=altered(lambda frame: frame[TCP].window > 32767, window=32767),
     ),
     seconds=6,
 )
@@ -125,8 +133,7 @@ def unsigned_window(lab: Tester) -> None:
     aliases=("9293:REC-1",),
     mutant=Mutant(
         "counts windows in 16 bits",
-        outgoing=loses(lambda frame: loaded(frame) and frame[TCP].window == 0),
-        incoming=altered(lacking("S"), window=lambda header: header.window & 0x1FF),
+        incoming=altered(all_of(lacking("S"), lambda frame: frame[TCP].window > 511), window=511),
     ),
     seconds=6,
 )
@@ -223,9 +230,9 @@ def probe_backoff(lab: Tester) -> None:
         for moment in probes(connection, 50):
             times.append(moment)
             connection.send("A")
-    gaps = [second - first for first, second in zip(times, times[1:], strict=False)]
+    gaps = [second - first for first, second in pairwise(times)]
     lab.check(len(gaps) >= 2, "three probes", times)
-    for first, second in zip(gaps, gaps[1:], strict=False):
+    for first, second in pairwise(gaps):
         lab.check(second >= 1.4 * first or second >= 59, "growing intervals", gaps)
 
 
@@ -289,7 +296,7 @@ def window_opens(lab: Tester) -> None:
     rfc=RFC,
     section=PROBING,
     aliases=("9293:MAY-8",),
-    mutant=NO_EMPTY_ACKS,
+    mutant=Mutant("does not answer probes", outgoing=After(shut, loses(empty))),
     seconds=6,
 )
 def probe_of_host(lab: Tester) -> None:
@@ -310,9 +317,7 @@ def probe_of_host(lab: Tester) -> None:
     "A closed window opens when the program reads, and the sender is told",
     rfc=RFC,
     section="3.8.6.2.2",
-    mutant=Mutant(
-        "tells nobody", outgoing=Counted(all_of(empty, lambda frame: frame[TCP].window > 0), 6)
-    ),
+    mutant=Mutant("tells nobody", outgoing=After(shut, loses(empty))),
     seconds=6,
 )
 def window_update(lab: Tester) -> None:
@@ -362,8 +367,10 @@ def right_edge(lab: Tester) -> None:
         edges.append((packet[TCP].ack - start) % MODULUS + packet[TCP].window)
     for _ in range(2):
         connection.read(2000)
-        for packet in segments(connection, 50, flags=acks):
-            edges.append((packet[TCP].ack - start) % MODULUS + packet[TCP].window)
+        edges += [
+            (packet[TCP].ack - start) % MODULUS + packet[TCP].window
+            for packet in segments(connection, 50, flags=acks)
+        ]
     lab.check(edges == sorted(edges), "a right edge that only grows", edges)
 
 
@@ -375,7 +382,7 @@ def right_edge(lab: Tester) -> None:
     aliases=("9293:MUST-39",),
     mutant=Mutant(
         "offers what little there is",
-        outgoing=altered(all_of(empty, lambda frame: frame[TCP].window == 0), window=10),
+        outgoing=After(shut, altered(empty, window=10)),
     ),
     seconds=8,
 )
@@ -496,7 +503,7 @@ def nothing_new(lab: Tester) -> None:
     connection.send("A")
     write(connection, pattern(10 * MSS))
     sent = highest(data_segments(connection, 50), start)
-    lab.need(sent == 4 * MSS, "four segments under way")
+    lab.need(sent >= 2 * MSS, "two segments under way")
     connection.ack = (start + MSS) % MODULUS
     connection.window = MSS
     connection.send("A")
