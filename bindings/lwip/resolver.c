@@ -204,13 +204,13 @@ static void on_found(const char *name, const ip_addr_t *ip, void *argument)
     end_lookup(request, 0);
 }
 
-/* lwIP puts labels into a packet as they are. */
+/* lwIP puts labels into a packet as they are; what has a colon would be an address, if anything. */
 static bool is_name(const char *name)
 {
     size_t length = strlen(name);
     if (length > 0 && name[length - 1] == '.')
         length--;
-    if (length == 0 || length > LONGEST_NAME)
+    if (length == 0 || length > LONGEST_NAME || strchr(name, ':') != NULL)
         return false;
     size_t label = 0;
     for (size_t i = 0; i < length; i++) {
@@ -227,10 +227,17 @@ static bool is_name(const char *name)
     return label > 0;
 }
 
+/* ipaddr_aton() takes what stands before a character that it doesn't know: "::1q" is no address. */
+static bool is_literal(const char *name, ip_addr_t *ip)
+{
+    char after = name[strspn(name, "0123456789abcdefABCDEF:.")];
+    return (after == '\0' || after == '%') && ipaddr_aton(name, ip);
+}
+
 static void look_up(struct request *request, const char *name, enum ps_family family)
 {
     ip_addr_t ip;
-    bool literal = ipaddr_aton(name, &ip);
+    bool literal = is_literal(name, &ip);
     if (literal ? IP_IS_V6(&ip) != (family == PS_INET6) : !is_name(name)) {
         end_lookup(request, -ENOENT);
         return;

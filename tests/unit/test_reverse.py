@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import pystack
 from pystack.sockets.reverse import question, read_answer
 
 ASKED = question("192.0.2.7", 0x1234)
@@ -77,3 +79,10 @@ def test_nothing_else_comes_of_garbage(tail: bytes) -> None:
         except (ValueError, OSError):
             continue
         assert found is None or len(found) < 1100
+
+
+@pytest.mark.parametrize("text", ["::1q", "::1::2", "1:1:1:1:1:1:1:1:1", "1.2.3.4:80"])
+def test_what_has_a_colon_is_an_address_or_nothing(text: str) -> None:
+    with pystack.Stack(name="colon") as net, pytest.raises(socket.gaierror) as caught:
+        net.sockets.gethostbyaddr(text)
+    assert caught.value.errno == socket.EAI_NONAME
