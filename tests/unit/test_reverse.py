@@ -83,6 +83,6 @@ def test_nothing_else_comes_of_garbage(tail: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["::1q", "::1::2", "1:1:1:1:1:1:1:1:1", "1.2.3.4:80"])
 def test_what_has_a_colon_is_an_address_or_nothing(text: str) -> None:
-    with pystack.Stack(name="colon") as net, pytest.raises(socket.gaierror) as caught:
+    with pystack.Stack() as net, pytest.raises(socket.gaierror) as caught:
         net.sockets.gethostbyaddr(text)
     assert caught.value.errno == socket.EAI_NONAME
