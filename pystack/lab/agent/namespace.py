@@ -15,30 +15,19 @@ import os
 import socket
 import struct
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pystack.lab.agent.agent import Agent, Rtnetlink
+    from pystack.lab.agent.unshare import CLONE_NEWNET, become_root, unshare
 else:  # run as a program, with this folder first on the path and no package
     from agent import Agent, Rtnetlink
+    from unshare import CLONE_NEWNET, become_root, unshare
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def unshare(what: int) -> None:
-    """See unshare(2); `os.unshare` is there from Python 3.12 on.
-
-    Raises:
-        OSError: It is not allowed.
-    """
-    if _libc.unshare(what) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"unshare: {os.strerror(code)}")
 
 
 def tap(name: str) -> int:
@@ -52,15 +41,6 @@ def tap(name: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def become_root() -> None:
-    """Goes into a user namespace where we may do as we like with networks of our own."""
-    user, group = os.geteuid(), os.getegid()
-    unshare(CLONE_NEWUSER)
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
 class NamespaceAgent(Agent):

@@ -1,0 +1,141 @@
+"""Rounds of workloads on ways, interleaved, and what they find."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pystack.bench.ways import Network, Way, opened
+from pystack.bench.worker import Here, WorkerError
+from pystack.bench.workloads import Metric, Workload
+
+__all__ = ["Result", "measure"]
+
+SLACK_S = 30.0
+
+
+@dataclass
+class Result:
+    """What was found.
+
+    Attributes:
+        ways: Which were asked for.
+        workloads: Which were asked for.
+        rounds: How many.
+        seconds: How long a client goes on in each.
+        values: By way and metric, a value for each round.
+        absent: Networks that could not be had, and why.
+        failures: Way, workload and what went wrong.
+        machine: What it was measured on.
+    """
+
+    ways: Sequence[Way]
+    workloads: Sequence[Workload]
+    rounds: int
+    seconds: float
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    machine: str = ""
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The columns."""
+        return [metric for one in self.workloads for metric in one.metrics]
+
+    def median(self, way: str, metric: str) -> float | None:
+        """The median of the rounds; None: there is none."""
+        values = self.values.get(way, {}).get(metric)
+        return statistics.median(values) if values else None
+
+    def ratio(self, way: Way, metric: str) -> float | None:
+        """The median of what each round's value is to its base's; None: there is none."""
+        mine = self.values.get(way.name, {}).get(metric, [])
+        base = self.values.get(way.base, {}).get(metric, [])
+        if not mine or len(mine) != len(base) or not all(base):
+            return None
+        return statistics.median(a / b for a, b in zip(mine, base, strict=True))
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for `json.dumps`."""
+        return {
+            "machine": self.machine,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "ways": [
+                {
+                    "name": way.name,
+                    "base": way.base,
+                    "values": self.values.get(way.name, {}),
+                    "ratios": {one.name: self.ratio(way, one.name) for one in self.metrics},
+                }
+                for way in self.ways
+            ],
+            "absent": self.absent,
+            "failures": [list(one) for one in self.failures],
+        }
+
+
+def _machine() -> str:
+    import os  # noqa: PLC0415
+
+    return (
+        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _once(network: Network, workload: Workload, seconds: float) -> dict[str, float]:
+    client, server = network.one, network.two
+    if client is server:
+        client.tell(Here.both, workload.name, seconds)
+        found: dict[str, float] = client.answer(seconds + SLACK_S)
+        return found
+    address = server.call(Here.open, workload.name)
+    server.tell(Here.serve, workload.name, seconds)
+    client.tell(Here.ask, workload.name, address, seconds)
+    found = client.answer(seconds + SLACK_S)
+    return found | server.answer(SLACK_S)
+
+
+def measure(
+    ways: Sequence[Way],
+    workloads: Sequence[Workload],
+    rounds: int = 5,
+    seconds: float = 0.5,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Result:
+    """Measures; takes about rounds x ways x workloads x seconds.
+
+    Args:
+        ways: Which; the base of each has to be among them.
+        workloads: Which.
+        rounds: How often each.
+        seconds: How long a client goes on each time.
+        progress: Is told of each step before it is done.
+    """
+    result = Result(ways, workloads, rounds, seconds, machine=_machine())
+    with opened({way.network for way in ways}, result.absent) as networks:
+        broken: set[str] = set()
+        for number in range(rounds):
+            for workload in workloads:
+                for way in ways:
+                    network = networks.get(way.network)
+                    if network is None or way.network in broken:
+                        continue
+                    progress(f"round {number + 1}: {workload.name}: {way.name}")
+                    try:
+                        found = _once(
+                            network.turned() if way.turned else network, workload, seconds
+                        )
+                    except WorkerError as error:
+                        # What the two ends are in the middle of is not known any more.
+                        broken.add(way.network)
+                        result.failures.append((way.name, workload.name, str(error)))
+                        continue
+                    for metric, value in found.items():
+                        result.values.setdefault(way.name, {}).setdefault(metric, []).append(value)
+    return result
