@@ -89,6 +89,12 @@ bool datagram_loops(const struct datagram_socket *socket, const ip_addr_t *to,
 struct pbuf *datagram_payload(pbuf_layer layer, const struct ps_piece *pieces, size_t count,
                               size_t size);
 
+/* How many frames the wire behind `netif` had no room for. */
+uint64_t datagram_discards(const struct netif *netif);
+/* What became of a datagram that was given to `netif`: one that the wire had no room for counts as
+ * sent, and is lost there, as Linux has it (send(2), ENOBUFS). `discards`: those before. */
+int datagram_sent(err_t error, const struct netif *netif, uint64_t discards);
+
 /* --- multicast.c ----------------------------------------------------------------------- */
 
 int multicast_membership(struct port_socket *socket, bool join,

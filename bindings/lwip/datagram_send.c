@@ -252,3 +252,14 @@ int datagram_may_send(struct port_socket *head, size_t size, uint32_t flags)
         return -EMSGSIZE;
     return flags & PS_MSG_OOB ? -EOPNOTSUPP : 0;
 }
+
+uint64_t datagram_discards(const struct netif *netif)
+{
+    struct port_interface *interface = netif == NULL ? NULL : interface_of(netif);
+    return interface == NULL ? 0 : interface_owner(interface)->counters.out_discards;
+}
+
+int datagram_sent(err_t error, const struct netif *netif, uint64_t discards)
+{
+    return error == ERR_MEM && datagram_discards(netif) != discards ? 0 : port_errno(error);
+}

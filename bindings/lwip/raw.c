@@ -223,7 +223,9 @@ static int transmit(struct raw_socket *raw, struct pbuf *p, ip_addr_t *to,
         raw_set_flags(pcb, RAW_FLAGS_MULTICAST_LOOP);
     else
         raw_clear_flags(pcb, RAW_FLAGS_MULTICAST_LOOP);
-    return port_errno(raw_sendto_if_src(pcb, p, to, path.netif, &path.source));
+    uint64_t discards = datagram_discards(path.netif);
+    err_t error = raw_sendto_if_src(pcb, p, to, path.netif, &path.source);
+    return datagram_sent(error, path.netif, discards);
 }
 
 static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,

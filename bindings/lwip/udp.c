@@ -378,7 +378,9 @@ static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint1
         udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
     else
         udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
-    return port_errno(udp_sendto_if_src(pcb, p, to, port_number, path.netif, &path.source));
+    uint64_t discards = datagram_discards(path.netif);
+    err_t error = udp_sendto_if_src(pcb, p, to, port_number, path.netif, &path.source);
+    return datagram_sent(error, path.netif, discards);
 }
 
 static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,

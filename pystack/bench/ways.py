@@ -75,6 +75,11 @@ def _follow(here: Here, process: int, what: int) -> None:
         unshare(CLONE_NEWNET)
 
 
+def _pin(here: Here, core: int) -> None:
+    del here
+    os.sched_setaffinity(0, {core})
+
+
 def _kernel(here: Here, host: str) -> None:
     here.server = here.client = Ends(socket, host)
 
@@ -125,8 +130,22 @@ def _one_process(function: Callable[..., None], *arguments: object) -> Iterator[
 
 
 @contextmanager
-def _over_veth() -> Iterator[Network]:
+def _pair() -> Iterator[tuple[Worker, Worker]]:
+    """Two processes, each on a core of its own, as two machines would be.
+
+    The scheduler may put both on one core, or not, and a round trip differs tenfold by that.
+    """
     with Worker() as one, Worker() as two:
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:
+            one.call(_pin, cores[0])
+            two.call(_pin, cores[1])
+        yield one, two
+
+
+@contextmanager
+def _over_veth() -> Iterator[Network]:
+    with _pair() as (one, two):
         one.call(_go_apart)
         two.call(_follow, one.pid, 0)
         one.call(_veth, two.pid)
@@ -138,7 +157,7 @@ def _over_veth() -> Iterator[Network]:
 
 @contextmanager
 def _over_tap(engine: str = "lwip", offload: bool = True) -> Iterator[Network]:
-    with Worker() as kernel, Worker() as stack:
+    with _pair() as (kernel, stack):
         stack.call(_go_apart)
         stack.call(_stack_on_tap, engine, offload)
         kernel.call(_follow, stack.pid, CLONE_NEWNET)

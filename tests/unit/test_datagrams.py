@@ -313,3 +313,15 @@ def test_a_nics_mtu_bounds_what_is_sent_whole() -> None:
         sent.append(own.left_interface.counters()["out_unicast_packets"] - before)
         assert sent == [3]
         assert isinstance(own.left, pystack.Stack)
+
+
+def test_a_full_wire_loses_datagrams_and_says_nothing() -> None:
+    left, _right = pystack.nic.wire(1500)  # nobody takes what comes out at the other end
+    with pystack.Stack() as net:
+        interface = net.attach(left, "192.0.2.1/24")
+        net.neighbours.add("192.0.2.2", "02:00:00:00:00:02", interface)
+        with net.sockets.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("192.0.2.2", 9))
+            for _ in range(20000):
+                assert sock.send(b"x") == 1
+        assert interface.counters()["out_discards"] > 0

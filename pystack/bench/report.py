@@ -1,0 +1,115 @@
+"""What was measured, as a table and as a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pystack.bench.run import Result
+    from pystack.bench.scale import Figure
+    from pystack.bench.ways import Way
+    from pystack.bench.workloads import Metric
+
+__all__ = ["plot", "scale_table", "table"]
+
+
+def _cell(result: Result, way: Way, metric: Metric) -> Text:
+    value, ratio = result.median(way.name, metric.name), result.ratio(way, metric.name)
+    if value is None:
+        return Text("-", "dim")
+    text = Text(f"{value:,.{metric.digits}f}")
+    if ratio is not None and way.name != way.base:
+        better = ratio >= 1 if metric.more else ratio <= 1
+        text.append(f" ({ratio:.2f})", "green" if better else "yellow")
+    return text
+
+
+def table(result: Result) -> RenderableType:
+    """Ways by metrics: medians, and in brackets the ratio to the way's base."""
+    shown = Table(
+        title=f"medians of {result.rounds} rounds of {result.seconds:g} s; in brackets the ratio "
+        "to the kernel's row above",
+        title_justify="left",
+        pad_edge=False,
+    )
+    shown.add_column("from, to")
+    for metric in result.metrics:
+        shown.add_column(metric.title, justify="right")
+    for way in result.ways:
+        if way.base == way.name:
+            shown.add_section()
+        if way.network not in result.absent:
+            shown.add_row(way.name, *(_cell(result, way, one) for one in result.metrics))
+    notes = [Text(f"not measured: {name}: {why}") for name, why in result.absent.items()]
+    notes += [
+        Text(f"failed: {way}, {workload}: {why}", "red") for way, workload, why in result.failures
+    ]
+    return Group(shown, *notes)
+
+
+def scale_table(figures: list[Figure]) -> RenderableType:
+    """Figures of scale, a line each."""
+    shown = Table(title="scale", title_justify="left", pad_edge=False, show_header=False)
+    shown.add_column("what")
+    shown.add_column("value", justify="right")
+    for one in figures:
+        shown.add_row(one.title, f"{one.value:,.{one.digits}f} {one.unit}")
+    return shown
+
+
+def plot(result: Result, path: Path) -> None:
+    """Draws the ratios of every way to its base, a panel for each metric.
+
+    Args:
+        path: Where to; its suffix is the format, as matplotlib knows them.
+
+    Raises:
+        ImportError: There is no matplotlib.
+    """
+    import matplotlib as mpl  # noqa: PLC0415 - an optional extra
+
+    mpl.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    ways = [one for one in result.ways if one.name != one.base and one.name in result.values]
+    metrics = result.metrics
+    columns = min(4, len(metrics)) or 1
+    rows = -(-len(metrics) // columns) or 1
+    figure, panels = pyplot.subplots(
+        rows, columns, figsize=(4 + 2.4 * columns, 1.2 + rows * (0.9 + 0.32 * len(ways))),
+        sharey=True, squeeze=False,
+    )  # fmt: skip
+    for number, panel in enumerate(panels.flat):
+        if number >= len(metrics):
+            panel.axis("off")
+            continue
+        _panel(panel, result, ways, metrics[number])
+    figure.suptitle(f"ratio to the kernel's sockets; {result.machine}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _panel(panel: Any, result: Result, ways: list[Way], metric: Metric) -> None:
+    ratios = [result.ratio(way, metric.name) or 0.0 for way in ways]
+    better = [(one >= 1) == metric.more for one in ratios]
+    panel.barh(
+        [way.name for way in ways],
+        ratios,
+        color=["#2c7a4b" if one else "#b9770e" for one in better],
+    )
+    for place, one in enumerate(ratios):
+        panel.text(one, place, f" {one:.2f}", va="center", fontsize=7)
+    panel.axvline(1, color="black", linewidth=0.8)
+    panel.set_title(
+        f"{metric.title} ({'more' if metric.more else 'less'} is better)", fontsize=8
+    )
+    panel.set_xlim(0, max([1.2, *ratios]) * 1.15)
+    panel.tick_params(labelsize=7)
+    panel.invert_yaxis()
+    panel.spines[["top", "right"]].set_visible(False)
