@@ -128,51 +128,6 @@ static int open_socket(struct port_socket *head)
     return tcp_need_pcb(socket);
 }
 
-/* RFC 6056: start at a random port, so that an outsider can't guess the next one. */
-int tcp_bind_ephemeral(struct tcp_pcb *pcb)
-{
-    uint32_t first = (uint32_t)tunables.local_port_first;
-    uint32_t span = (uint32_t)tunables.local_port_last - first + 1;
-    uint32_t start = port_random() % span;
-    ip_addr_t local;
-    ip_addr_copy(local, pcb->local_ip);
-    /* A port that somebody has is shared when it is asked for, never by chance. */
-    u8_t options = pcb->so_options;
-    ip_reset_option(pcb, SOF_REUSEADDR);
-    err_t error = ERR_USE;
-    for (uint32_t tried = 0; error == ERR_USE && tried < span; tried++)
-        error = tcp_bind(pcb, &local, (u16_t)(first + (start + tried) % span));
-    pcb->so_options = options;
-    return error == ERR_USE ? -EADDRNOTAVAIL : port_errno(error);
-}
-
-static bool overlap(const ip_addr_t *a, const ip_addr_t *b)
-{
-    if (IP_IS_ANY_TYPE_VAL(*a) || IP_IS_ANY_TYPE_VAL(*b))
-        return true;
-    return IP_IS_V6(a) == IP_IS_V6(b) && (ip_addr_isany(a) || ip_addr_isany(b) || ip_addr_eq(a, b));
-}
-
-/* Two sockets share a port if both set SO_REUSEADDR and the other does not listen, or both set
- * SO_REUSEPORT (socket(7)). To lwIP the two are one option; it judges what has no socket any more.
- */
-bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number)
-{
-    for (int list = 0; list < NUM_TCP_PCB_LISTS_NO_TIME_WAIT; list++)
-        for (const struct tcp_pcb *pcb = *tcp_pcb_lists[list]; pcb != NULL; pcb = pcb->next) {
-            const struct tcp_socket *other = pcb->ext_args[OWNER].data;
-            if (pcb->local_port != port_number || other == NULL || other == self ||
-                !overlap(ip, &pcb->local_ip))
-                continue;
-            if (other->head.reuse_port && self->head.reuse_port)
-                continue;
-            if (other->head.reuse_address && self->head.reuse_address && pcb->state != LISTEN)
-                continue;
-            return true;
-        }
-    return false;
-}
-
 static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -241,7 +196,7 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
             return result;
     }
     if (!socket->bound) {
-        result = tcp_bind_ephemeral(socket->pcb);
+        result = tcp_bind_toward(socket->pcb, &target, port_number);
         if (result < 0)
             return result;
     }

@@ -46,10 +46,15 @@ void tcp_own(struct tcp_socket *socket, struct tcp_pcb *pcb);
 /* After this lwIP calls nothing of the socket's any more. */
 void tcp_disown(struct tcp_socket *socket);
 void tcp_callbacks(struct tcp_socket *socket);
+u32_t tcp_socket_ready(struct port_socket *head);
+
+/* tcp_port.c */
+/* Binds to a port that nobody has. -EADDRNOTAVAIL: there is none. */
 int tcp_bind_ephemeral(struct tcp_pcb *pcb);
+/* Binds to a port from which nobody is connected to the remote end. -EADDRNOTAVAIL: there is none. */
+int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remote_port);
 /* Whether another socket keeps this one from binding or listening there. */
 bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number);
-u32_t tcp_socket_ready(struct port_socket *head);
 
 /* tcp_listen.c */
 int tcp_socket_listen(struct port_socket *head, int backlog);
