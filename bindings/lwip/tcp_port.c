@@ -68,6 +68,21 @@ static bool is_held(const ip_addr_t *ip, uint16_t port_number)
     return false;
 }
 
+/* How many ports are looked at for one that nobody has before one in TIME-WAIT will do. */
+#define PICKY 64
+
+/* RFC 6191: a connection may take the place of one in TIME-WAIT, whose other end is closed, if
+ * nothing of the old one can be taken for the new one's. Sequence numbers and timestamps go on with
+ * the clock, so that a second is enough (Linux: net.ipv4.tcp_tw_reuse). */
+static bool give_up_time_wait(struct tcp_pcb *pcb)
+{
+    if (pcb->state != TIME_WAIT || (u32_t)(tcp_ticks - pcb->tmr) <= 1000 / TCP_SLOW_INTERVAL)
+        return false;
+    tcp_pcb_remove(&tcp_tw_pcbs, pcb);
+    tcp_free(pcb);
+    return true;
+}
+
 /* Connections to different places may have one local port, as in Linux: what has to be unique is
  * all four. So a Stack has as many connections as its memory allows, not as many as ports. */
 int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remote_port)
@@ -81,10 +96,12 @@ int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remot
         return tcp_bind_ephemeral(pcb); /* tcp_connect() says what is wrong */
     uint32_t span = (uint32_t)(tunables.local_port_last - tunables.local_port_first) + 1;
     uint32_t start = port_random() % span;
-    for (uint32_t tried = 0; tried < span; tried++) {
+    for (uint32_t tried = 0; tried < span + PICKY; tried++) {
         uint16_t port_number = ephemeral_port(start, tried);
-        if (is_held(local, port_number) ||
-            hook_tcp_lookup(local, port_number, remote, remote_port) != NULL)
+        if (is_held(local, port_number))
+            continue;
+        struct tcp_pcb *other = hook_tcp_lookup(local, port_number, remote, remote_port);
+        if (other != NULL && (tried < PICKY || !give_up_time_wait(other)))
             continue;
         pcb->local_port = port_number;
         TCP_REG(&tcp_bound_pcbs, pcb);

@@ -66,6 +66,7 @@ def plot(result: Result, path: Path) -> None:
     """Draws the ratios of every way to its base, a panel for each metric.
 
     Args:
+        result: What was measured.
         path: Where to; its suffix is the format, as matplotlib knows them.
 
     Raises:
@@ -106,9 +107,7 @@ def _panel(panel: Any, result: Result, ways: list[Way], metric: Metric) -> None:
     for place, one in enumerate(ratios):
         panel.text(one, place, f" {one:.2f}", va="center", fontsize=7)
     panel.axvline(1, color="black", linewidth=0.8)
-    panel.set_title(
-        f"{metric.title} ({'more' if metric.more else 'less'} is better)", fontsize=8
-    )
+    panel.set_title(f"{metric.title} ({'more' if metric.more else 'less'} is better)", fontsize=8)
     panel.set_xlim(0, max([1.2, *ratios]) * 1.15)
     panel.tick_params(labelsize=7)
     panel.invert_yaxis()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -80,8 +81,6 @@ class Result:
 
 
 def _machine() -> str:
-    import os  # noqa: PLC0415
-
     return (
         f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}"
@@ -97,8 +96,9 @@ def _once(network: Network, workload: Workload, seconds: float) -> dict[str, flo
     address = server.call(Here.open, workload.name)
     server.tell(Here.serve, workload.name, seconds)
     client.tell(Here.ask, workload.name, address, seconds)
-    found = client.answer(seconds + SLACK_S)
-    return found | server.answer(SLACK_S)
+    asked: dict[str, float] = client.answer(seconds + SLACK_S)
+    served: dict[str, float] = server.answer(SLACK_S)
+    return asked | served
 
 
 def measure(

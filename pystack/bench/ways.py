@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,9 +114,7 @@ def _veth(here: Here, other: int) -> None:
     from pyroute2 import IPRoute  # noqa: PLC0415 - on Linux alone
 
     with IPRoute() as kernel:
-        kernel.link(
-            "add", ifname="v0", kind="veth", peer={"ifname": "v1", "net_ns_pid": other}
-        )
+        kernel.link("add", ifname="v0", kind="veth", peer={"ifname": "v1", "net_ns_pid": other})
 
 
 # --- networks --------------------------------------------------------------------------------
@@ -166,7 +164,7 @@ def _over_tap(engine: str = "lwip", offload: bool = True) -> Iterator[Network]:
         yield Network(kernel, stack)
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], AbstractContextManager[Network]]] = {
     "veth": _over_veth,
     "TAP": _over_tap,
     "TAP, frame by frame": lambda: _over_tap(offload=False),
@@ -203,7 +201,7 @@ def opened(names: set[str], absent: dict[str, str]) -> Iterator[dict[str, Networ
         for name, make in NETWORKS.items():
             if name not in names:
                 continue
-            inside = name not in ("loopback",) and not name.startswith("wire")
+            inside = name != "loopback" and not name.startswith("wire")
             if inside and not sys.platform.startswith("linux"):
                 absent[name] = "it needs Linux"
             elif inside and not Path("/dev/net/tun").exists():

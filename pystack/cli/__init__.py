@@ -7,6 +7,7 @@ import sys
 import click
 from rich.console import Console
 
+from pystack.cli.bench import bench
 from pystack.cli.demo import demo
 from pystack.cli.get import get
 from pystack.cli.lab import lab
@@ -22,7 +23,7 @@ def cli() -> None:
     """A TCP/IP stack inside this process: no kernel sockets, and mostly no root."""
 
 
-for command in (demo, get, lab, nic, ping, run, serve):
+for command in (bench, demo, get, lab, nic, ping, run, serve):
     cli.add_command(command)
 
 

@@ -25,6 +25,7 @@ LEVELS = [
     {"stack"},
     {"__init__"},
     {"lab"},
+    {"bench"},
     {"cli"},
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -1,0 +1,118 @@
+"""``pystack bench``: a Stack's sockets beside the kernel's, on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+SCALE = "scale"
+
+
+def _names() -> list[str]:
+    from pystack.bench import WORKLOADS  # noqa: PLC0415 - only this command needs it
+
+    return [*WORKLOADS, SCALE]
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.05, 60),
+    default=0.5,
+    show_default=True,
+    help="How long each workload goes on on each way, in each round.",
+)
+@click.option("--way", "wanted", multiple=True, metavar="TEXT", help="Only ways whose name has it.")
+@click.option(
+    "--connections",
+    type=click.IntRange(100, 224_000),
+    default=50_000,
+    show_default=True,
+    help="How many `scale` opens.",
+)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="PNG, SVG or PDF."
+)
+def bench(
+    names: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    wanted: tuple[str, ...],
+    connections: int,
+    json_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Measures a Stack's sockets beside the kernel's, interleaved in one run.
+
+    NAME is one of bulk, latency, idle, connections, messages, udp and scale; default: all. What
+    needs TAP or network namespaces is done inside namespaces of its own, and named when this
+    machine doesn't allow them.
+    """
+    from pystack.bench import WAYS, WORKLOADS, measure  # noqa: PLC0415
+    from pystack.bench.report import plot, scale_table, table  # noqa: PLC0415
+    from pystack.bench.scale import scale  # noqa: PLC0415
+    from pystack.bench.worker import WorkerError  # noqa: PLC0415
+
+    for name in names:
+        if name not in _names():
+            raise click.UsageError(f"nothing is called {name!r}; there are {', '.join(_names())}")
+    chosen = [one for name, one in WORKLOADS.items() if not names or name in names]
+    picked = {
+        one.name
+        for one in WAYS
+        if not wanted or any(text.lower() in one.name.lower() for text in wanted)
+    }
+    picked |= {one.base for one in WAYS if one.name in picked}
+    ways = [one for one in WAYS if one.name in picked]
+    if not ways:
+        raise click.UsageError(
+            f"no way has that in its name; there are {', '.join(one.name for one in WAYS)}"
+        )
+    if plot_file is not None:
+        try:
+            import matplotlib as mpl  # noqa: F401, PLC0415 - is it there?
+        except ImportError as error:
+            raise click.ClickException(
+                "a plot needs matplotlib: pip install 'pystack-lwip[bench]'"
+            ) from error
+    console = Console()
+    figures = []
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("starting", total=rounds * len(chosen) * len(ways))
+
+        def progress(text: str) -> None:
+            bar.update(task, description=text, advance=1)
+
+        result = measure(ways, chosen, rounds, seconds, progress) if chosen else None
+        if not names or SCALE in names:
+            try:
+                figures = scale(connections, lambda text: bar.update(task, description=text))
+            except WorkerError as error:
+                raise click.ClickException(f"scale: {error}") from error
+    if result is not None:
+        console.print(result.machine)
+        console.print(table(result))
+    if figures:
+        console.print(scale_table(figures))
+    if json_file is not None:
+        found = result.as_json() if result is not None else {}
+        found["scale"] = {one.name: one.value for one in figures}
+        json_file.write_text(json.dumps(found, indent=1))
+    if plot_file is not None and result is not None:
+        plot(result, plot_file)
+    if result is not None and result.failures:
+        raise click.ClickException("not every workload went through")

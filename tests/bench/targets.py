@@ -1,0 +1,89 @@
+"""The ratios that we hold ourselves to, measured in one run: which are met, and which are not.
+
+``.venv/bin/python tests/bench/targets.py [--rounds N]``. It measures nothing by itself: it is
+`pystack bench` and a list. It ends with 1 when something is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from pystack.bench import WAYS, WORKLOADS, Result, measure
+from pystack.bench.scale import Figure, scale
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio to the base of a way, or a figure of scale when there is no way.
+
+    Attributes:
+        way: A name of `WAYS`, or "".
+        metric: What is measured.
+        bound: At least so much if more is better, else at most.
+        more: More is better.
+    """
+
+    way: str
+    metric: str
+    bound: float
+    more: bool
+
+    def found(self, result: Result, figures: dict[str, Figure]) -> float | None:
+        if not self.way:
+            return figures[self.metric].value
+        return result.ratio(next(one for one in WAYS if one.name == self.way), self.metric)
+
+
+IN, OUT = "kernel to Stack, TAP", "Stack to kernel, TAP"
+TARGETS = (
+    Target(IN, "bulk", 0.95, more=True),
+    Target(OUT, "bulk", 0.95, more=True),
+    Target(IN, "p50", 1.15, more=False),
+    Target(OUT, "p50", 1.15, more=False),
+    Target(IN, "connections", 1.0, more=True),
+    Target(OUT, "connections", 1.0, more=True),
+    Target(IN, "datagrams", 0.8, more=True),
+    Target(OUT, "datagrams", 0.8, more=True),
+    Target("Stack to Stack, MTU 65500, one process", "bulk", 2.0, more=True),
+    Target("Stack to Stack, MTU 1500, one process", "bulk", 0.5, more=True),
+    Target("", "growth", 1.3, more=False),
+    Target("", "memory", 4.0, more=False),
+    Target("", "create", 3.0, more=False),
+    Target("", "stack", 600.0, more=False),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=50_000)
+    arguments = parser.parse_args()
+    names = {one.way for one in TARGETS}
+    ways = [one for one in WAYS if one.name in names or one.name == one.base]
+    workloads = [WORKLOADS[name] for name in ("bulk", "latency", "connections", "udp")]
+    result = measure(ways, workloads, arguments.rounds)
+    figures = {one.name: one for one in scale(arguments.connections)}
+    table = Table("what", "of", "bound", "found", title=result.machine)
+    missed = 0
+    for one in TARGETS:
+        value = one.found(result, figures)
+        met = value is not None and (value >= one.bound if one.more else value <= one.bound)
+        missed += not met
+        table.add_row(
+            one.metric,
+            one.way or "scale",
+            f"{'at least' if one.more else 'at most'} {one.bound:g}",
+            "not measured" if value is None else f"{value:.2f}",
+            style=None if met else "red",
+        )
+    Console().print(table)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

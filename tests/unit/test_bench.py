@@ -1,0 +1,92 @@
+"""`pystack bench`: that it measures what it says, not how fast anything is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from namespace import needs_namespace
+
+from pystack.bench import WAYS, WORKLOADS, Result, Way, measure
+from pystack.bench.report import plot
+from pystack.bench.run import measure as run
+from pystack.bench.scale import scale
+from pystack.bench.worker import Here, Worker, WorkerError
+from pystack.bench.workloads import Ends
+from pystack.cli import cli
+
+ONE_PROCESS = [one for one in WAYS if "one process" in one.name]
+
+
+def complete(result: Result, ways: list[Way]) -> None:
+    assert not result.failures
+    for way in ways:
+        for metric in result.metrics:
+            values = result.values[way.name][metric.name]
+            assert len(values) == result.rounds
+            assert all(value > 0 for value in values), (way.name, metric.name)
+            assert result.ratio(way, metric.name) is not None
+
+
+def test_every_workload_goes_through_in_one_process() -> None:
+    steps: list[str] = []
+    result = measure(ONE_PROCESS, list(WORKLOADS.values()), 1, 0.05, steps.append)
+    complete(result, ONE_PROCESS)
+    assert len(steps) == len(ONE_PROCESS) * len(WORKLOADS)
+    for way in ONE_PROCESS:
+        assert result.ratio(way, "bulk") == 1 or way.name != way.base
+
+
+@needs_namespace
+def test_two_processes_and_a_network_between() -> None:
+    ways = [one for one in WAYS if one.network in ("veth", "TAP")]
+    result = measure(ways, [WORKLOADS["latency"], WORKLOADS["udp"]], 1, 0.05)
+    assert not result.absent
+    complete(result, ways)
+
+
+def explode(ends: Ends, address: Any, seconds: float) -> dict[str, float]:
+    raise OSError(f"{ends.host}, {address}, {seconds}")
+
+
+def test_what_fails_is_told_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Worker() as worker:
+        with pytest.raises(WorkerError, match="no end is open here"):
+            worker.call(Here.open, "bulk")
+        worker.process.kill()
+        with pytest.raises(WorkerError, match="the process is gone"):
+            worker.call(Here.open, "bulk")
+    monkeypatch.setattr("pystack.bench.run._once", lambda *_: explode(Ends(None, "h"), 1, 2.0))
+    with pytest.raises(OSError, match="h, 1"):  # what is no worker's failure is nobody's to hide
+        run(ONE_PROCESS[:1], [WORKLOADS["bulk"]], 1, 0.05)
+
+
+def test_scale_grows_with_its_connections() -> None:
+    figures = {one.name: one.value for one in scale(400)}
+    assert 0 < figures["create"] < 1000
+    assert 10 < figures["stack"] < 10_000
+    assert 0.2 < figures["growth"] < 20
+    with pytest.raises(ValueError, match="connections, not 3"):
+        scale(3)
+
+
+def test_the_command_writes_what_it_found(tmp_path: Path) -> None:
+    found, drawn = tmp_path / "found.json", tmp_path / "plot.png"
+    words = ["bench", "latency", "--rounds", "1", "--seconds", "0.05", "--way", "MTU 1500"]
+    result = CliRunner().invoke(cli, [*words, "--json", str(found), "--plot", str(drawn)])
+    assert result.exit_code == 0, result.output
+    assert "MTU 1500" in result.output
+    ways = {one["name"]: one for one in json.loads(found.read_text())["ways"]}
+    assert len(ways) == 2  # and its base
+    assert all(one["values"]["p50"][0] <= one["values"]["p99"][0] for one in ways.values())
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    for wrong in (["bench", "speed"], ["bench", "--way", "pigeon"]):
+        assert CliRunner().invoke(cli, wrong).exit_code == 2
+
+
+def test_a_plot_of_nothing_is_drawn_too(tmp_path: Path) -> None:
+    plot(Result(ONE_PROCESS, [WORKLOADS["bulk"]], 1, 1.0), tmp_path / "empty.svg")
+    assert (tmp_path / "empty.svg").stat().st_size > 0
