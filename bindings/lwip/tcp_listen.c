@@ -150,6 +150,7 @@ void hook_tcp_listener(struct tcp_pcb *pcb)
     while (last->next != NULL)
         last = last->next;
     last->next = pcb;
+    pcb->list_link = &last->next;
 }
 
 int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote)
