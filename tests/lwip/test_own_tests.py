@@ -1,0 +1,83 @@
+"""lwIP's own unit tests, built with our patches: what they change is what they say they change.
+
+The tests are in lwIP's archive (test/unit) and use check (libcheck-dev; Debian: check).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+LEFT_OUT = ("slipif.c", "zepif.c", "lowpan6")  # no test of theirs, and they need drivers
+
+# What fails with our patches, and why it should.
+NO_ACK = "the segment has no ACK flag, and is dropped (RFC 9293 3.10.7.4; patch 0030)"
+FIRST_PROBE = "the first window probe comes after the RTO (RFC 9293 3.8.6.1; patch 0002)"
+DIFFERENT = {
+    "test_tcp_recv_inseq": NO_ACK,
+    "test_tcp_recv_inseq_trim": NO_ACK,
+    "test_tcp_active_close": NO_ACK,
+    "test_tcp_imultaneous_close": NO_ACK,
+    "test_tcp_process_rst_seqno": "in SYN-SENT a reset needs an ACK (RFC 9293 3.10.7.3; 0030)",
+    "test_tcp_tx_full_window_lost_from_unsent": FIRST_PROBE,
+    "test_tcp_persist_split": FIRST_PROBE,
+}
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    """The tests, compiled."""
+    compiler = shutil.which("cc")
+    if compiler is None or not list(Path("/usr/include").glob("**/check.h")):
+        pytest.skip("a C compiler and check are needed: apt-get install gcc check")
+    with tempfile.TemporaryDirectory() as name:
+        folder, lwip = Path(name), Path(name) / "lwip"
+        subprocess.run(
+            [sys.executable, str(ROOT / "vendor/fetch.py"), "--output", str(lwip)],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        (folder / "config.h").touch()  # check's own build makes one
+        sources = [
+            *(lwip / "test/unit").rglob("*.c"),
+            *(lwip / "src/core").rglob("*.c"),
+            *(lwip / "src/api").glob("*.c"),
+            *(lwip / "src/apps/mdns").glob("*.c"),
+            *(lwip / "src/apps/mqtt").glob("*.c"),
+            *(lwip / "src/netif").rglob("*.c"),
+            HERE / "tunables.c",
+        ]
+        includes = (lwip / "test/unit", lwip / "test/unit/arch", lwip / "src/include", HERE,
+                    ROOT / "bindings/lwip", folder)  # fmt: skip
+        built = subprocess.run(
+            [
+                compiler, "-w", "-O0", "-o", str(folder / "tests"),
+                *(f"-I{one}" for one in includes),
+                *(str(one) for one in sources if not any(x in one.name for x in LEFT_OUT)),
+                "-lcheck", "-lsubunit", "-lm", "-lrt", "-lpthread",
+            ],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert built.returncode == 0, built.stderr[-4000:]
+        yield folder / "tests"
+
+
+def test_all_pass_but_what_the_patches_are_about(program: Path) -> None:
+    ran = subprocess.run(
+        [str(program)], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "CK_FORK": "yes"},
+    )  # fmt: skip
+    counts = re.search(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", ran.stdout)
+    assert counts, ran.stdout + ran.stderr
+    failed = set(re.findall(r":[FE]:\w+:(\w+):", ran.stdout))
+    assert int(counts[1]) > 130
+    assert failed == set(DIFFERENT), ran.stdout
