@@ -21,7 +21,7 @@ from pystack._native.answers import Answers
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.interface import Interface, gateways
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
-from pystack.services import StackServices, resolve
+from pystack.services import NameServers, StackServices, resolve
 from pystack.sockets import Socket, SocketModule
 from pystack.sysctl import Sysctl
 from pystack.tables import (
@@ -157,7 +157,9 @@ class Stack(StackServices):
         self.routes = RouteTable(handle)
         self.sysctl = Sysctl(handle)
         self.sockets = SocketModule(
-            handle, lambda name, family: [str(one) for one in resolve(handle, name, family)]
+            handle,
+            lambda name, family: [str(one) for one in resolve(handle, name, family)],
+            NameServers(handle),
         )
 
     # --- life ------------------------------------------------------------------------------

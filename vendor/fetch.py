@@ -40,6 +40,7 @@ from pin import (
     verified_tree,
 )
 
+OUR_PIN = "lwip.json"
 SOURCE_VARIABLE = "PYSTACK_LWIP_SOURCE"
 STAMP_NAME = ".pystack-stamp"
 
@@ -53,12 +54,13 @@ def obtain(vendor: Path, pin: Pin, environ: Mapping[str, str]) -> tuple[Tree, st
     Raises:
         VendorError: What the user put there is wrong, or no place has it; says what to do.
     """
-    if (vendor / "lwip").is_dir():
+    ours = pin.version == Pin.load(vendor / OUR_PIN).version
+    if ours and (vendor / "lwip").is_dir():
         tree = read_directory(vendor / "lwip", pin.roots)
         return verified_tree(tree, pin, str(vendor / "lwip")), "vendor/lwip"
     reasons = [f"{vendor / 'lwip'}: not there"]
 
-    if named := environ.get(SOURCE_VARIABLE):
+    if ours and (named := environ.get(SOURCE_VARIABLE)):
         origin = f"{SOURCE_VARIABLE}={named}"
         try:
             if Path(named).is_dir():
@@ -71,7 +73,8 @@ def obtain(vendor: Path, pin: Pin, environ: Mapping[str, str]) -> tuple[Tree, st
     reasons.append(f"{SOURCE_VARIABLE}: not set")
 
     cache = cache_directory(environ)
-    cached = [archive for archive in (pin.debian, pin.upstream) if (cache / archive.name).is_file()]
+    archives = [pin.debian, *([pin.upstream] if pin.upstream else [])]
+    cached = [archive for archive in archives if (cache / archive.name).is_file()]
     for archive in cached:
         file = cache / archive.name
         try:
@@ -83,8 +86,9 @@ def obtain(vendor: Path, pin: Pin, environ: Mapping[str, str]) -> tuple[Tree, st
 
     downloads: list[tuple[str, Archive, Callable[[Pin], bytes]]] = [
         ("Debian's source package", pin.debian, download_from_debian),
-        ("upstream's release", pin.upstream, download_from_upstream),
     ]
+    if pin.upstream is not None:
+        downloads.append(("upstream's release", pin.upstream, download_from_upstream))
     for origin, archive, download in downloads:
         try:
             content = download(pin)
@@ -95,12 +99,17 @@ def obtain(vendor: Path, pin: Pin, environ: Mapping[str, str]) -> tuple[Tree, st
         remember(content, cache / archive.name)
         return tree, origin
 
+    advice = f"Put {' or '.join(one.name for one in archives)} into {cache}."
+    if ours:
+        advice = (
+            f"Bring {' or '.join(one.name for one in archives)} (or either one unpacked) to this "
+            f"machine, and set {SOURCE_VARIABLE} to its path; or build from pystack's source "
+            "distribution, which carries it."
+        )
     raise VendorError(
-        f"lwIP {pin.version} is needed to build pystack, and no place has it:\n"
+        f"lwIP {pin.version} is needed{' to build pystack' if ours else ''}, and no place has it:\n"
         + "".join(f"  - {reason}\n" for reason in reasons)
-        + f"Bring {pin.upstream.name} or {pin.debian.name} (or either one unpacked) to this "
-        f"machine, and set {SOURCE_VARIABLE} to its path; or build from pystack's source "
-        "distribution, which carries it."
+        + advice
     )
 
 
@@ -149,13 +158,20 @@ def write_tree(tree: Tree, patches: list[Path], stamp: str, output: Path) -> Non
         fresh.rename(output)
 
 
-def bring(vendor: Path, output: Path, environ: Mapping[str, str], *, pristine: bool = False) -> str:
+def bring(
+    vendor: Path,
+    output: Path,
+    environ: Mapping[str, str],
+    *,
+    pristine: bool = False,
+    pin_name: str = OUR_PIN,
+) -> str:
     """Make `output` the pinned tree, patched unless `pristine`; do nothing if it is already.
 
     Returns:
         One line for the build's log.
     """
-    pin = Pin.load(vendor / "lwip.json")
+    pin = Pin.load(vendor / pin_name)
     patches = [] if pristine else sorted((vendor / "patches").glob("*.patch"))
     wanted_tree = [pin.tree_sha256, *(f"{p.name} {p.read_text('utf-8')}" for p in patches)]
     stamp = hashlib.sha256("\0".join(wanted_tree).encode()).hexdigest()
@@ -174,10 +190,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Bring the pinned lwIP source to a directory.")
     parser.add_argument("--output", type=Path, required=True, help="the directory to make")
     parser.add_argument("--pristine", action="store_true", help="apply no patches")
+    parser.add_argument("--pin", default=OUR_PIN, help="which pin, a file beside this one")
     arguments = parser.parse_args()
     vendor = Path(__file__).resolve().parent
     try:
-        print(bring(vendor, arguments.output, os.environ, pristine=arguments.pristine))
+        print(
+            bring(
+                vendor,
+                arguments.output,
+                os.environ,
+                pristine=arguments.pristine,
+                pin_name=arguments.pin,
+            )
+        )
     except VendorError as error:
         print(error, file=sys.stderr)
         return 1

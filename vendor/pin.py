@@ -37,14 +37,14 @@ class Pin:
     debian: Archive
     debian_package: str
     debian_suites: tuple[str, ...]
-    upstream: Archive
+    upstream: Archive | None
     upstream_url: str
 
     @classmethod
     def load(cls, path: Path) -> Pin:
         """Read the pins from the JSON file at `path`."""
         raw = json.loads(path.read_text("utf-8"))
-        debian, upstream = raw["debian"], raw["upstream"]
+        debian, upstream = raw["debian"], raw.get("upstream")
         return cls(
             version=raw["version"],
             roots=tuple(raw["tree"]["roots"]),
@@ -52,8 +52,8 @@ class Pin:
             debian=Archive(debian["archive"], debian["sha256"]),
             debian_package=debian["package"],
             debian_suites=tuple(debian["suites"]),
-            upstream=Archive(upstream["archive"], upstream["sha256"]),
-            upstream_url=upstream["url"],
+            upstream=Archive(upstream["archive"], upstream["sha256"]) if upstream else None,
+            upstream_url=upstream["url"] if upstream else "",
         )
 
 

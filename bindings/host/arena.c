@@ -1,7 +1,10 @@
 #include "arena.h"
 
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+
+#include "nic.h"
 
 /* In front of each allocation; its size keeps what follows aligned for any type. */
 struct arena_block {
@@ -9,6 +12,61 @@ struct arena_block {
     struct arena_block **link;
     size_t size;
 };
+
+/* --- blocks for frames -------------------------------------------------------------------- */
+
+#define FRAME_BLOCK_BYTES (sizeof(struct arena_block) + PS_FRAME_HEADROOM + PS_FRAME_SIZE)
+
+/* Blocks that wait to be used again, for all Stacks: a wire's far end frees what the near end
+ * has made, and the C library would give such large pieces back to the kernel each time.
+ * Without a lock, so that a fork finds it whole. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARE_BLOCKS 0 /* a block that is used after its end should be seen */
+#else
+#define SPARE_BLOCKS 64
+#endif
+static _Atomic(struct arena_block *) spare_blocks[SPARE_BLOCKS + 1];
+
+static void frame_block_give_back(struct arena_block *block)
+{
+    for (int i = 0; i < SPARE_BLOCKS; i++) {
+        struct arena_block *nothing = NULL;
+        if (atomic_load_explicit(&spare_blocks[i], memory_order_relaxed) == NULL &&
+            atomic_compare_exchange_strong(&spare_blocks[i], &nothing, block))
+            return;
+    }
+    free(block);
+}
+
+static struct arena_block *frame_block_obtain(void)
+{
+    for (int i = 0; i < SPARE_BLOCKS; i++)
+        if (atomic_load_explicit(&spare_blocks[i], memory_order_relaxed) != NULL) {
+            struct arena_block *block = atomic_exchange(&spare_blocks[i], NULL);
+            if (block != NULL)
+                return block;
+        }
+    return malloc(FRAME_BLOCK_BYTES);
+}
+
+static struct arena_block *block_of_frame(uint8_t *frame)
+{
+    return (struct arena_block *)(void *)(frame - PS_FRAME_HEADROOM) - 1;
+}
+
+uint8_t *frame_block_create(void)
+{
+    struct arena_block *block = frame_block_obtain();
+    return block != NULL ? (uint8_t *)(block + 1) + PS_FRAME_HEADROOM : NULL;
+}
+
+void frame_block_destroy(uint8_t *frame)
+{
+    if (frame != NULL)
+        frame_block_give_back(block_of_frame(frame));
+}
+
+/* --- the account -------------------------------------------------------------------------- */
 
 static bool refuses(struct arena *arena, size_t size)
 {
@@ -36,20 +94,16 @@ static struct arena_block *obtain(struct arena *arena, size_t size)
 
 static void give_back(struct arena *arena, struct arena_block *block)
 {
-    if (arena->python->memory_allocate == NULL)
+    if (arena->python->memory_allocate == NULL && block->size == FRAME_BLOCK_BYTES)
+        frame_block_give_back(block);
+    else if (arena->python->memory_allocate == NULL)
         free(block);
     else
         arena->python->memory_free(arena->python->python, block);
 }
 
-void *arena_allocate(struct arena *arena, size_t size)
+static void enter(struct arena *arena, struct arena_block *block, size_t whole)
 {
-    size_t whole = size + sizeof(struct arena_block);
-    struct arena_block *block = whole < size || refuses(arena, whole) ? NULL : obtain(arena, whole);
-    if (block == NULL) {
-        arena->statistics.failures++;
-        return NULL;
-    }
     block->size = whole;
     block->next = arena->blocks;
     block->link = &arena->blocks;
@@ -62,19 +116,52 @@ void *arena_allocate(struct arena *arena, size_t size)
     now->used_bytes += whole;
     if (now->used_bytes > now->peak_bytes)
         now->peak_bytes = now->used_bytes;
-    return block + 1;
 }
 
-void arena_free(struct arena *arena, void *memory)
+static void leave(struct arena *arena, struct arena_block *block)
 {
-    struct arena_block *block = (struct arena_block *)memory - 1;
     *block->link = block->next;
     if (block->next != NULL)
         block->next->link = block->link;
     arena->statistics.frees++;
     arena->statistics.live_blocks--;
     arena->statistics.used_bytes -= block->size;
+}
+
+void *arena_allocate(struct arena *arena, size_t size)
+{
+    size_t whole = size + sizeof(struct arena_block);
+    struct arena_block *block = whole < size || refuses(arena, whole) ? NULL : obtain(arena, whole);
+    if (block == NULL) {
+        arena->statistics.failures++;
+        return NULL;
+    }
+    enter(arena, block, whole);
+    return block + 1;
+}
+
+void arena_free(struct arena *arena, void *memory)
+{
+    struct arena_block *block = (struct arena_block *)memory - 1;
+    leave(arena, block);
     give_back(arena, block);
+}
+
+bool arena_adopt(struct arena *arena, uint8_t *frame)
+{
+    if (arena->python->memory_allocate != NULL)
+        return false;
+    if (refuses(arena, FRAME_BLOCK_BYTES)) {
+        arena->statistics.failures++;
+        return false;
+    }
+    enter(arena, block_of_frame(frame), FRAME_BLOCK_BYTES);
+    return true;
+}
+
+void arena_disown(struct arena *arena, uint8_t *frame)
+{
+    leave(arena, block_of_frame(frame));
 }
 
 void arena_release(struct arena *arena)

@@ -20,4 +20,14 @@ void arena_free(struct arena *arena, void *memory);
 /* Gives back every block. */
 void arena_release(struct arena *arena);
 
+/* Room for one frame (PS_FRAME_SIZE), with PS_FRAME_HEADROOM in front, that belongs to no arena
+ * yet. From any thread. NULL: no memory. */
+uint8_t *frame_block_create(void);
+void frame_block_destroy(uint8_t *frame); /* NULL: nothing */
+/* Takes such a block into the account, so that arena_free(frame - PS_FRAME_HEADROOM) gives it
+ * back. False: the arena refuses, or Python is where its memory comes from. */
+bool arena_adopt(struct arena *arena, uint8_t *frame);
+/* Undoes that. */
+void arena_disown(struct arena *arena, uint8_t *frame);
+
 #endif

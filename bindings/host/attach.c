@@ -8,6 +8,7 @@
 static void release_nic(ps_nic *nic)
 {
     nic_watch(nic, NULL, NULL);
+    nic_set_offloads(nic, 0);
     atomic_store(&nic->attached, false);
     nic_release(nic);
 }
@@ -39,6 +40,10 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
     /* The interface starts without a link: no frame may leave before the NIC is entered. */
     struct ps_interface quiet = *spec;
     quiet.flags &= ~(uint32_t)PS_IF_LINK;
+    bool offload = stack->table->frame_in_offload != NULL;
+    /* A hypercall that looks at frames sees ordinary ones. */
+    quiet.offloads = offload && stack->python.frame_out == NULL ? nic->offloads : 0;
+    nic_set_offloads(nic, offload ? nic->offloads : 0);
     ENGINE_GUARD(stack, result, stack->table->interface_add(stack->engine, &quiet));
     if (result >= 0) {
         uint32_t index = (uint32_t)result;

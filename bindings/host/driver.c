@@ -2,6 +2,10 @@
  * Who moves a Stack forward in real time: a thread that takes frames from the NICs, runs
  * the engine's timers, and sleeps until there is more of either. It never needs the GIL
  * for itself; only a hypercall that Python answers does.
+ *
+ * A thread that waits for an event does the same itself (wait.c), and the driver's thread then
+ * stays away: when that one has gone, the next is often not far, and so the thread takes over
+ * only when nobody has come for a while.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,8 +24,24 @@
 
 /* Frames taken from each NIC before the lock is given up for others. */
 #define BATCH 64
+/* As long as this nobody may drive after a waiter has. */
+#define PARK_US 1000
+/* A waiter that has what it waits for takes in no more than this first. */
+#define LEADERS_FRAMES 32
+#define LEADERS_HELPING 262144
+
 /* A clock of Python's own may run faster than ours: look at it often. */
 #define FOREIGN_CLOCK_SLEEP_US 10000
+
+/* From this size on the engine gets a frame with its block; a block that is mostly empty would
+ * cost more of the arena than the copy costs time. */
+#define LEAST_GIVEN 32768
+
+/* A waiter looks for so long before it sleeps: to wake a processor takes about as much, and in
+ * an exchange the answer often comes sooner. It gives way to every thread that could run; and
+ * where it was in vain, the next waits, up to so many, do without. */
+#define SPIN_US 50
+#define MOST_SKIPPED 64
 
 #define DRIVER_STACK_BYTES (512 * 1024)
 
@@ -62,6 +82,8 @@ void stack_wake(void *argument)
     ps_stack *stack = argument;
     if (atomic_exchange(&stack->wake_pending, true))
         return;
+    if (atomic_load(&stack->spinning))
+        return; /* it looks at wake_pending again when it has stopped */
     uint64_t one = 1;
     /* It can only fail for being full, and then the sleeper is awake. */
     ssize_t wrote = write(stack->wake_writer, &one, sizeof one);
@@ -84,19 +106,77 @@ static void lose_link(ps_stack *stack, uint32_t index)
     stack->table->interface_set_link(stack->engine, index, false);
 }
 
+/* The frame that the engine wants in ordinary ones. */
+static void feed_segments(ps_stack *stack, uint32_t index)
+{
+    struct segments *segments = &stack->segments;
+    struct nic_frame whole = stack->frame;
+    size_t size;
+    stack->frame = segments->frame;
+    segments->frame = whole;
+    segments_begin(segments, (enum ps_layer)stack->nics[index]->layer);
+    while ((size = segments_next(segments, stack->frame.bytes, PS_FRAME_SIZE)) > 0)
+        stack->table->frame_in(stack->engine, index, stack->frame.bytes, size);
+}
+
+/* Whether the frame's block is the arena's now, and another in its place. */
+static bool give_frame(ps_stack *stack)
+{
+    uint8_t *other = stack->frame.size >= LEAST_GIVEN ? frame_block_create() : NULL;
+    if (other == NULL)
+        return false;
+    if (!arena_adopt(&stack->arena, stack->frame.bytes)) {
+        frame_block_destroy(other);
+        return false;
+    }
+    stack->frame.bytes = other;
+    return true;
+}
+
+static void feed(ps_stack *stack, uint32_t index)
+{
+    struct nic_frame *frame = &stack->frame;
+    const struct ps_offload *offload = &frame->offload;
+    bool ordinary = offload->checksum == PS_CHECKSUM_WHOLE && offload->segmentation == 0;
+    if (stack->table->frame_in_offload == NULL || (ordinary && frame->size < LEAST_GIVEN)) {
+        if (ordinary)
+            stack->table->frame_in(stack->engine, index, frame->bytes, frame->size);
+        else
+            feed_segments(stack, index);
+        return;
+    }
+    uint8_t *bytes = frame->bytes;
+    bool given = give_frame(stack);
+    int result =
+        stack->table->frame_in_offload(stack->engine, index, bytes, frame->size, offload, given);
+    if (result != -EOPNOTSUPP)
+        return;
+    if (given) {
+        arena_disown(&stack->arena, bytes);
+        frame_block_destroy(frame->bytes);
+        frame->bytes = bytes;
+    }
+    feed_segments(stack, index);
+}
+
 /* False when the NIC may have more. */
 static bool receive_batch(ps_stack *stack, uint32_t index)
 {
     ps_nic *nic = stack->nics[index];
+    size_t bytes = 0;
     for (int i = 0; i < BATCH; i++) {
-        ssize_t size = nic_receive(nic, stack->frame, PS_FRAME_SIZE, stack->now_us);
+        ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
         if (size == -EAGAIN)
             return true;
         if (size < 0) {
             lose_link(stack, index);
             return true;
         }
-        stack->table->frame_in(stack->engine, index, stack->frame, (size_t)size);
+        bytes += (size_t)size;
+        feed(stack, index);
+        /* More than stays in the processor's cache isn't wanted before it is read. */
+        if (stack_leader_is_done(stack) && (i >= LEADERS_FRAMES || bytes >= LEADERS_HELPING))
+            return nic_descriptor(nic) >= 0; /* which tells of more by itself */
     }
     return false;
 }
@@ -118,6 +198,7 @@ bool stack_move(ps_stack *stack)
     if (stack->poisoned)
         return true;
     ENGINE_GUARD(stack, result, move(stack));
+    stack->unfinished = result > 0;
     return result <= 0;
 }
 
@@ -148,6 +229,45 @@ static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
     return count;
 }
 
+static int poll_now(struct pollfd *descriptors, nfds_t count)
+{
+    return poll(descriptors, count, 0);
+}
+
+/* Without the lock: whether there was something before the spinning was over. */
+static bool spin(ps_stack *stack, struct pollfd *descriptors, nfds_t count, uint64_t until_us)
+{
+    bool found;
+    atomic_store(&stack->spinning, true);
+    do {
+        found = atomic_load(&stack->wake_pending) ||
+                (count > 1 && poll_now(descriptors + 1, count - 1) != 0);
+        if (!found)
+            sched_yield();
+    } while (!found && monotonic_us() < until_us);
+    atomic_store(&stack->spinning, false);
+    return found || atomic_load(&stack->wake_pending);
+}
+
+/* Under the lock: whether this sleep is worth a try without sleeping. */
+static bool may_spin(ps_stack *stack)
+{
+    if (stack->leader == NULL || stack->python.clock != NULL || !stack->has_processors)
+        return false;
+    if (stack->spin_skip == 0)
+        return true;
+    stack->spin_skip--;
+    return false;
+}
+
+static void learn_from_spin(ps_stack *stack, bool found)
+{
+    stack->spin_penalty = found ? 0 : stack->spin_penalty == 0 ? 1 : stack->spin_penalty * 2;
+    if (stack->spin_penalty > MOST_SKIPPED)
+        stack->spin_penalty = MOST_SKIPPED;
+    stack->spin_skip = stack->spin_penalty;
+}
+
 int stack_sleep(ps_stack *stack, uint64_t until_us)
 {
     struct pollfd descriptors[MOST_INTERFACES + 1];
@@ -168,20 +288,62 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
     }
     struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
     stack->sleep_until_us = due;
+    uint64_t ticket = ++stack->sleep_ticket;
+    bool spins = may_spin(stack), found = false;
     stack_unlock(stack);
+    if (spins)
+        found = spin(stack, descriptors, count, now_us + (wait_us < SPIN_US ? wait_us : SPIN_US));
+    if (spins && wait_us <= SPIN_US)
+        timeout = (struct timespec){0, 0}; /* it is over */
 #ifdef __linux__
-    int ready = ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
+    int ready =
+        found ? 0 : ppoll(descriptors, count, wait_us == UINT64_MAX ? NULL : &timeout, NULL);
 #else
-    int milliseconds = wait_us == UINT64_MAX ? -1 : (int)((wait_us + 999) / 1000);
-    int ready = poll(descriptors, count, milliseconds);
-    (void)timeout;
+    int milliseconds = wait_us == UINT64_MAX
+                           ? -1
+                           : (int)(timeout.tv_sec * 1000 + (timeout.tv_nsec + 999999) / 1000000);
+    int ready = found ? 0 : poll(descriptors, count, milliseconds);
 #endif
     int result = ready < 0 ? -errno : 0;
-    if (ready > 0 && descriptors[0].revents != 0)
-        take_wake(stack);
     pthread_mutex_lock(&stack->lock);
-    stack->sleep_until_us = 0;
+    if (spins)
+        learn_from_spin(stack, found);
+    /* The wake is the last sleeper's: another one that took it would leave that one asleep. */
+    if (stack->sleep_ticket == ticket) {
+        if (ready > 0 && descriptors[0].revents != 0)
+            take_wake(stack);
+        else if (found)
+            atomic_store(&stack->wake_pending, false); /* what was written wakes once in vain */
+        stack->sleep_until_us = 0;
+    }
     return result;
+}
+
+/* Under the lock, given up meanwhile: a moment; or, when the same waiter has been driving for a
+ * whole one already, until it doesn't: where many come and go none should have to wake us. */
+static void park(ps_stack *stack)
+{
+    stack->driver_parked = stack->driving && !stack->led;
+    uint64_t until_us = stack->driver_parked ? NO_DEADLINE : monotonic_us() + PARK_US;
+    stack->led = false;
+    atomic_store(&stack->driver_word, 0);
+    stack_unlock(stack);
+    sleep_on(&stack->driver_word, until_us);
+    pthread_mutex_lock(&stack->lock);
+    stack->driver_parked = false;
+}
+
+void driver_unpark(ps_stack *stack)
+{
+    /* Those who poll a descriptor are waiting, too, and not for a moment. */
+    bool now = stack->descriptor_count > 0;
+    if (!stack->threaded || (!stack->driver_parked && !now))
+        return;
+    if (now)
+        stack->led = false;
+    stack->driver_parked = false;
+    atomic_store(&stack->driver_word, 1);
+    stack_wake_later(stack, &stack->driver_word);
 }
 
 static void *drive_for_ever(void *argument)
@@ -189,7 +351,9 @@ static void *drive_for_ever(void *argument)
     ps_stack *stack = argument;
     pthread_mutex_lock(&stack->lock);
     while (stack->state == STACK_OPEN) {
-        if (stack_move(stack)) {
+        if (stack->driving || stack->led) {
+            park(stack);
+        } else if (stack_move(stack)) {
             stack_sleep(stack, NO_DEADLINE);
         } else {
             /* A mutex is not fair: let those in who wait for it. */
@@ -220,6 +384,10 @@ int driver_start(ps_stack *stack)
 void driver_stop(ps_stack *stack)
 {
     stack_wake(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->driver_parked = true;
+    driver_unpark(stack);
+    stack_unlock(stack);
     pthread_join(stack->driver, NULL);
 }
 

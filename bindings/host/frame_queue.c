@@ -5,11 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "nic.h"
+
+/* From this size on a frame goes into a block, which its receiver takes as it is; a smaller one
+ * is cheaper to copy than its block is to leave half empty. */
+#define LEAST_IN_BLOCK 16384
 
 struct queued_frame {
     struct queued_frame *next;
     size_t size;
+    struct ps_offload offload;
+    uint8_t *block; /* NULL: it is in `bytes` */
     uint8_t bytes[];
 };
 
@@ -31,29 +38,52 @@ struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes)
     return queue;
 }
 
+static void destroy_frame(struct queued_frame *frame)
+{
+    frame_block_destroy(frame->block);
+    free(frame);
+}
+
 void frame_queue_destroy(struct frame_queue *queue)
 {
     while (queue->first != NULL) {
         struct queued_frame *frame = queue->first;
         queue->first = frame->next;
-        free(frame);
+        destroy_frame(frame);
     }
     pthread_mutex_destroy(&queue->lock);
     free(queue);
 }
 
-int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, size_t count,
-                    size_t total, bool *was_empty)
+static struct queued_frame *create_frame(const struct ps_piece *pieces, size_t count, size_t total,
+                                         const struct ps_offload *offload)
 {
-    struct queued_frame *frame = malloc(sizeof *frame + total);
+    bool large = total >= LEAST_IN_BLOCK && total <= PS_FRAME_SIZE;
+    struct queued_frame *frame = malloc(sizeof *frame + (large ? 0 : total));
     if (frame == NULL)
-        return -ENOBUFS;
+        return NULL;
     frame->next = NULL;
     frame->size = 0;
+    frame->offload = offload != NULL ? *offload : (struct ps_offload){0};
+    frame->block = large ? frame_block_create() : NULL;
+    if (large && frame->block == NULL) {
+        free(frame);
+        return NULL;
+    }
+    uint8_t *out = large ? frame->block : frame->bytes;
     for (size_t i = 0; i < count; i++) {
-        memcpy(frame->bytes + frame->size, pieces[i].base, pieces[i].size);
+        memcpy(out + frame->size, pieces[i].base, pieces[i].size);
         frame->size += pieces[i].size;
     }
+    return frame;
+}
+
+int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, size_t count,
+                    size_t total, const struct ps_offload *offload, bool *was_empty)
+{
+    struct queued_frame *frame = create_frame(pieces, count, total, offload);
+    if (frame == NULL)
+        return -ENOBUFS;
     pthread_mutex_lock(&queue->lock);
     bool full = queue->frames >= queue->most_frames || queue->bytes + total > queue->most_bytes;
     if (!full) {
@@ -65,11 +95,11 @@ int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, si
     }
     pthread_mutex_unlock(&queue->lock);
     if (full)
-        free(frame);
+        destroy_frame(frame);
     return full ? -ENOBUFS : 0;
 }
 
-ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room)
+static struct queued_frame *take_first(struct frame_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
     struct queued_frame *first = queue->first;
@@ -81,11 +111,36 @@ ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room)
         queue->bytes -= first->size;
     }
     pthread_mutex_unlock(&queue->lock);
+    return first;
+}
+
+ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room)
+{
+    struct queued_frame *first = take_first(queue);
     if (first == NULL)
         return -EAGAIN;
     ssize_t size = first->size <= room ? (ssize_t)first->size : -EMSGSIZE;
     if (size > 0)
-        memcpy(frame, first->bytes, first->size);
-    free(first);
+        memcpy(frame, first->block != NULL ? first->block : first->bytes, first->size);
+    destroy_frame(first);
+    return size;
+}
+
+ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *frame)
+{
+    struct queued_frame *first = take_first(queue);
+    if (first == NULL)
+        return -EAGAIN;
+    ssize_t size = first->size <= PS_FRAME_SIZE ? (ssize_t)first->size : -EMSGSIZE;
+    frame->size = first->size;
+    frame->offload = first->offload;
+    if (first->block != NULL) {
+        uint8_t *empty = frame->bytes;
+        frame->bytes = first->block;
+        first->block = empty;
+    } else if (size > 0) {
+        memcpy(frame->bytes, first->bytes, first->size);
+    }
+    destroy_frame(first);
     return size;
 }

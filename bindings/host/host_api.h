@@ -108,6 +108,8 @@ int ps_resolve_cancel(ps_stack *stack, int64_t request);
 /* --- sockets (socket.c) --- */
 int64_t ps_socket(ps_stack *stack, int family, int type, int protocol);
 int ps_close(ps_stack *stack, int64_t handle);
+/* 1: nothing was done, for SO_LINGER asks to wait first. */
+int ps_close_unless_lingering(ps_stack *stack, int64_t handle);
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
 int ps_listen(ps_stack *stack, int64_t handle, int backlog);
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us);
@@ -121,6 +123,11 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
                 int64_t timeout_us, size_t *sent);
 int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, struct ps_message *message, int64_t timeout_us);
+/* The common case of both, in one piece and with no more than its bytes; `to` may be NULL. */
+int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
+                      const struct ps_address *to, int64_t timeout_us);
+int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t size,
+                         int64_t timeout_us);
 int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how);
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out);
 /* Waits until one of `mask` (or an error or hang-up) holds: the readiness, or -EAGAIN. */

@@ -131,6 +131,16 @@ static int host_frame_out(void *user, uint32_t interface, const struct ps_piece 
     return note(stack, nic_transmit(nic, pieces, count, total, stack->now_us));
 }
 
+static int host_frame_out_offload(void *user, uint32_t interface, const struct ps_piece *pieces,
+                                  size_t count, size_t total, const struct ps_offload *offload)
+{
+    ps_stack *stack = user;
+    ps_nic *nic = interface < MOST_INTERFACES ? stack->nics[interface] : NULL;
+    if (nic == NULL)
+        return -ENODEV;
+    return note(stack, nic_transmit_offload(nic, pieces, count, total, offload, stack->now_us));
+}
+
 static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t mask)
 {
     ps_stack *stack = user;
@@ -173,6 +183,7 @@ void stack_hypercalls(ps_stack *stack, struct ps_hypercalls *out)
         .memory_free = host_memory_free,
         .random = host_random,
         .frame_out = host_frame_out,
+        .frame_out_offload = host_frame_out_offload,
         .event = host_event,
         .log = host_log,
         .panic = host_panic,

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,24 +72,65 @@ static const struct ps_engine_table *find_table(void *handle, char *error, size_
     return table;
 }
 
-int image_load(struct engine_image *image, const char *path, const struct ps_engine_table **table,
-               char *error, size_t error_size)
+/* --- images that serve many Stacks ---------------------------------------------------------- */
+
+struct shared_image {
+    dev_t device; /* the file's identity */
+    ino_t inode;
+    pid_t process; /* who loaded it */
+    void *handle;
+    struct shared_image *next;
+};
+
+/* Never shrinks: such an image can't be unloaded. */
+static struct shared_image *shared_images;
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+
+static struct shared_image *find_shared(const struct stat *file)
+{
+    struct shared_image *each = shared_images;
+    while (each != NULL && (each->device != file->st_dev || each->inode != file->st_ino))
+        each = each->next;
+    return each;
+}
+
+static int use_shared(struct engine_image *image, const struct shared_image *found, char *error,
+                      size_t error_size)
+{
+    if (found->process != getpid()) {
+        snprintf(error, error_size,
+                 "its threads did not come along over fork(): only a process that has not "
+                 "inherited this engine can use it");
+        return -EOWNERDEAD;
+    }
+    *image = (struct engine_image){found->handle, true};
+    return 0;
+}
+
+static int keep_shared(struct engine_image *image, const struct stat *file)
+{
+    struct shared_image *kept = malloc(sizeof *kept);
+    image->shared = true;
+    if (kept == NULL)
+        return -ENOMEM;
+    *kept =
+        (struct shared_image){file->st_dev, file->st_ino, getpid(), image->handle, shared_images};
+    shared_images = kept;
+    return 0;
+}
+
+/* --- private ones --------------------------------------------------------------------------- */
+
+static int load_copy(struct engine_image *image, int from, char *error, size_t error_size)
 {
     char copy_path[4096];
     bool has_name = false;
-    int from = open(path, O_RDONLY | O_CLOEXEC);
-    if (from < 0) {
-        int result = -errno;
-        snprintf(error, error_size, "can't open the engine %s: %s", path, strerror(errno));
-        return result;
-    }
     int copy = open_copy(copy_path, sizeof copy_path, &has_name);
     int result = copy < 0 ? copy : copy_file(from, copy);
-    close(from);
     if (result < 0)
         snprintf(error, error_size, "can't copy the engine: %s", strerror(-result));
     if (result == 0) {
-        image->handle = dlopen(copy_path, RTLD_NOW | RTLD_LOCAL);
+        *image = (struct engine_image){dlopen(copy_path, RTLD_NOW | RTLD_LOCAL), false};
         if (image->handle == NULL) {
             snprintf(error, error_size, "can't load the engine: %s", dlerror());
             result = -ENOEXEC;
@@ -100,19 +142,49 @@ int image_load(struct engine_image *image, const char *path, const struct ps_eng
     if (copy >= 0)
         close(copy); /* the mapping keeps the file */
 #endif
+    return result;
+}
+
+static int load(struct engine_image *image, int from, const struct ps_engine_table **table,
+                char *error, size_t error_size)
+{
+    struct stat file;
+    if (fstat(from, &file) != 0)
+        return -errno;
+    const struct shared_image *found = find_shared(&file);
+    int result = found != NULL ? use_shared(image, found, error, error_size)
+                               : load_copy(image, from, error, error_size);
     if (result < 0)
         return result;
     *table = find_table(image->handle, error, error_size);
-    if (*table == NULL) {
+    if (*table == NULL)
+        result = -EPROTO;
+    else if ((*table)->flags & PS_ENGINE_SHARED && found == NULL)
+        result = keep_shared(image, &file);
+    if (result < 0)
         image_unload(image);
-        return -EPROTO;
+    return result;
+}
+
+int image_load(struct engine_image *image, const char *path, const struct ps_engine_table **table,
+               char *error, size_t error_size)
+{
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    if (from < 0) {
+        int result = -errno;
+        snprintf(error, error_size, "can't open the engine %s: %s", path, strerror(errno));
+        return result;
     }
-    return 0;
+    pthread_mutex_lock(&loading);
+    int result = load(image, from, table, error, error_size);
+    pthread_mutex_unlock(&loading);
+    close(from);
+    return result;
 }
 
 void image_unload(struct engine_image *image)
 {
-    if (image->handle != NULL)
+    if (image->handle != NULL && !image->shared)
         dlclose(image->handle);
     image->handle = NULL;
 }

@@ -2,7 +2,8 @@
  * Private copies of an engine's image.
  *
  * An engine keeps its state in globals, and the dynamic linker gives the same file to
- * everyone who opens it. So each Stack opens a copy of its own.
+ * everyone who opens it. So each Stack opens a copy of its own. An image that says that it
+ * serves many Stacks (PS_ENGINE_SHARED) is loaded once, and stays.
  */
 #ifndef PYSTACK_HOST_LOADER_H
 #define PYSTACK_HOST_LOADER_H
@@ -13,6 +14,7 @@
 
 struct engine_image {
     void *handle;
+    bool shared; /* it stays loaded */
 };
 
 /* 0, or -errno with one line about it in `error`. */

@@ -4,8 +4,10 @@
 #include "nic.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "nic_api.h"
 
 int nic_init(ps_nic *nic, const struct ps_nic_kind *kind, enum ps_layer layer, uint32_t mtu)
@@ -37,10 +39,8 @@ void nic_wake(ps_nic *nic)
     pthread_mutex_unlock(&nic->wake_lock);
 }
 
-int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
-                 uint64_t now_us)
+static int count_sent(ps_nic *nic, int result, size_t total)
 {
-    int result = nic->kind->transmit(nic, pieces, count, total, now_us);
     if (result < 0) {
         nic->counters.dropped_frames++;
         return result;
@@ -50,14 +50,91 @@ int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_
     return result;
 }
 
-ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                 uint64_t now_us)
 {
-    ssize_t size = nic->kind->receive(nic, frame, room, now_us);
+    return count_sent(nic, nic->kind->transmit(nic, pieces, count, total, now_us), total);
+}
+
+int nic_transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                         const struct ps_offload *offload, uint64_t now_us)
+{
+    if (nic->kind->transmit_offload == NULL)
+        return -EOPNOTSUPP;
+    return count_sent(nic, nic->kind->transmit_offload(nic, pieces, count, total, offload, now_us),
+                      total);
+}
+
+static void count_received(ps_nic *nic, ssize_t size)
+{
     if (size > 0) {
         nic->counters.received_frames++;
         nic->counters.received_bytes += (uint64_t)size;
     }
+}
+
+static void drop_segments(ps_nic *nic)
+{
+    if (nic->segments != NULL)
+        frame_block_destroy(nic->segments->frame.bytes);
+    free(nic->segments);
+    nic->segments = NULL;
+}
+
+static struct segments *create_segments(void)
+{
+    struct segments *segments = calloc(1, sizeof *segments);
+    if (segments == NULL)
+        return NULL;
+    segments->is_over = true;
+    segments->frame.bytes = frame_block_create();
+    if (segments->frame.bytes == NULL) {
+        free(segments);
+        return NULL;
+    }
+    return segments;
+}
+
+ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+{
+    ssize_t size;
+    if (nic->kind->receive_frame == NULL) {
+        size = nic->kind->receive(nic, frame, room, now_us);
+    } else {
+        if (nic->segments == NULL)
+            nic->segments = create_segments();
+        struct segments *segments = nic->segments;
+        if (segments == NULL)
+            return -EAGAIN; /* no memory: as if nothing had come yet */
+        while ((size = (ssize_t)segments_next(segments, frame, room)) == 0) {
+            size = nic->kind->receive_frame(nic, &segments->frame, now_us);
+            if (size < 0)
+                break;
+            segments_begin(segments, (enum ps_layer)nic->layer);
+        }
+    }
+    count_received(nic, size);
     return size;
+}
+
+ssize_t nic_receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
+{
+    ssize_t size;
+    if (nic->kind->receive_frame != NULL) {
+        size = nic->kind->receive_frame(nic, frame, now_us);
+    } else {
+        frame->offload = (struct ps_offload){0};
+        size = nic->kind->receive(nic, frame->bytes, PS_FRAME_SIZE, now_us);
+        frame->size = size > 0 ? (size_t)size : 0;
+    }
+    count_received(nic, size);
+    return size;
+}
+
+void nic_set_offloads(ps_nic *nic, uint32_t offloads)
+{
+    if (nic->kind->set_offloads != NULL)
+        nic->kind->set_offloads(nic, offloads & nic->offloads);
 }
 
 uint64_t nic_deadline(ps_nic *nic)
@@ -108,6 +185,7 @@ void nic_release(ps_nic *nic)
     if (atomic_fetch_sub(&nic->references, 1) > 1)
         return;
     pthread_mutex_destroy(&nic->wake_lock);
+    drop_segments(nic);
     nic->kind->destroy(nic);
 }
 
@@ -116,6 +194,11 @@ void nic_release(ps_nic *nic)
 void ps_nic_release(ps_nic *nic)
 {
     nic_release(nic);
+}
+
+uint32_t ps_nic_offloads(ps_nic *nic)
+{
+    return nic->offloads;
 }
 
 void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac,

@@ -17,6 +17,16 @@
 
 typedef struct ps_nic ps_nic;
 
+/* The largest frame a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
+#define PS_FRAME_SIZE (65536 + 64)
+
+/* A frame in a block of its own (frame_block_create in arena.h), and what is undone in it. */
+struct nic_frame {
+    uint8_t *bytes;
+    size_t size;
+    struct ps_offload offload;
+};
+
 struct ps_nic_kind {
     const char *name;
     /* Queues or writes one frame; never waits. -ENOBUFS: no room, the frame is dropped. */
@@ -25,6 +35,15 @@ struct ps_nic_kind {
     /* One frame into `room` bytes: its length; -EAGAIN: none now; another negative errno:
      * the wire is gone (the driver takes the link down and stops asking). */
     ssize_t (*receive)(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+    /* For NICs with `offloads`, which need no `receive`: the same for a frame of which something
+     * is undone. The frame that is received may come in another block, in exchange for the one
+     * that was there. */
+    int (*transmit_offload)(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                            const struct ps_offload *offload, uint64_t now_us);
+    ssize_t (*receive_frame)(ps_nic *nic, struct nic_frame *frame, uint64_t now_us);
+    /* What may be undone in frames from now on; some may still come otherwise. At first
+     * nothing. NULL: `receive_frame` gives whatever there is. */
+    void (*set_offloads)(ps_nic *nic, uint32_t offloads);
     /* When to call `receive` again although nothing woke the driver; UINT64_MAX: never. NULL: never. */
     uint64_t (*deadline)(ps_nic *nic);
     /* The descriptor whose readability means that `receive` has a frame; -1: it wakes the
@@ -43,6 +62,9 @@ struct ps_nic {
     const struct ps_nic_kind *kind;
     uint32_t mtu;  /* bytes of IP packet */
     uint8_t layer; /* enum ps_layer */
+    /* enum ps_offloads: what its far end agrees to do, or to have done. A wrapper has none, so
+     * that it sees ordinary frames both ways: see nic_receive. */
+    uint32_t offloads;
     bool has_mac;
     uint8_t mac[6];
     atomic_bool attached; /* a Stack or a wrapper holds it */
@@ -51,17 +73,21 @@ struct ps_nic {
     pthread_mutex_t wake_lock; /* guards wake and wake_argument against a detach */
     void (*wake)(void *argument);
     void *wake_argument;
+    struct segments *segments; /* of a frame that is being given out in ordinary ones */
 };
-
-/* The largest frame a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
-#define PS_FRAME_SIZE (65536 + 64)
 
 /* nic.c: what all kinds share. */
 
 /* The kind's own, counted. */
 int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
                  uint64_t now_us);
+int nic_transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                         const struct ps_offload *offload, uint64_t now_us);
+/* An ordinary frame: what is undone in what comes is done first. */
 ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+/* A frame as it comes. */
+ssize_t nic_receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us);
+void nic_set_offloads(ps_nic *nic, uint32_t offloads);
 uint64_t nic_deadline(ps_nic *nic);
 int nic_descriptor(ps_nic *nic);
 void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
@@ -76,16 +102,41 @@ void nic_wake(ps_nic *nic);
 ps_nic *nic_hold(ps_nic *nic);
 void nic_release(ps_nic *nic); /* destroys with the last reference */
 
+/* nic_descriptor.c: what the far end of a descriptor with virtio's header does, and who tells it
+ * what we do. */
+#define VIRTIO_HEADER 10
+void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
+                              int (*configure)(int fd, uint32_t offloads));
+
 /* A bounded queue of frames between threads (frame_queue.c). */
 struct frame_queue;
 struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes);
 void frame_queue_destroy(struct frame_queue *queue);
-/* -ENOBUFS: full. *was_empty tells the caller whether a wake is due. */
+/* -ENOBUFS: full. *was_empty tells the caller whether a wake is due. offload: NULL for an
+ * ordinary frame. */
 int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, size_t count,
-                    size_t total, bool *was_empty);
+                    size_t total, const struct ps_offload *offload, bool *was_empty);
 /* -EAGAIN: empty; a frame longer than `room` is dropped and counted. */
 ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room);
+/* The same into a block, or in another block for it. */
+ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *frame);
 
+/* A frame, cut into ordinary ones (segments.c). */
+struct segments {
+    struct nic_frame frame;
+    size_t network, transport, header; /* where IP and TCP begin, and TCP's payload */
+    size_t payload, done;
+    uint32_t count;
+    bool is_over;
+};
+/* Begins with what is in `frame`. One that contradicts itself gives no segment. */
+void segments_begin(struct segments *self, enum ps_layer layer);
+/* The next one's size; 0: there are no more. */
+size_t segments_next(struct segments *self, uint8_t *out, size_t room);
+
+/* The sum of 16-bit words (RFC 1071), not folded; at most 64 KiB. */
+uint32_t checksum_sum(const uint8_t *data, size_t size);
+uint16_t checksum_fold(uint64_t sum);
 /* Finishes the TCP, UDP or ICMPv6 checksum of an Ethernet frame (partial_checksum.c). */
 void partial_checksum_finish(uint8_t *frame, size_t size);
 

@@ -16,6 +16,8 @@ struct ps_nic_statistics {
 void ps_nic_release(ps_nic *nic);
 void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac,
                      bool *attached);
+/* enum ps_offloads: what a Stack may leave to its far end, or leaves undone in what comes. */
+uint32_t ps_nic_offloads(ps_nic *nic);
 
 /* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while
  * somebody holds it. A frame's length, or -EAGAIN. */
@@ -24,8 +26,10 @@ int64_t ps_nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
 /* Waits until `receive` may have something: 1; 0: the time is over; -EINTR. */
 int ps_nic_wait(ps_nic *nic, int64_t timeout_us);
 
-/* Two ends of an in-memory wire. */
-int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, ps_nic **left, ps_nic **right);
+/* Two ends of an in-memory wire. `offloads`: what a Stack at one end may leave undone; an end
+ * that is not a Stack's finishes it. */
+int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, uint32_t offloads, ps_nic **left,
+                ps_nic **right);
 
 /* A learning Ethernet switch and its ports; the ports keep it alive. */
 typedef struct ps_switch ps_switch;
@@ -33,12 +37,19 @@ ps_switch *ps_switch_create(uint32_t mtu, int *error);
 ps_nic *ps_switch_port(ps_switch *fabric, int *error);
 void ps_switch_release(ps_switch *fabric);
 
-enum ps_framing { PS_FRAMING_DATAGRAM, PS_FRAMING_LENGTH_16, PS_FRAMING_LENGTH_32 };
+enum ps_framing {
+    PS_FRAMING_DATAGRAM,
+    PS_FRAMING_LENGTH_16,
+    PS_FRAMING_LENGTH_32,
+    PS_FRAMING_VIRTIO
+};
 /* Frames over a descriptor: one a read (TAP, TUN, AF_PACKET, datagram sockets), or behind a
- * big-endian length in a stream. Takes the descriptor over, and makes it non-blocking. */
+ * big-endian length in a stream; or one a read behind virtio's header, which says what is left
+ * undone in it. Takes the descriptor over, and makes it non-blocking. */
 ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error);
-/* Linux: opens or makes a TAP (layer 2) or TUN (layer 3). `name` is changed to the real one. */
-ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, int *error);
+/* Linux: opens or makes a TAP (layer 2) or TUN (layer 3). `name` is changed to the real one.
+ * `offload`: let the kernel cut segments and finish checksums, if it does. */
+ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, bool offload, int *error);
 /* Linux: a packet socket on an existing device (promiscuous if asked). */
 ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error);
 

@@ -17,9 +17,19 @@
 /* Buffers of the stack's in one write; a frame of more is copied together first. */
 #define MOST_VECTORS 64
 
+/* virtio's header (virtio 1.2, 5.1.6; here in the machine's own byte order, as tun(4) has it). */
+struct virtio_header {
+    uint8_t flags, gso_type;
+    uint16_t header_size, gso_size, checksum_start, checksum_offset;
+};
+_Static_assert(sizeof(struct virtio_header) == VIRTIO_HEADER, "as on the wire");
+enum { VIRTIO_NEEDS_CHECKSUM = 1, VIRTIO_DATA_VALID = 2 };
+enum { VIRTIO_TCP4 = 1, VIRTIO_TCP6 = 4, VIRTIO_ECN = 0x80 };
+
 struct descriptor_nic {
     ps_nic nic;
     int fd;
+    int (*configure)(int fd, uint32_t offloads); /* NULL: the far end isn't told */
     enum ps_framing framing;
     uint8_t *pending; /* a frame partly written */
     size_t pending_size, pending_done;
@@ -59,11 +69,40 @@ static void gather(uint8_t *out, const struct iovec *vectors, int count)
     }
 }
 
+static int wrote_or(ssize_t wrote)
+{
+    return wrote >= 0 ? 0 : is_full(errno) ? -ENOBUFS : -errno;
+}
+
+static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                            const struct ps_offload *offload, uint64_t now_us)
+{
+    (void)now_us, (void)total;
+    struct virtio_header header = {0};
+    struct iovec vectors[MOST_VECTORS + 1] = {{&header, sizeof header}};
+    if (count > MOST_VECTORS)
+        return -EMSGSIZE;
+    if (offload != NULL && offload->checksum == PS_CHECKSUM_PARTIAL) {
+        header.flags = VIRTIO_NEEDS_CHECKSUM;
+        header.checksum_start = offload->checksum_start;
+        header.checksum_offset = offload->checksum_offset;
+    }
+    if (offload != NULL && offload->segmentation != 0) {
+        header.gso_type = offload->segmentation == PS_OFFLOAD_TCP4 ? VIRTIO_TCP4 : VIRTIO_TCP6;
+        header.gso_size = offload->segment_size;
+        header.header_size = (uint16_t)pieces[0].size; /* what the kernel keeps in one piece */
+    }
+    for (size_t i = 0; i < count; i++)
+        vectors[i + 1] = (struct iovec){pieces[i].base, pieces[i].size};
+    return wrote_or(writev(((struct descriptor_nic *)nic)->fd, vectors, (int)count + 1));
+}
+
 static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
                     uint64_t now_us)
 {
-    (void)now_us;
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
+    if (self->framing == PS_FRAMING_VIRTIO)
+        return transmit_offload(nic, pieces, count, total, NULL, now_us);
     size_t header = header_size(self->framing);
     struct iovec vectors[MOST_VECTORS + 1];
     uint8_t length[4];
@@ -125,6 +164,47 @@ static ssize_t receive_stream(struct descriptor_nic *self, uint8_t *frame, size_
     }
 }
 
+/* Nothing now, as opposed to the wire being gone. Datagram sockets may carry empty messages,
+ * TAPs give EIO while they are down. */
+static ssize_t got_or_again(ssize_t got)
+{
+    return got == 0 || got == -EIO || got == -ENETDOWN || got == -ECONNREFUSED ? -EAGAIN : got;
+}
+
+static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
+{
+    (void)now_us;
+    struct virtio_header header = {0};
+    const struct iovec vectors[] = {{&header, sizeof header}, {frame->bytes, PS_FRAME_SIZE}};
+    ssize_t got;
+    do {
+        got = readv(((struct descriptor_nic *)nic)->fd, vectors, 2);
+    } while (got > 0 && got <= VIRTIO_HEADER);
+    if (got < 0)
+        return got_or_again(errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno);
+    if (got == 0)
+        return -EAGAIN;
+    frame->size = (size_t)got - VIRTIO_HEADER;
+    struct ps_offload *offload = &frame->offload;
+    *offload = (struct ps_offload){0};
+    if (header.flags & VIRTIO_NEEDS_CHECKSUM) {
+        offload->checksum = PS_CHECKSUM_PARTIAL;
+        offload->checksum_start = header.checksum_start;
+        offload->checksum_offset = header.checksum_offset;
+    } else if (header.flags & VIRTIO_DATA_VALID) {
+        offload->checksum = PS_CHECKSUM_TRUSTED;
+    }
+    int type = header.gso_type & ~VIRTIO_ECN;
+    if (type != 0) {
+        /* Another type, which nobody asked for, contradicts itself for the one who cuts it. */
+        offload->segmentation = type == VIRTIO_TCP4   ? PS_OFFLOAD_TCP4
+                                : type == VIRTIO_TCP6 ? PS_OFFLOAD_TCP6
+                                                      : PS_OFFLOAD_CHECKSUM;
+        offload->segment_size = type == VIRTIO_TCP4 || type == VIRTIO_TCP6 ? header.gso_size : 0;
+    }
+    return (ssize_t)frame->size;
+}
+
 static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
 {
     (void)now_us;
@@ -133,9 +213,14 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
         flush(self); /* a wire that has gone shows itself to the read */
     if (self->framing != PS_FRAMING_DATAGRAM)
         return receive_stream(self, frame, room);
-    ssize_t got = read_some(self->fd, frame, room);
-    /* Datagram sockets may carry empty messages, TAPs give EIO while they are down. */
-    return got == 0 || got == -EIO || got == -ENETDOWN || got == -ECONNREFUSED ? -EAGAIN : got;
+    return got_or_again(read_some(self->fd, frame, room));
+}
+
+static void set_offloads(ps_nic *nic, uint32_t offloads)
+{
+    struct descriptor_nic *self = (struct descriptor_nic *)nic;
+    if (self->configure != NULL)
+        self->configure(self->fd, offloads);
 }
 
 static int descriptor(ps_nic *nic)
@@ -146,6 +231,7 @@ static int descriptor(ps_nic *nic)
 static void destroy(ps_nic *nic)
 {
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
+    set_offloads(nic, 0); /* a device that stays doesn't keep our wishes for its next user */
     close(self->fd);
     free(self->pending);
     free(self->incoming);
@@ -160,20 +246,39 @@ static const struct ps_nic_kind kind = {
     .destroy = destroy,
 };
 
+static const struct ps_nic_kind virtio_kind = {
+    .name = "descriptor",
+    .transmit = transmit,
+    .transmit_offload = transmit_offload,
+    .receive_frame = receive_frame,
+    .set_offloads = set_offloads,
+    .descriptor = descriptor,
+    .destroy = destroy,
+};
+
+void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
+                              int (*configure)(int fd, uint32_t offloads))
+{
+    nic->offloads = offloads;
+    ((struct descriptor_nic *)nic)->configure = configure;
+}
+
 ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error)
 {
     struct descriptor_nic *self = calloc(1, sizeof *self);
     size_t room = header_size(framing) + PS_FRAME_SIZE;
     int flags = fcntl(fd, F_GETFL);
     int result = self == NULL ? -ENOMEM : flags < 0 ? -errno : 0;
-    if (result == 0 && framing != PS_FRAMING_DATAGRAM) {
+    bool is_stream = header_size(framing) != 0;
+    if (result == 0 && is_stream) {
         self->pending = malloc(room);
         self->incoming = malloc(room);
         if (self->pending == NULL || self->incoming == NULL)
             result = -ENOMEM;
     }
     if (result == 0)
-        result = nic_init(&self->nic, &kind, (enum ps_layer)layer, mtu);
+        result = nic_init(&self->nic, framing == PS_FRAMING_VIRTIO ? &virtio_kind : &kind,
+                          (enum ps_layer)layer, mtu);
     if (result == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
         result = -errno;
     if (result < 0) {
@@ -187,5 +292,7 @@ ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32
     }
     self->fd = fd;
     self->framing = framing;
+    if (framing == PS_FRAMING_VIRTIO)
+        self->nic.offloads = PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6;
     return &self->nic;
 }

@@ -86,7 +86,8 @@ int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size)
     if (size == 0 || size > PS_FRAME_SIZE)
         return -EMSGSIZE;
     const struct ps_piece piece = {(uint8_t *)(uintptr_t)frame, size};
-    int result = frame_queue_put(((struct python_nic *)nic)->queue, &piece, 1, size, &was_empty);
+    int result =
+        frame_queue_put(((struct python_nic *)nic)->queue, &piece, 1, size, NULL, &was_empty);
     if (was_empty)
         nic_wake(nic);
     return result;

@@ -48,7 +48,7 @@ static struct learned *place(struct ps_switch *fabric, const uint8_t mac[6])
 static int deliver(struct port *port, const struct ps_piece *pieces, size_t count, size_t total)
 {
     bool was_empty = false;
-    int result = frame_queue_put(port->queue, pieces, count, total, &was_empty);
+    int result = frame_queue_put(port->queue, pieces, count, total, NULL, &was_empty);
     if (was_empty)
         nic_wake(&port->nic);
     return result;

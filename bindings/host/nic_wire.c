@@ -13,8 +13,10 @@
 #define MOST_BYTES (16u << 20)
 
 struct wire {
-    pthread_mutex_t lock; /* guards the ends against one that goes while the other sends */
+    /* Each guards one end against going while the other sends to it. */
+    pthread_mutex_t locks[2];
     struct wire_end *ends[2];
+    _Atomic int users;
 };
 
 struct wire_end {
@@ -24,40 +26,51 @@ struct wire_end {
     struct frame_queue *queue;
 };
 
-static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
-                    uint64_t now_us)
+static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                            const struct ps_offload *offload, uint64_t now_us)
 {
     (void)now_us;
     struct wire_end *end = (struct wire_end *)nic;
     struct wire *wire = end->wire;
     bool was_empty = false;
-    pthread_mutex_lock(&wire->lock);
+    pthread_mutex_lock(&wire->locks[!end->side]);
     struct wire_end *far = wire->ends[!end->side];
-    int result = far ? frame_queue_put(far->queue, pieces, count, total, &was_empty) : 0;
+    int result = far ? frame_queue_put(far->queue, pieces, count, total, offload, &was_empty) : 0;
     if (was_empty)
         nic_wake(&far->nic);
-    pthread_mutex_unlock(&wire->lock);
+    pthread_mutex_unlock(&wire->locks[!end->side]);
     return result;
 }
 
-static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                    uint64_t now_us)
+{
+    return transmit_offload(nic, pieces, count, total, NULL, now_us);
+}
+
+static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
 {
     (void)now_us;
-    return frame_queue_take(((struct wire_end *)nic)->queue, frame, room);
+    return frame_queue_take_frame(((struct wire_end *)nic)->queue, frame);
+}
+
+static void release_wire(struct wire *wire)
+{
+    if (atomic_fetch_sub(&wire->users, 1) > 1)
+        return;
+    pthread_mutex_destroy(&wire->locks[0]);
+    pthread_mutex_destroy(&wire->locks[1]);
+    free(wire);
 }
 
 static void destroy(ps_nic *nic)
 {
     struct wire_end *end = (struct wire_end *)nic;
     struct wire *wire = end->wire;
-    pthread_mutex_lock(&wire->lock);
+    pthread_mutex_lock(&wire->locks[end->side]);
     wire->ends[end->side] = NULL;
-    bool last = wire->ends[!end->side] == NULL;
-    pthread_mutex_unlock(&wire->lock);
-    if (last) {
-        pthread_mutex_destroy(&wire->lock);
-        free(wire);
-    }
+    pthread_mutex_unlock(&wire->locks[end->side]);
+    release_wire(wire);
     frame_queue_destroy(end->queue);
     free(end);
 }
@@ -65,12 +78,13 @@ static void destroy(ps_nic *nic)
 static const struct ps_nic_kind kind = {
     .name = "wire",
     .transmit = transmit,
-    .receive = receive,
+    .transmit_offload = transmit_offload,
+    .receive_frame = receive_frame,
     .destroy = destroy,
 };
 
 static struct wire_end *create_end(struct wire *wire, int side, uint32_t mtu, uint8_t layer,
-                                   size_t queue_frames)
+                                   size_t queue_frames, uint32_t offloads)
 {
     struct wire_end *end = calloc(1, sizeof *end);
     if (end == NULL)
@@ -81,12 +95,15 @@ static struct wire_end *create_end(struct wire *wire, int side, uint32_t mtu, ui
         return NULL;
     }
     nic_init(&end->nic, &kind, (enum ps_layer)layer, mtu);
+    end->nic.offloads = offloads;
     end->wire = wire;
     end->side = side;
+    atomic_fetch_add(&wire->users, 1);
     return end;
 }
 
-int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, ps_nic **left, ps_nic **right)
+int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, uint32_t offloads, ps_nic **left,
+                ps_nic **right)
 {
     ps_nic probe = {0};
     int result = nic_init(&probe, &kind, (enum ps_layer)layer, mtu);
@@ -96,20 +113,20 @@ int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, ps_nic **left,
     struct wire *wire = calloc(1, sizeof *wire);
     if (wire == NULL)
         return -ENOMEM;
-    pthread_mutex_init(&wire->lock, NULL);
+    atomic_store(&wire->users, 1);
+    pthread_mutex_init(&wire->locks[0], NULL);
+    pthread_mutex_init(&wire->locks[1], NULL);
     for (int side = 0; side < 2; side++)
-        wire->ends[side] = create_end(wire, side, mtu, layer, queue_frames);
-    if (wire->ends[0] == NULL || wire->ends[1] == NULL) {
-        struct wire_end *only = wire->ends[0] ? wire->ends[0] : wire->ends[1];
-        if (only != NULL) {
-            nic_release(&only->nic); /* takes the wire along */
-        } else {
-            pthread_mutex_destroy(&wire->lock);
-            free(wire);
-        }
+        wire->ends[side] = create_end(wire, side, mtu, layer, queue_frames, offloads);
+    struct wire_end *const ends[] = {wire->ends[0], wire->ends[1]};
+    release_wire(wire); /* the ends hold it */
+    if (ends[0] == NULL || ends[1] == NULL) {
+        for (int side = 0; side < 2; side++)
+            if (ends[side] != NULL)
+                nic_release(&ends[side]->nic);
         return -ENOMEM;
     }
-    *left = &wire->ends[0]->nic;
-    *right = &wire->ends[1]->nic;
+    *left = &ends[0]->nic;
+    *right = &ends[1]->nic;
     return 0;
 }

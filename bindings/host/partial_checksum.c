@@ -8,7 +8,7 @@
 
 enum { ETHERNET_HEADER = 14, TCP = 6, UDP = 17, ICMP6 = 58 };
 
-static uint32_t sum_of(const uint8_t *data, size_t size)
+uint32_t checksum_sum(const uint8_t *data, size_t size)
 {
     uint32_t sum = 0;
     for (size_t i = 0; i + 1 < size; i += 2)
@@ -18,6 +18,13 @@ static uint32_t sum_of(const uint8_t *data, size_t size)
     return sum;
 }
 
+uint16_t checksum_fold(uint64_t sum)
+{
+    while (sum >> 16 != 0)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)sum;
+}
+
 /* Writes the Internet checksum (RFC 1071) over a segment and its pseudo header. */
 static void finish(uint8_t *segment, size_t size, uint8_t protocol, uint32_t addresses)
 {
@@ -25,10 +32,8 @@ static void finish(uint8_t *segment, size_t size, uint8_t protocol, uint32_t add
     if (offset + 2 > size)
         return;
     segment[offset] = segment[offset + 1] = 0;
-    uint32_t sum = sum_of(segment, size) + addresses + protocol + (uint32_t)size;
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    uint16_t check = (uint16_t)~sum;
+    uint64_t sum = (uint64_t)checksum_sum(segment, size) + addresses + protocol + size;
+    uint16_t check = (uint16_t)~checksum_fold(sum);
     if (check == 0 && protocol == UDP)
         check = 0xffff; /* 0 would say that there is none (RFC 768) */
     segment[offset] = (uint8_t)(check >> 8);
@@ -45,10 +50,10 @@ void partial_checksum_finish(uint8_t *frame, size_t size)
         size_t header = (packet[0] & 15u) * 4;
         size_t total = (size_t)packet[2] << 8 | packet[3];
         if (total <= size && header >= 20 && header < total)
-            finish(packet + header, total - header, packet[9], sum_of(packet + 12, 8));
+            finish(packet + header, total - header, packet[9], checksum_sum(packet + 12, 8));
     } else if (frame[12] == 0x86 && frame[13] == 0xdd && size >= 40) {
         size_t payload = (size_t)packet[4] << 8 | packet[5];
         if (payload <= size - 40)
-            finish(packet + 40, payload, packet[6], sum_of(packet + 8, 32));
+            finish(packet + 40, payload, packet[6], checksum_sum(packet + 8, 32));
     }
 }

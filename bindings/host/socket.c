@@ -35,6 +35,20 @@ int ps_close(ps_stack *stack, int64_t handle)
     ENGINE_CALL(stack, close_socket(stack, handle));
 }
 
+static int close_unless_lingering(ps_stack *stack, int64_t handle)
+{
+    int64_t seconds;
+    if (stack->table->option_get(stack->engine, handle, PS_OPT_LINGER, &seconds) == 0 &&
+        seconds > 0)
+        return 1;
+    return close_socket(stack, handle);
+}
+
+int ps_close_unless_lingering(ps_stack *stack, int64_t handle)
+{
+    ENGINE_CALL(stack, close_unless_lingering(stack, handle));
+}
+
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address)
 {
     ENGINE_CALL(stack, stack->table->socket_bind(stack->engine, handle, address));
@@ -114,6 +128,20 @@ int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *piece
                  refreshed(stack, handle,
                            stack->table->socket_receive(stack->engine, handle, pieces, count, flags,
                                                         message)));
+}
+
+int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
+                      const struct ps_address *to, int64_t timeout_us)
+{
+    const struct ps_piece piece = {(uint8_t *)(uintptr_t)data, size};
+    return ps_send(stack, handle, &piece, 1, 0, to, NULL, timeout_us);
+}
+
+int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t size,
+                         int64_t timeout_us)
+{
+    const struct ps_piece piece = {data, size};
+    return ps_receive(stack, handle, &piece, 1, 0, NULL, timeout_us);
 }
 
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Counts forks on the child's side: a Stack of an older count was inherited. */
 static unsigned fork_generation;
@@ -115,8 +116,9 @@ static void free_resources(ps_stack *stack)
     arena_release(&stack->arena);
     image_unload(&stack->image);
     wake_close(stack);
-    free(stack->frame);
-    stack->frame = NULL;
+    frame_block_destroy(stack->frame.bytes);
+    frame_block_destroy(stack->segments.frame.bytes);
+    stack->frame.bytes = stack->segments.frame.bytes = NULL;
 }
 
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
@@ -136,10 +138,13 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->seeded = options->seeded;
     generator_seed(&stack->generator, options->seed);
     stack->threaded = options->threaded;
+    stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = UINT64_MAX;
     stack->wake_descriptor = stack->wake_writer = -1;
-    stack->frame = malloc(PS_FRAME_SIZE);
-    int result = stack->frame == NULL ? -ENOMEM : wake_open(stack);
+    stack->frame.bytes = frame_block_create();
+    stack->segments.frame.bytes = frame_block_create();
+    bool has_blocks = stack->frame.bytes != NULL && stack->segments.frame.bytes != NULL;
+    int result = has_blocks ? wake_open(stack) : -ENOMEM;
     if (result == 0)
         result = image_load(&stack->image, options->engine_path, &stack->table, error, error_size);
     if (result == 0) {
@@ -193,6 +198,8 @@ int ps_stack_close(ps_stack *stack, bool abrupt)
         ENGINE_GUARD(stack, result, stack->table->close(stack->engine, abrupt));
         (void)result; /* a panic on the way out leaves nothing more to do than we do now */
     }
+    if (stack->poisoned && stack->table->abandon != NULL)
+        stack->table->abandon(stack->engine);
     detach_all(stack);
     free_resources(stack);
     stack->state = STACK_CLOSED;

@@ -27,7 +27,9 @@ struct waiter {
     int64_t id;
     uint32_t mask;
     _Atomic uint32_t signalled;
+    bool promoted; /* it shall drive, if nobody else does by now */
     struct waiter *next, **link;
+    struct waiter *asleep_next, **asleep_link; /* among those who sleep while another drives */
 };
 
 struct descriptor; /* readiness.c */
@@ -57,16 +59,26 @@ struct ps_stack {
     ps_nic *nics[MOST_INTERFACES];  /* by the interface's index */
     bool nic_gone[MOST_INTERFACES]; /* its wire has ended; the interface stays, without a link */
     uint32_t nic_last;              /* the highest index that was in use */
-    uint8_t *frame;                 /* room for one incoming frame */
+    struct nic_frame frame;         /* the incoming one */
+    struct segments segments;       /* one that the engine wants in ordinary frames */
 
-    bool threaded, driving;
+    bool threaded, driving; /* driving: a thread that waits does, or one in step() */
     pthread_t driver;
+    struct waiter *leader;            /* the waiter that drives, if one does */
+    bool led;                         /* a waiter has driven since the thread looked last */
+    bool unfinished;                  /* a NIC may have more, of which nothing tells */
+    bool driver_parked;               /* the thread waits for a leader's end */
+    _Atomic uint32_t driver_word;     /* what it sleeps on meanwhile */
+    uint64_t sleep_ticket;            /* who sleeps for frames: the last one who began to */
     int wake_descriptor, wake_writer; /* an eventfd, or both ends of a pipe */
-    atomic_bool wake_pending;
-    uint64_t deadline_us;    /* when the engine wants to run */
-    uint64_t sleep_until_us; /* when the driver looks again by itself; 0: it is awake */
+    atomic_bool wake_pending, spinning;
+    bool has_processors;              /* more than one */
+    unsigned spin_penalty, spin_skip; /* how long spinning was in vain; sleeps without it */
+    uint64_t deadline_us;             /* when the engine wants to run */
+    uint64_t sleep_until_us;          /* when who drives looks again by itself; 0: it is awake */
 
     struct waiter *waiters[WAIT_BUCKETS];
+    struct waiter *asleep;
     unsigned waiting;                    /* threads inside stack_wait */
     _Atomic uint32_t *wakes[MOST_WAKES]; /* signalled, to be woken after the unlock */
     size_t wake_count;
@@ -144,6 +156,8 @@ int driver_start(ps_stack *stack);
 void driver_stop(ps_stack *stack);
 int wake_open(ps_stack *stack);
 void wake_close(ps_stack *stack);
+/* Under the lock: nobody drives any more, and the thread looks whether it should. */
+void driver_unpark(ps_stack *stack);
 /* Makes whoever drives look again. From any thread, without the lock. */
 void stack_wake(void *stack);
 /* Under the lock: moves frames and timers; false when more is waiting already. */
@@ -168,6 +182,13 @@ int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t ma
 /* Under the lock: signals those who wait for this. */
 void stack_signal(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask);
 void stack_signal_all(ps_stack *stack);
+/* Whether the waiter that drives has what it waits for. */
+bool stack_leader_is_done(const ps_stack *stack);
+/* Without the lock: sleeps until the word isn't 0 or the moment comes (NO_DEADLINE: never). */
+int sleep_on(_Atomic uint32_t *word, uint64_t until_us);
+void wake_sleeper(_Atomic uint32_t *word);
+/* Under the lock: wakes who sleeps on the word as soon as the lock is given back. */
+void stack_wake_later(ps_stack *stack, _Atomic uint32_t *word);
 /* Without the lock: wakes those whom a signal has marked. */
 void stack_wake_signalled(_Atomic uint32_t **words, size_t count);
 

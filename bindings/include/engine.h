@@ -2,10 +2,12 @@
  * What a host asks of a protocol stack.
  *
  * An engine is a loadable module that exports one symbol, `ps_engine_table`. One image
- * holds one instance: the host loads a private copy of the file for each Stack. Calls are
- * serialised by the host. Each returns a value >= 0 or a negative errno, and may end in
- * the hypercall `panic` instead. No pointer of the engine's crosses this border: sockets
- * are handles with generations, so that a stale one is -EBADF and never somebody else's.
+ * holds one instance, and the host loads a private copy of the file for each Stack; or it
+ * says PS_ENGINE_SHARED and serves them all. Calls into one instance are serialised by the
+ * host, those into several of a shared image are not. Each returns a value >= 0 or a negative
+ * errno, and may end in the hypercall `panic` instead. No pointer of the engine's crosses this
+ * border: sockets are handles with generations, so that a stale one is -EBADF and never
+ * somebody else's.
  */
 #ifndef PYSTACK_ENGINE_H
 #define PYSTACK_ENGINE_H
@@ -14,7 +16,7 @@
 
 #include "hypercalls.h"
 
-#define PS_ENGINE_VERSION 1
+#define PS_ENGINE_VERSION 2
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16  /* an interface's name, terminator included */
@@ -22,6 +24,8 @@
 #define PS_HOST_SIZE 256 /* a DNS name, terminator included */
 /* The largest MTU: a frame's bytes, header included, fit in 16 bits. */
 #define PS_MTU_MAXIMUM 65500
+/* Bytes in front of a frame that is given away, for the engine's own use. */
+#define PS_FRAME_HEADROOM 128
 
 /* --- addresses ---------------------------------------------------------------------- */
 
@@ -54,10 +58,11 @@ enum ps_interface_flag {
 };
 
 struct ps_interface {
-    uint32_t index; /* > 0, as if_nametoindex gives it; the loopback interface has 1 */
-    uint32_t mtu;   /* bytes of IP packet */
-    uint32_t flags; /* enum ps_interface_flag */
-    uint8_t layer;  /* enum ps_layer */
+    uint32_t index;    /* > 0, as if_nametoindex gives it; the loopback interface has 1 */
+    uint32_t mtu;      /* bytes of IP packet */
+    uint32_t flags;    /* enum ps_interface_flag */
+    uint32_t offloads; /* enum ps_offloads: what may be left undone in frames that go out */
+    uint8_t layer;     /* enum ps_layer */
     uint8_t mac[6];
     char name[PS_NAME_SIZE];
 };
@@ -288,15 +293,26 @@ typedef struct ps_engine ps_engine;
  * returns 1, or 0 past the end. One listing is read under one hold of the host's lock, so
  * it is a snapshot.
  */
+enum ps_engine_flag {
+    /* `open` makes as many instances as it is asked for. The host loads the image once, and
+     * never unloads it: it may have threads of its own. A process that was forked after that
+     * can't use it. */
+    PS_ENGINE_SHARED = 1,
+};
+
 struct ps_engine_table {
     uint32_t version;           /* PS_ENGINE_VERSION */
     uint32_t size;              /* sizeof(struct ps_engine_table) */
     const char *name, *release; /* "lwip", "2.2.1" */
+    uint32_t flags;             /* enum ps_engine_flag */
 
     int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);
     /* Gives back all memory, without a packet to peers that still have connections if
      * `abrupt`, else with a reset for each. Not called after a panic. */
     int (*close)(ps_engine *engine, bool abrupt);
+    /* Instead of `close` after a panic, for a shared image alone: forget the instance, without
+     * running any of it. NULL where unloading the private copy does that. */
+    void (*abandon)(ps_engine *engine);
     /* Any use of what follows stands between these two; one pair may hold many calls.
      * `enter` reads the clock. `leave` does what the calls left to be done at once (such as
      * packets to itself) and says when `run` is wanted; UINT64_MAX: not on its own. */
@@ -317,6 +333,12 @@ struct ps_engine_table {
     int (*interface_set_mac)(ps_engine *, uint32_t index, const uint8_t mac[6]);
     /* One frame from the wire, borrowed for the call. */
     int (*frame_in)(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
+    /* One of which something may be left undone. `given`: the memory, which begins
+     * PS_FRAME_HEADROOM bytes before the frame and is in the account of memory_allocate, is the
+     * engine's from now on. -EOPNOTSUPP: nothing was done or taken, the engine wants this one in
+     * ordinary frames. NULL: the engine wants all in ordinary frames. */
+    int (*frame_in_offload)(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
+                            const struct ps_offload *offload, bool given);
 
     /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */
     int (*address_add)(ps_engine *, uint32_t index, const struct ps_address *, bool detect);

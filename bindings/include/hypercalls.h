@@ -14,12 +14,35 @@
 #include <stdint.h>
 
 /* Raised whenever a field changes meaning or place; host and engine refuse a mismatch. */
-#define PS_HYPERCALLS_VERSION 1
+#define PS_HYPERCALLS_VERSION 2
 
 /* One contiguous piece of a frame or of a message. */
 struct ps_piece {
     uint8_t *base;
     size_t size;
+};
+
+/* The work on a frame that its sender may leave undone, where the other side agrees to do it. */
+enum ps_offloads {
+    PS_OFFLOAD_CHECKSUM = 1, /* finish the checksum of a TCP or UDP packet, or do without */
+    PS_OFFLOAD_TCP4 = 2,     /* cut a long TCP packet into segments */
+    PS_OFFLOAD_TCP6 = 4,
+};
+
+enum ps_checksum {
+    PS_CHECKSUM_WHOLE,   /* it is in the frame */
+    PS_CHECKSUM_PARTIAL, /* only its pseudo header's part is */
+    PS_CHECKSUM_TRUSTED, /* it is in the frame, and somebody has compared it */
+};
+
+/* What was left undone in one frame. All zero: nothing, it is an ordinary one. */
+struct ps_offload {
+    uint8_t checksum;      /* enum ps_checksum */
+    uint8_t segmentation;  /* PS_OFFLOAD_TCP4 or PS_OFFLOAD_TCP6: to be cut; then PARTIAL, too */
+    uint16_t segment_size; /* bytes of TCP payload in each segment but the last */
+    /* PARTIAL: the checksum covers what follows `start` bytes of the frame, and stands
+     * `offset` bytes after that. */
+    uint16_t checksum_start, checksum_offset;
 };
 
 enum ps_log_level { PS_LOG_DEBUG, PS_LOG_INFO, PS_LOG_WARNING, PS_LOG_ERROR };
@@ -50,6 +73,11 @@ struct ps_hypercalls {
      * -ENOBUFS when the wire has no room (the frame is dropped, as a NIC would). */
     int (*frame_out)(void *user, uint32_t interface, const struct ps_piece *pieces, size_t count,
                      size_t total);
+
+    /* The same for a frame of which something is left undone; only on interfaces that were
+     * added with those `offloads` (engine.h). */
+    int (*frame_out_offload)(void *user, uint32_t interface, const struct ps_piece *pieces,
+                             size_t count, size_t total, const struct ps_offload *offload);
 
     /* Something that a waiter may care about. Must only record and wake. */
     void (*event)(void *user, enum ps_event_kind kind, int64_t id, uint32_t mask);

@@ -122,6 +122,7 @@ static int enter_engine(ps_engine *engine)
 static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
 {
     netif_poll_all(); /* packets to ourselves */
+    offload_flush();
     *deadline_us = engine->deadline_us = next_timer_us(engine);
     return 0;
 }
@@ -159,6 +160,7 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     .interface_set_mtu = engine_interface_set_mtu,
     .interface_set_mac = engine_interface_set_mac,
     .frame_in = engine_frame_in,
+    .frame_in_offload = engine_frame_in_offload,
     .address_add = engine_address_add,
     .address_remove = engine_address_remove,
     .address_at = engine_address_at,

@@ -15,35 +15,41 @@ static bool is_group(const struct port_interface *interface, const uint8_t *fram
     return interface->layer == PS_LAYER_ETHERNET && frame[0] & 1;
 }
 
+static int send_whole(struct port_interface *interface, const struct pbuf *p)
+{
+    struct ps_piece pieces[MOST_PIECES];
+    size_t count = 0;
+    for (const struct pbuf *part = p; part != NULL; part = part->next)
+        pieces[count++] = (struct ps_piece){part->payload, part->len};
+    return port.silent
+               ? 0
+               : port.hypercalls.frame_out(port.hypercalls.user, interface_index(&interface->netif),
+                                           pieces, count, p->tot_len);
+}
+
 err_t interface_frame_out(struct netif *netif, struct pbuf *p)
 {
-    struct port_interface *interface = interface_of(netif);
-    struct port_counters *counters = &interface_owner(interface)->counters;
-    struct ps_piece pieces[MOST_PIECES];
+    struct port_interface *interface = interface_owner(interface_of(netif));
+    struct port_counters *counters = &interface->counters;
     struct pbuf *flat = NULL;
-    size_t count = 0;
-    for (const struct pbuf *part = p; part != NULL; part = part->next) {
-        if (count == MOST_PIECES) {
-            flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
-            if (flat == NULL)
-                return ERR_MEM;
-            pieces[0] = (struct ps_piece){flat->payload, flat->len};
-            count = 1;
-            break;
-        }
-        pieces[count++] = (struct ps_piece){part->payload, part->len};
+    if (pbuf_clen(p) > MOST_PIECES) {
+        flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+        if (flat == NULL)
+            return ERR_MEM;
+        p = flat;
     }
-    int result = port.silent
-                     ? 0
-                     : port.hypercalls.frame_out(port.hypercalls.user, interface_index(netif),
-                                                 pieces, count, p->tot_len);
+    int result;
+    if (!offload_frame_out(interface, p, &result)) {
+        offload_flush(); /* what is being merged came first */
+        result = send_whole(interface, p);
+    }
     if (result == 0) {
         counters->out_octets += p->tot_len;
-        if (is_group(interface, pieces[0].base))
+        if (is_group(interface, p->payload))
             counters->out_group_packets++;
         else
             counters->out_unicast_packets++;
-    } else {
+    } else if (result < 0) {
         counters->out_discards++;
     }
     if (flat != NULL)
@@ -107,34 +113,90 @@ static bool is_whole(const struct port_interface *interface, const uint8_t *fram
     return size - header >= least_packet(type);
 }
 
-int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
+/* A frame whose memory is the engine's; it has room in front. */
+static void free_given(struct pbuf *p)
 {
-    (void)engine;
+    port_free(p);
+}
+
+static struct pbuf *as_pbuf(uint8_t *frame, size_t size, bool given)
+{
+    if (given) {
+        _Static_assert(sizeof(struct pbuf_custom) <= PS_FRAME_HEADROOM, "room in front");
+        struct pbuf_custom *custom = (struct pbuf_custom *)(void *)(frame - PS_FRAME_HEADROOM);
+        custom->custom_free_function = free_given;
+        return pbuf_alloced_custom(PBUF_RAW, (u16_t)size, PBUF_REF, custom, frame, (u16_t)size);
+    }
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
+    if (p != NULL)
+        memcpy(p->payload, frame, size);
+    return p;
+}
+
+static int refuse(uint8_t *frame, bool given, int result)
+{
+    if (given)
+        port_free(frame - PS_FRAME_HEADROOM);
+    return result;
+}
+
+/* `skipped`: what lwIP need not check, NETIF_CHECKSUM_CHECK_*. */
+static int frame_in(uint32_t index, uint8_t *frame, size_t size, size_t packets, u16_t skipped,
+                    bool given)
+{
     struct netif *netif = interface_by_index(index);
     struct port_interface *interface = netif ? interface_of(netif) : NULL;
     if (interface == NULL)
-        return -ENODEV;
+        return refuse(frame, given, -ENODEV);
     if (!netif_is_up(netif) || !netif_is_link_up(netif))
-        return 0;
+        return refuse(frame, given, 0);
     struct port_counters *counters = &interface->counters;
     if (!is_whole(interface, frame, size)) {
         counters->in_errors++;
-        return 0;
+        return refuse(frame, given, 0);
     }
-    struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)size, PBUF_RAM);
+    struct pbuf *p = as_pbuf(frame, size, given);
     if (p == NULL) {
         counters->in_discards++;
         return -ENOBUFS;
     }
-    memcpy(p->payload, frame, size);
     counters->in_octets += size;
     if (is_group(interface, frame))
-        counters->in_group_packets++;
+        counters->in_group_packets += packets;
     else
-        counters->in_unicast_packets++;
+        counters->in_unicast_packets += packets;
     if (interface->layer == PS_LAYER_ETHERNET)
         netif = arp_target(interface, frame, size);
+    u16_t checks = netif->chksum_flags;
+    netif->chksum_flags &= (u16_t)~skipped;
     if (netif->input(p, netif) != ERR_OK)
         pbuf_free(p);
+    netif->chksum_flags = checks;
     return 0;
+}
+
+int engine_frame_in(ps_engine *engine, uint32_t index, const uint8_t *frame, size_t size)
+{
+    (void)engine;
+    return frame_in(index, (uint8_t *)(uintptr_t)frame, size, 1, 0, false);
+}
+
+int engine_frame_in_offload(ps_engine *engine, uint32_t index, uint8_t *frame, size_t size,
+                            const struct ps_offload *offload, bool given)
+{
+    (void)engine;
+    uint8_t cut = offload->segmentation;
+    if (cut != 0 || offload->checksum == PS_CHECKSUM_PARTIAL) {
+        /* What goes on to another host goes on complete, and in packets that fit. What is to be
+         * cut otherwise than by TCP is, too, and what is longer than lwIP can count. */
+        if (tunables.ip_forward || tunables.ip6_forward ||
+            (cut != 0 && cut != PS_OFFLOAD_TCP4 && cut != PS_OFFLOAD_TCP6) ||
+            (cut != 0 && (offload->segment_size == 0 || size > PS_MTU_MAXIMUM)))
+            return -EOPNOTSUPP;
+    }
+    size_t packets = cut != 0 ? (size + offload->segment_size - 1) / offload->segment_size : 1;
+    u16_t skipped = offload->checksum != PS_CHECKSUM_WHOLE
+                        ? NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP
+                        : 0;
+    return frame_in(index, frame, size, packets, skipped, given);
 }

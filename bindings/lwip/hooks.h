@@ -41,6 +41,26 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* tcp_listen.c: a listener is about to get a segment. */
+void hook_tcp_listener(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, size, size1, options, packet) \
+    ((pcb)->state == LISTEN ? (hook_tcp_listener(pcb), ERR_OK) : ERR_OK)
+
+/* lookup.c: the connection of these addresses and ports, perhaps in TIME-WAIT; NULL: none. */
+struct tcp_pcb *hook_tcp_lookup(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                                u16_t remote_port);
+bool hook_tcp_port_is_active(u16_t port_number);
+void hook_tcp_active(struct tcp_pcb *pcb);
+void hook_tcp_free(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_LOOKUP(local, local_port, remote, remote_port) \
+    hook_tcp_lookup(local, local_port, remote, remote_port)
+#define LWIP_HOOK_TCP_PORT_IS_ACTIVE(port_number) hook_tcp_port_is_active(port_number)
+
+/* offload.c: a packet that is about to be cut into fragments, or that is to ourselves, and whose
+ * checksum was left to the wire's far end: it will never see this one. */
+void hook_finish_checksum(const struct netif *netif, struct pbuf *packet);
+#define LWIP_HOOK_FINISH_CHECKSUM(netif, packet) hook_finish_checksum(netif, packet)
+
 /* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
 void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
                        u16_t answers);

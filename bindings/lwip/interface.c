@@ -80,6 +80,8 @@ static err_t set_up_netif(struct netif *netif)
     netif->name[1] = interface->name[1];
     netif->linkoutput = interface_frame_out;
     netif->flags = NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
+    if (interface_owner(interface)->offloads & PS_OFFLOAD_CHECKSUM)
+        netif->chksum_flags &= (u16_t)~NETIF_CHECKSUM_GEN_TCP;
     if (interface->layer == PS_LAYER_ETHERNET) {
         netif->flags |= NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
         netif->output = etharp_output;
@@ -134,6 +136,7 @@ int engine_interface_add(ps_engine *engine, const struct ps_interface *spec)
     if (interface == NULL)
         return -ENOMEM;
     interface->layer = spec->layer;
+    interface->offloads = spec->offloads;
     memcpy(interface->name, spec->name, name_length + 1);
     struct netif *netif = &interface->netif;
     if (netif_add(netif, NULL, NULL, NULL, NULL, set_up_netif,
@@ -170,6 +173,7 @@ static void drop_alias(struct port_interface *interface, struct port_interface *
 
 static void remove_interface(struct port_interface *interface)
 {
+    offload_flush();
     while (interface->next_alias != NULL)
         drop_alias(interface, interface->next_alias);
     services_interface_removed(&interface->netif);
@@ -210,6 +214,7 @@ static int describe(const struct netif *netif, struct ps_interface *out)
     memset(out, 0, sizeof *out);
     out->index = netif_get_index(netif);
     out->mtu = netif->mtu;
+    out->offloads = interface ? interface->offloads : 0;
     out->layer = interface ? interface->layer : PS_LAYER_IP;
     out->flags = interface ? interface->services : PS_IF_LOOPBACK;
     if (netif_is_up(netif))

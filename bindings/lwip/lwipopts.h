@@ -20,8 +20,10 @@
  * fields of `tunables` here. sysctl.c makes the same checks when a value is set, and
  * engine.c initialises the modules. */
 #define LWIP_HOOK_FILENAME "hooks.h"
-/* This one is asked for in a header of lwIP's, which comes before hooks.h. */
+/* These are asked for in headers of lwIP's, which come before hooks.h. */
 #define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
+#define LWIP_HOOK_TCP_ACTIVE(pcb) hook_tcp_active(pcb)
+#define LWIP_HOOK_TCP_FREE(pcb) hook_tcp_free(pcb)
 
 /* --- memory: the Stack's arena, no pools (memory.c) ----------------------------------- */
 

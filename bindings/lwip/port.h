@@ -65,6 +65,7 @@ struct port_interface {
     struct port_interface *next_alias;
     struct port_counters counters; /* the owner's */
     uint32_t services;             /* PS_IF_DHCP ... */
+    uint32_t offloads;             /* enum ps_offloads; the owner's */
     uint8_t layer;
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
     char name[PS_NAME_SIZE];
@@ -89,6 +90,15 @@ void interface_close_all(void);
 err_t interface_frame_out(struct netif *netif, struct pbuf *p);
 err_t interface_packet_out4(struct netif *netif, struct pbuf *p, const ip4_addr_t *next_hop);
 err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_t *next_hop);
+
+/* --- offload.c -------------------------------------------------------------------------- */
+
+/* Sends a frame of which the far end does a part, if it is such a one. *result: 0, it is on its
+ * way; 1, it waits to be merged with the next ones, and is counted later; a negative errno. A
+ * chain of at most 32 buffers. */
+bool offload_frame_out(struct port_interface *owner, struct pbuf *p, int *result);
+/* Sends what is being merged. */
+void offload_flush(void);
 
 /* --- socket.c: handles, and what all kinds of socket have in common ------------------- */
 
@@ -203,6 +213,8 @@ int engine_interface_set_link(ps_engine *, uint32_t index, bool up);
 int engine_interface_set_mtu(ps_engine *, uint32_t index, uint32_t mtu);
 int engine_interface_set_mac(ps_engine *, uint32_t index, const uint8_t mac[6]);
 int engine_frame_in(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
+int engine_frame_in_offload(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
+                            const struct ps_offload *offload, bool given);
 int engine_address_add(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
 int engine_address_remove(ps_engine *, uint32_t index, const struct ps_address *);
 int engine_address_at(ps_engine *, size_t position, struct ps_interface_address *out);

@@ -136,12 +136,14 @@ int tcp_bind_ephemeral(struct tcp_pcb *pcb)
     uint32_t start = port_random() % span;
     ip_addr_t local;
     ip_addr_copy(local, pcb->local_ip);
-    for (uint32_t tried = 0; tried < span; tried++) {
-        err_t error = tcp_bind(pcb, &local, (u16_t)(first + (start + tried) % span));
-        if (error != ERR_USE)
-            return port_errno(error);
-    }
-    return -EADDRNOTAVAIL;
+    /* A port that somebody has is shared when it is asked for, never by chance. */
+    u8_t options = pcb->so_options;
+    ip_reset_option(pcb, SOF_REUSEADDR);
+    err_t error = ERR_USE;
+    for (uint32_t tried = 0; error == ERR_USE && tried < span; tried++)
+        error = tcp_bind(pcb, &local, (u16_t)(first + (start + tried) % span));
+    pcb->so_options = options;
+    return error == ERR_USE ? -EADDRNOTAVAIL : port_errno(error);
 }
 
 static bool overlap(const ip_addr_t *a, const ip_addr_t *b)
@@ -151,17 +153,23 @@ static bool overlap(const ip_addr_t *a, const ip_addr_t *b)
     return IP_IS_V6(a) == IP_IS_V6(b) && (ip_addr_isany(a) || ip_addr_isany(b) || ip_addr_eq(a, b));
 }
 
-/* Whether somebody listens there already: SO_REUSEADDR is of no avail then (socket(7)), only
- * SO_REUSEPORT on both sides. */
-static bool is_listened_to(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number)
+/* Two sockets share a port if both set SO_REUSEADDR and the other does not listen, or both set
+ * SO_REUSEPORT (socket(7)). To lwIP the two are one option; it judges what has no socket any more.
+ */
+bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number)
 {
-    for (const struct tcp_pcb_listen *pcb = tcp_listen_pcbs.listen_pcbs; pcb; pcb = pcb->next) {
-        const struct tcp_socket *owner = pcb->ext_args[OWNER].data;
-        if (pcb->local_port != port_number || !overlap(ip, &pcb->local_ip) || owner == self)
-            continue;
-        if (owner == NULL || !owner->head.reuse_port || !self->head.reuse_port)
+    for (int list = 0; list < NUM_TCP_PCB_LISTS_NO_TIME_WAIT; list++)
+        for (const struct tcp_pcb *pcb = *tcp_pcb_lists[list]; pcb != NULL; pcb = pcb->next) {
+            const struct tcp_socket *other = pcb->ext_args[OWNER].data;
+            if (pcb->local_port != port_number || other == NULL || other == self ||
+                !overlap(ip, &pcb->local_ip))
+                continue;
+            if (other->head.reuse_port && self->head.reuse_port)
+                continue;
+            if (other->head.reuse_address && self->head.reuse_address && pcb->state != LISTEN)
+                continue;
             return true;
-    }
+        }
     return false;
 }
 
@@ -180,7 +188,7 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
         result = tcp_bind_ephemeral(socket->pcb);
         if (result == -EADDRNOTAVAIL)
             result = -EADDRINUSE;
-    } else if (is_listened_to(socket, ip, port_number)) {
+    } else if (tcp_port_is_taken(socket, ip, port_number)) {
         result = -EADDRINUSE;
     } else {
         result = port_errno(tcp_bind(socket->pcb, ip, port_number));

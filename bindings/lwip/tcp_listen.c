@@ -4,6 +4,7 @@
  * A connection that shakes hands has a PCB and no socket. Its extension argument points at
  * the listener, which counts it; with the handshake's last ACK it gets a socket of its own.
  */
+#include "hooks.h"
 #include "tcp_socket.h"
 
 /* lwIP keeps a backlog in 8 bits. */
@@ -115,20 +116,40 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
             return result;
         socket->bound = true;
         socket->local_port = socket->pcb->local_port;
+    } else if (tcp_port_is_taken(socket, &socket->pcb->local_ip, socket->local_port)) {
+        return -EADDRINUSE;
     }
     err_t error;
     struct tcp_pcb *bound = socket->pcb;
+    ip_reset_option(bound, SOF_REUSEADDR); /* with it lwIP looks for itself, and allows one */
     /* Frees the old PCB, which clears socket->pcb. */
     struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, (u8_t)socket->backlog, &error);
+    if (pcb != NULL)
+        socket->pcb = pcb;
+    tcp_apply_options(socket);
     if (pcb == NULL)
         return port_errno(error);
-    socket->pcb = pcb;
     tcp_ext_arg_set_callbacks(pcb, OWNER, &listener_callbacks);
     tcp_ext_arg_set(pcb, OWNER, socket);
     tcp_arg(pcb, socket);
     tcp_accept(pcb, on_accept);
     socket->phase = TCP_LISTENING;
     return 0;
+}
+
+/* Listeners that share an address (SO_REUSEPORT) take turns. lwIP takes the first in its list;
+ * of wildcards the last, which it has moved to the front by now. */
+void hook_tcp_listener(struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    if (socket == NULL || !socket->head.reuse_port || pcb->next == NULL ||
+        IP_IS_ANY_TYPE_VAL(pcb->local_ip) || ip_addr_isany(&pcb->local_ip))
+        return;
+    TCP_RMV(&tcp_listen_pcbs.pcbs, pcb);
+    struct tcp_pcb *last = tcp_listen_pcbs.pcbs;
+    while (last->next != NULL)
+        last = last->next;
+    last->next = pcb;
 }
 
 int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote)

@@ -16,7 +16,7 @@ void tcp_apply_options(struct tcp_socket *socket)
     pcb->ttl = socket->ttl;
     pcb->tos = socket->tos;
     pcb->netif_idx = (u8_t)head->bound_interface;
-    if (head->reuse_address)
+    if (head->reuse_address || head->reuse_port) /* tcp_port_is_taken() tells them apart */
         ip_set_option(pcb, SOF_REUSEADDR);
     else
         ip_reset_option(pcb, SOF_REUSEADDR);

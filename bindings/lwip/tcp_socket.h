@@ -47,6 +47,8 @@ void tcp_own(struct tcp_socket *socket, struct tcp_pcb *pcb);
 void tcp_disown(struct tcp_socket *socket);
 void tcp_callbacks(struct tcp_socket *socket);
 int tcp_bind_ephemeral(struct tcp_pcb *pcb);
+/* Whether another socket keeps this one from binding or listening there. */
+bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number);
 u32_t tcp_socket_ready(struct port_socket *head);
 
 /* tcp_listen.c */

@@ -14,9 +14,8 @@ from typing import Any
 
 from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
+from pystack._native.engines import engine_path
 from pystack.errors import StackPanic
-
-ENGINES = Path(__file__).parent / "engines"
 
 _MESSAGES = {
     errno.EOWNERDEAD: "this Stack belongs to the parent process: after fork() make a new one",
@@ -29,20 +28,6 @@ def check(result: int) -> int:
     if result < 0:
         raise OSError(-result, _MESSAGES.get(-result) or os.strerror(-result))
     return result
-
-
-def engine_path(name: str) -> Path:
-    """The file of a compiled engine.
-
-    Raises:
-        ValueError: There is no such engine in this build.
-    """
-    for suffix in (".so", ".dylib", ".dll"):
-        path = ENGINES / f"{name}{suffix}"
-        if path.exists():
-            return path
-    known = sorted({path.stem for path in ENGINES.glob("*.*") if path.suffix != ".COPYING"})
-    raise ValueError(f"no engine {name!r} in this build of pystack; there is {', '.join(known)}")
 
 
 def reap(call: Callable[..., int], *arguments: Any) -> None:

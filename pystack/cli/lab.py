@@ -354,3 +354,35 @@ def list_hosts(files: tuple[Path, ...]) -> None:
         why = kind.missing()
         state = "ready" if why is None else f"not here: {why}"
         console.print(f"{kind.name:<12} {kind.title}; {state}", markup=False, soft_wrap=True)
+
+
+@lab.command()
+@click.argument("names", nargs=-1)
+def setup(names: tuple[str, ...]) -> None:
+    """Brings what Hosts need to this machine: below a cache folder, without root.
+
+    NAMES are Hosts; without any, all that something can be brought for.
+    """
+    from pystack.lab.hosts import hosts  # noqa: PLC0415
+    from pystack.lab.provision import ProvisionError  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    kinds = hosts()
+    for name in names:
+        if name not in kinds:
+            raise click.UsageError(f"no Host {name!r}; there are {', '.join(kinds)}")
+    failed = False
+    for name in names or list(kinds):
+        bring = kinds[name].setup
+        if bring is None:
+            if names:
+                why = kinds[name].missing()
+                text = "there is nothing to bring" + (f"; it is not here: {why}" if why else "")
+                console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+            continue
+        try:
+            bring(lambda text: console.print(text, markup=False, soft_wrap=True))
+        except ProvisionError as error:
+            failed = True
+            console.print(f"{name}: {error}", style="red", markup=False, soft_wrap=True)
+    sys.exit(1 if failed else 0)

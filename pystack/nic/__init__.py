@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pystack.nic.base import Layer, Nic, NicProtocol, NicStatistics
+from pystack.nic.base import Layer, Nic, NicProtocol, NicStatistics, Offload
 from pystack.nic.capture import Capture, capture
 from pystack.nic.descriptor import Descriptor, Framing
 from pystack.nic.device import Packet, Tap, Tun
@@ -21,6 +21,7 @@ __all__ = [
     "Nic",
     "NicProtocol",
     "NicStatistics",
+    "Offload",
     "Packet",
     "PythonNic",
     "Switch",

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, Flag
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -30,12 +30,23 @@ class Layer(Enum):
     """An IPv4 or IPv6 header, as on a TUN."""
 
 
+class Offload(Flag):
+    """Work on a frame that a Stack may leave to the far end of its wire, or that end to it."""
+
+    CHECKSUM = lib.PS_OFFLOAD_CHECKSUM
+    """Finishing the checksums of TCP and UDP."""
+    TCP4 = lib.PS_OFFLOAD_TCP4
+    """Cutting long TCP packets into segments (TSO), over IPv4."""
+    TCP6 = lib.PS_OFFLOAD_TCP6
+    """The same over IPv6."""
+
+
 @dataclass(frozen=True)
 class NicStatistics:
     """What passed through a NIC, as its owner sees it.
 
     Attributes:
-        sent_frames: Frames that it took to send.
+        sent_frames: Frames that it took to send; a long packet that the far end cuts is one.
         sent_bytes: Their bytes.
         received_frames: Frames that it gave.
         received_bytes: Their bytes.
@@ -113,6 +124,11 @@ class Nic:
     def mac(self) -> str | None:
         """The Ethernet address that its device has; None: it has none of its own."""
         return self._mac
+
+    @property
+    def offloads(self) -> Offload:
+        """What a Stack may leave to its far end, and has left to it in turn."""
+        return Offload(lib.ps_nic_offloads(self._pointer))
 
     @property
     def attached(self) -> bool:

@@ -20,6 +20,10 @@ class Framing(Enum):
     """In a stream, each behind its length in 16 bits, big-endian."""
     LENGTH32 = lib.PS_FRAMING_LENGTH_32
     """The same in 32 bits, as qemu's socket netdev and passt have it."""
+    VIRTIO = lib.PS_FRAMING_VIRTIO
+    """One in each read and write, behind the ten bytes of virtio's header, as an opened TAP or
+    macvtap with IFF_VNET_HDR has it. The far end has to finish checksums and to cut long TCP
+    packets, as the header tells it."""
 
 
 class Descriptor(Nic):

@@ -38,11 +38,11 @@ def _name(name: str) -> bytes:
 
 
 class _TunTap(Nic):
-    def __init__(self, layer: Layer, name: str, mtu: int | None) -> None:
+    def __init__(self, layer: Layer, name: str, mtu: int | None, offload: bool) -> None:
         buffer = ffi.new("char[16]", _name(name))
         error = ffi.new("int *")
         wanted = 0 if mtu is None else valid_mtu(mtu)
-        pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, error)
+        pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, offload, error)
         super().__init__(made(pointer, error, _TUNTAP_MESSAGES))
         self._name = str(ffi.string(buffer).decode())
 
@@ -64,6 +64,9 @@ class Tap(_TunTap):
     Args:
         name: The device; empty: the kernel finds a name.
         mtu: Bytes of IP packet; default: the device's.
+        offload: Let the kernel finish checksums and cut long TCP packets into segments, both
+            ways, as far as it does; `offloads` says how far. A NIC around this one, and Python
+            that looks at frames, sees ordinary ones all the same.
 
     Raises:
         ValueError: The name or the MTU.
@@ -72,15 +75,15 @@ class Tap(_TunTap):
         OSError: EBUSY, another program has it; EOPNOTSUPP, not on this system.
     """
 
-    def __init__(self, name: str = "", mtu: int | None = None) -> None:
-        super().__init__(Layer.ETHERNET, name, mtu)
+    def __init__(self, name: str = "", mtu: int | None = None, *, offload: bool = True) -> None:
+        super().__init__(Layer.ETHERNET, name, mtu, offload)
 
 
 class Tun(_TunTap):
     """A TUN device: IP packets to and from this machine's kernel; else as `Tap`."""
 
-    def __init__(self, name: str = "", mtu: int | None = None) -> None:
-        super().__init__(Layer.IP, name, mtu)
+    def __init__(self, name: str = "", mtu: int | None = None, *, offload: bool = True) -> None:
+        super().__init__(Layer.IP, name, mtu, offload)
 
 
 class Packet(Nic):

@@ -8,18 +8,27 @@ from types import TracebackType
 from typing import Any
 
 from pystack._native import check, ffi, lib
-from pystack.nic.base import Layer, Nic, made, valid_mtu
+from pystack.nic.base import Layer, Nic, Offload, made, valid_mtu
 
 
 def wire(
-    mtu: int = 1500, *, layer: Layer = Layer.ETHERNET, queue_frames: int = 1024
+    mtu: int = 1500,
+    *,
+    layer: Layer = Layer.ETHERNET,
+    queue_frames: int = 1024,
+    checksums: bool = False,
 ) -> tuple[Nic, Nic]:
     """Two ends of a wire: what one sends, the other receives.
+
+    Memory makes no bit errors: two Stacks on one wire exchange TCP without checksums, and in
+    packets of up to 64 KiB whatever the MTU. Whoever else looks at frames, as a NIC around an
+    end, or `Nic.receive`, gets ordinary ones.
 
     Args:
         mtu: Bytes of IP packet.
         layer: What frames begin with.
         queue_frames: How many frames may wait at each end; more are lost, as on a real one.
+        checksums: Ordinary frames, with checksums, between two Stacks as well.
 
     Raises:
         ValueError: The MTU or the queue's length is out of range.
@@ -27,7 +36,8 @@ def wire(
     if queue_frames < 1:
         raise ValueError("a queue holds at least one frame")
     left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
-    check(lib.ps_nic_wire(valid_mtu(mtu), layer.value, queue_frames, left, right))
+    offloads = Offload(0) if checksums else ~Offload(0)
+    check(lib.ps_nic_wire(valid_mtu(mtu), layer.value, queue_frames, offloads.value, left, right))
     return Nic(left[0]), Nic(right[0])
 
 

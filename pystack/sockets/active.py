@@ -68,6 +68,7 @@ FUNCTIONS = (
     "has_dualstack_ipv6",
     "getaddrinfo",
     "getnameinfo",
+    "gethostbyaddr",
     "gethostbyname",
     "gethostbyname_ex",
     "if_nameindex",

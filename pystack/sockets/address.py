@@ -118,6 +118,14 @@ def to_c(
     return out
 
 
+def is_plain(address: SocketAddress) -> bool:
+    """Whether what `to_c` makes of an address is the same next time: no name, no scope."""
+    host = address[0]
+    if len(address) != 2 or type(host) is not str or type(address[1]) is not int:
+        return False
+    return host[:1].isdigit() and host.replace(".", "").isdigit()
+
+
 def from_c(address: Any, family: int) -> SocketAddress:
     """The socket address in a `struct ps_address`, in the form of a family's sockets."""
     if family == socket.AF_INET:

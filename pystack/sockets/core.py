@@ -20,39 +20,26 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import address as addresses
 from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
+from pystack.sockets.arguments import (
+    HOW,
+    MSG_DONTWAIT,
+    MSG_ERRQUEUE,
+    MSG_WAITALL,
+    TYPES,
+    TYPES_END,
+    flags_to_c,
+    readable,
+    writable,
+)
 from pystack.sockets.descriptors import OpenSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-_TYPES = {
-    int(socket.SOCK_STREAM): lib.PS_STREAM,
-    int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
-    int(socket.SOCK_RAW): lib.PS_RAW,
-}
-
-# socket(2): beyond SOCK_MAX a type is no type at all.
-_TYPES_END = 11
-
-_FLAGS = {
-    socket.MSG_PEEK: lib.PS_MSG_PEEK,
-    socket.MSG_TRUNC: lib.PS_MSG_TRUNC,
-    socket.MSG_OOB: lib.PS_MSG_OOB,
-    socket.MSG_DONTROUTE: lib.PS_MSG_DONTROUTE,
-    getattr(socket, "MSG_MORE", 0x8000): lib.PS_MSG_MORE,
-}
-MSG_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0x40)
-MSG_WAITALL = int(socket.MSG_WAITALL)
-MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0x2000)
+_STREAM = int(socket.SOCK_STREAM)
 
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
-
-_HOW = {
-    socket.SHUT_RD: lib.PS_SHUT_READ,
-    socket.SHUT_WR: lib.PS_SHUT_WRITE,
-    socket.SHUT_RDWR: lib.PS_SHUT_READ | lib.PS_SHUT_WRITE,
-}
 
 MOST_MICROSECONDS = 1 << 62
 _LARGEST_INT = (1 << 31) - 1
@@ -60,39 +47,6 @@ _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
-
-
-def flags_to_c(flags: int) -> int:
-    """The engine's flags of MSG_*; as in Linux, unknown ones mean nothing."""
-    result = 0
-    for python, c in _FLAGS.items():
-        if flags & python:
-            result |= c
-    return result
-
-
-def readable(data: Buffer) -> Any:
-    """A C view of a buffer; a context manager.
-
-    Raises:
-        TypeError: It is none.
-    """
-    try:
-        return ffi.from_buffer("uint8_t[]", data)
-    except TypeError:
-        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
-
-
-def writable(buffer: Buffer, caller: str) -> Any:
-    """A C view of a writable buffer; a context manager.
-
-    Raises:
-        TypeError: It can't be written to.
-    """
-    try:
-        return ffi.from_buffer("uint8_t[]", buffer, require_writable=True)
-    except BufferError as error:
-        raise TypeError(f"{caller}() wants a read-write bytes-like object: {error}") from None
 
 
 class CoreSocket:
@@ -109,6 +63,7 @@ class CoreSocket:
         "_number",
         "_open",
         "_proto",
+        "_sent_to",
         "_timeout",
         "_type",
     )
@@ -141,12 +96,12 @@ class CoreSocket:
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
         plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if not 0 <= plain < _TYPES_END:
+        if not 0 <= plain < TYPES_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if plain not in _TYPES:
+        if plain not in TYPES:
             raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
         number = handle.check(
-            lib.ps_socket(handle.pointer, addresses.FAMILIES[family], _TYPES[plain], proto)
+            lib.ps_socket(handle.pointer, addresses.FAMILIES[family], TYPES[plain], proto)
         )
         timeout = 0.0 if kind & SOCK_NONBLOCK else socket.getdefaulttimeout()
         self._adopt(OpenSocket(handle, number, family, plain, proto), timeout)
@@ -160,6 +115,7 @@ class CoreSocket:
         self._proto = opened.proto
         self._timeout = timeout
         self._ancillary = 0
+        self._sent_to: tuple[SocketAddress, Any] | None = None
         self._descriptor = descriptor
         if descriptor >= 0:
             descriptors.register(descriptor, opened)
@@ -204,9 +160,22 @@ class CoreSocket:
             self._handle.fail(result)
         return result
 
+    def _settle(self, result: int, call: Callable[[int], int]) -> int:
+        """What comes of a call that was made before all else, as most succeed so.
+
+        Args:
+            result: What the call returned; it waited only if the socket has no timeout.
+            call: As in `_repeat`.
+        """
+        if result == _EINTR or (result == _EAGAIN and self._timeout):
+            return self._repeat(call, self._timeout)
+        if result == _EAGAIN:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self._handle.fail(result)
+        return result
+
     def _timeout_of(self, flags: int) -> float | None:
-        # CPython waits for a socket with a timeout before it calls the kernel, so that the flag
-        # matters for the others only.
+        # CPython itself waits for a socket with a timeout: the flag matters for the others only.
         return 0.0 if flags & MSG_DONTWAIT and self._timeout is None else self._timeout
 
     # --- connections -----------------------------------------------------------------------
@@ -216,8 +185,9 @@ class CoreSocket:
 
     def bind(self, address: SocketAddress, /) -> None:
         """Gives the socket its own address: see bind(2)."""
-        where = self._address(address, "bind")
-        self._handle.check(lib.ps_bind(self._handle.pointer, self._number, where))
+        self._handle.check(
+            lib.ps_bind(self._handle.pointer, self._number, self._address(address, "bind"))
+        )
 
     def listen(self, backlog: int = 128, /) -> None:
         """Takes connections: see listen(2). The sysctl "net.core.somaxconn" bounds `backlog`."""
@@ -230,9 +200,11 @@ class CoreSocket:
         """The number of a new connection and its peer's address."""
         remote = ffi.new("struct ps_address *")
         pointer, number = self._handle.pointer, self._number
-        accepted = self._repeat(
-            lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us), self._timeout
-        )
+        accepted = lib.ps_accept(pointer, number, remote, -1 if self._timeout is None else 0)
+        if accepted < 0 or self._handle.answers.raised is not None:
+            accepted = self._settle(
+                accepted, lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us)
+            )
         return accepted, addresses.from_c(remote, self._family)
 
     def connect(self, address: SocketAddress, /) -> None:
@@ -282,9 +254,9 @@ class CoreSocket:
         """Ends one direction or both: see shutdown(2)."""
         if not -_LARGEST_INT <= index(how) <= _LARGEST_INT:
             raise OverflowError("Python int too large to convert to C int")
-        if how not in _HOW:
+        if how not in HOW:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, _HOW[how]))
+        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, HOW[how]))
 
     def close(self) -> None:
         """Closes the socket. With SO_LINGER, waits until the peer has everything: socket(7)."""
@@ -299,11 +271,15 @@ class CoreSocket:
 
     def _close_last(self, number: int) -> None:
         pointer = self._handle.pointer
+        result = 1
         try:
-            if self._type == socket.SOCK_STREAM and self._timeout != 0:
-                self._linger(number)
+            if self._type == _STREAM and self._timeout != 0:
+                result = lib.ps_close_unless_lingering(pointer, number)
+                if result == 1:
+                    self._linger(number)
         finally:
-            result = lib.ps_close(pointer, number)
+            if result == 1:
+                result = lib.ps_close(pointer, number)
             # A Stack that is gone, lost or not ours any more has closed it before.
             if result < 0 and result not in _STACK_ERRORS:
                 self._handle.fail(result)
@@ -327,21 +303,41 @@ class CoreSocket:
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
         """Sends some of `data`, which is copied: see send(2). Returns how many bytes."""
-        return self._send(data, flags, ffi.NULL, ffi.NULL)
+        return self._send(data, flags, ffi.NULL)
 
     def sendto(self, data: Buffer, *arguments: Any) -> int:
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
         if len(arguments) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
         flags = index(arguments[0]) if len(arguments) == 2 else 0
-        return self._send(data, flags, self._address(arguments[-1], "sendto"), ffi.NULL)
+        address = arguments[-1]
+        last = self._sent_to  # most datagrams of a socket go where the one before went
+        if last is not None and last[0] == address:
+            return self._send(data, flags, last[1])
+        to = self._address(address, "sendto")
+        if addresses.is_plain(address):
+            self._sent_to = (address, to)
+        return self._send(data, flags, to)
 
-    def _send(self, data: Buffer, flags: int, to: Any, control: Any) -> int:
+    def _send(self, data: Buffer, flags: int, to: Any) -> int:
         with readable(data) as source:
-            piece = ffi.new("struct ps_piece[1]")
-            piece[0].base = source
-            piece[0].size = len(source)
-            return self._send_pieces(piece, 1, flags, to, control)
+            size = len(source)
+            if flags:
+                piece = ffi.new("struct ps_piece[1]")
+                piece[0].base = source
+                piece[0].size = size
+                return self._send_pieces(piece, 1, flags, to, ffi.NULL)
+            pointer, number = self._handle.pointer, self._number
+            at_once = -1 if self._timeout is None else 0
+            sent = lib.ps_send_plain(pointer, number, source, size, to, at_once)
+            if sent < 0 or self._handle.answers.raised is not None:
+                sent = self._settle(
+                    sent,
+                    lambda timeout_us: lib.ps_send_plain(
+                        pointer, number, source, size, to, timeout_us
+                    ),
+                )
+            return int(sent)
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
         pointer, number = self._handle.pointer, self._number
@@ -360,11 +356,17 @@ class CoreSocket:
             TimeoutError: The timeout holds for the whole of it.
         """
         with readable(data) as source:
-            size = len(source)
-            sent = ffi.new("size_t *")
+            size, done = len(source), 0
             pointer, number = self._handle.pointer, self._number
+            if not flags:
+                done = lib.ps_send_plain(pointer, number, source, size, ffi.NULL, 0)
+                if done == size and self._handle.answers.raised is None:
+                    return
+                if done < 0 and done != _EAGAIN:
+                    self._handle.fail(done)
+                done = max(done, 0)
+            sent = ffi.new("size_t *")
             c_flags = flags_to_c(flags)
-            done = 0
 
             def send_rest(timeout_us: int) -> int:
                 nonlocal done
@@ -420,12 +422,25 @@ class CoreSocket:
             return self._receive(target, nbytes or len(target), flags, message)
 
     def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
+        if not flags and not message:
+            return self._receive_plain(target, size)
         piece = ffi.new("struct ps_piece[1]")
         piece[0].base = target
         piece[0].size = size
-        if flags & MSG_WAITALL and self._type == socket.SOCK_STREAM and not flags & socket.MSG_PEEK:
+        if flags & MSG_WAITALL and self._type == _STREAM and not flags & socket.MSG_PEEK:
             return self._receive_whole(piece, target, size, flags, message)
         return self._receive_pieces(piece, 1, flags, message)
+
+    def _receive_plain(self, target: Any, size: int) -> int:
+        pointer, number = self._handle.pointer, self._number
+        at_once = -1 if self._timeout is None else 0
+        got = lib.ps_receive_plain(pointer, number, target, size, at_once)
+        if got < 0 or self._handle.answers.raised is not None:
+            got = self._settle(
+                got,
+                lambda timeout_us: lib.ps_receive_plain(pointer, number, target, size, timeout_us),
+            )
+        return int(got)
 
     def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
         if flags & MSG_ERRQUEUE:
@@ -458,7 +473,7 @@ class CoreSocket:
 
     def _sender(self, message: Any) -> SocketAddress | None:
         # A stream has no sender: the module socket gives None.
-        if self._type == socket.SOCK_STREAM:
+        if self._type == _STREAM:
             return None
         return addresses.from_c(getattr(message, "from"), self._family)
 

@@ -169,6 +169,7 @@ def lowlevel(sockets: SocketModule) -> ModuleType:
         dup=dup,
         close=close,
         getaddrinfo=sockets.getaddrinfo,
+        gethostbyaddr=sockets.gethostbyaddr,
         gethostbyname=sockets.gethostbyname,
         gethostbyname_ex=sockets.gethostbyname_ex,
         if_nameindex=sockets.if_nameindex,

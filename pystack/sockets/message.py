@@ -18,7 +18,8 @@ from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import options
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.core import CoreSocket, readable, writable
+from pystack.sockets.arguments import readable, writable
+from pystack.sockets.core import CoreSocket
 from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
 
 if TYPE_CHECKING:

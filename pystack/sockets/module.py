@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket as kernel
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from operator import index as to_index
 from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
+from pystack.sockets import reverse
 from pystack.sockets.active import FUNCTIONS, active, kernel_socket, standard_places
 from pystack.sockets.address import FAMILIES, SocketAddress
 from pystack.sockets.descriptors import find
@@ -67,12 +68,17 @@ class SocketModule:
 
     Args:
         handle: The Stack.
-        lookup: Asks the Stack's name servers.
+        lookup: Asks the Stack's name servers for the addresses of a name.
+        servers: The Stack's name servers.
     """
 
-    def __init__(self, handle: StackHandle, lookup: Lookup) -> None:
+    def __init__(
+        self, handle: StackHandle, lookup: Lookup, servers: Iterable[reverse.Server] = ()
+    ) -> None:
         self._handle = handle
-        self._resolver = Resolver(handle, lookup, hosts_file())
+        self._resolver = Resolver(
+            handle, lookup, lambda address: reverse.ask(self.socket, servers, address), hosts_file()
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(kernel, name)
@@ -196,7 +202,7 @@ class SocketModule:
         return self._resolver.getaddrinfo(host, port, family, type, proto, flags)
 
     def getnameinfo(self, sockaddr: SocketAddress, flags: int) -> tuple[str, str]:
-        """As `socket.getnameinfo`; names come from the hosts file, else the address is shown.
+        """As `socket.getnameinfo`, by the hosts file and the Stack's name servers.
 
         Raises:
             socket.gaierror: As getnameinfo(3).
@@ -211,6 +217,14 @@ class SocketModule:
         """The name, no aliases, and all IPv4 addresses."""
         found = self._resolver.addresses(hostname, kernel.AF_INET)
         return hostname, [], [text for _family, text in found]
+
+    def gethostbyaddr(self, host: str) -> tuple[str, list[str], list[str]]:
+        """The name of a host's address, its aliases in the hosts file, and the address.
+
+        Raises:
+            socket.herror: It has no name.
+        """
+        return self._resolver.gethostbyaddr(host)
 
     def if_nameindex(self) -> list[tuple[int, str]]:
         """The Stack's interfaces: index and name."""

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _FAMILIES = (socket.AF_INET6, socket.AF_INET)
 
 # What a lookup of the Stack is: a name and a family (0: both) to addresses as text.
 Lookup = Callable[[str, int], list[str]]
+# An address to its name, or None; raises `socket.gaierror` when nobody could be asked.
+Reverse = Callable[[str], "str | None"]
 
 
 def hosts_file() -> Path:
@@ -58,13 +61,17 @@ class Resolver:
 
     Args:
         handle: The Stack.
-        lookup: Asks the Stack's name servers.
+        lookup: Asks the Stack's name servers for addresses.
+        reverse: Asks them for names.
         hosts: The hosts file, read at each question; None: none.
     """
 
-    def __init__(self, handle: StackHandle, lookup: Lookup, hosts: Path | None) -> None:
+    def __init__(
+        self, handle: StackHandle, lookup: Lookup, reverse: Reverse, hosts: Path | None
+    ) -> None:
         self._handle = handle
         self._lookup = lookup
+        self._reverse = reverse
         self.hosts = hosts
 
     def _from_hosts(self, name: str, family: int) -> list[tuple[socket.AddressFamily, str]]:
@@ -109,6 +116,7 @@ class Resolver:
         flags: int = 0,
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
+        family, wanted, proto, flags = index(family), index(type), index(proto), index(flags)
         if family not in (0, *map(int, _FAMILIES)):
             raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
         if isinstance(host, (bytes, bytearray)):
@@ -118,7 +126,7 @@ class Resolver:
         kinds = [
             entry
             for entry in _KINDS
-            if type in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
+            if wanted in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
         ]
         if not kinds:
             raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
@@ -149,11 +157,11 @@ class Resolver:
         return result
 
     def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        """As `socket.getnameinfo`, see getnameinfo(3); names are the hosts file's alone.
+        """As `socket.getnameinfo`, see getnameinfo(3).
 
         Raises:
             socket.gaierror: EAI_FAMILY, not a numeric address; EAI_NONAME, it has no name and
-                NI_NAMEREQD wants one.
+                NI_NAMEREQD wants one; EAI_AGAIN, the same when no server gave an answer.
         """
         if not isinstance(sockaddr, tuple) or not 2 <= len(sockaddr) <= 4:
             raise TypeError("getnameinfo() argument 1 must be a tuple of 2 to 4 items")
@@ -170,7 +178,13 @@ class Resolver:
         shown = found[0][1]
         if len(sockaddr) > 3 and sockaddr[3] and "%" not in shown:
             shown += f"%{sockaddr[3]}"
-        name = None if flags & socket.NI_NUMERICHOST else self._name_of(shown)
+        name = None
+        if not flags & socket.NI_NUMERICHOST:
+            try:
+                name = self.name_of(shown)
+            except socket.gaierror:
+                if flags & socket.NI_NAMEREQD:
+                    raise
         if name is None and flags & socket.NI_NAMEREQD:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         service = str(port)
@@ -182,11 +196,33 @@ class Resolver:
                 service = str(port)  # it has no name
         return name or shown, service
 
-    def _name_of(self, address: str) -> str | None:
-        """The first name of an address in the hosts file."""
+    def name_of(self, address: str) -> str | None:
+        """The name of an address: from the hosts file, from the name servers; None: it has none.
+
+        Raises:
+            socket.gaierror: EAI_AGAIN, no server gave an answer.
+        """
         if address in ("127.0.0.1", "::1"):
             return "localhost"
-        return next((names[0] for listed, names in self._hosts() if listed == address), None)
+        listed = next((names[0] for one, names in self._hosts() if one == address), None)
+        return listed or self._reverse(address)
+
+    def gethostbyaddr(self, host: str) -> tuple[str, list[str], list[str]]:
+        """As `socket.gethostbyaddr`, see gethostbyaddr(3).
+
+        Raises:
+            socket.gaierror: The host has no address.
+            socket.herror: HOST_NOT_FOUND, the address has no name; TRY_AGAIN, no server answered.
+        """
+        address = self.addresses(host)[0][1]
+        try:
+            name = self.name_of(address)
+        except socket.gaierror as error:
+            raise socket.herror(2, "Host name lookup failure") from error
+        if name is None:
+            raise socket.herror(1, "Unknown host")
+        aliases = next((names[1:] for one, names in self._hosts() if one == address), [])
+        return name, aliases, [address]
 
     def _hosts(self) -> Iterator[tuple[str, list[str]]]:
         """The lines of the hosts file: an address and its names."""

@@ -1,7 +1,9 @@
-"""Other projects' own tests of their sockets, on a Stack's: trio, requests, urllib3.
+"""Other projects' own tests of their sockets, on a Stack's: trio, requests, urllib3, anyio.
 
 trio's come with it; the others' are taken from their source distributions. The reference is the
-same run on the kernel's sockets.
+same run on the kernel's sockets, in a namespace that looks like a host with a network: the C
+library finds an address only where an interface beside loopback has one (AI_ADDRCONFIG), and
+localhost is ::1 too.
 """
 
 from __future__ import annotations
@@ -21,6 +23,27 @@ from namespace import needs_namespace
 pytestmark = [needs_namespace, pytest.mark.timeout(900)]
 
 WORKER = Path(__file__).with_name("pytest_worker.py")
+
+# Its first argument is the hosts file; the rest is run.
+HOST = """
+set -e
+ip link set lo up
+ip tuntap add dev tap0 mode tap
+ip address add 192.0.2.1/24 dev tap0
+ip address add 2001:db8::1/64 dev tap0 nodad
+ip address add fe80::1/64 dev tap0 nodad
+ip link set tap0 up
+mount --bind "$1" /etc/hosts
+shift
+exec "$@"
+"""
+# The last two are names that anyio looks up.
+HOSTS = """\
+127.0.0.1 localhost
+::1 localhost
+192.0.2.2 xn--fa-hia.de
+192.0.2.3 fass.de
+"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,12 @@ PROJECTS = (
     ),
     Project("requests", ("tests/test_lowlevel.py", "tests/test_testserver.py"), 20),
     Project("urllib3", ("test/with_dummyserver/test_socketlevel.py",), 100),
+    Project(
+        "anyio",
+        ("tests/test_sockets.py", "tests/streams/test_tls.py"),
+        700,
+        ("-k", "not uvloop"),  # its streams are the kernel's, whatever `socket` is
+    ),
 )
 
 
@@ -76,7 +105,9 @@ def source(project: Project, folder: Path) -> Path:
 def passed(project: Project, kind: str, place: Path, folder: Path) -> set[str]:
     """The names of the tests that pass."""
     report = folder / f"{kind}.xml"
-    words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
+    hosts = folder / "hosts"
+    hosts.write_text(HOSTS)
+    words = ["unshare", "--net", "--mount", "sh", "-c", HOST, "sh", str(hosts)]
     done = subprocess.run(
         [*words, sys.executable, str(WORKER), kind, str(report), "--timeout", "60",
          *project.options, *project.tests],

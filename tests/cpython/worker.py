@@ -22,8 +22,8 @@ ABOVE = ("socket", "selectors", "ssl", "asyncio", "socketserver", "http", "urlli
          "wsgiref", "multiprocessing", "concurrent", "logging", "test")  # fmt: skip
 
 
-def stand_in() -> None:
-    """Puts a Stack's sockets under the library's socket.py."""
+def stand_in() -> Any:
+    """Puts a Stack's sockets under the library's socket.py; gives the Stack."""
     import pystack
     from pystack.sockets import descriptors
     from pystack.sockets.lowlevel import lowlevel, wrap_socket
@@ -38,6 +38,7 @@ def stand_in() -> None:
     import ssl
 
     ssl.SSLContext._wrap_socket = wrap_socket
+    return net
 
 
 def tests_of(suite: unittest.TestSuite) -> list[unittest.TestCase]:

@@ -138,7 +138,7 @@ def test_errors_are_those_of_the_module_socket(lab: Tester) -> None:
     with pytest.raises(ConnectionRefusedError):
         lab.until(lambda: sock.connect((lab.tester4, 4000)))
     sock.close()
-    with pytest.raises(OSError, match="closed|Bad file"):
+    with pytest.raises(OSError, match=r"closed|Bad file"):
         sock.getsockname()
     listener = lab.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -77,6 +77,7 @@ DHCP = (
     "--domain=lab.test",
 )
 NAMES = (
+    "--bogus-priv",  # names of private addresses: what it doesn't know there is not
     "--local=/lab.test/",  # what it doesn't know of this domain there is not
     "--host-record=www.lab.test,10.7.0.80,fd07::80",
     "--host-record=four.lab.test,10.7.0.44",
@@ -119,6 +120,12 @@ def check_names(net: pystack.Stack) -> None:
     assert net.sockets.gethostbyname("four.lab.test") == "10.7.0.44"
     found = net.sockets.getaddrinfo("six.lab.test", "http", type=socket.SOCK_STREAM)
     assert [entry[4] for entry in found] == [("fd07::66", 80, 0, 0)]
+    for name, address in (("four.lab.test", "10.7.0.44"), ("six.lab.test", "fd07::66")):
+        assert net.sockets.gethostbyaddr(address) == (name, [], [address])
+        assert net.sockets.getnameinfo((address, 80), 0) == (name, "http")
+    assert net.sockets.getnameinfo(("10.7.0.45", 80), 0) == ("10.7.0.45", "http")
+    with pytest.raises(socket.herror, match="Unknown host"):
+        net.sockets.gethostbyaddr("10.7.0.45")
     with pytest.raises(socket.gaierror) as caught:
         net.resolve("nobody.lab.test")
     assert caught.value.errno == socket.EAI_NONAME

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from socket import AF_INET, SOCK_STREAM
+from typing import Any
 
 import pystack
 from pystack.hypercalls import ManualClock
@@ -64,16 +65,19 @@ class Lockstep:
 
 
 @contextmanager
-def lockstep(memory_limit: int = 64 << 20) -> Iterator[Lockstep]:
-    """A `Lockstep` for the block; its stacks are closed at the end."""
+def lockstep(
+    memory_limit: int = 64 << 20, engines: tuple[str, str] = ("lwip", "lwip")
+) -> Iterator[Lockstep]:
+    """A `Lockstep` for the block; its stacks, the client's first, are closed at the end."""
     clock = ManualClock()
     left, right = pystack.nic.wire()
+    options: Any = {"threaded": False, "clock": clock, "memory_limit": memory_limit}
     with (
-        pystack.Stack(threaded=False, clock=clock, seed=1, memory_limit=memory_limit) as client,
-        pystack.Stack(threaded=False, clock=clock, seed=2, memory_limit=memory_limit) as server,
+        pystack.Stack(engine=engines[0], seed=1, **options) as client,
+        pystack.Stack(engine=engines[1], seed=2, **options) as server,
     ):
-        client.attach(left, "10.0.0.1/24")
-        server.attach(right, "10.0.0.2/24")
+        client.attach(left, "10.0.0.1/24", "fd00::1/64")
+        server.attach(right, "10.0.0.2/24", "fd00::2/64")
         pair = Lockstep(clock, client, server)
         pair.run(seconds=5)  # duplicate address detection, router solicitations
         yield pair

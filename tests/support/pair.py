@@ -34,10 +34,15 @@ class Pair:
 
 
 @contextmanager
-def pair(mtu: int = 1500, **options: Any) -> Iterator[Pair]:
+def pair(
+    mtu: int = 1500, *, engines: tuple[str, str] = ("lwip", "lwip"), **options: Any
+) -> Iterator[Pair]:
     """A `Pair` for the block; its arenas have to be empty at the end."""
     a, b = pystack.nic.wire(mtu)
-    with pystack.Stack(**options) as left, pystack.Stack(**options) as right:
+    with (
+        pystack.Stack(engine=engines[0], **options) as left,
+        pystack.Stack(engine=engines[1], **options) as right,
+    ):
         yield Pair(
             left,
             right,

@@ -6,6 +6,7 @@ to be the same on both. The kernel's run on loopback, where nothing leaves the m
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 from collections.abc import Callable
@@ -243,6 +244,34 @@ def bind_where_somebody_listens_in_spite_of_reuse(s: Any, host: str, family: int
         sock.bind(first.getsockname())
 
 
+def _attempt(function: Callable[..., Any], *arguments: Any) -> int | None:
+    try:
+        function(*arguments)
+    except OSError as error:
+        return error.errno
+    return None
+
+
+@case
+def ports_shared_by_option(s: Any, host: str, family: int) -> Any:
+    """Every pair of options, of two sockets that bind and listen at one port."""
+    sets = [(), (s.SO_REUSEADDR,), (s.SO_REUSEPORT,), (s.SO_REUSEADDR, s.SO_REUSEPORT)]
+    wild = "0.0.0.0" if family == s.AF_INET else "::"
+    found = []
+    for ours, theirs, at, early in itertools.product(sets, sets, (host, wild), (False, True)):
+        with s.socket(family, s.SOCK_STREAM) as first, s.socket(family, s.SOCK_STREAM) as second:
+            for sock, options in ((first, ours), (second, theirs)):
+                for option in options:
+                    sock.setsockopt(s.SOL_SOCKET, option, 1)
+            first.bind((at, 0))
+            if early:
+                first.listen()
+            outcome = _attempt(second.bind, (host, first.getsockname()[1]))
+            later = [_attempt(sock.listen) for sock in (second, first) if outcome is None]
+            found.append((ours, theirs, at, early, outcome, later))
+    return found
+
+
 @case
 def connect_from_another_loopback_address(s: Any, host: str, family: int) -> Any:
     with listener(s, "127.0.0.1", s.AF_INET) as waiting, s.socket() as sock:
@@ -252,6 +281,25 @@ def connect_from_another_loopback_address(s: Any, host: str, family: int) -> Any
         server, peer = waiting.accept()
         server.close()
         return peer[0]
+
+
+class _Number:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+@case
+def addresses_by_what_stands_for_numbers(s: Any, host: str, family: int) -> Any:
+    numbers = [_Number(value) for value in (family, s.SOCK_STREAM, 0, s.AI_PASSIVE)]
+    return s.getaddrinfo(host, 80, *numbers)
+
+
+@case
+def addresses_by_what_is_no_number(s: Any, host: str, family: int) -> Any:
+    return s.getaddrinfo(host, 80, family, s.SOCK_STREAM, 0, 1.0)
 
 
 @case

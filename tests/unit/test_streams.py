@@ -174,6 +174,32 @@ def test_closing_out_of_order(it: Pair) -> None:
     server.close()
 
 
+@pytest.mark.parametrize("host", [RIGHT, ""], ids=["address", "wildcard"])
+def test_listeners_that_share_a_port_take_turns(it: Pair, host: str) -> None:
+    with (
+        it.right.sockets.create_server((host, 0), reuse_port=True, backlog=1) as first,
+        it.right.sockets.create_server(first.getsockname(), reuse_port=True) as second,
+    ):
+        port = first.getsockname()[1]
+        clients = [it.left.sockets.create_connection((RIGHT, port), 10) for _ in range(4)]
+        for listener in (first, second):
+            listener.settimeout(10)
+            for _ in range(2):
+                listener.accept()[0].close()
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            listener.settimeout(10)
+        # Of three turns the first has room for two; what it leaves out, the second gets.
+        clients += [it.left.sockets.create_connection((RIGHT, port), 10) for _ in range(6)]
+        first.close()
+        clients.append(it.left.sockets.create_connection((RIGHT, port), 10))
+        for _ in range(5):
+            second.accept()[0].close()
+        for client in clients:
+            client.close()
+
+
 def test_nagle_and_cork() -> None:
     frames = []
 

@@ -20,6 +20,8 @@ class HostKind:
         title: What it is, in a line.
         make: Makes one, not started yet.
         virtual: Whether its clock is ours; see `Host.virtual`.
+        setup: Brings what it needs to this machine, and tells a function line by line what it
+            does; None: there is nothing to bring.
         missing: Says what it needs and this machine has not, and what would provide it; None: it
             can be had.
     """
@@ -29,6 +31,7 @@ class HostKind:
     make: Callable[[], Host]
     virtual: bool
     missing: Callable[[], str | None]
+    setup: Callable[[Callable[[str], None]], object] | None
 
 
 _kinds: dict[str, HostKind] = {}
@@ -41,9 +44,10 @@ def register_host(
     missing: Callable[[], str | None] = lambda: None,
     *,
     virtual: bool = False,
+    setup: Callable[[Callable[[str], None]], object] | None = None,
 ) -> None:
     """Adds a kind of Host; see `HostKind`. A later one of the same name takes its place."""
-    _kinds[name] = HostKind(name, title, make, virtual, missing)
+    _kinds[name] = HostKind(name, title, make, virtual, missing, setup)
 
 
 def hosts() -> dict[str, HostKind]:
@@ -63,5 +67,46 @@ def _linux_missing() -> str | None:
     return missing()
 
 
+def _stock(name: str, title: str) -> None:
+    def make() -> Host:
+        from pystack.lab.hosts.stock import StockHost  # noqa: PLC0415
+
+        return StockHost(name)
+
+    def missing() -> str | None:
+        from pystack.lab.hosts import stock  # noqa: PLC0415
+
+        return stock.missing(name)
+
+    def setup(report: Callable[[str], None]) -> None:
+        from pystack.lab.provision.lwip import build  # noqa: PLC0415
+
+        build(name, report)
+
+    register_host(name, title, make, missing, virtual=True, setup=setup)
+
+
+def _gvisor_missing() -> str | None:
+    from pystack.lab.provision.gvisor import built  # noqa: PLC0415
+
+    return None if built() else "it has to be compiled: pystack lab setup gvisor"
+
+
+def _gvisor_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.gvisor import build  # noqa: PLC0415
+
+    build(report)
+
+
 register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)
+_stock("lwip-stock", "lwIP 2.2.1 as it comes, with upstream's options")
+_stock("lwip-2.1.3", "lwIP 2.1.3 as it comes, with upstream's options")
 register_host("linux", "the running Linux kernel, in namespaces of its own", _linux, _linux_missing)
+register_host(
+    "gvisor",
+    "gVisor's netstack as pystack's second engine",
+    lambda: StackHost("gvisor", "gvisor"),
+    _gvisor_missing,
+    virtual=True,
+    setup=_gvisor_setup,
+)
