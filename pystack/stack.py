@@ -103,8 +103,11 @@ class Stack(StackServices):
     of threads may use it. After `fork()` the child can't: it gets `OSError` (EOWNERDEAD).
 
     Args:
-        engine: Which compiled stack: "lwip".
-        memory_limit: Bytes that it may use at most.
+        engine: Which compiled stack: "lwip"; or "gvisor", gVisor's netstack, once it has been
+            built on this machine (`pystack lab setup gvisor`). A child process can't make a
+            Stack of an engine in Go that its parent has used.
+        memory_limit: Bytes that it may use at most. An engine in Go has its memory from Go's
+            own heap, and next to nothing of it here.
         seed: Makes its random numbers repeatable. None: the operating system's, as is needed
             wherever somebody else is on the wire.
         threaded: Whether a thread drives it. Without one it moves only in `step` and while
@@ -126,7 +129,8 @@ class Stack(StackServices):
 
     Raises:
         ValueError: No such engine.
-        OSError: The engine can't be loaded or started; the message says why.
+        OSError: The engine can't be loaded or started; the message says why. ENOENT: it has to
+            be built first.
     """
 
     def __init__(
@@ -339,7 +343,7 @@ class Stack(StackServices):
     def counters(self) -> dict[str, int]:
         """The protocols' counters by name (RFC 4293, 4022, 4113), as "tcp.in_segments".
 
-        They are lwIP's own 32-bit counters, and wrap.
+        They are the engine's own; lwIP's have 32 bits, and wrap.
         """
         return list_counters(self._handle)
 

@@ -185,7 +185,7 @@ func newEngine(c *C.struct_ps_engine) (*engine, error) {
 				TempIIDSeed: seed,
 				MLD:         ipv6.MLDOptions{Enabled: true},
 			}),
-			arp.NewProtocolWithOptions(arp.Options{DADConfigs: probing()}),
+			arp.NewProtocolWithOptions(arp.Options{DADConfigs: probingIPv4()}),
 		},
 		TransportProtocols: []stack.TransportProtocolFactory{
 			tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,

@@ -81,8 +81,12 @@ func (i *netInterface) linkLocal() *netAddress {
 	return nil
 }
 
-// probing is how an address is looked for on the wire before it is used.
+// How an address is looked for on the wire before it is used: RFC 4862 5.1, RFC 5227 1.1.
 func probing() stack.DADConfigurations { return stack.DefaultDADConfigurations() }
+
+func probingIPv4() stack.DADConfigurations {
+	return stack.DADConfigurations{DupAddrDetectTransmits: 3, RetransmitTimer: time.Second}
+}
 
 // detector gives what sends the probes of an address.
 func (e *engine) detector(i *netInterface) stack.DuplicateAddressDetector {

@@ -207,7 +207,8 @@ func applyTCP(e *engine, v *settings) tcpip.Error {
 	if v.get("net.ipv4.tcp_cubic") != 0 {
 		congestion = "cubic"
 	}
-	return setTCP(e, &cookies, &moderate, &sack, &recovery, &congestion)
+	nagle := tcpip.TCPDelayEnabled(true) // netstack's own default is off
+	return setTCP(e, &cookies, &moderate, &sack, &recovery, &congestion, &nagle)
 }
 
 func applyBuffers(e *engine, v *settings) tcpip.Error {

@@ -12,7 +12,7 @@
 
 /* What is gathered before Go is entered, at most. One frame always fits. */
 #define MOST_FRAMES 128
-#define MOST_BYTES (4 * PS_MTU_MAXIMUM)
+#define MOST_BYTES (2 * PS_MTU_MAXIMUM)
 
 /* Called by Go, on the thread that the host has entered on. */
 int shim_random(struct ps_engine *self, void *out, size_t size)

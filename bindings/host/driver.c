@@ -202,6 +202,15 @@ bool stack_move(ps_stack *stack)
     return result <= 0;
 }
 
+void stack_catch_up(ps_stack *stack)
+{
+    if (stack_lock(stack) < 0)
+        return;
+    if (stack->threaded && !stack->driving && (stack->led || stack->parking))
+        stack_move(stack);
+    stack_unlock(stack);
+}
+
 /* When something is due by itself, in terms of the Stack's clock. */
 static uint64_t next_due(const ps_stack *stack)
 {
@@ -326,11 +335,12 @@ static void park(ps_stack *stack)
     stack->driver_parked = stack->driving && !stack->led;
     uint64_t until_us = stack->driver_parked ? NO_DEADLINE : monotonic_us() + PARK_US;
     stack->led = false;
+    stack->parking = true;
     atomic_store(&stack->driver_word, 0);
     stack_unlock(stack);
     sleep_on(&stack->driver_word, until_us);
     pthread_mutex_lock(&stack->lock);
-    stack->driver_parked = false;
+    stack->parking = stack->driver_parked = false;
 }
 
 void driver_unpark(ps_stack *stack)

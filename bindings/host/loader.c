@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,20 @@ static int copy_file(int from, int to)
     return 0;
 }
 
+#ifdef __linux__
+/* The linker knows an image by the path that it was asked for, and a descriptor's number comes
+ * again while the image is still there. So no two of these paths are spelled alike: the bits of
+ * a serial number are steps on the spot. */
+static void descriptor_path(int fd, char *path, size_t size)
+{
+    static _Atomic uint32_t serial;
+    size_t used = (size_t)snprintf(path, size, "/proc/self/fd/");
+    for (uint32_t left = atomic_fetch_add(&serial, 1), bit = 0; bit < 32; bit++, left >>= 1)
+        used += (size_t)snprintf(path + used, size - used, left & 1 ? ".//" : "./");
+    snprintf(path + used, size - used, "%d", fd);
+}
+#endif
+
 /* A file that nobody else has, and a path by which the linker finds it. A temporary file
  * has a name to remove afterwards; a memfd has not. */
 static int open_copy(char *path, size_t size, bool *has_name)
@@ -41,7 +56,7 @@ static int open_copy(char *path, size_t size, bool *has_name)
 #ifdef __linux__
     int fd = memfd_create("pystack-engine", MFD_CLOEXEC);
     if (fd >= 0) {
-        snprintf(path, size, "/proc/self/fd/%d", fd);
+        descriptor_path(fd, path, size);
         if (access(path, R_OK) == 0) {
             *has_name = false;
             return fd;

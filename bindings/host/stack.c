@@ -110,6 +110,20 @@ static int start_engine(ps_stack *stack)
     return result;
 }
 
+/* Without `leave`: there is nothing left to be in. */
+static void close_engine(ps_stack *stack, bool abrupt)
+{
+    if (!stack->poisoned && setjmp(stack->unwind) == 0) {
+        stack_begin(stack);
+        stack->table->close(stack->engine, abrupt);
+        inside = stack->outer;
+    } else if (!stack->poisoned) {
+        stack_poison(stack); /* a panic on the way out */
+    }
+    if (stack->poisoned && stack->table->abandon != NULL)
+        stack->table->abandon(stack->engine);
+}
+
 static void free_resources(ps_stack *stack)
 {
     descriptor_close_all(stack);
@@ -193,13 +207,7 @@ int ps_stack_close(ps_stack *stack, bool abrupt)
     pthread_mutex_lock(&stack->lock);
     while (stack->waiting > 0)
         pthread_cond_wait(&stack->idle, &stack->lock);
-    if (!stack->poisoned) {
-        int result;
-        ENGINE_GUARD(stack, result, stack->table->close(stack->engine, abrupt));
-        (void)result; /* a panic on the way out leaves nothing more to do than we do now */
-    }
-    if (stack->poisoned && stack->table->abandon != NULL)
-        stack->table->abandon(stack->engine);
+    close_engine(stack, abrupt);
     detach_all(stack);
     free_resources(stack);
     stack->state = STACK_CLOSED;

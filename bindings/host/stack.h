@@ -67,6 +67,7 @@ struct ps_stack {
     struct waiter *leader;            /* the waiter that drives, if one does */
     bool led;                         /* a waiter has driven since the thread looked last */
     bool unfinished;                  /* a NIC may have more, of which nothing tells */
+    bool parking;                     /* the thread stays away from the NICs */
     bool driver_parked;               /* the thread waits for a leader's end */
     _Atomic uint32_t driver_word;     /* what it sleeps on meanwhile */
     uint64_t sleep_ticket;            /* who sleeps for frames: the last one who began to */
@@ -162,6 +163,9 @@ void driver_unpark(ps_stack *stack);
 void stack_wake(void *stack);
 /* Under the lock: moves frames and timers; false when more is waiting already. */
 bool stack_move(ps_stack *stack);
+/* Without the lock: takes what has come since a waiter drove last, if nobody has driven since:
+ * who asks how things stand is to see it. */
+void stack_catch_up(ps_stack *stack);
 /* Under the lock, given up meanwhile: sleeps until something is due or `until_us`. */
 int stack_sleep(ps_stack *stack, uint64_t until_us);
 

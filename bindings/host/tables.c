@@ -18,6 +18,7 @@
     } \
     int64_t function(ps_stack *stack, type *out, size_t room) \
     { \
+        stack_catch_up(stack); \
         ENGINE_CALL(stack, list_##function(stack, out, room)); \
     }
 
@@ -42,6 +43,7 @@ static int64_t list_counters(ps_stack *stack, uint32_t index, struct ps_counter 
 
 int64_t ps_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room)
 {
+    stack_catch_up(stack);
     ENGINE_CALL(stack, list_counters(stack, index, out, room));
 }
 

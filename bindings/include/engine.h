@@ -288,11 +288,6 @@ enum ps_service {
 
 typedef struct ps_engine ps_engine;
 
-/*
- * Listings: `*_at(engine, position, out)` gives the entry at `position` (from 0) and
- * returns 1, or 0 past the end. One listing is read under one hold of the host's lock, so
- * it is a snapshot.
- */
 enum ps_engine_flag {
     /* `open` makes as many instances as it is asked for. The host loads the image once, and
      * never unloads it: it may have threads of its own. A process that was forked after that
@@ -300,6 +295,11 @@ enum ps_engine_flag {
     PS_ENGINE_SHARED = 1,
 };
 
+/*
+ * Listings: `*_at(engine, position, out)` gives the entry at `position` (from 0) and
+ * returns 1, or 0 past the end. One listing is read under one hold of the host's lock, so
+ * it is a snapshot.
+ */
 struct ps_engine_table {
     uint32_t version;           /* PS_ENGINE_VERSION */
     uint32_t size;              /* sizeof(struct ps_engine_table) */
@@ -308,7 +308,8 @@ struct ps_engine_table {
 
     int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);
     /* Gives back all memory, without a packet to peers that still have connections if
-     * `abrupt`, else with a reset for each. Not called after a panic. */
+     * `abrupt`, else with a reset for each. Not called after a panic. The last call after an
+     * `enter`: the instance is gone, and there is no `leave`. */
     int (*close)(ps_engine *engine, bool abrupt);
     /* Instead of `close` after a panic, for a shared image alone: forget the instance, without
      * running any of it. NULL where unloading the private copy does that. */

@@ -1,4 +1,4 @@
-"""Where the compiled engines are: in the package, or built on this machine and cached."""
+"""Where the compiled engines are: in the package, or built here and kept in the cache."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -82,9 +82,20 @@ def serving(net: pystack.Stack, address: str) -> Iterator[None]:
 
 
 def download(
-    console: Console, label: str, connection: http.client.HTTPConnection, size: int
+    console: Console,
+    label: str,
+    connection: http.client.HTTPConnection,
+    size: int,
+    begun: Callable[[], None] = lambda: None,
 ) -> float:
     """Fetches ``size`` bytes with a progress bar and checks their hash.
+
+    Args:
+        console: Where the bar is drawn.
+        label: What it is called.
+        connection: Where from.
+        size: How many bytes.
+        begun: Called when both ends have the connection, and before the data is read.
 
     Returns:
         Mebibytes per second.
@@ -94,6 +105,7 @@ def download(
     """
     connection.request("GET", f"/{size}")
     response = connection.getresponse()
+    begun()
     digest = hashlib.sha256()
     buffer = bytearray(BLOCK)
     view = memoryview(buffer)
@@ -141,9 +153,11 @@ def two_stacks(console: Console, size: int, pcap: Path) -> None:
             console.print(str(client.ping(address, count=3, interval=0.1)))
         with serving(server, "10.0.0.2"):
             connection = HTTPConnection(client, "10.0.0.2", HTTP_PORT)
-            connection.connect()
-            show_connections(console, "server", server)
-            rate = download(console, "stack to stack", connection, size)
+
+            def netstat() -> None:
+                show_connections(console, "server", server)
+
+            rate = download(console, "stack to stack", connection, size, netstat)
             console.print(f"  {rate:.0f} MiB/s")
         show_neighbours(console, "client", client)
     watched.close()
@@ -170,9 +184,11 @@ def against_kernel(console: Console, size: int, pcap: Path) -> None:
         console.print(str(net.ping("10.0.0.1", count=3, interval=0.1)))
         with serving(net, "10.0.0.2"):
             connection = http.client.HTTPConnection("10.0.0.2", HTTP_PORT, timeout=30)
-            connection.connect()
-            show_connections(console, "stack", net)
-            rate = download(console, "stack to kernel", connection, size)
+
+            def netstat() -> None:
+                show_connections(console, "stack", net)
+
+            rate = download(console, "stack to kernel", connection, size, netstat)
             console.print(f"  {rate:.0f} MiB/s")
         kernel_server = ThreadingHTTPServer(("10.0.0.1", HTTP_PORT), Download)
         thread = threading.Thread(target=kernel_server.serve_forever, args=(0.05,))

@@ -75,16 +75,16 @@ class HostSocket(Protocol):
         """Begins to connect."""
         ...
 
-    def send(self, data: bytes, /) -> int:
-        """See send(2)."""
+    def send(self, data: bytes, flags: int = 0, /) -> int:
+        """See send(2). A Host that takes no flags raises `Unable` if there are some."""
         ...
 
     def sendto(self, data: bytes, address: tuple[Any, ...], /) -> int:
         """See sendto(2)."""
         ...
 
-    def recv(self, size: int, /) -> bytes:
-        """See recv(2)."""
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """See recv(2). A Host that takes no flags raises `Unable` if there are some."""
         ...
 
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]:

@@ -33,6 +33,9 @@ class Mutant:
             of its business is returned as it is.
         incoming: What becomes of each frame before it sees it.
         answer: Frames that it sends on its own when one arrives; None: none.
+
+    A change that remembers something is an object with a method `reset`, called when the Host
+    starts.
     """
 
     words: str
@@ -60,6 +63,10 @@ class MutantHost:
     def start(self, plan: Plan) -> None:
         """See `Host.start`."""
         self._ready.clear()
+        for change in (self._mutant.outgoing, self._mutant.incoming, self._mutant.answer):
+            reset = getattr(change, "reset", None)
+            if reset is not None:
+                reset()
         self._inner.start(plan)
 
     def send(self, port: int, frame: bytes) -> None:

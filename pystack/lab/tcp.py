@@ -56,6 +56,7 @@ class Connection:
         ack: The next one that it waits for; None before the Host's SYN has come.
         host_isn: The Host's initial sequence number, once it has come.
         host_options: The options of the Host's SYN.
+        host_window: The window in the header of the last segment that was waited for.
         sock: The Host's socket for the connection, once there is one.
         listener: The Host's socket that listens, if one does.
         state: The last state that it was brought to.
@@ -71,6 +72,7 @@ class Connection:
         self.ack: int | None = None
         self.host_isn: int | None = None
         self.host_options: list[tuple[Any, ...]] = []
+        self.host_window = 0
         self.window = WINDOW
         self.sock: HostSocket | None = None
         self.listener: HostSocket | None = None
@@ -165,11 +167,13 @@ class Connection:
         """A segment of this connection that carries data."""
         return self.match() / where("with data", lambda packet: bool(segment_data(packet)))
 
-    def expect(self, flags: str | None = None, within_ms: float = 1000, **fields: Any) -> Packet:
+    def expect(self, flags: Any = None, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for a segment of this connection; see `match` and `Tester.expect`."""
         if flags is not None:
             fields["flags"] = flags
-        return self.lab.expect(self.match(**fields), within_ms)
+        packet = self.lab.expect(self.match(**fields), within_ms)
+        self.host_window = int(packet[TCP].window)
+        return packet
 
     def expect_nothing(self, for_ms: float = 500, **fields: Any) -> None:
         """Makes sure that no such segment comes; see `match`."""

@@ -33,6 +33,14 @@ def test_many_at_once_and_one_after_the_other() -> None:
             assert net.arena.live_blocks == 0
 
 
+def test_both_engines_side_by_side() -> None:
+    """The image that stays must not be taken for the private one that is loaded after it."""
+    with pystack.Stack(engine="gvisor", threaded=False) as first:
+        for _ in range(3):
+            with pystack.Stack(threaded=False) as second:
+                assert (first.engine[0], second.engine[0]) == ("gvisor", "lwip")
+
+
 def test_instances_in_threads_of_their_own() -> None:
     failed: list[BaseException] = []
 

@@ -396,6 +396,15 @@ def test_two_drivers_are_refused() -> None:
 # --- engines ---------------------------------------------------------------------------------
 
 
+def test_an_image_is_private_though_a_descriptor_s_number_comes_again() -> None:
+    hole = os.open(os.devnull, os.O_RDONLY)
+    with pystack.Stack(threaded=False) as first:
+        os.close(hole)  # what the second opens falls one place further down than the first's
+        with pystack.Stack(threaded=False) as second:
+            first.sysctl["net.ipv4.ip_default_ttl"] = 33
+            assert second.sysctl["net.ipv4.ip_default_ttl"] == 64
+
+
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there is .*lwip"):
         pystack.Stack(engine="linux")

@@ -31,6 +31,8 @@ LIBRARIES = (
     "golang-golang-x-time-dev",
 )
 COMPILER = "golang-go"
+# netstack promises no API: our Go is written against this snapshot of it.
+SNAPSHOT = "0.0~20221219"
 
 BUILD_TIMEOUT_S = 1200
 
@@ -85,6 +87,12 @@ def _bring(work: Path, report: Callable[[str], None]) -> list[Package]:
                 f"this machine's apt knows no package {name}. Debian 12 (bookworm) has it: build "
                 "there or in a container of it with the same pystack, and copy the library here, "
                 f"as {built_path('gvisor')}"
+            )
+        if name == NETSTACK and not package.version.startswith(SNAPSHOT):
+            raise ProvisionError(
+                f"this machine's apt offers {name} {package.version}, and the engine is written "
+                f"against {SNAPSHOT}, which Debian 12 (bookworm) has: build it there, and copy the "
+                f"library here, as {built_path('gvisor')}"
             )
         packages.append(package)
     # golang-go only names the compiler and its library, which carry a version in their names.
