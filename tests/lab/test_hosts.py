@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from pystack.lab.tcp import STATES, connect, in_state, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import HostCrashed, Unable, Verdict
 
-NAMES = ("lwip", "linux")
+NAMES = ("lwip", "linux", "uml")
 TCP_INFO = 11
 # Where the kernel's numbers for a connection's state stand (include/net/tcp_states.h).
 KERNEL_STATES = {
@@ -275,11 +276,21 @@ def _children() -> list[int]:
     return found
 
 
+def _kernels() -> set[str]:
+    """The processes of User-Mode Linux, some of which are nobody's children, and its folders."""
+    found = {str(one) for one in Path(tempfile.gettempdir()).glob("pystack-uml-*")}
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"linux.uml\0" in one.read_bytes():
+                found.add(one.parent.name)
+    return found
+
+
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_ten_starts_leave_nothing_behind(name: str) -> None:
     kind = _kind(name)
     plan = Topology.HOST.plan()
-    children, descriptors = _children(), _descriptors()
+    children, descriptors, kernels = _children(), _descriptors(), _kernels()
     host = kind.make()
     for round_ in range(10):
         host.start(plan)
@@ -289,13 +300,14 @@ def test_ten_starts_leave_nothing_behind(name: str) -> None:
     host.stop()
     assert _children() == children
     assert _descriptors() == descriptors
+    assert _kernels() == kernels
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_a_crash_is_noticed(name: str) -> None:
     kind = _kind(name)
     plan = Topology.HOST.plan()
-    before = set(_children())
+    before, kernels = set(_children()), _kernels()
     host = kind.make()
     try:
         host.start(plan)
@@ -312,3 +324,4 @@ def test_a_crash_is_noticed(name: str) -> None:
     finally:
         host.stop()
     assert set(_children()) == before
+    assert _kernels() == kernels

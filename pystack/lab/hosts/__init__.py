@@ -67,6 +67,24 @@ def _linux_missing() -> str | None:
     return missing()
 
 
+def _uml() -> Host:
+    from pystack.lab.hosts.uml import UmlHost  # noqa: PLC0415
+
+    return UmlHost()
+
+
+def _uml_missing() -> str | None:
+    from pystack.lab.hosts.uml import missing  # noqa: PLC0415
+
+    return missing()
+
+
+def _uml_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.uml import bring  # noqa: PLC0415
+
+    bring(report)
+
+
 def _stock(name: str, title: str) -> None:
     def make() -> Host:
         from pystack.lab.hosts.stock import StockHost  # noqa: PLC0415
@@ -102,6 +120,9 @@ register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"
 _stock("lwip-stock", "lwIP 2.2.1 as it comes, with upstream's options")
 _stock("lwip-2.1.3", "lwIP 2.1.3 as it comes, with upstream's options")
 register_host("linux", "the running Linux kernel, in namespaces of its own", _linux, _linux_missing)
+register_host(
+    "uml", "Debian's User-Mode Linux 6.1, as a program", _uml, _uml_missing, setup=_uml_setup
+)
 register_host(
     "gvisor",
     "gVisor's netstack as pystack's second engine",

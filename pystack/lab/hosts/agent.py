@@ -95,11 +95,14 @@ class FdWire:
             HostCrashed: There is nobody at the other end.
         """
         try:
-            return os.read(self._descriptor, FRAME) or None
+            frame = os.read(self._descriptor, FRAME)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             raise HostCrashed(f"the wire is gone: {error}") from error
+        if not frame:
+            raise HostCrashed("the wire has no other end any more")
+        return frame
 
     def close(self) -> None:
         """See `Wire.close`."""
@@ -139,7 +142,7 @@ class AgentHost(BaseHost):
         raise NotImplementedError
 
     def _wired(self, ports: int) -> list[Wire]:
-        """The wires of a Host that has just been reset; those of before, if they are."""
+        """The wires, now that the interfaces are up; those of before, if they still are."""
         raise NotImplementedError
 
     def _close(self) -> None:
@@ -170,7 +173,6 @@ class AgentHost(BaseHost):
         """Puts a plan in force, on a Host that is up."""
         count = len(plan.ports)
         self.ask("reset", count)
-        self._watch(self._wired(count))
         self.interfaces = [self.ask("interface", number)[0] for number in range(count)]
         for name, value in self.tunables:
             for one in self.interfaces if "{}" in name else [""]:
@@ -181,6 +183,8 @@ class AgentHost(BaseHost):
             self.ask("interface", number, "mac", port.host_mac)
             self.ask("interface", number, "mtu", port.mtu)
             self.ask("interface", number, "up")
+        self._watch(self._wired(count))
+        for number, port in enumerate(plan.ports):
             for address, prefix in ((port.host4, port.prefix4), (port.host6, port.prefix6)):
                 if address:
                     self.ask("address", "add", number, f"{address}/{prefix}")
