@@ -148,9 +148,16 @@ class Agent:
 
     def serve(self, reader: BinaryIO, writer: BinaryIO) -> None:
         """Answers until the stream ends or `quit` comes."""
+        begun = ""  # of a request that comes in parts, as some streams lose what is long
         for raw in reader:
-            line = raw.decode("ascii", "replace").strip()
-            writer.write(self.answer(line).encode("ascii", "replace") + b"\n")
+            line = raw.decode("ascii", "replace").rstrip("\r\n")
+            if line.startswith("part "):
+                begun += line.removeprefix("part ")
+                answer = "ok"
+            else:
+                answer = self.answer(begun + line)
+                begun = ""
+            writer.write(answer.encode("ascii", "replace") + b"\n")
             writer.flush()
             if line == "quit":
                 return

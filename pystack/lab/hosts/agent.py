@@ -127,6 +127,7 @@ class AgentHost(BaseHost):
         self.interfaces: list[str] = []
         self._commands: Commands | None = None
         self._wires: list[Wire] = []
+        self._ends: list[int] = []  # descriptors that are readable when the Host has ended
         self._poll = select.poll()
         self._clock_s = 0.0
 
@@ -204,6 +205,8 @@ class AgentHost(BaseHost):
         self._poll = select.poll()
         if self._commands is not None:
             self._poll.register(self._commands.reader, select.POLLIN)
+            for descriptor in self._ends:
+                self._poll.register(descriptor, select.POLLIN)
         for wire in wires:
             self._poll.register(wire.fileno(), select.POLLIN)
 
@@ -266,6 +269,8 @@ class AgentHost(BaseHost):
             ready = self._poll.poll(left * 1000)
             if any(descriptor == self._commands.reader for descriptor, _ in ready):
                 self._commands.check()
+            if any(descriptor in self._ends for descriptor, _ in ready):
+                raise self._commands.lost("has ended")
 
     def _receive(self) -> list[tuple[float, int, bytes]]:
         came: list[tuple[float, int, bytes]] = []

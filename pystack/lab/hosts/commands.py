@@ -19,6 +19,7 @@ __all__ = ["AgentSocket", "Commands", "words_of"]
 
 ANSWER_S = 15.0
 _CHUNK = 1 << 18
+PART = 8192
 _FAMILIES = {socket.AF_INET: "inet", socket.AF_INET6: "inet6"}
 _KINDS = {socket.SOCK_STREAM: "stream", socket.SOCK_DGRAM: "dgram", socket.SOCK_RAW: "raw"}
 _HOW = {socket.SHUT_RD: "rd", socket.SHUT_WR: "wr", socket.SHUT_RDWR: "rdwr"}
@@ -32,15 +33,22 @@ class Commands:
         reader: A descriptor that the answers come from. This object does not own it.
         writer: One that the requests go to; default: the same.
         answer_s: How long an answer may take.
+        longest: What the stream loses characters of is longer; such requests go in parts.
     """
 
     def __init__(
-        self, name: str, reader: int, writer: int | None = None, answer_s: float = ANSWER_S
+        self,
+        name: str,
+        reader: int,
+        writer: int | None = None,
+        answer_s: float = ANSWER_S,
+        longest: int | None = None,
     ) -> None:
         self.name = name
         self.reader = reader
         self.writer = reader if writer is None else writer
         self.answer_s = answer_s
+        self._longest = longest
         self._rest = b""
         self._dead = ""
         os.set_blocking(self.reader, False)
@@ -57,9 +65,10 @@ class Commands:
         if self._dead:
             raise HostCrashed(self._dead)
         line = " ".join(map(str, words))
-        deadline = time.monotonic() + self.answer_s
-        self._write(line.encode("ascii") + b"\n", deadline)
-        verdict, *found = self._line(deadline).split(" ")
+        while self._longest is not None and len(line) > self._longest:
+            self._exchange(f"part {line[: self._longest]}")
+            line = line[self._longest :]
+        verdict, *found = self._exchange(line).split(" ")
         if verdict == "ok":
             return [word for word in found if word]
         if verdict != "err" or not found:
@@ -71,6 +80,11 @@ class Commands:
         if code is None:
             raise OSError(None, f"{found[0]} {text}")
         raise OSError(code, text)
+
+    def _exchange(self, line: str) -> str:
+        deadline = time.monotonic() + self.answer_s
+        self._write(line.encode("ascii") + b"\n", deadline)
+        return self._line(deadline)
 
     def lost(self, why: str) -> HostCrashed:
         """Marks the agent as gone."""
@@ -148,12 +162,14 @@ class AgentSocket:
     Args:
         ask: Puts a request.
         family: As AF_INET.
+        kind: As SOCK_STREAM.
         handle: The agent's name for it.
     """
 
-    def __init__(self, ask: Callable[..., list[str]], family: int, handle: str) -> None:
+    def __init__(self, ask: Callable[..., list[str]], family: int, kind: int, handle: str) -> None:
         self._ask_agent = ask
         self.family = family
+        self.kind = kind
         self._handle = handle
 
     def _ask(self, verb: str, *words: object) -> list[str]:
@@ -176,7 +192,7 @@ class AgentSocket:
             "socket", _FAMILIES[socket.AddressFamily(family)],
             _KINDS[socket.SocketKind(kind)], protocol,
         )  # fmt: skip
-        return cls(ask, family, handle)
+        return cls(ask, family, kind, handle)
 
     def bind(self, address: tuple[Any, ...]) -> None:
         """See bind(2)."""
@@ -189,14 +205,16 @@ class AgentSocket:
     def accept(self) -> tuple[AgentSocket, Any]:
         """The next connection, and the peer's address."""
         handle, *peer = self._ask("accept")
-        return AgentSocket(self._ask_agent, self.family, handle), _address(peer)
+        return AgentSocket(self._ask_agent, self.family, self.kind, handle), _address(peer)
 
     def connect(self, address: tuple[Any, ...]) -> None:
         """Begins to connect."""
         self._ask("connect", *words_of(address, self.family))
 
     def send(self, data: bytes, flags: int = 0) -> int:
-        """See send(2)."""
+        """See send(2); of a stream's data a part, as what isn't taken would come again."""
+        if self.kind == socket.SOCK_STREAM:
+            data = data[:PART]
         return int(self._ask("send", _hex(data), *([flags] if flags else []))[0])
 
     def sendto(self, data: bytes, address: tuple[Any, ...]) -> int:

@@ -30,10 +30,11 @@ from pystack.lab.verdict import HostCrashed, Unable
 __all__ = ["UmlHost", "missing"]
 
 PORTS = 2
-MEMORY = "64M"
+MEMORY = "256M"  # the largest send buffer is a part of it; what is not used costs nothing
 BOOT_S = 40.0
 WIRE_S = 5.0
 QUIT_S = 5.0
+LONGEST_LINE = 2000  # a serial line loses what is past 4096
 # Registers that do not live through a page fault there; see uml_start.py. The C library chooses
 # its functions by these.
 NARROW = "AVX,AVX2,AVX512F,AVX512VL,AVX512BW,AVX512DQ,AVX_Fast_Unaligned_Load,ERMS,FSRM"
@@ -55,7 +56,8 @@ class UmlHost(AgentHost):
         name: The Host's.
     """
 
-    tunables = REPEATABLE
+    # Its frames take more of a send buffer than a real NIC's, and cases write much at once.
+    tunables = (*REPEATABLE, ("net.ipv4.tcp_wmem", "4096,1048576,4194304"))
 
     def __init__(self, name: str = "uml") -> None:
         super().__init__(name)
@@ -97,8 +99,9 @@ class UmlHost(AgentHost):
                 stderr=console,
                 pass_fds=[theirs.fileno()],
             )
+        self._ends = [os.pidfd_open(self._process.pid)]
         self._await_ready(self._stream)
-        return Commands(self.name, self._stream.fileno())
+        return Commands(self.name, self._stream.fileno(), longest=LONGEST_LINE)
 
     def _await_ready(self, stream: socket.socket) -> None:
         poll = select.poll()
@@ -121,6 +124,8 @@ class UmlHost(AgentHost):
 
     def _close(self) -> None:
         process, self._process = self._process, None
+        while self._ends:
+            os.close(self._ends.pop())
         folder, self._folder = self._folder, None
         if process is not None and process.stdin is not None:
             process.stdin.close()  # uml_start.py does the rest
