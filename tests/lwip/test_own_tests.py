@@ -73,7 +73,8 @@ def program() -> Iterator[Path]:
 
 def test_all_pass_but_what_the_patches_are_about(program: Path) -> None:
     ran = subprocess.run(
-        [str(program)], capture_output=True, text=True, timeout=300, check=False,
+        [str(program)], cwd=program.parent,  # where it leaves a report in XML
+        capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "CK_FORK": "yes"},
     )  # fmt: skip
     counts = re.search(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", ran.stdout)
