@@ -1,7 +1,7 @@
 """Failures that are known, per Host and release, each with its reason.
 
-They are declared in `expected.json`, and have to keep failing: one that passes is reported as a
-surprise, as is a failure that nobody declared.
+They are declared in the files of the folder `expected`, one an area, and have to keep failing: one
+that passes is reported as a surprise, as is a failure that nobody declared.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Expectation:
 
 def expectations() -> list[Expectation]:
     """All that are declared."""
-    text = resources.files("pystack.lab").joinpath("expected.json").read_text("utf-8")
-    return [Expectation(**row) for row in json.loads(text)]
+    folder = resources.files("pystack.lab").joinpath("expected")
+    files = sorted(folder.iterdir(), key=lambda one: one.name)
+    return [Expectation(**row) for one in files for row in json.loads(one.read_text("utf-8"))]
 
 
 def surprise(result: Result, known: list[Expectation]) -> str | None:
