@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack.sockets import reverse
+from pystack.sockets import options, reverse
 from pystack.sockets.active import FUNCTIONS, active, kernel_socket, standard_places
 from pystack.sockets.address import FAMILIES, SocketAddress
 from pystack.sockets.descriptors import find
@@ -21,6 +21,12 @@ from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
 
 _DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was given"
+# Of what `setsockopt` takes, the names that the module socket has in later versions of Python only,
+# or on other systems.
+_ALSO = (
+    "IP_PKTINFO", "IP_RECVTTL", "IP_RECVTOS", "IP_ADD_SOURCE_MEMBERSHIP",
+    "IP_DROP_SOURCE_MEMBERSHIP", "IPV6_RECVPKTINFO", "IPV6_RECVHOPLIMIT", "IPV6_RECVTCLASS",
+)  # fmt: skip
 
 
 class _BoundMeta(type):
@@ -81,10 +87,10 @@ class SocketModule:
         )
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(kernel, name)
+        return getattr(options if name in _ALSO else kernel, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*dir(kernel), *super().__dir__()})
+        return sorted({*dir(kernel), *_ALSO, *super().__dir__()})
 
     @property
     def hosts(self) -> Path | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def run_both(module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Out
     Some tests race (a peer that closes as another writes), and lose on either: what differs and
     is not expected to is tried twice more, and counts only if it never passes.
     """
-    kernel, stack = run("kernel", module), run("stack", module)
+    with ThreadPoolExecutor() as both:  # each waits most of the time
+        kernel, stack = both.map(run, ("kernel", "stack"), (module, module))
     for _ in range(2):
         if not set(differences(kernel, stack)) - set(expected):
             break

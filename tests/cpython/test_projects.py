@@ -13,6 +13,7 @@ import importlib.util
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -105,7 +106,7 @@ def source(project: Project, folder: Path) -> Path:
 def passed(project: Project, kind: str, place: Path, folder: Path) -> set[str]:
     """The names of the tests that pass."""
     report = folder / f"{kind}.xml"
-    hosts = folder / "hosts"
+    hosts = folder / f"{kind}.hosts"
     hosts.write_text(HOSTS)
     words = ["unshare", "--net", "--mount", "sh", "-c", HOST, "sh", str(hosts)]
     done = subprocess.run(
@@ -131,8 +132,10 @@ def test_their_own_tests_pass_as_on_the_kernel(project: Project, tmp_path: Path)
     if project.from_source:
         (tmp_path / "source").mkdir()
         place = source(project, tmp_path / "source")
-    kernel = passed(project, "kernel", place, tmp_path)
-    stack = passed(project, "stack", place, tmp_path)
+    with ThreadPoolExecutor() as both:  # each waits most of the time
+        kernel, stack = both.map(
+            lambda kind: passed(project, kind, place, tmp_path), ("kernel", "stack")
+        )
     for _ in range(2):
         if kernel <= stack:
             break

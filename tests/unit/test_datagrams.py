@@ -90,7 +90,14 @@ def test_ancillary_data_received_and_sent(it: Pair, v: Any) -> None:
         if v6
         else (8, socket.IP_TTL, socket.IP_TOS)
     )
-    wanted = (49, 51, 66) if v6 else (8, 12, 13)
+    names = (
+        ("IPV6_RECVPKTINFO", "IPV6_RECVHOPLIMIT", "IPV6_RECVTCLASS")
+        if v6
+        else ("IP_PKTINFO", "IP_RECVTTL", "IP_RECVTOS")
+    )
+    wanted = [getattr(it.right.sockets, name) for name in names]
+    assert wanted == ([49, 51, 66] if v6 else [8, 12, 13])
+    assert set(names) <= set(dir(it.right.sockets))
     with a, b:
         for option in wanted:
             b.setsockopt(level, option, 1)
