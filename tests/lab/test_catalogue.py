@@ -2,34 +2,68 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
 from pystack.lab.case import Case, catalogue
 from pystack.lab.expected import expectations, surprise
 from pystack.lab.hosts import hosts
-from pystack.lab.run import run_case, run_mutant
+from pystack.lab.run import Result, jobs_for, run_jobs
 from pystack.lab.verdict import Level, Verdict
 
 CASES = catalogue()
-ENGINES = [name for name in ("lwip", "gvisor") if name in hosts()]
+VIRTUAL = [name for name in ("lwip", "gvisor") if name in hosts()]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda one: one.id)
 
+# Whichever test comes first waits for all that runs.
+pytestmark = pytest.mark.timeout(900)
 
-@pytest.mark.parametrize("host", ENGINES)
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def wanted(request: pytest.FixtureRequest) -> list[Case]:
+    """The cases of the tests that were chosen."""
+    ids = {item.callspec.params["case"].id for item in request.session.items
+           if hasattr(item, "callspec") and "case" in item.callspec.params}  # fmt: skip
+    return [one for one in CASES if one.id in ids]
+
+
+@pytest.fixture(scope="module")
+def found(executor: ProcessPoolExecutor, wanted: list[Case]) -> dict[tuple[str, str], list[Result]]:
+    """By case and Host, what two runs of all of it found."""
+    present = [name for name in VIRTUAL if hosts()[name].missing() is None]
+    results = defaultdict(list)
+    for _ in range(2):
+        for one in run_jobs(jobs_for(present, wanted, ladders=True), executor):
+            results[one.case, one.host].append(one)
+    return results
+
+
+@pytest.fixture(scope="module")
+def on_mutants(executor: ProcessPoolExecutor, wanted: list[Case]) -> dict[str, Result]:
+    """By case, what it says of a Host that does just this wrong."""
+    jobs = jobs_for(["lwip"], wanted, mutants=True)
+    return {one.case: one for one in run_jobs(jobs, executor)}
+
+
+@pytest.mark.parametrize("host", VIRTUAL)
 @every_case
-def test_no_surprise(case: Case, host: str) -> None:
-    kind = hosts()[host]
-    why = kind.missing()
+def test_no_surprise(case: Case, host: str, found: dict[tuple[str, str], list[Result]]) -> None:
+    why = hosts()[host].missing()
     if why is not None:
         pytest.skip(why)
-    made = kind.make()
-    try:
-        first = run_case(made, case)
-        again = run_case(made, case)
-    finally:
-        made.stop()
+    first, again = found[case.id, host]
     assert surprise(first, expectations()) is None, "\n".join(
         event.summary() for event in first.ladder
     )
@@ -38,8 +72,8 @@ def test_no_surprise(case: Case, host: str) -> None:
 
 
 @every_case
-def test_a_host_that_does_it_wrong_fails_it(case: Case) -> None:
-    result = run_mutant(hosts()["lwip"].make, case)
+def test_a_host_that_does_it_wrong_fails_it(case: Case, on_mutants: dict[str, Result]) -> None:
+    result = on_mutants[case.id]
     assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
 
 
