@@ -158,6 +158,7 @@ def _conduct(
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--failures/--no-failures", default=True, help="List what failed, and why.")
 @_run_options
 def run(
@@ -165,6 +166,7 @@ def run(
     json_path: Path | None,
     junit_path: Path | None,
     html_path: Path | None,
+    markdown_path: Path | None,
     failures: bool,
     areas: tuple[str, ...],
     ids: tuple[str, ...],
@@ -181,7 +183,12 @@ def run(
     from pystack.lab.report import to_json  # noqa: PLC0415
     from pystack.lab.report.html import html  # noqa: PLC0415
     from pystack.lab.report.junit import junit  # noqa: PLC0415
-    from pystack.lab.report.table import case_table, matrix, summary_lines  # noqa: PLC0415
+    from pystack.lab.report.table import (  # noqa: PLC0415
+        case_table,
+        markdown,
+        matrix,
+        summary_lines,
+    )
 
     console = Console(highlight=False)
     _load(files)
@@ -212,6 +219,8 @@ def run(
         junit_path.write_bytes(junit(report, known))
     if html_path is not None:
         html_path.write_text(html(report), "utf-8")
+    if markdown_path is not None:
+        markdown_path.write_text(markdown(report), "utf-8")
     odd = [(one, text) for one in report.results if (text := surprise(one, known)) is not None]
     for result, text in odd:
         console.print(f"[red]unexpected[/] {result.host} {result.case}: ", end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +14,7 @@ from pystack.lab.report import Report
 from pystack.lab.run import Result
 from pystack.lab.verdict import Level, Verdict
 
-__all__ = ["case_table", "matrix", "summary_lines"]
+__all__ = ["case_table", "markdown", "matrix", "summary_lines"]
 
 STYLE = {
     Verdict.PASS: "green",
@@ -40,6 +41,18 @@ def _cell(counts: Counter[str]) -> Text:
     return text
 
 
+def rows(report: Report, shown: list[str]) -> Iterator[tuple[str, int, list[Text]]]:
+    """Areas, then levels, then all: a name, how many cases, and for each Host how many passed."""
+    for area in report.areas:
+        cases = sum(one.area == area for one in report.cases)
+        yield area, cases, [_cell(report.count(name, area)) for name in shown]
+    for level in Level:
+        cases = sum(one.level is level for one in report.cases)
+        cells = [_cell(report.count(name, level=level)) for name in shown]
+        yield f"all {level.value}", cases, cells
+    yield "all", len(report.cases), [_cell(report.count(name)) for name in shown]
+
+
 def matrix(report: Report) -> RenderableType:
     """Areas by Hosts: how many cases passed of those that could be tried, MUSTs on their own."""
     table = Table(title="passed / tried", title_justify="left", pad_edge=False)
@@ -48,18 +61,28 @@ def matrix(report: Report) -> RenderableType:
     shown = [name for name in report.hosts if name not in report.absent]
     for name in shown:
         table.add_column(name, justify="right")
-    for area in report.areas:
-        cases = sum(one.area == area for one in report.cases)
-        table.add_row(area, str(cases), *(_cell(report.count(name, area)) for name in shown))
-    table.add_section()
-    for level in Level:
-        cases = sum(one.level is level for one in report.cases)
-        cells = (_cell(report.count(name, level=level)) for name in shown)
-        table.add_row(f"all {level.value}", str(cases), *cells)
-    total = (_cell(report.count(name)) for name in shown)
-    table.add_row("all", str(len(report.cases)), *total)
+    for number, (label, cases, cells) in enumerate(rows(report, shown)):
+        if number == len(report.areas):
+            table.add_section()
+        table.add_row(label, str(cases), *cells)
     absent = [Text(f"{name}: not here: {why}", "dim") for name, why in report.absent.items()]
     return Group(table, *absent)
+
+
+def markdown(report: Report) -> str:
+    """The same as a table in Markdown, with each Host's release under its name."""
+    shown = [name for name in report.hosts if name not in report.absent]
+    releases = {one.host: one.release for one in report.results if one.release}
+    lines = [
+        ("", "cases", *shown),
+        ("---", *("---:" for _ in range(len(shown) + 1))),
+        ("release", "", *(releases.get(name, "") for name in shown)),
+        *(
+            (label, str(cases), *(cell.plain for cell in cells))
+            for label, cases, cells in rows(report, shown)
+        ),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def case_table(report: Report, cases: list[Case], reasons: bool = True) -> RenderableType:
