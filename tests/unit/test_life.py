@@ -253,6 +253,8 @@ BLOCKED = {
 def test_control_c_interrupts(call: str) -> None:
     program = f"""
     import os, signal, threading, time, pystack
+    # A shell's background jobs, of which these tests may be one, are started with it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     left, right = pystack.nic.wire()
     a, b = pystack.Stack(), pystack.Stack()
     a.attach(left, "10.0.0.1/24")
