@@ -44,11 +44,18 @@ def test_five_hundred_tasks_and_fifty_threads() -> None:
         servers.attach(right, f"{SERVER}/24")
         deadline = time.monotonic() + SECONDS
 
+        echoes: set[asyncio.Task[None]] = set()
+
         async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            echoes.add(task)
+            task.add_done_callback(echoes.discard)
             while piece := await reader.read(65536):
                 writer.write(piece)
                 await writer.drain()
             writer.close()
+            await writer.wait_closed()
 
         async def ask(number: int, port: int) -> None:
             chance = random.Random(number)
@@ -72,6 +79,7 @@ def test_five_hundred_tasks_and_fifty_threads() -> None:
             await asyncio.gather(*(ask(number, port) for number in range(TASKS)))
             server.close()
             await server.wait_closed()
+            await asyncio.gather(*echoes)  # or the last transports outlive their loop
 
         def serve(listener: Any) -> None:
             with listener:
