@@ -19,9 +19,11 @@ def run(module: str | None, words: tuple[str, ...], options: StackOptions) -> No
     """Runs a Python program whose sockets are a stack's.
 
     ``pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS``, or
-    ``-m MODULE ARGUMENTS``. The program sees the module `socket`, TLS and asyncio as ever; the
+    ``-- -m MODULE ARGUMENTS``. The program sees the module `socket`, TLS and asyncio as ever; the
     Internet's families are the stack's, all others the kernel's.
     """
+    if module is None and words[:1] == ("-m",):
+        module, words = words[1] if len(words) > 1 else None, words[2:]
     if module is None and not words:
         raise click.UsageError("say which script to run, or which module with -m")
     with options.stack() as (net, _interface), net.installed():

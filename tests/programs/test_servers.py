@@ -58,17 +58,28 @@ def place() -> Iterator[Namespace]:
         yield made
 
 
-def run(place: Namespace, folder: Path, program: str) -> str:
-    """What a program prints that `pystack run` runs on a Stack at the other end of the TAP."""
-    script = folder / "program.py"
-    script.write_text(textwrap.dedent(program))
+def pystack_run(place: Namespace, *words: str, folder: str) -> str:
+    """What ``pystack run`` prints, with a Stack at the other end of the TAP."""
     done = subprocess.run(
         ["nsenter", f"--net={place.path}", *PYSTACK, "run", "--nic", "tap:tap0", "--address",
-         "10.3.0.2/24", "--", str(script), SERVER],
-        capture_output=True, text=True, check=False, cwd=tempfile.gettempdir(), timeout=120,
+         "10.3.0.2/24", "--", *words],
+        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run(place: Namespace, folder: Path, program: str) -> str:
+    """What a program prints that `pystack run` runs."""
+    script = folder / "program.py"
+    script.write_text(textwrap.dedent(program))
+    return pystack_run(place, str(script), SERVER, folder=tempfile.gettempdir())
+
+
+def test_a_module_with_options_of_its_own(place: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "there.py").write_text("import socket, sys\nprint(sys.argv[1:], socket.socket)\n")
+    printed = pystack_run(place, "-m", "there", "--address", "-m", folder=str(tmp_path))
+    assert printed == "['--address', '-m'] <class 'pystack.sockets.socket'>\n"
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
