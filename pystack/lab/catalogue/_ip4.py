@@ -29,6 +29,8 @@ __all__ = [
     "is_alive",
     "is_dropped",
     "is_fragment",
+    "join",
+    "leave",
     "option",
     "option_octets",
     "pieces",
@@ -42,6 +44,7 @@ __all__ = [
 NOBODY = 253  # a protocol number for experiments (RFC 3692)
 ERRORS = icmp(type={3, 11, 12})
 ALIVE = 0xA11F
+IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP = 35, 36
 
 
 def has_ip(frame: Packet) -> bool:
@@ -237,3 +240,18 @@ def carried(packet: Packet) -> bytes:
 def echo_of(lab: Tester, data: bytes = b"pystack", **fields: Any) -> Packet:
     """An echo request in an IP header with these fields."""
     return lab.ip(**fields) / ICMP(type=8, id=0x5053, seq=1) / Raw(data)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def join(lab: Tester, sock: HostSocket, group: str) -> None:
+    """Has the Host's program join a group on the first wire."""
+    wanted = socket.inet_aton(group) + socket.inet_aton(lab.host4)
+    sock.setsockopt(socket.IPPROTO_IP, IP_ADD_MEMBERSHIP, wanted)
+
+
+def leave(lab: Tester, sock: HostSocket, group: str) -> None:
+    """Has it leave the group again."""
+    wanted = socket.inet_aton(group) + socket.inet_aton(lab.host4)
+    sock.setsockopt(socket.IPPROTO_IP, IP_DROP_MEMBERSHIP, wanted)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import socket
+
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from pystack.lab.case import case
-from pystack.lab.catalogue._mutants import altering, answering, computed, mending
+from pystack.lab.catalogue._ip4 import (
+    dying,
+    is_alive,
+    is_dropped,
+    is_fragment,
+    reply_to,
+)
+from pystack.lab.catalogue._mutants import altering, answering, computed, hiding, mending
 from pystack.lab.mutant import Mutant
-from pystack.lab.packets import ether, icmp, ipv4, payload
-from pystack.lab.tester import BROADCAST, Tester
+from pystack.lab.packets import icmp, ipv4, payload
+from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
 RFC = "RFC 1122"
 ECHO = "3.2.2.6"
-NO_ICMP = Mutant("sends no ICMP", outgoing=lambda frame: None if frame.haslayer(ICMP) else frame)
 
 
-def _is_request(frame: Packet) -> bool:
+def _is_icmp(frame: Packet) -> bool:
     return bool(frame.haslayer(IP)) and frame[IP].proto == 1
 
 
 def _echo_back(frame: Packet) -> Packet:
     """An echo reply to whatever came."""
-    return (
-        Ether(src="02:00:5e:00:53:02", dst=frame.src)
-        / IP(src="192.0.2.2", dst=frame[IP].src)
-        / ICMP(type=0, id=0x5053, seq=1)
-        / Raw(b"pystack")
-    )
+    return reply_to(frame, ICMP(type=0, id=0x5053, seq=1) / Raw(b"pystack"))
 
 
-ANSWERS_ALL = answering(_is_request, _echo_back, "answers every ICMP message with an echo reply")
+ANSWERS_ALL = answering(_is_icmp, _echo_back, "answers every ICMP message with an echo reply")
 
 
 @case(
@@ -40,7 +43,7 @@ ANSWERS_ALL = answering(_is_request, _echo_back, "answers every ICMP message wit
     "An echo request is answered with an echo reply",
     rfc=RFC,
     section=ECHO,
-    mutant=NO_ICMP,
+    mutant=altering(ICMP, "numbers its replies itself", seq=1),
     seconds=1,
 )
 def echo(lab: Tester) -> None:
@@ -106,7 +109,6 @@ def echo_checksum(lab: Tester) -> None:
     "A message with a wrong checksum is dropped",
     rfc="RFC 1122",
     section="3.2.2",
-    level=Level.MUST,
     mutant=mending(ICMP, "does not verify the checksum"),
     seconds=1,
 )
@@ -114,10 +116,9 @@ def wrong_checksum(lab: Tester) -> None:
     """What was damaged on the way is not answered.
 
     1. The tester sends an echo request whose checksum is wrong.
-    2. No reply comes.
+    2. No reply comes; a right request after it is answered.
     """
-    lab.send(lab.ip() / ICMP(type=8, id=1, seq=1, chksum=0x0BAD) / Raw(b"pystack"))
-    lab.expect_nothing(icmp(type=0))
+    is_dropped(lab, lab.ip() / ICMP(type=8, id=1, seq=1, chksum=0x0BAD) / Raw(b"pystack"))
 
 
 @case(
@@ -143,17 +144,13 @@ def reply_source(lab: Tester) -> None:
     "ICMP-1.6",
     "An echo request larger than the MTU, in fragments, is answered",
     rfc=RFC,
-    section=ECHO,
-    mutant=Mutant(
-        "drops fragments",
-        incoming=lambda frame: (
-            None if frame.haslayer(IP) and (frame[IP].frag or frame[IP].flags.MF) else frame
-        ),
-    ),
+    section="3.3.2",
+    level=Level.SHOULD,
+    mutant=hiding(is_fragment, "does not put fragments together"),
     seconds=2,
 )
 def echo_in_fragments(lab: Tester) -> None:
-    """The reply to a message that was put together may have to be cut again.
+    """What a host can reassemble should not be limited; the reply may have to be cut again.
 
     1. The tester sends an echo request with 2000 octets in two fragments.
     2. The Host's reply comes, in fragments or not, and has as many octets.
@@ -174,7 +171,7 @@ def echo_in_fragments(lab: Tester) -> None:
     rfc=RFC,
     section=ECHO,
     mutant=answering(
-        _is_request,
+        _is_icmp,
         lambda frame: _from(_echo_back(frame), "192.0.2.255"),
         "answers from the broadcast address",
     ),
@@ -201,6 +198,7 @@ def _from(frame: Packet, source: str) -> Packet:
     "An echo reply that nobody asked for is not answered",
     rfc="RFC 792",
     section="Echo or Echo Reply Message",
+    level=Level.SHOULD,
     mutant=ANSWERS_ALL,
     seconds=1,
 )
@@ -208,10 +206,9 @@ def unsolicited_reply(lab: Tester) -> None:
     """A reply is passed to whoever waits, and that is all.
 
     1. The tester sends an echo reply.
-    2. Nothing of ICMP comes.
+    2. Nothing of ICMP comes; an echo request after it is answered.
     """
-    lab.send(lab.ip() / ICMP(type=0, id=1, seq=1) / Raw(b"pystack"))
-    lab.expect_nothing(icmp())
+    is_dropped(lab, lab.ip() / ICMP(type=0, id=1, seq=1) / Raw(b"pystack"))
 
 
 @case(
@@ -221,12 +218,8 @@ def unsolicited_reply(lab: Tester) -> None:
     section="Echo or Echo Reply Message",
     level=Level.MAY,
     mutant=answering(
-        _is_request,
-        lambda frame: (
-            Ether(src="02:00:5e:00:53:02", dst=frame.src)
-            / IP(src="192.0.2.2", dst=frame[IP].src)
-            / ICMP(type=12)
-        ),
+        _is_icmp,
+        lambda frame: reply_to(frame, ICMP(type=12)),
         "answers with a parameter problem",
     ),
     seconds=1,
@@ -235,10 +228,11 @@ def echo_code(lab: Tester) -> None:
     """The code is zero in all that exists, and no error is sent about an ICMP message that asks.
 
     1. The tester sends an echo request with code 9.
-    2. What comes, if anything, is an echo reply.
+    2. What comes, if anything, is an echo reply; a right request after it is answered.
     """
     lab.send(lab.ip() / ICMP(type=8, code=9, id=1, seq=1))
-    lab.expect_nothing(icmp(type=lambda kind: kind != 0))
+    lab.expect_nothing(icmp(type=lambda kind: kind != 0), 200)
+    is_alive(lab)
 
 
 @case(
@@ -246,6 +240,7 @@ def echo_code(lab: Tester) -> None:
     "An echo request that is cut off after its type is dropped",
     rfc="RFC 792",
     section="Echo or Echo Reply Message",
+    level=Level.SHOULD,
     mutant=ANSWERS_ALL,
     seconds=1,
 )
@@ -253,10 +248,9 @@ def truncated_echo(lab: Tester) -> None:
     """Identifier and sequence number are what a reply is told by.
 
     1. The tester sends an ICMP message of four octets: type 8, code 0, and its right checksum.
-    2. Nothing comes.
+    2. Nothing comes; a right request after it is answered.
     """
-    lab.send(lab.ip(proto=1) / Raw(b"\x08\x00\xf7\xff"))
-    lab.expect_nothing(icmp())
+    is_dropped(lab, lab.ip(proto=1) / Raw(b"\x08\x00\xf7\xff"))
 
 
 @case(
@@ -264,6 +258,7 @@ def truncated_echo(lab: Tester) -> None:
     "The TTL of a reply is a new one",
     rfc="RFC 1122",
     section="3.2.1.7",
+    level=Level.SHOULD,
     mutant=altering(IP, "answers with the request's TTL", ttl=1),
     seconds=1,
 )
@@ -283,7 +278,7 @@ def reply_ttl(lab: Tester) -> None:
     "The program's echo request is a right one",
     rfc=RFC,
     section=ECHO,
-    aliases=("talk:ping-from-the-stack",),
+    level=Level.SHOULD,
     mutant=altering(ICMP, "sends another type", type=13),
     seconds=1,
 )
@@ -313,11 +308,10 @@ def unknown_type(lab: Tester) -> None:
     """What is not known is no reason for an error.
 
     1. The tester sends ICMP messages of types 2, 44 and 252.
-    2. Nothing of ICMP comes.
+    2. Nothing of ICMP comes; an echo request after each is answered.
     """
     for kind in (2, 44, 252):
-        lab.send(lab.ip() / ICMP(type=kind) / Raw(bytes(8)))
-    lab.expect_nothing(icmp())
+        is_dropped(lab, lab.ip() / ICMP(type=kind) / Raw(bytes(8)), 100)
 
 
 @case(
@@ -332,10 +326,9 @@ def address_mask(lab: Tester) -> None:
     """A wrong mask does more harm than none.
 
     1. The tester sends an address mask request.
-    2. No address mask reply comes.
+    2. No address mask reply comes; an echo request after it is answered.
     """
-    lab.send(lab.ip() / ICMP(type=17, id=1, seq=1, addr_mask="0.0.0.0"))
-    lab.expect_nothing(icmp())
+    is_dropped(lab, lab.ip() / ICMP(type=17, id=1, seq=1, addr_mask="0.0.0.0"))
 
 
 @case(
@@ -351,10 +344,9 @@ def information(lab: Tester) -> None:
     """The message is obsolete.
 
     1. The tester sends an information request.
-    2. Nothing comes.
+    2. Nothing comes; an echo request after it is answered.
     """
-    lab.send(lab.ip() / ICMP(type=15, id=1, seq=1))
-    lab.expect_nothing(icmp())
+    is_dropped(lab, lab.ip() / ICMP(type=15, id=1, seq=1))
 
 
 @case(
@@ -364,12 +356,8 @@ def information(lab: Tester) -> None:
     section="3.2.2.8",
     level=Level.MAY,
     mutant=answering(
-        _is_request,
-        lambda frame: (
-            Ether(src="02:00:5e:00:53:02", dst=frame.src)
-            / IP(src="192.0.2.2", dst=frame[IP].src)
-            / ICMP(type=14, id=99, seq=99)
-        ),
+        _is_icmp,
+        lambda frame: reply_to(frame, ICMP(type=14, id=99, seq=99)),
         "answers with another identifier",
     ),
     seconds=1,
@@ -378,47 +366,62 @@ def timestamp(lab: Tester) -> None:
     """The message is optional, but whoever has it has it as an echo.
 
     1. The tester sends a timestamp request.
-    2. A reply, if one comes, has its identifier and sequence number.
+    2. A reply, if one comes, has its identifier and sequence number. An echo request after it is
+       answered.
     """
     lab.send(lab.ip() / ICMP(type=13, id=5, seq=6))
     for packet in lab.collect(icmp(type=14), 500):
         found = (packet[ICMP].id, packet[ICMP].seq)
         lab.check(found == (5, 6), "identifier 5, sequence number 6", found)
+    is_alive(lab)
+
+
+def _as_port_unreachable(frame: Packet) -> Packet:
+    if frame.haslayer(ICMP) and frame[ICMP].type == 4:
+        frame[ICMP].type, frame[ICMP].code = 3, 3
+        return computed(frame)
+    return frame
 
 
 @case(
     "ICMP-3.5",
-    "A source quench does no harm",
+    "A source quench is ignored by UDP",
     rfc="RFC 6633",
-    section="1",
-    mutant=Mutant(
-        "is silent after a source quench",
-        incoming=lambda frame: None if frame.haslayer(ICMP) and frame[ICMP].type == 8 else frame,
-    ),
+    section="5",
+    mutant=Mutant("tells its programs of source quenches", incoming=_as_port_unreachable),
     seconds=1,
 )
 def source_quench(lab: Tester) -> None:
-    """Source quench is deprecated: it is ignored.
+    """Source quench is no longer in use: whoever sends one wants something else.
 
-    1. The tester sends a source quench that quotes a datagram of the Host's.
-    2. Nothing comes of it, and an echo request is answered as before.
+    1. The Host's program connects a UDP socket to the tester and sends a datagram.
+    2. The tester sends a source quench that quotes it.
+    3. The program can send another datagram, which comes.
     """
-    quoted = bytes(IP(src=lab.host4, dst=lab.tester4, proto=17) / Raw(bytes(8)))
-    lab.send(lab.ip() / ICMP(type=4) / Raw(quoted))
-    lab.expect_nothing(icmp(), 200)
-    lab.send(lab.echo())
-    lab.expect(icmp(type=0))
+    sock = lab.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((lab.tester4, 4000))
+    sock.send(b"first")
+    quoted = lab.expect(ipv4(proto=17))[IP]
+    lab.send(lab.ip() / ICMP(type=4) / Raw(bytes(quoted)[:28]))
+    lab.run(100)
+    try:
+        sock.send(b"second")
+    except OSError as error:
+        lab.check(False, "the program to go on sending", error)
+    lab.expect(ipv4(proto=17) / payload(b"second"))
+
+
+def _is_unreachable(frame: Packet) -> bool:
+    return bool(frame.haslayer(ICMP)) and frame[ICMP].type == 3
 
 
 @case(
     "ICMP-3.6",
     "An error with a quotation that is cut off does no harm",
     rfc=RFC,
-    section="3.2.2",
-    mutant=Mutant(
-        "falls silent",
-        incoming=lambda frame: None if frame.haslayer(ICMP) and frame[ICMP].type == 8 else frame,
-    ),
+    section="1.2.2",
+    level=Level.SHOULD,
+    mutant=dying(_is_unreachable, "falls over what an error quotes"),
     seconds=1,
 )
 def short_quotation(lab: Tester) -> None:
@@ -426,96 +429,113 @@ def short_quotation(lab: Tester) -> None:
 
     1. The tester sends destination unreachable messages that quote nothing, half a header, a
        header that says that it has 60 octets, and one that says that it is of version 15.
-    2. The Host answers an echo request after them.
+    2. The Host answers an echo request after each.
     """
     header = bytes(IP(src=lab.host4, dst=lab.tester4, proto=17))
     for quoted in (b"", header[:10], b"\x4f" + header[1:], b"\xf5" + header[1:], header):
-        lab.send(lab.ip() / ICMP(type=3, code=3) / Raw(quoted))
-    lab.send(lab.echo())
-    lab.expect(icmp(type=0), but_not=icmp(type={3, 11, 12}))
+        is_dropped(lab, lab.ip() / ICMP(type=3, code=3) / Raw(quoted), 20)
 
 
 @case(
     "ICMP-3.7",
-    "A redirect from who is not the router in use is ignored",
+    "An echo reply is passed to the program that waits for it",
     rfc=RFC,
-    section="3.2.2.2",
-    mutant=Mutant(
-        "takes every station for its router",
-        outgoing=lambda frame: (
-            Ether(src=frame.src, dst="02:00:5e:00:53:77") / frame.payload
-            if frame.haslayer(IP)
-            else frame
-        ),
+    section=ECHO,
+    mutant=hiding(
+        lambda frame: bool(frame.haslayer(ICMP)) and frame[ICMP].type == 0,
+        "keeps echo replies to itself",
     ),
-    seconds=2,
+    seconds=1,
 )
-def redirect_from_a_stranger(lab: Tester) -> None:
-    """Else any station could turn the traffic to itself.
+def reply_to_the_program(lab: Tester) -> None:
+    """A ping that never hears of the reply is none.
 
-    1. 192.0.2.66, who is not the Host's router, sends a redirect for 198.51.100.9 to
-       192.0.2.77.
-    2. What the Host sends to 198.51.100.9 goes to its router still.
+    1. The Host's program opens a raw socket of protocol ICMP; the Host pings the tester, who
+       answers.
+    2. The program receives the reply, with its data.
     """
-    lab.own("192.0.2.77", "02:00:5e:00:53:77")
-    quoted = bytes(IP(src=lab.host4, dst="198.51.100.9", proto=1) / ICMP(type=8))
-    lab.send(lab.ip(src="192.0.2.66") / ICMP(type=5, code=1, gw="192.0.2.77") / Raw(quoted))
-    lab.run(100)
-    lab.host.ping("198.51.100.9")
-    lab.expect(
-        ether(dst=lab.tester_mac) / icmp(type=8),
-        but_not=ether(dst="02:00:5e:00:53:77"),
-    )
+    sock = lab.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    lab.host.ping(lab.tester4)
+    request = lab.expect(icmp(type=8))[ICMP]
+    reply = ICMP(type=0, id=request.id, seq=request.seq) / Raw(bytes(request.payload))
+    lab.send(lab.ip() / reply)
+    got = lab.until(lambda: sock.recv(65535), 1000, "the program to receive the reply")
+    lab.check(got[20:] == bytes(reply), bytes(reply).hex(), got[20:].hex())
+
+
+def _as_code_3(frame: Packet) -> Packet:
+    if _is_unreachable(frame) and frame[ICMP].code != 3:
+        frame[ICMP].code = 3
+        return computed(frame)
+    return frame
 
 
 @case(
     "ICMP-3.8",
-    "A redirect to a gateway that is on another network is ignored",
+    "A network, host or route that can't be reached is no end of a connection",
     rfc=RFC,
-    section="3.2.2.2",
-    mutant=Mutant(
-        "asks for the address of the new gateway",
-        outgoing=lambda frame: None if frame.haslayer(IP) else frame,
-    ),
-    seconds=2,
+    section="3.2.2.1",
+    mutant=Mutant("takes each code for port unreachable", incoming=_as_code_3),
+    seconds=1,
 )
-def redirect_off_link(lab: Tester) -> None:
-    """A gateway that can't be reached is none.
+def only_a_hint(lab: Tester) -> None:
+    """Such a message may be about a moment: it is a hint, and no proof.
 
-    1. The router redirects the Host to 203.0.113.77.
-    2. What the Host sends to the destination goes to its router still.
+    1. The Host's program connects a UDP socket to the tester and sends a datagram.
+    2. The tester answers with destination unreachable, codes 0, 1 and 5, that quote it.
+    3. The program is not told that its peer refused; what the tester sends is received.
     """
-    quoted = bytes(IP(src=lab.host4, dst="198.51.100.9", proto=1) / ICMP(type=8))
-    lab.send(lab.ip() / ICMP(type=5, code=1, gw="203.0.113.77") / Raw(quoted))
-    lab.run(100)
-    lab.host.ping("198.51.100.9")
-    lab.expect(ether(dst=lab.tester_mac) / icmp(type=8))
+    sock = lab.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((lab.tester4, 4000))
+    sock.send(b"first")
+    port = int(sock.getsockname()[1])
+    quoted = bytes(lab.expect(ipv4(proto=17))[IP])[:28]
+    for code in (0, 1, 5):
+        lab.send(lab.ip() / ICMP(type=3, code=code) / Raw(quoted))
+    lab.run(50)
+    lab.send(lab.udp(4000, port, b"here I am"))
+    for _ in range(5):
+        try:
+            got = lab.until(lambda: sock.recv(100), 1000, "what the tester sent")
+        except ConnectionRefusedError as error:
+            lab.check(False, "a hint at most", error)
+        except OSError:  # told of what happened: EHOSTUNREACH, ENETUNREACH
+            continue
+        lab.check(got == b"here I am", "what the tester sent", got)
+        return
+    lab.check(False, "what the tester sent", "errors alone")
 
 
 @case(
     "ICMP-3.9",
-    "An echo request to the limited broadcast address is not answered with an error",
+    "An error whose checksum is wrong is dropped",
     rfc=RFC,
     section="3.2.2",
-    mutant=answering(
-        _is_request,
-        lambda frame: (
-            Ether(src="02:00:5e:00:53:02", dst=BROADCAST)
-            / IP(src="192.0.2.2", dst=frame[IP].src)
-            / ICMP(type=3, code=2)
-        ),
-        "answers broadcasts with errors",
-    ),
+    level=Level.SHOULD,
+    mutant=mending(ICMP, "does not verify an error's checksum"),
     seconds=1,
 )
-def broadcast_no_error(lab: Tester) -> None:
-    """An error about a broadcast would come from every host at once.
+def error_checksum(lab: Tester) -> None:
+    """What was damaged on the way is about nobody knows what.
 
-    1. The tester sends packets of a protocol that nobody has to 255.255.255.255 and to the
-       network's broadcast address, and an ICMP message of an unknown type.
-    2. No error comes.
+    1. The Host's program connects a UDP socket to the tester and sends a datagram.
+    2. The tester sends port unreachable about it, with a wrong checksum.
+    3. The program can go on sending. A right error is passed to it.
     """
-    for destination in ("255.255.255.255", "192.0.2.255"):
-        lab.send(lab.ip(dst=destination, proto=253) / Raw(bytes(8)))
-        lab.send(lab.ip(dst=destination) / ICMP(type=44) / Raw(bytes(8)))
-    lab.expect_nothing(icmp(type={3, 11, 12}))
+    sock = lab.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect((lab.tester4, 4000))
+    sock.send(b"first")
+    quoted = bytes(lab.expect(ipv4(proto=17))[IP])[:28]
+    lab.send(lab.ip() / ICMP(type=3, code=3, chksum=0x0BAD) / Raw(quoted))
+    lab.run(100)
+    try:
+        sock.send(b"second")
+    except OSError as error:
+        lab.check(False, "the program to go on sending", error)
+    lab.send(lab.ip() / ICMP(type=3, code=3) / Raw(quoted))
+    lab.run(100)
+    try:
+        sock.send(b"third")
+    except ConnectionRefusedError:
+        return
+    lab.need(False, "an error that is passed to the program")

@@ -171,8 +171,8 @@ def _up_to_the_end(frame: Packet) -> Packet:
     if not frame.haslayer(Padding):
         return frame
     message = bytes(frame[ICMP])[:9] + bytes(frame[Padding])
-    again = IP(src=frame[IP].src, dst=frame[IP].dst) / ICMP(type=8, id=1, seq=1) / message[8:]
-    return Ether(src=frame.src, dst=frame.dst) / again
+    header = Ether(src=frame.src, dst=frame.dst) / IP(src=frame[IP].src, dst=frame[IP].dst)
+    return header / ICMP(type=8, id=1, seq=1) / Raw(message[8:])
 
 
 @case(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -14,6 +12,8 @@ from pystack.lab.catalogue._ip4 import (
     has_ip,
     is_alive,
     is_dropped,
+    join,
+    leave,
     program,
     receives,
     receives_nothing,
@@ -27,7 +27,6 @@ from pystack.lab.verdict import Level
 RFC, SECTION = "RFC 1122", "3.2.1.3"
 HERE, HERE_MAC = "192.0.2.2", "02:00:5e:00:53:02"
 GROUP = "239.1.2.3"
-IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP = 35, 36
 
 
 def _for_us(frame: Packet) -> Packet:
@@ -38,11 +37,6 @@ def _for_us(frame: Packet) -> Packet:
 
 
 TAKES_ALL = Mutant("takes what is for others", incoming=_for_us)
-
-
-def group_and_interface(lab: Tester, group: str = GROUP) -> bytes:
-    """What setsockopt wants to know to join a group or leave it."""
-    return socket.inet_aton(group) + socket.inet_aton(lab.host4)
 
 
 @case(
@@ -227,7 +221,7 @@ def joined_group(lab: Tester) -> None:
     2. The tester sends a datagram to the group; the program receives it.
     """
     sock, port = program(lab)
-    sock.setsockopt(socket.IPPROTO_IP, IP_ADD_MEMBERSHIP, group_and_interface(lab))
+    join(lab, sock, GROUP)
     lab.drain(50)
     lab.send(lab.ip(dst=GROUP) / UDP(sport=4000, dport=port) / Raw(b"members"))
     receives(lab, sock, b"members")
@@ -249,12 +243,12 @@ def left_group(lab: Tester) -> None:
        come. One to the Host itself is received.
     """
     sock, port = program(lab)
-    sock.setsockopt(socket.IPPROTO_IP, IP_ADD_MEMBERSHIP, group_and_interface(lab))
+    join(lab, sock, GROUP)
     packet = UDP(sport=4000, dport=port) / Raw(b"members")
     lab.send(lab.ip(dst=GROUP) / packet)
     with lab.preamble("a datagram to a group that was joined"):
         receives(lab, sock, b"members")
-    sock.setsockopt(socket.IPPROTO_IP, IP_DROP_MEMBERSHIP, group_and_interface(lab))
+    leave(lab, sock, GROUP)
     lab.send(lab.ip(dst=GROUP) / packet)
     receives_nothing(lab, sock)
     lab.expect_nothing(icmp(), 0)

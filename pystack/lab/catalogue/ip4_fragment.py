@@ -49,7 +49,7 @@ class _Counting:
         if not is_fragment(frame):
             return frame
         self._count += 1
-        return with_header(frame, **{self._name: self._count})
+        return with_header(frame, None, **{self._name: self._count})
 
 
 def of_fragments(words: str, **fields: object) -> Mutant:
@@ -61,6 +61,7 @@ def of_fragments(words: str, **fields: object) -> Mutant:
         header = frame[IP]
         return with_header(
             frame,
+            None,
             **{
                 name: value(getattr(header, name)) if callable(value) else value
                 for name, value in fields.items()
@@ -219,7 +220,7 @@ def checksums(lab: Tester) -> None:
     2. Each fragment's header checksum is the one that is due.
     """
     for one in sent(lab):
-        again = one.copy()
+        again: Packet = one.copy()
         del again.chksum
         due = IP(bytes(again)).chksum
         lab.check(one.chksum == due, f"{due:#06x}", f"{one.chksum:#06x}")
