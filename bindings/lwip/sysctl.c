@@ -31,7 +31,7 @@ static const struct setting settings[] = {
             "Hop limit of new sockets' packets"),
     SETTING("net.ipv6.conf.all.forwarding", ip6_forward, 0, 1, 0,
             "Forward IPv6 packets between interfaces"),
-    SETTING("net.ipv4.ipfrag_time", ip_reassembly_time_s, 1, 255, 30,
+    SETTING("net.ipv4.ipfrag_time", ip_reassembly_time_s, 1, 255, 60,
             "Seconds to wait for a datagram's other fragments (RFC 1122 3.3.2)"),
     SETTING("net.ipv6.ip6frag_time", ip6_reassembly_time_s, 1, 255, 60,
             "Seconds to wait for a packet's other fragments (RFC 8200 4.5)"),
