@@ -7,6 +7,7 @@
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
 #include "port.h"
+#include "services.h"
 
 /* A frame of more buffers than this is flattened before it goes to the host. */
 #define MOST_PIECES 32
@@ -80,8 +81,8 @@ static struct netif *arp_target(struct port_interface *interface, const uint8_t 
         frame[TYPE + 1] != 0x06)
         return &interface->netif;
     for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
-        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0 ||
-            memcmp(netif_ip4_addr(&alias->netif), frame + SENDER, 4) == 0)
+        if (memcmp(service_address(&alias->netif), frame + TARGET, 4) == 0 ||
+            memcmp(service_address(&alias->netif), frame + SENDER, 4) == 0)
             return &alias->netif; /* by its sender: another host that has our address */
     return &interface->netif;
 }

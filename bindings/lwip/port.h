@@ -66,6 +66,7 @@ struct port_interface {
     struct port_counters counters; /* the owner's */
     uint32_t services;             /* PS_IF_DHCP ... */
     uint32_t offloads;             /* enum ps_offloads; the owner's */
+    uint8_t conflicts;             /* of addresses tried since one was good; the owner's */
     uint8_t layer;
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
     char name[PS_NAME_SIZE];

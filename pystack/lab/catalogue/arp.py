@@ -372,6 +372,12 @@ def probe_is_answered(lab: Tester) -> None:
     lab.expect(arp(op=2, psrc=lab.host4, hwsrc=lab.host_mac))
 
 
+def _as_a_station(frame: Packet) -> Packet:
+    if is_arp(frame) and frame[ARP].hwsrc == BROADCAST:
+        frame[ARP].hwsrc = STRANGER_MAC
+    return frame
+
+
 @case(
     "ARP-3.16",
     "A reply that gives a group's hardware address is not believed",
@@ -380,8 +386,9 @@ def probe_is_answered(lab: Tester) -> None:
     level=Level.SHOULD,
     mutant=Mutant(
         "believes that a neighbour's address is a group's",
+        incoming=_as_a_station,
         outgoing=lambda frame: (
-            None
+            frame
             if is_arp(frame)
             else Ether(src=frame.src, dst=BROADCAST) / IP(bytes(frame.payload))
         ),

@@ -32,7 +32,7 @@ GROUP = "239.1.2.3"
 def _for_us(frame: Packet) -> Packet:
     if not has_ip(frame) or frame[IP].dst == HERE:
         return frame
-    frame[IP].dst = HERE
+    frame.dst, frame[IP].dst = HERE_MAC, HERE
     return computed(frame)
 
 
