@@ -63,7 +63,7 @@ void redirect_follow(struct netif *netif, const ip4_addr_t *from, const ip4_addr
     ip_addr_t as_any;
     ip_addr_copy_from_ip4(as_any, *gateway);
     const ip4_addr_t *next_hop = hook_arp_gateway(netif, destination);
-    if (tunables.ip_forward || ip4_addr_ismulticast(gateway) ||
+    if (tunables.ip_forward || !tunables.ip_accept_redirects || ip4_addr_ismulticast(gateway) ||
         ip4_addr_isbroadcast(gateway, netif) || address_is_ours(&as_any) ||
         !route_on_link(netif, gateway))
         return;
@@ -101,8 +101,8 @@ void hook_ip4_forward(struct pbuf *p, const struct netif *in, struct netif *out)
 {
     const struct ip_hdr *header = p->payload;
     ip4_addr_t source, destination;
-    if (interface_index(in) != interface_index(out) || is_source_routed(header) ||
-        (has_sent && sys_now() - last_sent_ms < INTERVAL_MS))
+    if (!tunables.ip_send_redirects || interface_index(in) != interface_index(out) ||
+        is_source_routed(header) || (has_sent && sys_now() - last_sent_ms < INTERVAL_MS))
         return;
     ip4_addr_copy(source, header->src);
     ip4_addr_copy(destination, header->dest);

@@ -66,6 +66,7 @@ def put_together(
     "Fragments that come in order are put together",
     rfc=RFC,
     section=SECTION,
+    aliases=("packetimpact:ipv4_reassembly_basic",),
     mutant=NO_FRAGMENTS,
     seconds=1,
 )
@@ -100,6 +101,7 @@ def reversed_order(lab: Tester) -> None:
     "Fragments that come in any order are put together",
     rfc=RFC,
     section=SECTION,
+    aliases=("packetimpact:ipv4_reassembly_out_of_order",),
     mutant=IN_ORDER,
     seconds=1,
 )

@@ -53,6 +53,7 @@ class _Once:
     "A fragment that comes twice does no harm",
     rfc=MERGING[0],
     section=MERGING[1],
+    aliases=("packetimpact:ipv4_reassembly_duplicate",),
     mutant=Mutant("gives the datagram up when a fragment comes twice", incoming=_Once()),
     seconds=1,
 )
