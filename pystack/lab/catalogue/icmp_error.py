@@ -379,7 +379,6 @@ def quotation_with_options(lab: Tester) -> None:
     lab.send(packet)
     error = lab.expect(icmp(type=3, code=2))
     found, sent = bytes(error[ICMP].payload)[:68], bytes(packet)[:68]
-    # Options that record may have been written to; there are none here.
     lab.check(found == sent, sent.hex(), found.hex())
 
 

@@ -134,7 +134,7 @@ def broadcasts(lab: Tester) -> None:
     "What the Host sends has one of its own addresses as source",
     rfc=RFC,
     section=SECTION,
-    mutant=altering(IP, "answers groups from their own address", src="192.0.2.255"),
+    mutant=altering(IP, "sends from the broadcast address", src="192.0.2.255"),
     seconds=1,
 )
 def own_source(lab: Tester) -> None:
