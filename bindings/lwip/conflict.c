@@ -3,8 +3,9 @@
  *
  * DHCP and AutoIP bring their own clients; ours only looks over their shoulder, so that a
  * conflict is logged. A static address gets a client here: it is probed, announced and
- * defended. When it is another host's too it stays, marked PS_ADDRESS_DUPLICATE, and what
- * to do about it is left to the user; an address that a service gave is removed by lwIP.
+ * defended. Before that is done, and when it turns out to be another host's too, it is listed
+ * (PS_ADDRESS_TENTATIVE, PS_ADDRESS_DUPLICATE) but not in use: the netif goes without it. What
+ * to do about a conflict is left to the user; an address that a service gave is removed by lwIP.
  */
 #include "lwip/autoip.h"
 #include "lwip/dhcp.h"
@@ -63,14 +64,42 @@ void conflict_listen(struct service_state *state)
 
 /* --- a static address ------------------------------------------------------------------ */
 
+static void take_out_of_use(struct service_state *state, enum ps_address_state why)
+{
+    state->address_state = (uint8_t)why;
+    state->out_of_use = true;
+    netif_set_ipaddr(state->netif, IP4_ADDR_ANY4);
+}
+
+static void put_into_use(struct service_state *state)
+{
+    state->address_state = PS_ADDRESS_PREFERRED;
+    state->out_of_use = false;
+    netif_set_ipaddr(state->netif, &state->watch.ipaddr);
+}
+
+static void start(struct service_state *state)
+{
+    take_out_of_use(state, PS_ADDRESS_TENTATIVE);
+    acd_start(state->netif, &state->watch, state->watch.ipaddr);
+    /* One try a minute once so many have failed (RFC 5227 2.1.1). */
+    if (interface_owner(interface_of(state->netif))->conflicts >= MAX_CONFLICTS)
+        state->watch.ttw =
+            (u16_t)(state->watch.ttw + RATE_LIMIT_INTERVAL * 1000 / ACD_TMR_INTERVAL);
+}
+
 static void on_watch(struct netif *netif, acd_callback_enum_t what)
 {
     struct service_state *state = service_state_of(netif);
+    struct port_interface *owner = interface_owner(interface_of(netif));
     if (what == ACD_IP_OK) {
-        state->address_state = PS_ADDRESS_PREFERRED;
+        owner->conflicts = 0;
+        put_into_use(state);
     } else if (what == ACD_DECLINE) {
-        state->address_state = PS_ADDRESS_DUPLICATE;
+        if (owner->conflicts < MAX_CONFLICTS)
+            owner->conflicts++;
         log_conflict(netif, &state->watch.ipaddr);
+        take_out_of_use(state, PS_ADDRESS_DUPLICATE);
     } else {
         return; /* ACD_RESTART_CLIENT: there is no other address to try */
     }
@@ -94,10 +123,24 @@ int service_watch_conflicts(struct netif *netif, const ip4_addr_t *ip)
     if (state == NULL)
         return -ENOMEM;
     state->watching = true;
-    state->address_state = PS_ADDRESS_TENTATIVE;
+    ip4_addr_copy(state->watch.ipaddr, *ip);
     acd_add(netif, &state->watch, on_watch);
-    acd_start(netif, &state->watch, *ip);
+    start(state);
     return 0;
+}
+
+const ip4_addr_t *service_address(const struct netif *netif)
+{
+    const struct service_state *state = service_state_of(netif);
+    return state != NULL && state->watching && state->out_of_use ? &state->watch.ipaddr
+                                                                 : netif_ip4_addr(netif);
+}
+
+void service_address_removed(struct netif *netif)
+{
+    struct service_state *state = service_state_of(netif);
+    if (state != NULL && state->watching)
+        conflict_watch_end(state);
 }
 
 enum ps_address_state service_address_state(const struct netif *netif)
@@ -110,20 +153,20 @@ enum ps_address_state service_address_state(const struct netif *netif)
 void conflict_watch_end(struct service_state *state)
 {
     conflict_forget(state->netif, &state->watch);
-    state->watching = false;
+    state->watching = state->out_of_use = false;
 }
 
 void conflict_address_changed(struct service_state *state)
 {
-    if (state->watching && !ip4_addr_eq(&state->watch.ipaddr, netif_ip4_addr(state->netif)))
+    const ip4_addr_t *now = netif_ip4_addr(state->netif);
+    if (state->watching && !ip4_addr_eq(&state->watch.ipaddr, now) &&
+        !(state->out_of_use && ip4_addr_isany(now)))
         conflict_watch_end(state);
 }
 
 void conflict_link_up(struct service_state *state)
 {
     /* Another link, perhaps another network: lwIP stopped the client with the old one. */
-    if (!state->watching)
-        return;
-    state->address_state = PS_ADDRESS_TENTATIVE;
-    acd_start(state->netif, &state->watch, state->watch.ipaddr);
+    if (state->watching)
+        start(state);
 }

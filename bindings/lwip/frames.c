@@ -3,9 +3,11 @@
  */
 #include "lwip/prot/etharp.h"
 #include "lwip/prot/ethernet.h"
+#include "lwip/prot/ip.h"
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
 #include "port.h"
+#include "services.h"
 
 /* A frame of more buffers than this is flattened before it goes to the host. */
 #define MOST_PIECES 32
@@ -79,8 +81,8 @@ static struct netif *arp_target(struct port_interface *interface, const uint8_t 
         frame[TYPE + 1] != 0x06)
         return &interface->netif;
     for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
-        if (memcmp(netif_ip4_addr(&alias->netif), frame + TARGET, 4) == 0 ||
-            memcmp(netif_ip4_addr(&alias->netif), frame + SENDER, 4) == 0)
+        if (memcmp(service_address(&alias->netif), frame + TARGET, 4) == 0 ||
+            memcmp(service_address(&alias->netif), frame + SENDER, 4) == 0)
             return &alias->netif; /* by its sender: another host that has our address */
     return &interface->netif;
 }
@@ -111,6 +113,36 @@ static bool is_whole(const struct port_interface *interface, const uint8_t *fram
                     : frame[0] >> 4 == 6 ? ETHTYPE_IPV6
                                          : ETHTYPE_IP;
     return size - header >= least_packet(type);
+}
+
+/* What no host on a wire may send, or not to us so: lwIP, which would take it, never sees it. */
+static bool is_forbidden(const struct port_interface *interface, const uint8_t *frame)
+{
+    bool ethernet = interface->layer == PS_LAYER_ETHERNET;
+    const uint8_t *packet = frame + (ethernet ? SIZEOF_ETH_HDR : 0);
+    unsigned type = ethernet              ? (unsigned)frame[12] << 8 | frame[13]
+                    : packet[0] >> 4 == 4 ? ETHTYPE_IP
+                                          : ETHTYPE_IPV6;
+    enum { SENDER = 8, PROTOCOL = 9, SOURCE = 12, DESTINATION = 16 };
+    if (type == ETHTYPE_ARP)
+        return packet[SENDER] & 1; /* a group is nobody's own address (RFC 1812 3.3.2) */
+    if (type != ETHTYPE_IP)
+        return false;
+    const uint8_t *source = packet + SOURCE;
+    /* RFC 1122 3.2.1.3. 0.0.0.0 is who has no address yet: DHCP's clients, and IGMP's. */
+    if (source[0] == 127)
+        return true;
+    if (source[0] == 0 && ((source[1] | source[2] | source[3]) != 0 ||
+                           packet[PROTOCOL] == IP_PROTO_ICMP || packet[PROTOCOL] == IP_PROTO_TCP))
+        return true;
+    if (!ethernet || !(frame[0] & 1))
+        return false;
+    /* A frame to many with a packet for us alone (RFC 1122 3.3.6). */
+    ip_addr_t destination;
+    u32_t word;
+    memcpy(&word, packet + DESTINATION, sizeof word);
+    ip_addr_set_ip4_u32_val(destination, word);
+    return address_is_ours(&destination);
 }
 
 /* A frame whose memory is the engine's; it has room in front. */
@@ -153,6 +185,10 @@ static int frame_in(uint32_t index, uint8_t *frame, size_t size, size_t packets,
     struct port_counters *counters = &interface->counters;
     if (!is_whole(interface, frame, size)) {
         counters->in_errors++;
+        return refuse(frame, given, 0);
+    }
+    if (is_forbidden(interface, frame)) {
+        counters->in_discards++;
         return refuse(frame, given, 0);
     }
     struct pbuf *p = as_pbuf(frame, size, given);

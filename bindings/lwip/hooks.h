@@ -8,6 +8,7 @@
 
 #include "lwip/ip_addr.h"
 
+struct ip_hdr;
 struct netif;
 struct pbuf;
 struct tcp_pcb;
@@ -30,6 +31,17 @@ int hook_ip4_input(struct pbuf *packet, struct netif *netif);
 int hook_ip6_input(struct pbuf *packet, struct netif *netif);
 #define LWIP_HOOK_IP4_INPUT(packet, netif) hook_ip4_input(packet, netif)
 #define LWIP_HOOK_IP6_INPUT(packet, netif) hook_ip6_input(packet, netif)
+
+/* ip4_options.c: whether a packet for us is to be dropped for its options, an error sent; and the
+ * header of an echo reply, with the request's options. */
+bool hook_ip4_options(struct pbuf *packet);
+void hook_icmp4_echo_options(struct ip_hdr *reply);
+#define LWIP_HOOK_IP4_OPTIONS(packet) hook_ip4_options(packet)
+#define LWIP_HOOK_ICMP_ECHO_OPTIONS(reply) hook_icmp4_echo_options(reply)
+
+/* redirect.c: a packet that is going to be forwarded. */
+void hook_ip4_forward(struct pbuf *packet, const struct netif *in, struct netif *out);
+#define LWIP_HOOK_IP4_FORWARD(packet, in, out) hook_ip4_forward(packet, in, out)
 
 /* filter.c: whether an ICMP error may be sent about a packet, its IP header in front. */
 bool hook_icmp4_may_answer(const struct pbuf *packet);

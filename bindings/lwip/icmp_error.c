@@ -202,6 +202,21 @@ static bool checksum_is_right(struct pbuf *p, u16_t header)
     return right;
 }
 
+/* The header and what it quotes: for whom somebody else is the better next hop. The network's code
+ * is taken as the host's (RFC 1122 3.3.1.2). */
+static void follow_redirect(const uint8_t *message)
+{
+    ip4_addr_t gateway, local, destination;
+    memcpy(&gateway.addr, message + 4, sizeof gateway.addr);
+    const struct ip_hdr *quoted = (const struct ip_hdr *)(const void *)(message + ICMP_HEADER);
+    ip4_addr_copy(local, quoted->src);
+    ip4_addr_copy(destination, quoted->dest);
+    ip_addr_t as_any;
+    ip_addr_copy_from_ip4(as_any, local);
+    if (IPH_V(quoted) == 4 && address_is_ours(&as_any))
+        redirect_follow(ip_current_input_netif(), ip4_current_src_addr(), &destination, &gateway);
+}
+
 /* Only looks: lwIP and the user's raw sockets get the packet all the same. */
 static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const ip_addr_t *from)
 {
@@ -216,6 +231,11 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
     struct quoted quoted;
     if (size < ICMP_HEADER)
         return 0;
+    if (!is_v6 && bytes[0] == ICMP_RD) {
+        if (bytes[1] <= 3 && size >= ICMP_HEADER + IP_HLEN && checksum_is_right(p, header))
+            follow_redirect(bytes);
+        return 0;
+    }
     if (!(is_v6 ? judge6 : judge4)(bytes[0], bytes[1], &verdict))
         return 0;
     if (!(is_v6 ? parse6 : parse4)(bytes + ICMP_HEADER, size - ICMP_HEADER, &quoted))

@@ -349,13 +349,23 @@ static int add_alias(struct port_interface *interface, const ip4_addr_t *ip, con
     return 0;
 }
 
+/* Whether a netif has an address that is not in use. */
+static bool is_held(const ip4_addr_t *ip)
+{
+    struct netif *netif;
+    NETIF_FOREACH(netif)
+    if (ip4_addr_eq(service_address(netif), ip))
+        return true;
+    return false;
+}
+
 static int add_ip4(struct netif *netif, const struct ps_address *address, const ip_addr_t *ip)
 {
     ip4_addr_t mask;
     if (address->prefix > 32)
         return -EINVAL;
     network_mask(address->prefix, &mask);
-    if (address_is_ours(ip))
+    if (address_is_ours(ip) || is_held(ip_2_ip4(ip)))
         return -EEXIST;
     if (ip4_addr_ismulticast(ip_2_ip4(ip)) || ip4_addr_isany(ip_2_ip4(ip)) ||
         ip_2_ip4(ip)->addr == IPADDR_BROADCAST)
@@ -363,7 +373,7 @@ static int add_ip4(struct netif *netif, const struct ps_address *address, const 
     if (interface_of(netif) == NULL)
         return -EOPNOTSUPP; /* the loopback keeps 127.0.0.1 and ::1 */
     /* A service that is to configure the interface needs the netif's own address. */
-    if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) ||
+    if (!ip4_addr_isany(service_address(netif)) ||
         (interface_of(netif)->services & (PS_IF_DHCP | PS_IF_AUTOIP)))
         return add_alias(interface_of(netif), ip_2_ip4(ip), &mask);
     netif_set_addr(netif, ip_2_ip4(ip), &mask, netif_ip4_gw(netif));
@@ -437,12 +447,13 @@ int engine_address_remove(ps_engine *engine, uint32_t index, const struct ps_add
         return -EADDRNOTAVAIL;
     }
     for (struct port_interface *alias = interface->next_alias; alias; alias = alias->next_alias)
-        if (ip4_addr_eq(netif_ip4_addr(&alias->netif), ip_2_ip4(&ip))) {
+        if (ip4_addr_eq(service_address(&alias->netif), ip_2_ip4(&ip))) {
             drop_alias(interface, alias);
             return 0;
         }
-    if (ip4_addr_isany(ip_2_ip4(&ip)) || !ip4_addr_eq(netif_ip4_addr(netif), ip_2_ip4(&ip)))
+    if (ip4_addr_isany(ip_2_ip4(&ip)) || !ip4_addr_eq(service_address(netif), ip_2_ip4(&ip)))
         return -EADDRNOTAVAIL;
+    service_address_removed(netif);
     netif_set_addr(netif, NULL, NULL, NULL);
     return 0;
 }
@@ -454,8 +465,10 @@ static uint8_t prefix_length(const ip4_addr_t *mask)
 
 static void describe_ip4(struct netif *netif, struct ps_interface_address *out)
 {
+    ip_addr_t ip;
+    ip_addr_copy_from_ip4(ip, *service_address(netif));
     memset(out, 0, sizeof *out);
-    address_from_lwip(netif_ip_addr4(netif), 0, PS_INET, &out->address);
+    address_from_lwip(&ip, 0, PS_INET, &out->address);
     out->address.prefix = prefix_length(netif_ip4_netmask(netif));
     out->interface = interface_index(netif);
     out->origin = (uint8_t)service_origin(netif);
@@ -493,7 +506,7 @@ int engine_address_at(ps_engine *engine, size_t position, struct ps_interface_ad
         struct netif *netif = netif_get_by_index((u8_t)index);
         if (netif == NULL)
             continue;
-        if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) && position-- == 0) {
+        if (!ip4_addr_isany(service_address(netif)) && position-- == 0) {
             describe_ip4(netif, out);
             return 1;
         }

@@ -66,6 +66,7 @@ struct port_interface {
     struct port_counters counters; /* the owner's */
     uint32_t services;             /* PS_IF_DHCP ... */
     uint32_t offloads;             /* enum ps_offloads; the owner's */
+    uint8_t conflicts;             /* of addresses tried since one was good; the owner's */
     uint8_t layer;
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
     char name[PS_NAME_SIZE];
@@ -196,6 +197,24 @@ void icmp_error_close(void);
 /* --- tables, services: called from open and close ------------------------------------- */
 
 void route_init(void);
+/* The next hop to a destination by way of a netif, redirects apart; NULL: none. */
+const ip4_addr_t *route_next_hop(struct netif *netif, const ip4_addr_t *destination);
+/* Whether an address is on a network of a netif's interface. */
+bool route_on_link(const struct netif *netif, const ip4_addr_t *ip);
+/* Whether two are on one and the same of them. */
+bool route_share_network(const struct netif *netif, const ip4_addr_t *a, const ip4_addr_t *b);
+
+/* --- redirect.c ------------------------------------------------------------------------- */
+
+void redirect_init(void);
+/* Where a packet to `destination` goes instead of to `next_hop`; that itself if nowhere else. */
+const ip4_addr_t *redirect_of(const ip4_addr_t *destination, const ip4_addr_t *next_hop);
+/* A redirect has come in by a netif, its checksum right. */
+void redirect_follow(struct netif *netif, const ip4_addr_t *from, const ip4_addr_t *destination,
+                     const ip4_addr_t *gateway);
+
+/* --- tables, services, again ------------------------------------------------------------- */
+
 void route_interface_removed(const struct netif *netif);
 void sysctl_init(void);
 void services_init(void);

@@ -167,7 +167,7 @@ struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destina
     return netif;
 }
 
-const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination)
+const ip4_addr_t *route_next_hop(struct netif *netif, const ip4_addr_t *destination)
 {
     ip_addr_t ip;
     ip_addr_copy_from_ip4(ip, *destination);
@@ -184,6 +184,36 @@ const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destin
     if (interface->owner != NULL)
         netif = &interface->owner->netif;
     return ip4_addr_isany_val(*netif_ip4_gw(netif)) ? NULL : netif_ip4_gw(netif);
+}
+
+const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination)
+{
+    const ip4_addr_t *next_hop = route_next_hop(netif, destination);
+    return next_hop == NULL || next_hop == destination ? next_hop
+                                                       : redirect_of(destination, next_hop);
+}
+
+bool route_on_link(const struct netif *netif, const ip4_addr_t *ip)
+{
+    unsigned prefix;
+    ip_addr_t as_any;
+    ip_addr_copy_from_ip4(as_any, *ip);
+    return connected(&as_any, interface_index(netif), &prefix) != NULL;
+}
+
+bool route_share_network(const struct netif *netif, const ip4_addr_t *a, const ip4_addr_t *b)
+{
+    ip_addr_t left, right;
+    struct netif *each;
+    ip_addr_copy_from_ip4(left, *a);
+    ip_addr_copy_from_ip4(right, *b);
+    NETIF_FOREACH(each)
+    if (usable(each) && interface_index(each) == interface_index(netif) &&
+        !ip4_addr_isany_val(*netif_ip4_addr(each)) &&
+        is_in(&left, netif_ip_addr4(each), prefix4(each)) &&
+        is_in(&right, netif_ip_addr4(each), prefix4(each)))
+        return true;
+    return false;
 }
 
 struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination)
@@ -220,6 +250,7 @@ static void forget_next_hops(void)
 void route_init(void)
 {
     routes = NULL;
+    redirect_init();
 }
 
 void route_interface_removed(const struct netif *netif)

@@ -20,6 +20,7 @@ struct service_state {
     acd_conflict_callback_t dhcp_conflict, autoip_conflict;
     struct acd watch;
     bool watching;
+    bool out_of_use; /* the netif goes without the watched address meanwhile */
     uint8_t address_state; /* enum ps_address_state */
 
     /* mdns.c: the name that was asked for, and how often it had to give way */
@@ -45,6 +46,10 @@ enum ps_address_state service_address_state(const struct netif *netif);
 /* Probes for an address that was just added to this interface or an alias of it, announces
  * it and defends it (RFC 5227). Does nothing where there is no ARP. -ENOMEM. */
 int service_watch_conflicts(struct netif *netif, const ip4_addr_t *ip);
+/* A netif's IPv4 address, in use or not; any: it has none. */
+const ip4_addr_t *service_address(const struct netif *netif);
+/* Ends the watch over it: the address goes. */
+void service_address_removed(struct netif *netif);
 void conflict_watch_end(struct service_state *state);
 void conflict_address_changed(struct service_state *state);
 void conflict_link_up(struct service_state *state);

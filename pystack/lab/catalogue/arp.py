@@ -7,7 +7,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Padding
 
 from pystack.lab.case import case
-from pystack.lab.catalogue._mutants import altering, answering, dropping, is_arp
+from pystack.lab.catalogue._mutants import altering, answering, dropping, hiding, is_arp
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import Match, arp, ether, ipv4
 from pystack.lab.tester import BROADCAST, Tester
@@ -372,6 +372,12 @@ def probe_is_answered(lab: Tester) -> None:
     lab.expect(arp(op=2, psrc=lab.host4, hwsrc=lab.host_mac))
 
 
+def _as_a_station(frame: Packet) -> Packet:
+    if is_arp(frame) and frame[ARP].hwsrc == BROADCAST:
+        frame[ARP].hwsrc = STRANGER_MAC
+    return frame
+
+
 @case(
     "ARP-3.16",
     "A reply that gives a group's hardware address is not believed",
@@ -380,8 +386,9 @@ def probe_is_answered(lab: Tester) -> None:
     level=Level.SHOULD,
     mutant=Mutant(
         "believes that a neighbour's address is a group's",
+        incoming=_as_a_station,
         outgoing=lambda frame: (
-            None
+            frame
             if is_arp(frame)
             else Ether(src=frame.src, dst=BROADCAST) / IP(bytes(frame.payload))
         ),
@@ -398,3 +405,25 @@ def multicast_reply(lab: Tester) -> None:
     lab.run(100)
     lab.send(ARP(op=2, hwsrc=BROADCAST, psrc=STRANGER, hwdst=lab.host_mac, pdst=lab.host4))
     lab.expect_nothing(ether(dst=BROADCAST) / ipv4(dst=STRANGER))
+
+
+@case(
+    "ARP-3.17",
+    "A request from an address of another network is answered",
+    rfc=RFC,
+    section=SECTION,
+    level=Level.SHOULD,
+    mutant=hiding(
+        lambda frame: is_arp(frame) and not frame[ARP].psrc.startswith("192.0.2."),
+        "answers its own network alone",
+    ),
+    seconds=1,
+)
+def sender_of_another_network(lab: Tester) -> None:
+    """ARP knows of no networks: whoever asks on the wire is told.
+
+    1. A request for the Host's address comes from 198.51.100.77.
+    2. The Host answers it.
+    """
+    lab.send(lab.arp_request(psrc="198.51.100.77"))
+    lab.expect(ether(dst=lab.tester_mac) / arp(op=2, psrc=lab.host4, pdst="198.51.100.77"))

@@ -262,6 +262,7 @@ def merge(lab: Tester) -> None:
     lab.host.ping(lab.tester4)
     with lab.preamble("the Host pings"):
         lab.expect(ether(dst=lab.tester_mac) / icmp(type=8))
+    lab.run(1200)  # Linux locks an entry for a second (locktime)
     lab.send(Ether(src=NEW_MAC, dst=BROADCAST) / lab.arp_request(hwsrc=NEW_MAC, pdst=STRANGER))
     lab.run(100)
     with lab.silent():
