@@ -316,14 +316,14 @@ def reply_is_told(lab: Tester) -> None:
     3. The program receives the reply.
     """
     sock = lab.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-    sock.sendto(bytes(ICMPv6EchoRequest(id=77, seq=1, data=b"there?")), (lab.tester6, 0))
-    request = lab.expect(ipv6(dst=lab.tester6) / echo_request6(id=77, data=b"there?"))
+    sock.sendto(echo_bytes(lab, 77, b"there?"), (lab.tester6, 0))
+    request = lab.expect(ipv6(dst=lab.tester6) / echo_request6(seq=77, data=b"there?"))
     again: Packet = request.copy()
     del again[ICMPv6EchoRequest].cksum
     right = Ether(bytes(again))[ICMPv6EchoRequest].cksum
     found = request[ICMPv6EchoRequest].cksum
     lab.check(found == right, f"checksum {hex(right)}", hex(found))
-    lab.send(lab.ip6() / ICMPv6EchoReply(id=77, seq=1, data=b"there?"))
+    lab.send(lab.ip6() / ICMPv6EchoReply(id=1, seq=77, data=b"there?"))
 
     def reply() -> bytes:
         while True:  # neighbours' messages come to such a socket too
@@ -332,7 +332,7 @@ def reply_is_told(lab: Tester) -> None:
                 return message
 
     got = lab.until(reply, 1000, "the reply for the program")
-    lab.check(got[4:] == b"\0\x4d\0\x01there?", "the reply", repr(got))
+    lab.check(got[4:] == b"\0\x01\0\x4dthere?", "the reply", repr(got))
 
 
 @case(
