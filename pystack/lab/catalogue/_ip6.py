@@ -160,11 +160,15 @@ def quoted(packet: Packet) -> bytes:
 
 
 def quotes(sent: Packet) -> Match:
-    """An error that quotes a packet from its first byte, and all of it if it is not large."""
+    """An error that quotes a packet from its first byte, and all of it if it is not large.
+
+    The hop limit in it may be what a router has made of it.
+    """
     whole = bytes(sent)
 
     def right(packet: Packet) -> bool:
         found = quoted(packet)
+        found = found[:7] + whole[7:8] + found[8:]
         return len(found) >= min(len(whole), 1200) and whole.startswith(found)
 
     return where("which quotes the packet", right)
