@@ -7,6 +7,7 @@ have them wrong, and knows the offset of every field.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
@@ -78,13 +79,17 @@ def _address(text: str) -> bytes:
     return bytes(IPv6(dst=text))[24:40]
 
 
-def fragment(offset: int, more: bool, identification: int = 0x1234, *, reserved: int = 0) -> Extension:
+def fragment(
+    offset: int, more: bool, identification: int = 0x1234, *, reserved: int = 0
+) -> Extension:
     """A fragment header; the offset in bytes. `reserved` sets all reserved bits if it is not 0."""
     word = offset | int(more) | (6 if reserved else 0)
-    return FRAGMENT, bytes((reserved,)) + word.to_bytes(2, "big") + identification.to_bytes(4, "big")
+    return FRAGMENT, bytes((reserved,)) + word.to_bytes(2, "big") + identification.to_bytes(
+        4, "big"
+    )
 
 
-def echo_bytes(lab: Tester, sequence: int = 1, data: bytes = b"pystack!", **fields: str) -> bytes:
+def echo_bytes(lab: Tester, sequence: int = 1, data: bytes = b"pystack!", **fields: Any) -> bytes:
     """An echo request without its IPv6 header; `fields` are the addresses for its checksum."""
     request = ICMPv6EchoRequest(id=IDENTIFIER, seq=sequence, data=data)
     return bytes(lab.ip6(**fields) / request)[HEADER:]
@@ -95,7 +100,7 @@ def packed(
     *extensions: Extension,
     upper: bytes | None = None,
     nh: int = ICMPV6,
-    **fields: object,
+    **fields: Any,
 ) -> Packet:
     """A packet with extension headers.
 
@@ -107,7 +112,7 @@ def packed(
         fields: Of the IPv6 header.
     """
     if upper is None:
-        ends = {name: str(fields[name]) for name in ("src", "dst") if name in fields}
+        ends: dict[str, Any] = {name: fields[name] for name in ("src", "dst") if name in fields}
         upper = echo_bytes(lab, **ends)
     kinds = [one for one, _ in extensions] + [nh]
     body = b"".join(

@@ -348,5 +348,3 @@ def port_unreachable(lab: Tester) -> None:
     lab.expect(
         ipv6(src=lab.host_ll, dst=lab.tester_ll) / destination_unreachable6(code=4) / quotes(sent)
     )
-
-

@@ -16,7 +16,7 @@ from scapy.packet import Packet, Raw
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._ip6 import quotes
-from pystack.lab.catalogue._mutants import altering, computed, dropping, hiding
+from pystack.lab.catalogue._mutants import altering, computed, hiding
 from pystack.lab.catalogue._udp import expect_datagram
 from pystack.lab.host import HostSocket
 from pystack.lab.mutant import Mutant
@@ -175,32 +175,6 @@ def address_unreachable(lab: Tester) -> None:
     )
 
 
-@case(
-    "ICMPV6-5.6",
-    "Each packet that waits for the next hop is answered when it can't be resolved",
-    rfc="RFC 4861",
-    section="7.2.2",
-    topology=Topology.ROUTER,
-    mutant=dropping(
-        lambda frame: bool(frame.haslayer(ICMPv6DestUnreach)) and b"second" in bytes(frame),
-        "reports the first packet alone",
-    ),
-    seconds=9,
-)
-def each_is_answered(lab: Tester) -> None:
-    """Two senders wait; both have to know.
-
-    1. The tester sends two datagrams to 2001:db8:2::77 on the second wire, from two addresses.
-    2. Each sender gets a destination unreachable, code 3.
-    """
-    stranger = lab.own("2001:db8:1::55")
-    _forwards(lab)
-    lab.send(_datagram(lab, b"first", dst=NOBODY))
-    lab.send(_datagram(lab, b"second", src=stranger, dst=NOBODY))
-    found = {lab.expect(destination_unreachable6(code=3), 7000)[IPv6].dst for _ in range(2)}
-    lab.check(found == {lab.tester6, stranger}, "an error for each sender", found)
-
-
 # --- what a program is told ----------------------------------------------------------------------
 
 
@@ -339,9 +313,7 @@ def error_of_another(lab: Tester) -> None:
     section="2.3",
     mutant=Mutant(
         "does not verify the checksum of errors",
-        incoming=lambda frame: (
-            computed(frame) if frame.haslayer(ICMPv6DestUnreach) else frame
-        ),
+        incoming=lambda frame: computed(frame) if frame.haslayer(ICMPv6DestUnreach) else frame,
     ),
     seconds=1,
 )
@@ -359,32 +331,3 @@ def damaged_error(lab: Tester) -> None:
     lab.send(lab.ip6() / ICMPv6DestUnreach(code=4, cksum=0x1234) / Raw(bytes(sent[IPv6])))
     lab.send(lab.udp6(4000, sent[UDP].sport, b"here"))
     expect_datagram(lab, sock, b"here")
-
-
-@case(
-    "ICMPV6-5.12",
-    "A program is told that the next hop can't be resolved",
-    rfc="RFC 4861",
-    section="7.2.2",
-    mutant=hiding(lambda frame: False, "tells its programs nothing"),
-    seconds=9,
-)
-def program_of_unresolved(lab: Tester) -> None:
-    """The same as for a router, where the sender is a program of the Host's.
-
-    1. The Host's program connects to 2001:db8:1::77 on the wire, for which nobody answers.
-    2. When the Host gives up, the program is told of an error.
-    """
-    sock = lab.socket(socket.AF_INET6, socket.SOCK_STREAM)
-    try:
-        sock.connect(("2001:db8:1::77", 4000))
-    except BlockingIOError:
-        pass
-
-    def told() -> int:
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == 0:
-            raise BlockingIOError
-        return error
-
-    lab.until(told, 8000, "an error for the program")

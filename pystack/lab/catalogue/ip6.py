@@ -163,7 +163,8 @@ def _longer(frame: Packet) -> Packet:
     if not _is_echo(frame):
         return frame
     raw = bytes(frame)[14 + HEADER :]
-    request = ICMPv6EchoRequest(id=frame[ICMPv6EchoRequest].id, seq=1, data=raw[8:])
+    old = frame[ICMPv6EchoRequest]
+    request = ICMPv6EchoRequest(id=old.id, seq=old.seq, data=raw[8:])
     again: Packet = frame.copy()
     again[IPv6].remove_payload()
     return computed(again / request)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from scapy.layers.inet6 import (
     ICMPv6EchoReply,
     ICMPv6ParamProblem,
-    ICMPv6TimeExceeded,
     IPv6,
     IPv6ExtHdrFragment,
 )
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._ip6 import (
@@ -41,12 +41,13 @@ RFC, SECTION = "RFC 8200", "4.5"
 DATA = b"0123456789abcdef" * 2  # with the message's header 40 octets, five times eight
 
 
-def _is_fragment(frame: Packet) -> bool:
+def is_fragment(frame: Packet) -> bool:
+    """Whether a frame has a fragment header."""
     return bool(frame.haslayer(IPv6ExtHdrFragment))
 
 
 NO_REASSEMBLY = hiding(
-    lambda frame: _is_fragment(frame) and frame[IPv6ExtHdrFragment].offset > 0,
+    lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].offset > 0,
     "sees no fragment but the first",
 )
 
@@ -60,7 +61,7 @@ def piece(
     identification: int = 0x1234,
     nh: int = ICMPV6,
     more: bool | None = None,
-    **fields: object,
+    **fields: Any,
 ) -> Packet:
     """A fragment of a message: its octets from `start` to `end`."""
     last = end >= len(whole)
@@ -68,9 +69,10 @@ def piece(
     return packed(lab, *before, header, upper=whole[start:end], nh=nh, **fields)
 
 
-def _pieces(
-    lab: Tester, whole: bytes, cuts: Sequence[int], identification: int = 0x1234, **fields: str
+def pieces(
+    lab: Tester, whole: bytes, cuts: Sequence[int], identification: int = 0x1234, **fields: Any
 ) -> list[Packet]:
+    """A message in fragments that begin at these octets."""
     ends = [*cuts[1:], len(whole)]
     return [
         piece(lab, whole, start, end, identification=identification, **fields)
@@ -78,7 +80,8 @@ def _pieces(
     ]
 
 
-def _expect_reply(lab: Tester, sequence: int = 1, data: bytes = DATA) -> None:
+def expect_reply(lab: Tester, sequence: int = 1, data: bytes = DATA) -> None:
+    """Waits for an echo reply, and no error before it."""
     lab.expect(
         ipv6(src=lab.host6, dst=lab.tester6) / echo_reply6(seq=sequence, data=data),
         but_not=time_exceeded6() | parameter_problem6(),
@@ -98,19 +101,31 @@ class _Twice:
         self.seen = 0
 
     def __call__(self, frame: Packet) -> Packet | None:
-        if not _is_fragment(frame):
+        if not is_fragment(frame):
             return None
         self.seen += 1
         if self.seen != self.after:
             return None
-        return frame.__class__(src=frame.dst, dst=frame.src) / IPv6(
-            src=frame[IPv6].dst, dst=frame[IPv6].src
-        ) / ICMPv6EchoReply(id=0x5053, seq=1, data=self.whole)
+        return (
+            frame.__class__(src=frame.dst, dst=frame.src)
+            / IPv6(src=frame[IPv6].dst, dst=frame[IPv6].src)
+            / ICMPv6EchoReply(id=0x5053, seq=1, data=self.whole)
+        )
 
 
 def completes(after: int, words: str) -> Mutant:
     """A Host that answers when it has seen so many fragments, whatever was in them."""
     return Mutant(words, answer=_Twice(DATA, after))
+
+
+def _sorted_out(frame: Packet) -> Packet | None:
+    return None if is_fragment(frame) and frame[IPv6ExtHdrFragment].offset == 4 else frame
+
+
+def _one_identification(frame: Packet) -> Packet:
+    if is_fragment(frame):
+        frame[IPv6ExtHdrFragment].id = 1
+    return frame
 
 
 @case(
@@ -124,16 +139,18 @@ def completes(after: int, words: str) -> Mutant:
     seconds=1,
 )
 def duplicate(lab: Tester) -> None:
-    """A network may deliver a fragment twice. RFC 5722 has it overlap with itself, and drops the
-    packet; RFC 8200 lets the Host ignore the copy; RFC 2460 says nothing.
+    """A network may deliver a fragment twice.
+
+    RFC 2460 says nothing of that; by RFC 5722 the copy overlaps, and the packet is dropped; RFC
+    8200 lets the Host ignore the copy.
 
     1. The tester sends an echo request in three fragments, the first and the second twice.
     2. The Host answers it.
     """
-    first, second, third = _pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
+    first, second, third = pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
     for one in (first, first, second, second, third):
         lab.send(one)
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -151,9 +168,9 @@ def in_order(lab: Tester) -> None:
     1. The tester sends an echo request in three fragments.
     2. The Host answers with all of its data.
     """
-    for one in _pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32)):
+    for one in pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32)):
         lab.send(one)
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -163,7 +180,7 @@ def in_order(lab: Tester) -> None:
     section=SECTION,
     mutant=Mutant(
         "takes fragments in order alone",
-        incoming=lambda frame: _sorted_out(frame),
+        incoming=_sorted_out,
     ),
     seconds=1,
 )
@@ -174,18 +191,14 @@ def out_of_order(lab: Tester) -> None:
     2. The Host answers with all of its data.
     3. The same with the second one first.
     """
-    first, second, third = _pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
+    first, second, third = pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
     for one in (third, second, first):
         lab.send(one)
-    _expect_reply(lab)
-    first, second, third = _pieces(lab, echo_bytes(lab, 2, DATA), (0, 16, 32), 0x1235)
+    expect_reply(lab)
+    first, second, third = pieces(lab, echo_bytes(lab, 2, DATA), (0, 16, 32), 0x1235)
     for one in (second, first, third):
         lab.send(one)
-    _expect_reply(lab, 2)
-
-
-def _sorted_out(frame: Packet) -> Packet | None:
-    return None if _is_fragment(frame) and frame[IPv6ExtHdrFragment].offset == 4 else frame
+    expect_reply(lab, 2)
 
 
 @case(
@@ -195,7 +208,7 @@ def _sorted_out(frame: Packet) -> Packet | None:
     section=SECTION,
     mutant=Mutant(
         "puts together what comes from one sender",
-        incoming=lambda frame: _one_identification(frame),
+        incoming=_one_identification,
     ),
     seconds=1,
 )
@@ -210,21 +223,15 @@ def kept_apart(lab: Tester) -> None:
     stranger = lab.own("2001:db8:1::77")
     data = (b"A" * 32, b"B" * 32, b"C" * 32)
     packets = [
-        _pieces(lab, echo_bytes(lab, 1, data[0]), (0, 24), 7),
-        _pieces(lab, echo_bytes(lab, 2, data[1]), (0, 24), 8),
-        _pieces(lab, echo_bytes(lab, 3, data[2], src=stranger), (0, 24), 7, src=stranger),
+        pieces(lab, echo_bytes(lab, 1, data[0]), (0, 24), 7),
+        pieces(lab, echo_bytes(lab, 2, data[1]), (0, 24), 8),
+        pieces(lab, echo_bytes(lab, 3, data[2], src=stranger), (0, 24), 7, src=stranger),
     ]
     for half in (0, 1):
         for one in packets:
             lab.send(one[half])
     for number, sender in enumerate((lab.tester6, lab.tester6, stranger)):
         lab.expect(ipv6(dst=sender) / echo_reply6(seq=number + 1, data=data[number]))
-
-
-def _one_identification(frame: Packet) -> Packet:
-    if _is_fragment(frame):
-        frame[IPv6ExtHdrFragment].id = 1
-    return frame
 
 
 @case(
@@ -282,7 +289,7 @@ def overlap_inside(lab: Tester) -> None:
     section="4",
     aliases=("v6lc:1.3.4",),
     mutant=hiding(
-        lambda frame: _is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
+        lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
         "waits for more fragments",
     ),
     seconds=1,
@@ -294,7 +301,7 @@ def atomic(lab: Tester) -> None:
     2. The Host answers it.
     """
     lab.send(piece(lab, echo_bytes(lab, data=DATA), 0, 40))
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -303,7 +310,7 @@ def atomic(lab: Tester) -> None:
     rfc="RFC 6946",
     section="4",
     mutant=hiding(
-        lambda frame: _is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
+        lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
         "takes it for a fragment of the other packet",
     ),
     seconds=1,
@@ -316,12 +323,12 @@ def atomic_apart(lab: Tester) -> None:
     3. The Host answers the second one.
     4. The tester sends the second half of the first one; the Host answers that too.
     """
-    first, last = _pieces(lab, echo_bytes(lab, 1, DATA), (0, 24))
+    first, last = pieces(lab, echo_bytes(lab, 1, DATA), (0, 24))
     lab.send(first)
     lab.send(piece(lab, echo_bytes(lab, 2, b"whole"), 0, 99))
-    _expect_reply(lab, 2, b"whole")
+    expect_reply(lab, 2, b"whole")
     lab.send(last)
-    _expect_reply(lab, 1)
+    expect_reply(lab, 1)
 
 
 @case(
@@ -363,102 +370,6 @@ def too_long(lab: Tester) -> None:
     sent = packed(lab, fragment(65528, False), upper=bytes(16))
     lab.send(sent)
     lab.expect(ipv6(src=lab.host6) / parameter_problem6(code=0, ptr=42) / quotes(sent))
-
-
-@case(
-    "IPV6-8.11",
-    "A packet that lacks a fragment after 60 s is reported, if its first one came",
-    rfc=RFC,
-    section=SECTION,
-    level=Level.SHOULD,
-    aliases=("v6lc:1.3.2",),
-    mutant=altering(ICMPv6TimeExceeded, "says that the hop limit was exceeded", code=0),
-    seconds=70,
-)
-def times_out(lab: Tester) -> None:
-    """Never send the last one.
-
-    1. The tester sends the first fragment of an echo request.
-    2. For 58 s nothing comes.
-    3. In the next 7 s the Host sends a time exceeded, code 1, that quotes the fragment.
-    """
-    sent = piece(lab, echo_bytes(lab, data=DATA), 0, 24)
-    lab.send(sent)
-    lab.expect_nothing(time_exceeded6(), 58_000)
-    lab.expect(
-        ipv6(src=lab.host6, dst=lab.tester6) / time_exceeded6(code=1) / quotes(sent), 7_000
-    )
-
-
-@case(
-    "IPV6-8.12",
-    "A packet that lacks its first fragment after 60 s is not reported",
-    rfc=RFC,
-    section=SECTION,
-    mutant=Mutant(
-        "reports it at once",
-        answer=lambda frame: (
-            frame.__class__(src=frame.dst, dst=frame.src)
-            / IPv6(src=frame[IPv6].dst, dst=frame[IPv6].src)
-            / ICMPv6TimeExceeded(code=1)
-            / Raw(bytes(frame)[14:])
-            if _is_fragment(frame)
-            else None
-        ),
-    ),
-    seconds=75,
-)
-def times_out_silently(lab: Tester) -> None:
-    """Send the last one alone.
-
-    1. The tester sends the last fragment of an echo request.
-    2. For 66 s nothing comes.
-    """
-    lab.send(piece(lab, echo_bytes(lab, data=DATA), 24, 40))
-    silence(lab, 66_000)
-
-
-@case(
-    "IPV6-8.13",
-    "Fragments within 60 s are put together",
-    rfc=RFC,
-    section=SECTION,
-    mutant=NO_REASSEMBLY,
-    seconds=60,
-)
-def late(lab: Tester) -> None:
-    """Take one's time, but not more.
-
-    1. The tester sends the first half of an echo request, and the other one 55 s later.
-    2. The Host answers it.
-    """
-    first, last = _pieces(lab, echo_bytes(lab, data=DATA), (0, 24))
-    lab.send(first)
-    lab.run(55_000)
-    lab.send(last)
-    _expect_reply(lab)
-
-
-@case(
-    "IPV6-8.14",
-    "After 60 s the fragments that came are dropped",
-    rfc=RFC,
-    section=SECTION,
-    mutant=completes(2, "keeps fragments for ever"),
-    seconds=70,
-)
-def too_late(lab: Tester) -> None:
-    """Take more time than there is.
-
-    1. The tester sends the first half of an echo request, and the other one 64 s later.
-    2. No reply comes.
-    """
-    first, last = _pieces(lab, echo_bytes(lab, data=DATA), (0, 24))
-    lab.send(first)
-    lab.drain(64_000)
-    lab.send(last)
-    lab.expect_nothing(echo_reply6(seq=1))
-    alive(lab)
 
 
 @case(
@@ -520,9 +431,9 @@ def reassembles_1500(lab: Tester) -> None:
     2. The Host answers with all of its data.
     """
     data = bytes(range(250)) * 5 + bytes(202)
-    for one in _pieces(lab, echo_bytes(lab, data=data), (0, 1000)):
+    for one in pieces(lab, echo_bytes(lab, data=data), (0, 1000)):
         lab.send(one)
-    _expect_reply(lab, data=data)
+    expect_reply(lab, data=data)
 
 
 @case(
@@ -531,7 +442,7 @@ def reassembles_1500(lab: Tester) -> None:
     rfc=RFC,
     section=SECTION,
     mutant=hiding(
-        lambda frame: _is_fragment(frame) and frame[IPv6ExtHdrFragment].nh != ICMPV6,
+        lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].nh != ICMPV6,
         "drops fragments whose next header is another",
     ),
     seconds=1,
@@ -546,7 +457,7 @@ def next_header_of_the_first(lab: Tester) -> None:
     whole = echo_bytes(lab, data=DATA)
     lab.send(piece(lab, whole, 24, 40, nh=17))
     lab.send(piece(lab, whole, 0, 24))
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -571,11 +482,11 @@ def unequal_headers(lab: Tester) -> None:
     whole = echo_bytes(lab, data=DATA)
     lab.send(piece(lab, whole, 0, 24, options()))
     lab.send(piece(lab, whole, 24, 40))
-    _expect_reply(lab)
+    expect_reply(lab)
     whole = echo_bytes(lab, 2, data=DATA)
     lab.send(piece(lab, whole, 0, 24, identification=5))
     lab.send(piece(lab, whole, 24, 40, options(), identification=5))
-    _expect_reply(lab, 2)
+    expect_reply(lab, 2)
 
 
 @case(
@@ -584,7 +495,7 @@ def unequal_headers(lab: Tester) -> None:
     rfc=RFC,
     section=SECTION,
     mutant=hiding(
-        lambda frame: _is_fragment(frame) and frame[IPv6ExtHdrFragment].res1 != 0,
+        lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].res1 != 0,
         "drops what has reserved bits set",
     ),
     seconds=1,
@@ -599,7 +510,7 @@ def reserved_bits(lab: Tester) -> None:
     for start, end in ((0, 24), (24, 40)):
         header = fragment(start, end < 40, reserved=0xFF)
         lab.send(packed(lab, header, upper=whole[start:end]))
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -617,12 +528,12 @@ def hole(lab: Tester) -> None:
     2. Nothing comes.
     3. The tester sends the second one; the Host answers.
     """
-    first, second, third = _pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
+    first, second, third = pieces(lab, echo_bytes(lab, data=DATA), (0, 16, 32))
     lab.send(first)
     lab.send(third)
     silence(lab)
     lab.send(second)
-    _expect_reply(lab)
+    expect_reply(lab)
 
 
 @case(
@@ -641,9 +552,7 @@ def many(lab: Tester) -> None:
     2. The Host answers, itself in fragments.
     """
     whole = echo_bytes(lab, data=bytes(20000))
-    pieces = _pieces(lab, whole, range(0, len(whole), 1400))
-    for one in reversed(pieces):
+    all_of_it = pieces(lab, whole, range(0, len(whole), 1400))
+    for one in reversed(all_of_it):
         lab.send(one)
     lab.expect(ipv6(src=lab.host6, dst=lab.tester6, nh=44), 2000)
-
-

@@ -26,7 +26,9 @@ from pystack.lab.verdict import Level
 RFC, SECTION = "RFC 8200", "4.2"
 
 # The option for experiments (RFC 4727), with each of the four pairs of bits in front.
-SKIP, DROP, REPORT, REPORT_UNICAST = (bytes((0x1E | bits,)) + b"\x04pyst" for bits in (0, 64, 128, 192))
+SKIP, DROP, REPORT, REPORT_UNICAST = (
+    bytes((0x1E | bits,)) + b"\x04pyst" for bits in (0, 64, 128, 192)
+)
 
 
 def _has(option: bytes) -> Mutant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet
@@ -34,6 +36,15 @@ def _fragments(lab: Tester, sock: HostSocket, size: int = SIZE) -> list[Packet]:
 
 def _offset(packet: Packet) -> int:
     return int(packet[IPv6ExtHdrFragment].offset) * 8
+
+
+def _wrapped(frame: Packet) -> Packet:
+    if not frame.haslayer(UDP):
+        return frame
+    inner = frame[UDP]
+    frame[IPv6].remove_payload()
+    frame[IPv6].nh = FRAGMENT
+    return computed(frame / IPv6ExtHdrFragment(nh=17, id=1) / inner)
 
 
 @case(
@@ -131,7 +142,7 @@ def identifications_are_random(lab: Tester) -> None:
     """
     sock, _port = bound(lab, family=6)
     found = [_fragments(lab, sock, 1750)[0][IPv6ExtHdrFragment].id for _ in range(4)]
-    steps = [(after - before) % (1 << 32) for before, after in zip(found, found[1:], strict=False)]
+    steps = [(after - before) % (1 << 32) for before, after in pairwise(found)]
     small = [min(one, (1 << 32) - one) < 1000 for one in steps]
     lab.check(len(set(steps)) > 1 and not all(small), "identifications without an order", found)
 
@@ -141,7 +152,8 @@ def _two_bytes(frame: Packet) -> Packet | list[Packet]:
     if not frame.haslayer(IPv6ExtHdrFragment) or frame[IPv6ExtHdrFragment].offset:
         return frame
     raw = bytes(frame)
-    first, second = frame.copy(), frame.copy()
+    first: Packet = frame.copy()
+    second: Packet = frame.copy()
     for one, data, offset in ((first, raw[62:66], 0), (second, raw[66:], 1)):
         one[IPv6ExtHdrFragment].remove_payload()
         one[IPv6ExtHdrFragment].add_payload(data)
@@ -175,7 +187,7 @@ def whole_chain(lab: Tester) -> None:
     section="5.1",
     mutant=Mutant(
         "gives all packets a fragment header",
-        outgoing=lambda frame: _wrapped(frame),
+        outgoing=_wrapped,
     ),
     seconds=1,
 )
@@ -189,12 +201,3 @@ def no_atomic_fragments(lab: Tester) -> None:
     sock.sendto(bytes(1452), (lab.tester6, 4000))
     found = lab.expect(ipv6(dst=lab.tester6, nh={17, FRAGMENT}))
     lab.check(found[IPv6].nh == 17, "no fragment header", found.summary())
-
-
-def _wrapped(frame: Packet) -> Packet:
-    if not frame.haslayer(UDP):
-        return frame
-    inner = frame[UDP]
-    frame[IPv6].remove_payload()
-    frame[IPv6].nh = FRAGMENT
-    return computed(frame / IPv6ExtHdrFragment(nh=17, id=1) / inner)

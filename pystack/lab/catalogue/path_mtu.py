@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
@@ -40,7 +42,7 @@ def _reported(mtu: Callable[[int], int], words: str) -> Mutant:
 
 def to(address: str) -> Callable[[Packet], bool]:
     """Whether a frame is a datagram, or a fragment, to an address."""
-    return lambda frame: (
+    return lambda frame: bool(
         frame.haslayer(IPv6) and frame[IPv6].dst == address and frame[IPv6].nh in (17, 44)
     )
 
@@ -64,7 +66,7 @@ def _whole(lab: Tester, sock: HostSocket, address: str = FAR) -> Packet:
         return lab.expect(ipv6(dst=address, plen=DATA + 8) / udp(dport=4000))
 
 
-def too_big(lab: Tester, about: Packet, mtu: int, **fields: int) -> None:
+def too_big(lab: Tester, about: Packet, mtu: int, **fields: Any) -> None:
     """Sends a packet too big about a packet of the Host's, as a router would."""
     quoted = bytes(about[IPv6])[:1232]
     lab.send(lab.ip6() / ICMPv6PacketTooBig(mtu=mtu, **fields) / Raw(quoted))
@@ -74,6 +76,15 @@ def too_big(lab: Tester, about: Packet, mtu: int, **fields: int) -> None:
 def _fits(lab: Tester, sock: HostSocket, mtu: int, address: str = FAR) -> None:
     found = sizes(lab, sock, address)
     lab.check(max(found) <= mtu, f"no packet of more than {mtu} octets", found)
+
+
+def _small_offer(frame: Packet) -> Packet:
+    if frame.haslayer(TCP) and "S" in frame[TCP].flags:
+        frame[TCP].options = [
+            (name, 1220 if name == "MSS" else value) for name, value in frame[TCP].options
+        ]
+        return computed(frame)
+    return frame
 
 
 @case(
@@ -183,10 +194,7 @@ def no_atomic_fragments(lab: Tester) -> None:
     rfc=RFC,
     section="4",
     aliases=("v6lc:4.1.7",),
-    mutant=Mutant(
-        "sends whole packets after a second report",
-        incoming=lambda frame: _second_lost(frame),
-    ),
+    mutant=DEAF,
     seconds=2,
 )
 def no_increase(lab: Tester) -> None:
@@ -201,11 +209,6 @@ def no_increase(lab: Tester) -> None:
     too_big(lab, sent, 1300)
     too_big(lab, sent, 1500)
     _fits(lab, sock, 1300)
-
-
-def _second_lost(frame: Packet) -> Packet | None:
-    """What a Host sees whose second report undoes the first."""
-    return None if frame.haslayer(ICMPv6PacketTooBig) else frame
 
 
 @case(
@@ -239,17 +242,6 @@ def other_path(lab: Tester) -> None:
     lab.expect(ipv6(dst=ELSEWHERE, plen=DATA + 8) / udp(dport=4000))
 
 
-def _mine(frame: Packet) -> Packet:
-    """A report about any packet as one about the program's last."""
-    if not frame.haslayer(ICMPv6PacketTooBig):
-        return frame
-    raw = bytearray(bytes(frame[ICMPv6PacketTooBig].payload))
-    raw[8:24] = bytes(IPv6(src="2001:db8:1::2"))[8:24]
-    raw[40:42] = (_mine.port if hasattr(_mine, "port") else 0).to_bytes(2, "big")
-    frame[ICMPv6PacketTooBig].remove_payload()
-    return computed(frame / Raw(bytes(raw)))
-
-
 class _Believes:
     """Makes every report one about the datagram that the Host sent last."""
 
@@ -273,6 +265,27 @@ class _Believes:
         return computed(frame / Raw(self.last[:1232]))
 
 
+class _Heard:
+    """Remembers that there was a report."""
+
+    def __init__(self) -> None:
+        self.heard = False
+
+    def reset(self) -> None:
+        """See `Mutant`."""
+        self.heard = False
+
+    def outgoing(self, frame: Packet) -> Packet | None:
+        """Loses what was too big once."""
+        return None if self.heard and len(frame) > 1400 else frame
+
+    def __call__(self, frame: Packet) -> Packet:
+        self.heard = self.heard or bool(frame.haslayer(ICMPv6PacketTooBig))
+        return frame
+
+
+_heard = _Heard()
+NEVER_AGAIN = Mutant("never sends a large packet again", outgoing=_heard.outgoing, incoming=_heard)
 _believes = _Believes()
 BELIEVES = Mutant("believes every report", outgoing=_believes.outgoing, incoming=_believes)
 
@@ -354,8 +367,9 @@ def damaged(lab: Tester) -> None:
     section="3.2",
     aliases=("v6lc:4.1.3",),
     mutant=hiding(
-        lambda frame: bool(frame.haslayer(ICMPv6PacketTooBig))
-        and frame[ICMPv6PacketTooBig].code != 0,
+        lambda frame: (
+            bool(frame.haslayer(ICMPv6PacketTooBig)) and frame[ICMPv6PacketTooBig].code != 0
+        ),
         "drops what has a code",
     ),
     seconds=2,
@@ -400,10 +414,7 @@ def not_too_soon(lab: Tester) -> None:
     rfc=RFC,
     section="5.3",
     level=Level.MAY,
-    mutant=Mutant(
-        "sends nothing of more than 1400 octets after a report",
-        outgoing=lambda frame: _small_ones(frame),
-    ),
+    mutant=NEVER_AGAIN,
     seconds=900,
 )
 def increases_again(lab: Tester) -> None:
@@ -421,8 +432,24 @@ def increases_again(lab: Tester) -> None:
     lab.check(found == [WHOLE], f"one packet of {WHOLE} octets", found)
 
 
-def _small_ones(frame: Packet) -> Packet | None:
-    return None if frame.time > 0 and len(frame) > 1400 and frame.haslayer(TCP) else frame
+def _large(frame: Packet) -> bool:
+    return bool(frame.haslayer(IPv6)) and (frame[IPv6].nh == 44 or frame[IPv6].plen > 1000)
+
+
+def _segment(frame: Packet) -> bool:
+    """A segment with data, or a fragment of one."""
+    return bool(frame.haslayer(IPv6)) and frame[IPv6].plen > 100 and frame[IPv6].nh in (6, 44)
+
+
+SEGMENT = where("a segment or fragment", _segment)
+WHOLE_SEGMENT = where(
+    "a segment of 1400 octets", lambda frame: _segment(frame) and frame[IPv6].plen >= 1420
+)
+
+
+def _is_small(lab: Tester, packet: Packet) -> None:
+    size = packet[IPv6].plen + 40
+    lab.check(size <= 1280, "no packet of more than 1280 octets", size)
 
 
 @case(
@@ -447,20 +474,13 @@ def echo_replies(lab: Tester) -> None:
     lab.send(lab.echo6(data=bytes(DATA)))
     have, found = 0, []
     while have < DATA + 8:
-        packet = lab.expect(
-            where("a reply or a fragment", lambda frame: frame.haslayer(IPv6)
-                  and (frame[IPv6].nh == 44 or frame[IPv6].plen > 1000))
-        )[IPv6]  # fmt: skip
+        packet = lab.expect(where("a reply or a fragment", _large))[IPv6]
         found.append(packet.plen + 40)
         have += packet.plen - (8 if packet.nh == 44 else 0)
     lab.check(max(found) <= 1280, "no packet of more than 1280 octets", found)
 
 
 # --- TCP -----------------------------------------------------------------------------------------
-
-
-def _to_us(frame: Packet) -> bool:
-    return bool(frame.haslayer(IPv6)) and frame[IPv6].plen > 100 and frame[IPv6].nh in (6, 44)
 
 
 @case(
@@ -481,12 +501,12 @@ def tcp_retransmits(lab: Tester) -> None:
     connection = connect(lab, family=6)
     write(connection, pattern(1400))
     with lab.preamble("a segment of 1400 octets"):
-        sent = lab.expect(where("a segment", lambda frame: _to_us(frame) and frame[IPv6].plen >= 1420))
+        sent = lab.expect(WHOLE_SEGMENT)
     too_big(lab, sent, 1280)
     have = 0
     while have < 1400:
-        packet = lab.expect(where("a segment or fragment", _to_us), 4000)
-        lab.check(packet[IPv6].plen <= 1240, "no packet of more than 1280 octets", packet[IPv6].plen + 40)
+        packet = lab.expect(SEGMENT, 4000)
+        _is_small(lab, packet)
         have += packet[IPv6].plen - (8 if packet[IPv6].nh == 44 else packet[TCP].dataofs * 4)
         if packet.haslayer(TCP) and packet[IPv6].nh == 6:
             connection.take(packet)
@@ -513,7 +533,7 @@ def tcp_adapts(lab: Tester) -> None:
     connection = connect(lab, family=6)
     write(connection, pattern(1400))
     with lab.preamble("a segment of 1400 octets"):
-        sent = lab.expect(where("a segment", lambda frame: _to_us(frame) and frame[IPv6].plen >= 1420))
+        sent = lab.expect(WHOLE_SEGMENT)
     too_big(lab, sent, 1280)
     connection.take(sent)
     connection.send("A")
@@ -521,9 +541,9 @@ def tcp_adapts(lab: Tester) -> None:
     write(connection, pattern(3000))
     have = 0
     while have < 3000:
-        packet = lab.expect(where("a segment or fragment", _to_us), 4000)
+        packet = lab.expect(SEGMENT, 4000)
         lab.check(packet[IPv6].nh == 6, "no fragment", packet.summary())
-        lab.check(packet[IPv6].plen <= 1240, "no packet of more than 1280 octets", packet[IPv6].plen + 40)
+        _is_small(lab, packet)
         have += len(connection.take(packet))
         connection.send("A")
 
@@ -536,7 +556,7 @@ def tcp_adapts(lab: Tester) -> None:
     level=Level.SHOULD,
     mutant=Mutant(
         "offers what fits the path",
-        outgoing=lambda frame: _small_offer(frame),
+        outgoing=_small_offer,
     ),
     seconds=3,
 )
@@ -551,14 +571,3 @@ def tcp_offer(lab: Tester) -> None:
     connection = connect(lab, family=6)
     offered = dict(one for one in connection.host_options if one[0] == "MSS").get("MSS")
     lab.check(offered == 1440, "an offer of 1440 octets", offered)
-
-
-def _small_offer(frame: Packet) -> Packet:
-    if frame.haslayer(TCP) and "S" in frame[TCP].flags:
-        frame[TCP].options = [
-            (name, 1220 if name == "MSS" else value) for name, value in frame[TCP].options
-        ]
-        return computed(frame)
-    return frame
-
-
