@@ -199,8 +199,8 @@ static bool may_be_ours(const struct quoted *quoted)
     uint16_t remote_port = read16(quoted->transport + 2);
     if (quoted->protocol == IP_PROTO_UDP)
         return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port);
-    uint32_t sequence = (uint32_t)read16(quoted->transport + PORTS) << 16 |
-                        read16(quoted->transport + PORTS + 2);
+    uint32_t sequence =
+        (uint32_t)read16(quoted->transport + PORTS) << 16 | read16(quoted->transport + PORTS + 2);
     return tcp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port, sequence);
 }
 
