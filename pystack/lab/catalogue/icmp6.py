@@ -47,7 +47,7 @@ REPORTS_ALL = answering_with(
 
 @case(
     "ICMPV6-1.1",
-    "A message with a wrong checksum is dropped",
+    "An ICMPv6 message with a wrong checksum is dropped",
     rfc=RFC,
     section="2.3",
     mutant=UNCHECKED,
@@ -285,7 +285,7 @@ def source_of_reply(lab: Tester) -> None:
 
 @case(
     "ICMPV6-2.6",
-    "An echo reply that nobody asked for is not answered",
+    "An ICMPv6 echo reply that nobody asked for is not answered",
     rfc=RFC,
     section="4.2",
     mutant=REPORTS_ALL,

@@ -328,7 +328,7 @@ def unused_is_zero(lab: Tester) -> None:
 
 @case(
     "ICMPV6-3.14",
-    "A datagram to a port that nobody has is answered with port unreachable",
+    "To a link-local address port unreachable comes from there",
     rfc=RFC,
     section="3.1",
     level=Level.SHOULD,

@@ -49,7 +49,7 @@ def _wrapped(frame: Packet) -> Packet:
 
 @case(
     "IPV6-9.1",
-    "A datagram larger than the MTU goes out in fragments that make it whole",
+    "An IPv6 datagram larger than the MTU goes out in fragments that make it whole",
     rfc=RFC,
     section=SECTION,
     mutant=altering(
