@@ -40,10 +40,24 @@ int hook_ip4_input(struct pbuf *packet, struct netif *netif)
     return CONSUMED;
 }
 
+/* From a wire nothing can come from, or for, the loopback address (RFC 4291 2.5.3). Nor is there
+ * anything in a multicast scope of 0 (2.7). */
+static bool is_nobody6(const struct ip6_hdr *header)
+{
+    ip6_addr_t source, destination;
+    ip6_addr_copy_from_packed(source, header->src);
+    ip6_addr_copy_from_packed(destination, header->dest);
+    return ip6_addr_isloopback(&source) || ip6_addr_isloopback(&destination) ||
+           (ip6_addr_ismulticast(&destination) && ip6_addr_multicast_scope(&destination) == 0);
+}
+
 int hook_ip6_input(struct pbuf *packet, struct netif *netif)
 {
-    (void)netif;
     const struct ip6_hdr *header = packet->payload;
+    if (netif != interface_loopback() && packet->len >= IP6_HLEN && is_nobody6(header)) {
+        pbuf_free(packet);
+        return CONSUMED;
+    }
     if (!tunables.icmp6_echo_ignore_all || packet->len <= IP6_HLEN ||
         IP6H_NEXTH(header) != IP6_NEXTH_ICMP6 ||
         ((const uint8_t *)packet->payload)[IP6_HLEN] != ICMP6_TYPE_EREQ)
@@ -91,6 +105,12 @@ static u16_t upper_layer6(const struct pbuf *packet, u8_t *next)
     *next = IP6H_NEXTH((const struct ip6_hdr *)packet->payload);
     while (*next == IP6_NEXTH_HOPBYHOP || *next == IP6_NEXTH_ROUTING ||
            *next == IP6_NEXTH_FRAGMENT || *next == IP6_NEXTH_DESTOPTS) {
+        u16_t offset_bits = (u16_t)(pbuf_get_at(packet, (u16_t)(offset + 2)) << 8 |
+                                    pbuf_get_at(packet, (u16_t)(offset + 3)));
+        if (*next == IP6_NEXTH_FRAGMENT && (offset_bits & IP6_FRAG_OFFSET_MASK) != 0) {
+            *next = IP6_NEXTH_NONE; /* the header was in another fragment */
+            break;
+        }
         u16_t size = *next == IP6_NEXTH_FRAGMENT
                          ? 8
                          : (u16_t)(8 * (1 + pbuf_get_at(packet, (u16_t)(offset + 1))));
@@ -100,6 +120,20 @@ static u16_t upper_layer6(const struct pbuf *packet, u8_t *next)
         offset = (u16_t)(offset + size);
     }
     return offset;
+}
+
+/* RFC 4443 2.4 (f): a token bucket, as large and as fast as Linux's. */
+static bool is_within_rate(void)
+{
+    enum { BURST = 50, INTERVAL_US = 1000 };
+    static uint64_t spent_us; /* the moment by which all tokens that were spent have come back */
+    uint64_t now = port.now_us;
+    if (spent_us < now)
+        spent_us = now;
+    if (spent_us - now > (BURST - 1) * INTERVAL_US)
+        return false;
+    spent_us += INTERVAL_US;
+    return true;
 }
 
 /* RFC 4443 2.4 (e): to a group only what path MTU discovery and unknown options need. */
@@ -119,8 +153,9 @@ bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code)
     if (ip6_addr_isany(&source) || ip6_addr_ismulticast(&source))
         return false;
     u16_t offset = upper_layer6(packet, &next);
-    if (next != IP6_NEXTH_ICMP6)
-        return true;
     u8_t inner = pbuf_get_at(packet, offset);
-    return packet->tot_len > offset && inner >= 128 && inner != ICMP6_TYPE_RD;
+    if (next == IP6_NEXTH_ICMP6 &&
+        (packet->tot_len <= offset || inner < 128 || inner == ICMP6_TYPE_RD))
+        return false;
+    return is_within_rate();
 }

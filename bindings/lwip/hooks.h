@@ -47,6 +47,14 @@ void hook_ip4_forward(struct pbuf *packet, const struct netif *in, struct netif 
 bool hook_icmp4_may_answer(const struct pbuf *packet);
 bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code);
 
+/* path_mtu.c: how large a packet to a destination may be. */
+u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu);
+#define LWIP_HOOK_IP6_PATH_MTU(destination, link_mtu) hook_ip6_path_mtu(destination, link_mtu)
+
+/* sequence.c: the flow label of a packet whose header is complete but for it (RFC 6437). */
+u32_t hook_ip6_flow_label(const struct pbuf *packet);
+#define LWIP_HOOK_IP6_FLOW_LABEL(packet) hook_ip6_flow_label(packet)
+
 /* sequence.c: initial sequence numbers as RFC 6528 has them. */
 u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
                         u16_t remote_port);

@@ -186,6 +186,31 @@ static void pass_on(const struct quoted *quoted, const struct verdict *verdict)
         udp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error);
 }
 
+/* Whether a packet of ours may be what a router says was too big (RFC 8201 4). */
+static bool may_be_ours(const struct quoted *quoted)
+{
+    if (!address_is_ours(&quoted->local))
+        return false;
+    if (quoted->protocol != IP_PROTO_TCP && quoted->protocol != IP_PROTO_UDP)
+        return true; /* of other protocols nobody keeps account */
+    if (quoted->transport_size < 2 * PORTS)
+        return false;
+    uint16_t local_port = read16(quoted->transport);
+    uint16_t remote_port = read16(quoted->transport + 2);
+    if (quoted->protocol == IP_PROTO_UDP)
+        return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port);
+    uint32_t sequence =
+        (uint32_t)read16(quoted->transport + PORTS) << 16 | read16(quoted->transport + PORTS + 2);
+    return tcp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port, sequence);
+}
+
+static void packet_too_big(const struct quoted *quoted, const uint8_t *message)
+{
+    uint32_t mtu = (uint32_t)read16(message + 4) << 16 | read16(message + 6);
+    if (may_be_ours(quoted) && path_mtu_reduce(ip_2_ip6(&quoted->remote), mtu))
+        tcp_path_changed(&quoted->remote);
+}
+
 static bool checksum_is_right(struct pbuf *p, u16_t header)
 {
     bool is_v6 = ip_current_is_v6(), right = true;
@@ -240,8 +265,11 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
         return 0;
     if (!(is_v6 ? parse6 : parse4)(bytes + ICMP_HEADER, size - ICMP_HEADER, &quoted))
         return 0;
-    if (checksum_is_right(p, header))
-        pass_on(&quoted, &verdict);
+    if (!checksum_is_right(p, header))
+        return 0;
+    if (is_v6 && bytes[0] == ICMP6_TYPE_PTB)
+        packet_too_big(&quoted, bytes);
+    pass_on(&quoted, &verdict);
     return 0;
 }
 

@@ -190,6 +190,15 @@ int tcp_orphan_at(size_t position, struct ps_connection *out);
 
 void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, int error);
+/* A packet too big about a segment or datagram of these addresses and ports: whether it can be. */
+bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                       uint16_t remote_port, uint32_t sequence);
+bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                       uint16_t remote_port);
+/* Cuts the segments that are still to be made for a destination to its path's MTU. */
+void tcp_path_changed(const ip_addr_t *remote);
+/* path_mtu.c: takes a router's report; whether it says anything new. */
+bool path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu);
 /* Listens for ICMP errors and passes them to tcp_icmp_error and udp_icmp_error. */
 int icmp_error_init(void);
 void icmp_error_close(void);

@@ -1,8 +1,11 @@
 /*
  * Initial sequence numbers that an outsider can't guess (RFC 6528): a keyed hash of the
- * connection's addresses and ports, plus a clock of 4 microseconds a step.
+ * connection's addresses and ports, plus a clock of 4 microseconds a step. And IPv6's flow
+ * labels, which are such a hash too.
  */
 #include "hooks.h"
+#include "lwip/pbuf.h"
+#include "lwip/prot/ip6.h"
 #include "port.h"
 
 static uint64_t key[2];
@@ -48,13 +51,42 @@ static void pack(const ip_addr_t *ip, uint64_t out[2])
         memcpy(out, &ip_2_ip4(ip)->addr, 4);
 }
 
-u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
-                        u16_t remote_port)
+static void draw_key(void)
 {
     if (!key_drawn) {
         port.hypercalls.random(port.hypercalls.user, key, sizeof key);
         key_drawn = true;
     }
+}
+
+/* A flow is what has the same addresses and ports (RFC 6437 3). What has no ports has no label. */
+u32_t hook_ip6_flow_label(const struct pbuf *packet)
+{
+    enum { PORTS = 4, LARGEST = 0xfffff };
+    static uint64_t last[5];
+    static u32_t label; /* of the last flow: most packets belong to it */
+    const struct ip6_hdr *header = packet->payload;
+    uint64_t words[5] = {0};
+    u8_t next = IP6H_NEXTH(header);
+    if ((next != IP6_NEXTH_TCP && next != IP6_NEXTH_UDP && next != IP6_NEXTH_UDPLITE) ||
+        packet->tot_len < IP6_HLEN + PORTS)
+        return 0;
+    memcpy(words, &header->src, 16);
+    memcpy(words + 2, &header->dest, 16);
+    pbuf_copy_partial(packet, words + 4, PORTS, IP6_HLEN);
+    words[4] |= (uint64_t)next << 32;
+    if (label == 0 || memcmp(words, last, sizeof last) != 0) {
+        draw_key();
+        memcpy(last, words, sizeof last);
+        label = 1 + (u32_t)(siphash(words, 5) % LARGEST);
+    }
+    return label;
+}
+
+u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                        u16_t remote_port)
+{
+    draw_key();
     uint64_t words[5];
     pack(local, words);
     pack(remote, words + 2);

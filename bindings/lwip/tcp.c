@@ -355,6 +355,28 @@ void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
     }
 }
 
+bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                       uint16_t remote_port, uint32_t sequence)
+{
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
+        if (pcb->local_port == local_port && pcb->remote_port == remote_port &&
+            ip_addr_eq(&pcb->local_ip, local) && ip_addr_eq(&pcb->remote_ip, remote))
+            /* RFC 5927 4: what is under way. */
+            return TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt);
+    return false;
+}
+
+void tcp_path_changed(const ip_addr_t *remote)
+{
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        struct netif *way = NULL;
+        if (ip_addr_eq(&pcb->remote_ip, remote))
+            way = ip_route(&pcb->local_ip, &pcb->remote_ip);
+        if (way != NULL)
+            pcb->mss = tcp_eff_send_mss_netif(pcb->mss, way, &pcb->remote_ip);
+    }
+}
+
 void tcp_mtu_changed(const struct netif *netif)
 {
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {

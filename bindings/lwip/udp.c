@@ -154,6 +154,20 @@ void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
     }
 }
 
+bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
+                       uint16_t remote_port)
+{
+    for (struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->local_port != local_port ||
+            !(ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, local)))
+            continue;
+        if (!(pcb->flags & UDP_FLAGS_CONNECTED) ||
+            (pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote)))
+            return true;
+    }
+    return false;
+}
+
 /* --- ports ---------------------------------------------------------------------------- */
 
 static bool addresses_overlap(const ip_addr_t *a, const ip_addr_t *b)

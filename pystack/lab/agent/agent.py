@@ -309,10 +309,25 @@ class Agent:
                 found.append(f"{_text(more.get(2) or more[1])}/{prefix}")
         return found
 
+    def _is_routed(self, address: str) -> bool:
+        """Whether packets to an address of ours are taken.
+
+        An IPv6 address gets its own route from a work queue, some time after it is in the table.
+        """
+        given = ipaddress.ip_interface(address)
+        if given.version == 4:
+            return True
+        try:
+            routes = Path("/proc/self/net/ipv6_route").read_text("ascii")
+        except OSError:  # no such file: nothing to wait for
+            return True
+        return f"{given.ip.packed.hex()} 80 " in routes
+
     def do_address(self, what: str, port: str, address: str = "", detect: str = "") -> list[str]:
         """List those that may be used, add, delete."""
         if what == "list":
-            return self._addresses(int(port), TENTATIVE | DETECTION_FAILED)
+            found = self._addresses(int(port), TENTATIVE | DETECTION_FAILED)
+            return [one for one in found if self._is_routed(one)]
         given = ipaddress.ip_interface(address)
         family = socket.AF_INET if given.version == 4 else socket.AF_INET6
         more = [attribute(2, given.ip.packed), attribute(1, given.ip.packed)]

@@ -1,0 +1,71 @@
+/*
+ * The MTU of IPv6 paths, as routers report it (RFC 8201). A path is known by its destination.
+ *
+ * A report only ever reduces, never below 1280 octets, and is forgotten ten minutes later (4,
+ * 5.3): the next large packet tries the link's MTU again. icmp_error.c brings those that are
+ * about packets of ours.
+ */
+#include "hooks.h"
+#include "lwip/prot/ip6.h"
+#include "port.h"
+
+#define PATHS 256 /* that are smaller than their first link; the oldest gives way */
+#define FORGET_US UINT64_C(600000000)
+#define MINIMUM 1280
+
+struct path {
+    ip6_addr_t destination;
+    uint16_t mtu; /* 0: unused */
+    uint64_t reported_us;
+};
+
+static struct path paths[PATHS];
+static unsigned used; /* how many may be in use: the packets of most Stacks ask for none */
+
+static struct path *find(const ip6_addr_t *destination)
+{
+    for (unsigned i = 0; i < used; i++) {
+        struct path *path = &paths[i];
+        if (path->mtu != 0 && ip6_addr_eq(&path->destination, destination)) {
+            if (port.now_us - path->reported_us < FORGET_US)
+                return path;
+            path->mtu = 0;
+        }
+    }
+    return NULL;
+}
+
+static struct path *make(const ip6_addr_t *destination)
+{
+    struct path *oldest = &paths[0];
+    for (unsigned i = 0; i < PATHS; i++) {
+        if (paths[i].mtu == 0) {
+            oldest = &paths[i];
+            if (i >= used)
+                used = i + 1;
+            break;
+        }
+        if (paths[i].reported_us < oldest->reported_us)
+            oldest = &paths[i];
+    }
+    ip6_addr_copy(oldest->destination, *destination);
+    return oldest;
+}
+
+u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu)
+{
+    const struct path *path = used == 0 ? NULL : find(destination);
+    return path != NULL && path->mtu < link_mtu ? path->mtu : link_mtu;
+}
+
+bool path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu)
+{
+    struct path *path = find(destination);
+    if (mtu < MINIMUM || mtu > UINT16_MAX || (path != NULL && mtu >= path->mtu))
+        return false;
+    if (path == NULL)
+        path = make(destination);
+    path->mtu = (uint16_t)mtu;
+    path->reported_us = port.now_us;
+    return true;
+}
