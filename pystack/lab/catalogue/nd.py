@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 
 from scapy.layers.inet import UDP
@@ -40,7 +41,6 @@ from pystack.lab.packets import (
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import Level
-import itertools
 
 RFC, SECTION = "RFC 4861", "7.2.2"
 BEYOND = "2001:db8:2::77"  # nobody, on the second wire of a router
