@@ -549,8 +549,7 @@ def unknown_option(lab: Tester) -> None:
 def router_no_more(lab: Tester) -> None:
     """It has stopped forwarding, and says so with R clear.
 
-    1. The tester has advertised itself as a router, another router itself after that. Both have
-       been found reachable.
+    1. The tester has advertised itself as a router, another router itself after that.
     2. The one that the Host sends to by its own choice advertises its address with R clear.
     3. What the Host sends from then on goes to the other.
     """
