@@ -5,13 +5,13 @@
 
 #include "neighbour_tables.h"
 
-/* lwIP knows no permanent neighbours. One that stays reachable for longer than any process
- * runs is one; an advertisement with the override flag may still correct its MAC. */
+/* lwIP knows no permanent neighbours. One that stays reachable for longer than any router may say
+ * is one: see ND6_IS_PERMANENT in vendor/patches. */
 #define FOR_EVER UINT32_MAX
 
 static bool is_permanent(const struct nd6_neighbor_cache_entry *entry)
 {
-    return entry->state == ND6_REACHABLE && entry->counter.reachable_time > FOR_EVER / 2;
+    return ND6_IS_PERMANENT(entry);
 }
 
 int nd_entry_at(size_t slot, struct ps_neighbour *out)
