@@ -19,7 +19,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+from pystack.lab.catalogue._mutants import computed
 from pystack.lab.host import Service
+from pystack.lab.mutant import Mutant
 from pystack.lab.packets import (
     Match,
     echo_request6,
@@ -59,6 +61,7 @@ __all__ = [
     "prefix",
     "redirect",
     "router_advertisement_of",
+    "seen_prefixes",
     "solicitation",
     "state",
     "still_answers",
@@ -197,6 +200,22 @@ def prefix(
     return ICMPv6NDOptPrefixInfo(
         prefix=network, validlifetime=valid, preferredlifetime=preferred, **fields
     )
+
+
+def seen_prefixes(words: str, **fields: int) -> Mutant:
+    """A Host to whom every prefix that is advertised has these fields."""
+
+    def change(frame: Packet) -> Packet:
+        option = frame.getlayer(ICMPv6NDOptPrefixInfo)
+        if option is None:
+            return frame
+        while option is not None:
+            for name, value in fields.items():
+                setattr(option, name, value)
+            option = option.payload.getlayer(ICMPv6NDOptPrefixInfo)
+        return computed(frame)
+
+    return Mutant(words, incoming=change)
 
 
 def mtu(size: int) -> Packet:

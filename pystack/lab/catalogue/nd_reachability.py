@@ -197,13 +197,10 @@ def while_probing(lab: Tester) -> None:
     rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
-    mutant=Mutant(
-        "believes what it knew for ever",
-        outgoing=lambda frame: (
-            Ether(src=frame.src, dst=STRANGER_MAC) / frame.payload
-            if frame.haslayer(ICMPv6ND_NS)
-            else frame
-        ),
+    mutant=altering(
+        IPv6,
+        "asks the neighbour that it has lost where it was",
+        dst=lambda to: STRANGER if to == "ff02::1:ff00:77" else to,
     ),
     seconds=14,
 )
