@@ -15,6 +15,7 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptPrefixInfo,
     ICMPv6NDOptSrcLLAddr,
     IPv6,
+    in6_chksum,
 )
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
@@ -62,6 +63,7 @@ __all__ = [
     "redirect",
     "router_advertisement_of",
     "seen_prefixes",
+    "shortened",
     "solicitation",
     "state",
     "still_answers",
@@ -194,7 +196,7 @@ def router_advertisement_of(
 
 
 def prefix(
-    network: str = PREFIX, valid: int = 3600, preferred: int = 3600, **fields: int
+    network: str = PREFIX, valid: int = 3600, preferred: int = 3600, **fields: Any
 ) -> Packet:
     """A prefix information option; `L`, `A` and `prefixlen` are 1, 1 and 64 unless given."""
     return ICMPv6NDOptPrefixInfo(
@@ -221,6 +223,16 @@ def seen_prefixes(words: str, **fields: int) -> Mutant:
 def mtu(size: int) -> Packet:
     """An MTU option."""
     return ICMPv6NDOptMTU(mtu=size)
+
+
+def shortened(frame: Packet, size: int) -> Packet:
+    """A frame whose ICMPv6 message ends after `size` octets, with a checksum that is right."""
+    header = frame[IPv6]
+    message = bytes(computed(frame)[IPv6].payload)[:size]
+    plain = IPv6(src=header.src, dst=header.dst, hlim=header.hlim, nh=58)
+    total = int(in6_chksum(58, plain, message[:2] + bytes(2) + message[4:]))  # type: ignore[no-untyped-call]
+    data = Raw(message[:2] + total.to_bytes(2, "big") + message[4:])
+    return Ether(src=frame.src, dst=frame.dst) / plain / data
 
 
 def redirect(

@@ -147,7 +147,8 @@ def _without_alert(frame: Packet) -> Packet:
     packet.remove_payload()
     packet.nh = 58
     del packet.plen
-    return Ether(src=frame.src, dst=frame.dst) / packet / rest
+    changed: Packet = Ether(src=frame.src, dst=frame.dst) / packet / rest
+    return changed
 
 
 @case(

@@ -47,7 +47,9 @@ def _without(kind: type[Packet], words: str) -> Mutant:
         option = frame.lastlayer()
         if not isinstance(option, kind):
             return frame
-        option.underlayer.remove_payload()
+        before = option.underlayer
+        if before is not None:
+            before.remove_payload()
         return computed(frame)
 
     return Mutant(words, incoming=change)

@@ -8,10 +8,9 @@ from scapy.layers.inet6 import (
     ICMPv6ND_Redirect,
     ICMPv6NDOptDstLLAddr,
     IPv6,
-    in6_chksum,
 )
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._mutants import computed, hiding, mending
@@ -25,9 +24,9 @@ from pystack.lab.catalogue._nd import (
     UNKNOWN_OPTION,
     asks_for,
     configured,
-    formed,
     goes_to,
     redirect,
+    shortened,
     state,
 )
 from pystack.lab.mutant import Mutant
@@ -320,11 +319,9 @@ def too_short(lab: Tester) -> None:
        right checksum.
     2. What the Host sends still goes to the tester.
     """
-    message = bytes(computed(redirect(lab))[ICMPv6ND_Redirect])[:32]
-    header = IPv6(src=lab.tester_ll, dst=formed(lab), hlim=255, nh=58)
-    total = in6_chksum(58, header, message[:2] + b"\0\0" + message[4:])
-    short = header / Raw(message[:2] + total.to_bytes(2, "big") + message[4:])
-    not_followed(lab, Ether(src=STRANGER_MAC, dst=lab.host_mac) / short)
+    short = shortened(redirect(lab), 32)
+    short.src = STRANGER_MAC
+    not_followed(lab, short)
 
 
 @case(

@@ -73,11 +73,9 @@ def probing(lab: Tester, address: str = NEW) -> Packet:
         return lab.expect(ipv6(src="::") / neighbour_solicitation(tgt=address), 2500)
 
 
-def claim(lab: Tester, address: str = NEW, **fields: int) -> Packet:
+def claim(lab: Tester, address: str = NEW) -> Packet:
     """Somebody else says that he has an address."""
-    return advertisement(
-        lab, address, mac=STRANGER_MAC, destination=ALL_NODES, **{"O": 1, **fields}
-    )
+    return advertisement(lab, address, mac=STRANGER_MAC, destination=ALL_NODES, O=1)
 
 
 def not_assigned(lab: Tester, address: str = NEW) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -47,7 +48,7 @@ BARE = Topology.BARE
 DAY = 24 * 3600
 
 
-def advertise(lab: Tester, *options: Packet, **fields: int) -> None:
+def advertise(lab: Tester, *options: Packet, **fields: Any) -> None:
     """The tester advertises itself as a router, with options."""
     lab.send(router_advertisement_of(lab, options=options, **fields))
 

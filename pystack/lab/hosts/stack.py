@@ -222,9 +222,10 @@ class StackHost(BaseHost):
                 interface.autoip(on)
             else:
                 interface.slaac(on)
-                if on and self._engine == "lwip":
+                mac = interface.mac
+                if on and mac is not None and self._engine == "lwip":
                     # An interface that configures itself begins with its link-local address.
-                    interface.mac = interface.mac
+                    interface.mac = mac
         except OSError as error:
             if error.errno == 95:  # EOPNOTSUPP: the engine has no such service
                 raise self._unable(service.value) from error
