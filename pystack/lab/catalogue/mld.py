@@ -6,6 +6,7 @@ understand.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -30,7 +31,7 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.packets import ipv6, mld_done, mld_report, neighbour_solicitation
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
-from pystack.lab.verdict import Level
+from pystack.lab.verdict import Level, Unable
 
 RFC = "RFC 2710"
 GROUP = "ff05::1:7"
@@ -77,7 +78,12 @@ def join(
     if sock is None:
         sock = lab.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", 0)
-    sock.setsockopt(socket.IPPROTO_IPV6, option, request)
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, option, request)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        raise Unable(f"{lab.host.name} has no way to join a group") from error
     return sock
 
 

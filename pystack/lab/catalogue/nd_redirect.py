@@ -65,6 +65,31 @@ def _confirmed(frame: Packet) -> Packet:
     )
 
 
+class _Follower:
+    """Sends by the second router once a redirect has been seen."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """None has been seen."""
+        self._redirected = False
+
+    def incoming(self, frame: Packet) -> Packet:
+        """Looks out for one."""
+        self._redirected |= bool(frame.haslayer(ICMPv6ND_Redirect))
+        return frame
+
+    def __call__(self, frame: Packet) -> Packet:
+        if self._redirected and frame.haslayer(IPv6) and frame[IPv6].dst == FAR:
+            frame.dst = R2_MAC
+        return frame
+
+
+_follower = _Follower()
+FOLLOWER = Mutant("follows redirects as hosts do", outgoing=_follower, incoming=_follower.incoming)
+
+
 def followed(lab: Tester) -> None:
     """What the Host sends to 2001:db8:ff::9 goes to the second router."""
     goes_to(lab, R2_MAC)
@@ -437,3 +462,35 @@ def about_group(lab: Tester) -> None:
         ether(dst="33:33:00:02:00:03") / ipv6(dst="ff0e::1:2:3"),
         but_not=asks_for(R2) | ether(dst=R2_MAC),
     )
+
+
+@case(
+    "ND-7.16",
+    "A router does not follow redirects",
+    rfc=RFC,
+    section="8.2",
+    mutant=FOLLOWER,
+    topology=Topology.ROUTER,
+    seconds=3,
+)
+def router(lab: Tester) -> None:
+    """Its routing table is somebody else's work.
+
+    1. The Host forwards to 2001:db8:ff::/48 by the tester's link-local address on the second wire.
+    2. That redirects it to another router there, whose hardware address it gives.
+    3. What the Host forwards still goes to the tester.
+    """
+    gateway = lab.other.tester_link_local
+    lab.host.add_route("2001:db8:ff::/48", gateway, 1)
+    lab.resolve(6)
+    forwarded = lab.ip6(dst=FAR) / lab.echo6().payload
+    by_tester = ether(dst=lab.other.tester_mac) / ipv6(dst=FAR)
+    with lab.preamble("the Host forwards"):
+        lab.send(forwarded)
+        lab.expect(by_tester, 1500, port=1)
+    packet = redirect(lab, source=gateway, destination=lab.other.host_link_local)
+    packet.src, packet.dst = lab.other.tester_mac, lab.other.host_mac
+    lab.send(packet, 1)
+    lab.run(150)
+    lab.send(forwarded)
+    lab.expect(by_tester, 1500, port=1, but_not=ipv6(dst=FAR))
