@@ -60,6 +60,7 @@ __all__ = [
     "listening",
     "mtu",
     "prefix",
+    "reachable",
     "redirect",
     "router_advertisement_of",
     "seen_prefixes",
@@ -304,6 +305,16 @@ def configured(lab: Tester, *options: Packet, **fields: Any) -> str:
     lab.need(has_address(lab, address), f"the Host has no address {address}")
     lab.drain(100)
     return address
+
+
+def reachable(lab: Tester) -> None:
+    """The Host has pinged the tester, and knows that it is reachable."""
+    lab.host.ping(lab.tester6)
+    with lab.preamble("the Host pings"):
+        lab.expect(ether(dst=lab.tester_mac) / echo_request6())
+    lab.run(50)
+    found = state(lab, lab.tester6)
+    lab.need(found == (lab.tester_mac, "reachable"), f"the tester is reachable, not {found}")
 
 
 # --- what is asked of it -----------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pystack.lab.catalogue._nd import (
     asks_for,
     configured,
     goes_to,
+    reachable,
     router_advertisement_of,
     solicitation,
     state,
@@ -57,16 +58,6 @@ def asking(lab: Tester) -> None:
     lab.host.ping(STRANGER)
     with lab.preamble("the Host asks"):
         lab.expect(asks_for(STRANGER))
-
-
-def reachable(lab: Tester) -> None:
-    """The Host has pinged the tester, and knows that it is reachable."""
-    lab.host.ping(lab.tester6)
-    with lab.preamble("the Host pings"):
-        lab.expect(ether(dst=lab.tester_mac) / echo_request6())
-    lab.run(50)
-    found = state(lab, lab.tester6)
-    lab.need(found == (lab.tester_mac, "reachable"), f"the tester is reachable, not {found}")
 
 
 def stale(lab: Tester) -> None:

@@ -19,9 +19,10 @@ from pystack.lab.catalogue._nd import (
     NEW_MAC,
     UNKNOWN_OPTION,
     advertisement,
+    reachable,
     shortened,
 )
-from pystack.lab.catalogue.nd_advertisement import is_in, reachable
+from pystack.lab.catalogue.nd_advertisement import is_in
 from pystack.lab.mutant import Mutant
 from pystack.lab.tester import Tester
 

@@ -22,6 +22,7 @@ from pystack.lab.catalogue._nd import (
     asks_for,
     goes_to,
     ignores,
+    reachable,
     solicitation,
     state,
 )
@@ -366,10 +367,7 @@ def update_is_stale(lab: Tester) -> None:
     2. A solicitation comes from the tester's address, with another hardware address.
     3. The entry is stale, or in delay as the answer was sent.
     """
-    lab.host.ping(lab.tester6)
-    lab.run(200)
-    with lab.preamble("the tester is reachable"):
-        lab.check(state(lab, lab.tester6)[1] == "reachable", "reachable", state(lab, lab.tester6))
+    reachable(lab)
     lab.send(solicitation(lab, mac=NEW_MAC))
     lab.run(200)
     found = state(lab, lab.tester6)
@@ -397,10 +395,7 @@ def same_address(lab: Tester) -> None:
     2. The tester solicits the Host's address.
     3. The entry is still reachable.
     """
-    lab.host.ping(lab.tester6)
-    lab.run(200)
-    with lab.preamble("the tester is reachable"):
-        lab.check(state(lab, lab.tester6)[1] == "reachable", "reachable", state(lab, lab.tester6))
+    reachable(lab)
     lab.send(solicitation(lab))
     lab.run(200)
     found = state(lab, lab.tester6)
