@@ -50,7 +50,8 @@ static bool is_fragmented_discovery(struct pbuf *packet)
     while (next == IP6_NEXTH_HOPBYHOP || next == IP6_NEXTH_ROUTING || next == IP6_NEXTH_DESTOPTS ||
            next == IP6_NEXTH_FRAGMENT) {
         bool here = next == IP6_NEXTH_FRAGMENT;
-        int length8 = pbuf_try_get_at(packet, offset + 1), low = pbuf_try_get_at(packet, offset + 3);
+        int length8 = pbuf_try_get_at(packet, offset + 1),
+            low = pbuf_try_get_at(packet, offset + 3);
         if (length8 < 0 || low < 0)
             return false;
         if (here && (pbuf_get_at(packet, offset + 2) != 0 || (low & 0xf8) != 0))
