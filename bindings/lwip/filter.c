@@ -51,10 +51,35 @@ static bool is_nobody6(const struct ip6_hdr *header)
            (ip6_addr_ismulticast(&destination) && ip6_addr_multicast_scope(&destination) == 0);
 }
 
+/* Whether a packet is the first fragment, or the only one, of a Neighbor Discovery message. Those
+ * must have no fragment header (RFC 6980 5): who guards a link does not put fragments together. */
+static bool is_fragmented_discovery(struct pbuf *packet)
+{
+    int next = pbuf_try_get_at(packet, 6);
+    u16_t offset = IP6_HLEN;
+    bool fragment = false;
+    while (next == IP6_NEXTH_HOPBYHOP || next == IP6_NEXTH_ROUTING || next == IP6_NEXTH_DESTOPTS ||
+           next == IP6_NEXTH_FRAGMENT) {
+        bool here = next == IP6_NEXTH_FRAGMENT;
+        int length8 = pbuf_try_get_at(packet, offset + 1),
+            low = pbuf_try_get_at(packet, offset + 3);
+        if (length8 < 0 || low < 0)
+            return false;
+        if (here && (pbuf_get_at(packet, offset + 2) != 0 || (low & 0xf8) != 0))
+            return false; /* a later one, which waits for the first in vain */
+        fragment |= here;
+        next = pbuf_get_at(packet, offset);
+        offset = (u16_t)(offset + (here ? 8 : (length8 + 1) * 8));
+    }
+    int type = pbuf_try_get_at(packet, offset);
+    return fragment && next == IP6_NEXTH_ICMP6 && type >= ICMP6_TYPE_RS && type <= ICMP6_TYPE_RD;
+}
+
 int hook_ip6_input(struct pbuf *packet, struct netif *netif)
 {
     const struct ip6_hdr *header = packet->payload;
-    if (netif != interface_loopback() && packet->len >= IP6_HLEN && is_nobody6(header)) {
+    if (packet->len >= IP6_HLEN &&
+        ((netif != interface_loopback() && is_nobody6(header)) || is_fragmented_discovery(packet))) {
         pbuf_free(packet);
         return CONSUMED;
     }

@@ -22,6 +22,10 @@ const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destina
 #define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
 #define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)
 
+/* route.c: the hop limit that a router advertises (RFC 4861 6.3.4). */
+void hook_nd_hop_limit(struct netif *netif, u8_t limit);
+#define LWIP_HOOK_ND6_HOP_LIMIT(netif, limit) hook_nd_hop_limit(netif, limit)
+
 /* filter.c: 0: may not be forwarded; negative: lwIP decides. */
 int hook_ip4_can_forward(struct pbuf *packet, u32_t destination);
 #define LWIP_HOOK_IP4_CANFORWARD(packet, destination) hook_ip4_can_forward(packet, destination)

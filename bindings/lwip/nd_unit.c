@@ -1,17 +1,33 @@
 /*
  * lwIP's nd6.c, and our way into the functions that it keeps to itself.
  */
+#define nd6_reachability_hint lwip_reachability_hint
 #include <src/core/ipv6/nd6.c>
+#undef nd6_reachability_hint
 
 #include "neighbour_tables.h"
 
-/* lwIP knows no permanent neighbours. One that stays reachable for longer than any process
- * runs is one; an advertisement with the override flag may still correct its MAC. */
+/* lwIP knows no permanent neighbours. One that stays reachable for longer than any router may say
+ * is one: see ND6_IS_PERMANENT in vendor/patches. */
 #define FOR_EVER UINT32_MAX
+
+static bool any_permanent;
+
+/* TCP makes progress with a destination: its next hop is reachable. One that was made by hand is
+ * that for good. */
+void nd6_reachability_hint(const ip6_addr_t *destination);
+void nd6_reachability_hint(const ip6_addr_t *destination)
+{
+    s16_t found = any_permanent ? nd6_find_destination_cache_entry(destination) : -1;
+    s8_t slot =
+        found < 0 ? -1 : nd6_find_neighbor_cache_entry(&destination_cache[found].next_hop_addr);
+    if (slot < 0 || !ND6_IS_PERMANENT(&neighbor_cache[slot]))
+        lwip_reachability_hint(destination);
+}
 
 static bool is_permanent(const struct nd6_neighbor_cache_entry *entry)
 {
-    return entry->state == ND6_REACHABLE && entry->counter.reachable_time > FOR_EVER / 2;
+    return ND6_IS_PERMANENT(entry);
 }
 
 int nd_entry_at(size_t slot, struct ps_neighbour *out)
@@ -61,6 +77,7 @@ int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6]
     memcpy(entry->lladdr, mac, 6);
     entry->state = ND6_REACHABLE;
     entry->counter.reachable_time = FOR_EVER;
+    any_permanent = true;
     if (entry->q != NULL)
         nd6_send_q(slot); /* packets that waited for an answer */
     return 0;

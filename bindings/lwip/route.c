@@ -240,6 +240,12 @@ const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destina
     return route->spec.gateway.family == PS_UNSPECIFIED ? destination : ip_2_ip6(&route->gateway);
 }
 
+void hook_nd_hop_limit(struct netif *netif, u8_t limit)
+{
+    (void)netif; /* lwIP has one hop limit for all interfaces, as the tunable is one */
+    tunables.ip6_hop_limit = limit;
+}
+
 /* --- changes -------------------------------------------------------------------------------- */
 
 static void forget_next_hops(void)

@@ -17,6 +17,9 @@ from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
+    ICMPv6MLDone,
+    ICMPv6MLReport,
+    ICMPv6MLReport2,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     ICMPv6ND_RA,
@@ -52,6 +55,8 @@ __all__ = [
     "ipv4",
     "ipv6",
     "layer",
+    "mld_done",
+    "mld_report",
     "neighbour_advertisement",
     "neighbour_solicitation",
     "packet_too_big",
@@ -323,3 +328,30 @@ def router_advertisement(**fields: Any) -> Match:
 def redirect6(**fields: Any) -> Match:
     """An ICMPv6 redirect: tgt, dst."""
     return layer(ICMPv6ND_Redirect, **fields)
+
+
+def mld_report(group: str, kinds: frozenset[int] | set[int] = frozenset((1, 2, 4, 5))) -> Match:
+    """A report that somebody listens to a group: MLDv1's, or a record of MLDv2's.
+
+    Args:
+        group: Which.
+        kinds: The kinds of records that count; those left out of the default say the contrary.
+            1 to 6: is include, is exclude, change to include, change to exclude, allow, block.
+    """
+
+    def test(packet: Packet) -> str | None:
+        old = packet.getlayer(ICMPv6MLReport)
+        if old is not None and 4 in kinds:
+            return None if old.mladdr == group else f"a report of {old.mladdr}"
+        new = packet.getlayer(ICMPv6MLReport2)
+        if new is None:
+            return "no report"
+        found = [(one.dst, one.rtype) for one in new.records]
+        return None if any(at == group and kind in kinds for at, kind in found) else f"{found}"
+
+    return Match(f"MLDReport({group})", (test,))
+
+
+def mld_done(group: str) -> Match:
+    """MLDv1's word that somebody listens to a group no more."""
+    return layer(ICMPv6MLDone, mladdr=group)

@@ -6,6 +6,7 @@ protocol; see PROTOCOL.md in pystack/lab/agent.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import select
 import time
@@ -320,7 +321,7 @@ class AgentHost(BaseHost):
         """See `Host.neighbours`."""
         rows = (row.split(",") for row in self.ask("neighbour", "list"))
         return [
-            NeighbourEntry(address, "" if mac == "-" else mac, state)
+            NeighbourEntry(str(ipaddress.ip_address(address)), "" if mac == "-" else mac, state)
             for address, mac, state in rows
         ]
 
@@ -362,7 +363,8 @@ class AgentHost(BaseHost):
 
     def addresses(self, port: int = 0) -> list[str]:
         """See `Host.addresses`."""
-        return self.ask("address", "list", port)
+        # As everybody writes them: stock lwIP has them in capitals.
+        return [str(ipaddress.ip_interface(one)) for one in self.ask("address", "list", port)]
 
     def set_mtu(self, mtu: int, port: int = 0) -> None:
         """See `Host.set_mtu`."""

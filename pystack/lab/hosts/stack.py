@@ -222,6 +222,10 @@ class StackHost(BaseHost):
                 interface.autoip(on)
             else:
                 interface.slaac(on)
+                mac = interface.mac
+                if on and mac is not None and self._engine == "lwip":
+                    # An interface that configures itself begins with its link-local address.
+                    interface.mac = mac
         except OSError as error:
             if error.errno == 95:  # EOPNOTSUPP: the engine has no such service
                 raise self._unable(service.value) from error
