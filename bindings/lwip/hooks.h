@@ -8,6 +8,7 @@
 
 #include "lwip/ip_addr.h"
 
+struct dhcp;
 struct netif;
 struct pbuf;
 struct tcp_pcb;
@@ -66,6 +67,17 @@ void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u1
                        u16_t answers);
 #define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
     hook_dns_response(flags1, flags2, response, offset, answers)
+
+/* services.c: the next address that AutoIP is to try. */
+u32_t hook_autoip_address(const struct netif *netif);
+
+/* lease.c: how long to wait for the answer to the message that was sent so often. */
+u16_t hook_dhcp_backoff_ms(u8_t tries);
+
+/* lease.c: what is to stand in a DHCP message besides what lwIP puts there. */
+void hook_dhcp_append(const struct dhcp *dhcp, u8_t message_type, u8_t *options, u16_t *length);
+#define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, length) \
+    hook_dhcp_append(dhcp, type, (message)->options, length)
 
 /* lease.c: a DHCP option that lwIP itself does not read. */
 void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,

@@ -22,6 +22,28 @@ void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct 
     state->domain[copied] = '\0'; /* at most 255 bytes of 256 */
 }
 
+/* RFC 2131 4.1: 4, 8, 16, 32 and then ever 64 seconds, give or take one. lwIP counts half seconds
+ * and rounds up, the first of which may be over at once. */
+u16_t hook_dhcp_backoff_ms(u8_t tries)
+{
+    enum { FIRST_S = 4, DOUBLED = 4 };
+    u8_t times = tries > 0 ? (u8_t)(tries - 1) : 0;
+    u32_t seconds = (u32_t)FIRST_S << (times < DOUBLED ? times : DOUBLED);
+    return (u16_t)(seconds * 1000 - 500 + port_random() % 4 * 500);
+}
+
+/* A DECLINE, which all servers hear, says whose lease it is about (RFC 2131 4.4.1, table 5). */
+void hook_dhcp_append(const struct dhcp *dhcp, u8_t message_type, u8_t *options, u16_t *length)
+{
+    u32_t server = ip_2_ip4(&dhcp->server_ip_addr)->addr;
+    if (message_type != DHCP_DECLINE || *length + 2 + sizeof server >= DHCP_OPTIONS_LEN)
+        return;
+    options[(*length)++] = DHCP_OPTION_SERVER_ID;
+    options[(*length)++] = sizeof server;
+    memcpy(options + *length, &server, sizeof server);
+    *length = (u16_t)(*length + sizeof server);
+}
+
 enum ps_lease_state lease_state(const struct netif *netif)
 {
     const struct dhcp *dhcp = netif_dhcp_data(netif);
