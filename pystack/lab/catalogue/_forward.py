@@ -129,16 +129,12 @@ def blind(words: str, when: Callable[[Packet], bool], **fields: Any) -> Mutant:
 
 def sourced(address: str) -> Callable[[Packet], bool]:
     """Whether a packet comes from an address."""
-    return lambda frame: (
-        bool(frame.getlayer(1)) and getattr(frame.getlayer(1), "src", "") == address
-    )
+    return lambda frame: getattr(frame.getlayer(1), "src", "") == address
 
 
 def aimed(address: str) -> Callable[[Packet], bool]:
     """Whether a packet goes to an address."""
-    return lambda frame: (
-        bool(frame.getlayer(1)) and getattr(frame.getlayer(1), "dst", "") == address
-    )
+    return lambda frame: getattr(frame.getlayer(1), "dst", "") == address
 
 
 def quoting(source: str, destination: str) -> Match:

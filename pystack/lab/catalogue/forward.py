@@ -7,6 +7,7 @@ from functools import partial
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+from scapy.utils import checksum as checksum_of
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._forward import (
@@ -111,7 +112,8 @@ def checksum(lab: Tester) -> None:
 @routed(
     "FWD-1.4",
     "All else stays as it was",
-    section="4.2.2.4",
+    rfc="RFC 791",
+    section="2.4",
     mutant=forwards("clears the type of service", tos=0),
 )
 def unchanged(lab: Tester) -> None:
@@ -206,11 +208,19 @@ def wrong_checksum(lab: Tester) -> None:
     expect_not_forwarded(lab)
 
 
+def _of_five_words(frame: Packet) -> bytes:
+    raw = bytearray(bytes(frame))
+    if raw[12:14] == b"\x08\x00":
+        raw[14], raw[24:26] = 0x45, b"\0\0"
+        raw[24:26] = checksum_of(bytes(raw[14:34])).to_bytes(2, "big")
+    return bytes(raw)
+
+
 @routed(
     "FWD-2.2",
     "A packet whose header length is less than five is dropped",
     section="5.2.2",
-    mutant=mending(IP, "does not look at the header's length", ihl=5),
+    mutant=Mutant("does not look at the header's length", incoming=_of_five_words),
 )
 def short_header(lab: Tester) -> None:
     """There is no such header.

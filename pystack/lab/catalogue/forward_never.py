@@ -106,7 +106,8 @@ def directed_broadcast(lab: Tester) -> None:
 def limited_broadcast(lab: Tester) -> None:
     """It is for the wire that it is on.
 
-    1. The tester sends a datagram to 255.255.255.255, in a broadcast frame and in one to the router.
+    1. The tester sends a datagram to 255.255.255.255, in a broadcast frame and in one to the
+       router.
     2. Neither comes out of the second interface.
     """
     ready(lab)
@@ -227,7 +228,8 @@ def from_link_local(lab: Tester) -> None:
 def to_link_local(lab: Tester) -> None:
     """Whatever its routes say.
 
-    1. The router has a default route by the second wire. The tester sends a datagram to 169.254.7.7.
+    1. The router has a default route by the second wire. The tester sends a datagram to
+       169.254.7.7.
     2. It does not come out, and the router asks for nobody.
     """
     ready(lab)
@@ -241,6 +243,7 @@ def to_link_local(lab: Tester) -> None:
     "A packet for a group is not forwarded without a reason",
     rfc="RFC 5771",
     section="4",
+    level=Level.SHOULD,
     mutant=blind("takes a group for a host", aimed("224.0.0.99"), dst=FAR, mac=HOST_MACS[0]),
 )
 def local_group(lab: Tester) -> None:
