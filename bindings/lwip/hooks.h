@@ -26,6 +26,16 @@ const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destina
 int hook_ip4_can_forward(struct pbuf *packet, u32_t destination);
 #define LWIP_HOOK_IP4_CANFORWARD(packet, destination) hook_ip4_can_forward(packet, destination)
 
+/* forward.c: whether a packet, one hop less in it, may leave; else its sender was told. */
+bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out);
+bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out);
+#define LWIP_HOOK_IP4_FORWARD(packet, in, out) hook_ip4_forward(packet, in, out)
+#define LWIP_HOOK_IP6_FORWARD(packet, in, out) hook_ip6_forward(packet, in, out)
+
+/* forward.c: nobody has answered for the next hop of a packet that waited for it. */
+void hook_arp_unanswered(struct pbuf *packet);
+#define LWIP_HOOK_ARP_UNANSWERED(packet) hook_arp_unanswered(packet)
+
 /* filter.c: 1 when the packet was consumed (echo requests that a tunable ignores). */
 int hook_ip4_input(struct pbuf *packet, struct netif *netif);
 int hook_ip6_input(struct pbuf *packet, struct netif *netif);

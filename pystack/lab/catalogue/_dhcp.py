@@ -287,7 +287,7 @@ def _changed(
     area = COOKIE + encoded([(code, value) for code, value in found.items() if value is not None])
     datagram = frame[UDP]
     datagram.remove_payload()
-    changed = frame / Raw((fixed + area).ljust(LEAST, b"\0"))
+    changed: Packet = frame / Raw((fixed + area).ljust(LEAST, b"\0"))
     for name, value in network.items():
         setattr(changed[IP], name, value)
         if name == "dst" and value == "255.255.255.255":

@@ -142,6 +142,6 @@ def quoting(source: str, destination: str) -> Match:
 
     def test(frame: Packet) -> bool:
         quoted = frame.getlayer("IP in ICMP") or frame.getlayer("IPv6 in ICMPv6")
-        return bool(quoted) and (quoted.src, quoted.dst) == (source, destination)
+        return quoted is not None and (quoted.src, quoted.dst) == (source, destination)
 
     return where(f"quoting {source} > {destination}", test)

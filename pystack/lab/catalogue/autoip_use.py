@@ -239,7 +239,7 @@ def no_router(lab: Tester) -> None:
     "A datagram to 169.254.255.255 is broadcast",
     section="2.6.2",
     mutant=dropping(
-        lambda frame: frame.haslayer(IP) and frame[IP].dst == "169.254.255.255",
+        lambda frame: bool(frame.haslayer(IP)) and frame[IP].dst == "169.254.255.255",
         "has no broadcast address",
     ),
 )
@@ -357,7 +357,7 @@ def _forwarded(frame: Packet) -> Packet | None:
     """What a Host sends on the same wire that forwards whatever comes."""
     if not frame.haslayer(IP) or not frame.haslayer(ICMP) or frame.dst != HOST_MAC:
         return None
-    on = frame.copy()
+    on: Packet = frame.copy()
     on.src, on.dst = HOST_MAC, "02:00:5e:00:53:01"
     on[IP].ttl -= 1
     return computed(on)

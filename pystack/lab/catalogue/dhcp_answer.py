@@ -6,7 +6,6 @@ import socket
 from functools import partial
 
 from scapy.layers.dhcp import BOOTP
-from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 
 from pystack.lab.case import case
@@ -31,7 +30,7 @@ from pystack.lab.catalogue._dhcp import (
 )
 from pystack.lab.catalogue._mutants import dropping, is_arp
 from pystack.lab.mutant import Mutant
-from pystack.lab.packets import arp, ether, where
+from pystack.lab.packets import arp, ether, ipv4
 from pystack.lab.plan import Topology
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
@@ -93,9 +92,7 @@ def router(lab: Tester) -> None:
     mac = "02:00:5e:00:53:07"
     lab.own(FIRST_ROUTER, mac)
     _route(lab, Server(lab), packed(FIRST_ROUTER))
-    lab.expect(
-        ether(dst=mac) / where("to there", lambda f: f.haslayer(IP) and f[IP].dst == FAR), 2000
-    )
+    lab.expect(ether(dst=mac) / ipv4(dst=FAR), 2000)
 
 
 @bare(

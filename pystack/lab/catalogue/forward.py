@@ -502,8 +502,8 @@ def no_reassembly(lab: Tester) -> None:
     2. Each comes at once, before the other is sent.
     """
     ready(lab)
-    last = IP(src=NEAR, dst=FAR, id=0x55, frag=2, proto=17) / Raw(b"the last")
-    first = IP(src=NEAR, dst=FAR, id=0x55, flags="MF", proto=17) / Raw(b"the first one...")
+    last: Packet = IP(src=NEAR, dst=FAR, id=0x55, frag=2, proto=17) / Raw(b"the last")
+    first: Packet = IP(src=NEAR, dst=FAR, id=0x55, flags="MF", proto=17) / Raw(b"the first one...")
     for packet in (last, first):
         lab.send(packet)
         lab.expect(ipv4(src=NEAR, id=0x55, frag=packet.frag, flags=packet.flags), port=1)
