@@ -97,7 +97,7 @@ static bool enter_time(uint8_t *option, const struct netif *out)
 }
 
 /* RFC 1812 5.3.13. What this doesn't know, or can't be, is passed on as it is. Whether the sender
- * has chosen the route. */
+ * has chosen the route, which no router should allow by default (RFC 7126 4.3, 4.4). */
 static bool enter_options(struct pbuf *packet, const struct netif *out)
 {
     struct ip_hdr *header = packet->payload;
@@ -176,8 +176,9 @@ static void redirect4(struct pbuf *packet, struct netif *netif)
 bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out)
 {
     const struct ip_hdr *header = packet->payload;
-    bool routed = IPH_HL_BYTES(header) > IP_HLEN && enter_options(packet, out);
-    if (interface_index(in) == interface_index(out) && !routed && has_neighbours(out))
+    if (IPH_HL_BYTES(header) > IP_HLEN && enter_options(packet, out))
+        return false;
+    if (interface_index(in) == interface_index(out) && has_neighbours(out))
         redirect4(packet, out);
     bool whole = IPH_OFFSET(header) & PP_HTONS(IP_DF);
     if (out->mtu == 0 || packet->tot_len <= out->mtu || !whole)

@@ -9,6 +9,7 @@
 #include "lwip/ip_addr.h"
 
 struct dhcp;
+struct dhcp_msg;
 struct netif;
 struct pbuf;
 struct tcp_pcb;
@@ -85,9 +86,10 @@ u32_t hook_autoip_address(const struct netif *netif);
 u16_t hook_dhcp_backoff_ms(u8_t tries);
 
 /* lease.c: what is to stand in a DHCP message besides what lwIP puts there. */
-void hook_dhcp_append(const struct dhcp *dhcp, u8_t message_type, u8_t *options, u16_t *length);
+void hook_dhcp_message(const struct netif *netif, const struct dhcp *dhcp, struct dhcp_msg *message,
+                       u8_t type, u16_t *options_length);
 #define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, length) \
-    hook_dhcp_append(dhcp, type, (message)->options, length)
+    hook_dhcp_message(netif, dhcp, message, type, length)
 
 /* lease.c: a DHCP option that lwIP itself does not read. */
 void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,

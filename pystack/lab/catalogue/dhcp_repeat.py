@@ -249,3 +249,29 @@ def no_source(lab: Tester) -> None:
         "from an address", lambda frame: bool(frame.haslayer(IP)) and frame[IP].src != "0.0.0.0"
     )
     lab.expect_nothing(with_source, 10000)
+
+
+@bare(
+    "DHCP-2.9",
+    "The message says for how many seconds the client has been trying",
+    rfc="RFC 1542",
+    section="3.2",
+    level=Level.SHOULD,
+    mutant=sends(0, "never counts", secs=0),
+    seconds=40,
+)
+def seconds_of_trying(lab: Tester) -> None:
+    """Relay agents let the nearest server answer first.
+
+    1. DHCP is switched on, and nobody answers.
+    2. The first DISCOVER says 0 seconds. The third says as many as have passed since, give or take
+       one.
+    """
+    server = Server(lab)
+    server.start()
+    first = server.expect(DISCOVER, FIRST_S)
+    lab.check(first[BOOTP].secs == 0, "0 seconds", first[BOOTP].secs)
+    server.expect(DISCOVER, 20)
+    third = server.expect(DISCOVER, 20)
+    passed, found = float(third.time) - float(first.time), third[BOOTP].secs
+    lab.check(abs(found - passed) <= 1, f"{passed:.0f} seconds", found)

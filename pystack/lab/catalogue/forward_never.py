@@ -8,6 +8,7 @@ from scapy.layers.inet import (
     IP,
     UDP,
     IPOption,
+    IPOption_LSRR,
     IPOption_RR,
     IPOption_Timestamp,
 )
@@ -435,3 +436,35 @@ def _spoilt(frame: Packet) -> Packet:
     if frame.haslayer(IP):
         frame[IP].chksum ^= 0x0100
     return frame
+
+
+def _takes_the_route(frame: Packet) -> Packet:
+    """A packet whose sender has chosen its route, as it looks after this router."""
+    if frame.haslayer(IP) and frame[IP].options:
+        frame[IP].options = []
+        frame[IP].dst = FAR
+        return computed(frame)
+    return frame
+
+
+@routed(
+    "FWD-7.6",
+    "A packet whose sender has chosen its route is not forwarded, unless the router is told to",
+    rfc="RFC 7126",
+    section="4.3.5",
+    level=Level.SHOULD,
+    mutant=Mutant("goes where the sender says", incoming=_takes_the_route),
+)
+def source_route(lab: Tester) -> None:
+    """RFC 1812 5.3.13.4 wanted it otherwise, before it was known what that is used for.
+
+    1. The tester sends a datagram to the router's own address, with a loose source route that
+       goes on to 203.0.113.1.
+    2. It sends another to 203.0.113.1 by the router, with a source route that is at its end.
+    3. Neither comes out of the second interface.
+    """
+    ready(lab)
+    for target, pointer, stop in ((lab.host4, 4, FAR), (FAR, 8, lab.host4)):
+        option = IPOption_LSRR(length=7, pointer=pointer, routers=[stop])
+        lab.send(to_host(outward(dst=target, options=[option])))
+    expect_not_forwarded(lab)
