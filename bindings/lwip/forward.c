@@ -17,6 +17,7 @@
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
 #include "lwip/prot/nd6.h"
+#include "lwip/stats.h"
 #include "neighbour_tables.h"
 #include "port.h"
 
@@ -126,6 +127,60 @@ static bool enter_options(struct pbuf *packet, const struct netif *out)
     return routed;
 }
 
+/* --- IPv4: fragments of packets with options, which lwIP makes none of ------------------------ */
+
+/* Leaves those options that go into every fragment (RFC 791 3.1); the length of the header. */
+static u16_t keep_copied_options(uint8_t *header, u16_t size)
+{
+    enum { COPIED = 0x80 };
+    u16_t kept = IP_HLEN;
+    for (u16_t at = IP_HLEN; at + 2 < size && header[at] != OPTION_END;) {
+        u16_t length = header[at] == OPTION_NOP ? 1 : header[at + 1];
+        if (length == 0 || length > size - at)
+            break;
+        if (header[at] & COPIED) {
+            memmove(header + kept, header + at, length);
+            kept = (u16_t)(kept + length);
+        }
+        at = (u16_t)(at + length);
+    }
+    while (kept % 4 != 0)
+        header[kept++] = OPTION_END;
+    return kept;
+}
+
+static void send_fragments4(struct pbuf *packet, struct netif *out)
+{
+    uint8_t header[IP_HLEN_MAX];
+    struct ip_hdr *fields = (struct ip_hdr *)header;
+    u16_t size = IPH_HL_BYTES((struct ip_hdr *)packet->payload), first = size;
+    ip4_addr_t destination;
+    IP_STATS_INC(ip.fw);
+    MIB2_STATS_INC(mib2.ipforwdatagrams);
+    hook_finish_checksum(out, packet);
+    memcpy(header, packet->payload, size);
+    ip4_addr_copy(destination, fields->dest);
+    u16_t place = lwip_ntohs(IPH_OFFSET(fields)), total = (u16_t)(packet->tot_len - size);
+    for (u16_t sent = 0, data; sent < total; sent = (u16_t)(sent + data)) {
+        data = LWIP_MIN((u16_t)(total - sent), (u16_t)((out->mtu - size) / 8 * 8));
+        struct pbuf *fragment = pbuf_alloc(PBUF_LINK, (u16_t)(size + data), PBUF_RAM);
+        if (fragment == NULL)
+            return;
+        u16_t more = sent + data < total ? IP_MF : 0;
+        IPH_VHL_SET(fields, 4, size / 4);
+        IPH_LEN_SET(fields, lwip_htons((u16_t)(size + data)));
+        IPH_OFFSET_SET(fields, lwip_htons((u16_t)((place + sent / 8) | more)));
+        IPH_CHKSUM_SET(fields, 0);
+        IPH_CHKSUM_SET(fields, inet_chksum(header, size));
+        memcpy(fragment->payload, header, size);
+        pbuf_copy_partial(packet, (uint8_t *)fragment->payload + size, data, (u16_t)(first + sent));
+        out->output(out, fragment, &destination);
+        pbuf_free(fragment);
+        if (sent == 0)
+            size = keep_copied_options(header, size);
+    }
+}
+
 /* --- IPv4: errors --------------------------------------------------------------------------- */
 
 /* An ICMP error with a word of its own, which lwIP's have not. */
@@ -180,11 +235,16 @@ bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out)
         return false;
     if (interface_index(in) == interface_index(out) && has_neighbours(out))
         redirect4(packet, out);
-    bool whole = IPH_OFFSET(header) & PP_HTONS(IP_DF);
-    if (out->mtu == 0 || packet->tot_len <= out->mtu || !whole)
+    if (out->mtu == 0 || packet->tot_len <= out->mtu)
         return true;
-    /* RFC 1191 4: the lower half of the word is the MTU of the next hop. */
-    send_error4(packet, ICMP_DUR, ICMP_DUR_FRAG, lwip_htonl(out->mtu));
+    if (IPH_OFFSET(header) & PP_HTONS(IP_DF)) {
+        /* RFC 1191 4: the lower half of the word is the MTU of the next hop. */
+        send_error4(packet, ICMP_DUR, ICMP_DUR_FRAG, lwip_htonl(out->mtu));
+        return false;
+    }
+    if (IPH_HL_BYTES(header) == IP_HLEN)
+        return true; /* lwIP makes the fragments */
+    send_fragments4(packet, out);
     return false;
 }
 

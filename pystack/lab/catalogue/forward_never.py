@@ -35,7 +35,7 @@ from pystack.lab.catalogue._forward import (
 )
 from pystack.lab.catalogue._mutants import computed
 from pystack.lab.mutant import Mutant
-from pystack.lab.packets import icmp
+from pystack.lab.packets import icmp, ipv4
 from pystack.lab.plan import Topology
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
@@ -468,3 +468,42 @@ def source_route(lab: Tester) -> None:
         option = IPOption_LSRR(length=7, pointer=pointer, routers=[stop])
         lab.send(to_host(outward(dst=target, options=[option])))
     expect_not_forwarded(lab)
+
+
+@routed(
+    "FWD-7.7",
+    "Of a packet with options that is too large each fragment has those that are to be copied",
+    rfc="RFC 791",
+    section="3.1",
+    mutant=Mutant(
+        "leaves the options to the first fragment",
+        outgoing=lambda frame: (
+            _without_options(frame) if from_near(frame) and frame[IP].frag else frame
+        ),
+    ),
+)
+def options_of_fragments(lab: Tester) -> None:
+    """The first bit of an option's type says which these are.
+
+    1. The second wire's MTU is 576. The tester sends a datagram of 1000 octets through the router,
+       with an option of type 30 and one of type 158, which is to be copied.
+    2. It comes in fragments that make it whole; the first has both options, the second the one of
+       type 158 alone.
+    """
+    ready(lab)
+    lab.host.set_mtu(576, 1)
+    options = [IPOption(b"\x1e\x04\xab\xcd"), IPOption(b"\x9e\x04\x12\x34")]
+    sent = IP(bytes(outward(DATA * 39, id=0x99, options=options)))
+    lab.send(to_host(sent))
+    whole = bytearray(len(sent.payload))
+    got = 0
+    while got < len(whole):
+        piece = lab.expect(ipv4(src=NEAR, id=0x99), port=1)[IP]
+        header = 4 * piece.ihl
+        area = bytes(piece)[20:header]
+        wanted = (b"\x1e\x04\xab\xcd" if piece.frag == 0 else b"") + b"\x9e\x04\x12\x34"
+        lab.check(area.strip(b"\0\1") == wanted, f"options {wanted.hex()}", area.hex())
+        body = bytes(piece.payload)[: piece.len - header]
+        whole[8 * piece.frag : 8 * piece.frag + len(body)] = body
+        got += len(body)
+    lab.check(bytes(whole) == bytes(sent.payload), "the datagram", whole[:40].hex())
