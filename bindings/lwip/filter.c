@@ -14,10 +14,16 @@
 
 enum { CONSUMED = 1, GO_ON = 0 };
 
+/* lwIP looks at the destination (-1); the source is to be somebody beyond the wire's own
+ * (RFC 1812 5.3.7, RFC 3927 7). */
 int hook_ip4_can_forward(struct pbuf *packet, u32_t destination)
 {
-    (void)packet, (void)destination;
-    return tunables.ip_forward ? -1 : 0; /* -1: lwIP looks at the addresses */
+    (void)destination;
+    ip4_addr_t source;
+    ip4_addr_copy(source, ((const struct ip_hdr *)packet->payload)->src);
+    bool nobody =
+        ip4_addr1(&source) == 0 || ip4_addr_isloopback(&source) || ip4_addr_islinklocal(&source);
+    return tunables.ip_forward && !nobody ? -1 : 0;
 }
 
 int hook_ip4_input(struct pbuf *packet, struct netif *netif)

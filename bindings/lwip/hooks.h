@@ -9,6 +9,8 @@
 #include "lwip/ip_addr.h"
 
 struct ip_hdr;
+struct dhcp;
+struct dhcp_msg;
 struct netif;
 struct pbuf;
 struct tcp_pcb;
@@ -29,6 +31,16 @@ void hook_nd_hop_limit(struct netif *netif, u8_t limit);
 /* filter.c: 0: may not be forwarded; negative: lwIP decides. */
 int hook_ip4_can_forward(struct pbuf *packet, u32_t destination);
 #define LWIP_HOOK_IP4_CANFORWARD(packet, destination) hook_ip4_can_forward(packet, destination)
+
+/* forward.c: whether a packet, one hop less in it, may leave; else its sender was told. */
+bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out);
+bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out);
+#define LWIP_HOOK_IP4_FORWARD(packet, in, out) hook_ip4_forward(packet, in, out)
+#define LWIP_HOOK_IP6_FORWARD(packet, in, out) hook_ip6_forward(packet, in, out)
+
+/* forward.c: nobody has answered for the next hop of a packet that waited for it. */
+void hook_arp_unanswered(struct pbuf *packet);
+#define LWIP_HOOK_ARP_UNANSWERED(packet) hook_arp_unanswered(packet)
 
 /* filter.c: 1 when the packet was consumed (echo requests that a tunable ignores). */
 int hook_ip4_input(struct pbuf *packet, struct netif *netif);
@@ -90,6 +102,18 @@ void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u1
                        u16_t answers);
 #define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
     hook_dns_response(flags1, flags2, response, offset, answers)
+
+/* services.c: the next address that AutoIP is to try. */
+u32_t hook_autoip_address(const struct netif *netif);
+
+/* lease.c: how long to wait for the answer to the message that was sent so often. */
+u16_t hook_dhcp_backoff_ms(u8_t tries);
+
+/* lease.c: what is to stand in a DHCP message besides what lwIP puts there. */
+void hook_dhcp_message(const struct netif *netif, const struct dhcp *dhcp, struct dhcp_msg *message,
+                       u8_t type, u16_t *options_length);
+#define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, length) \
+    hook_dhcp_message(netif, dhcp, message, type, length)
 
 /* lease.c: a DHCP option that lwIP itself does not read. */
 void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,

@@ -22,6 +22,54 @@ void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct 
     state->domain[copied] = '\0'; /* at most 255 bytes of 256 */
 }
 
+/* RFC 2131 4.1: 4, 8, 16, 32 and then ever 64 seconds, give or take one. lwIP counts half seconds
+ * and rounds up, the first of which may be over at once. */
+u16_t hook_dhcp_backoff_ms(u8_t tries)
+{
+    enum { FIRST_S = 4, DOUBLED = 4 };
+    u8_t times = tries > 0 ? (u8_t)(tries - 1) : 0;
+    u32_t seconds = (u32_t)FIRST_S << (times < DOUBLED ? times : DOUBLED);
+    return (u16_t)(seconds * 1000 - 500 + port_random() % 4 * 500);
+}
+
+/* How long the client has been trying: relays look at it (RFC 1542 3.2). A REQUEST says what the
+ * DISCOVER said that it belongs to (RFC 2131 3.1). */
+static u16_t seconds_of_trying(struct service_state *state, const struct dhcp *dhcp, u8_t type)
+{
+    if (type == DHCP_DISCOVER) {
+        if (dhcp->tries == 0)
+            state->dhcp_began_us = port.now_us;
+        state->dhcp_seconds = (port.now_us - state->dhcp_began_us) / 1000000;
+        return (u16_t)LWIP_MIN(state->dhcp_seconds, UINT16_MAX);
+    }
+    if (type != DHCP_REQUEST)
+        return 0;
+    if (dhcp->state == DHCP_STATE_REQUESTING)
+        return (u16_t)LWIP_MIN(state->dhcp_seconds, UINT16_MAX);
+    bool renews = dhcp->state == DHCP_STATE_RENEWING || dhcp->state == DHCP_STATE_REBINDING;
+    u32_t since = renews && dhcp->lease_used > dhcp->offered_t1_renew
+                      ? dhcp->lease_used - dhcp->offered_t1_renew
+                      : 0;
+    return (u16_t)LWIP_MIN(since, UINT16_MAX);
+}
+
+void hook_dhcp_message(const struct netif *netif, const struct dhcp *dhcp, struct dhcp_msg *message,
+                       u8_t type, u16_t *options_length)
+{
+    struct service_state *state = service_state_of(netif);
+    u32_t server = ip_2_ip4(&dhcp->server_ip_addr)->addr;
+    if (state != NULL)
+        message->secs = lwip_htons(seconds_of_trying(state, dhcp, type));
+    if (type != DHCP_DECLINE || *options_length + 2 + sizeof server >= DHCP_OPTIONS_LEN)
+        return;
+    /* All servers hear it: it says whose lease it is about (RFC 2131 4.4.1, table 5). */
+    u8_t *option = message->options + *options_length;
+    option[0] = DHCP_OPTION_SERVER_ID;
+    option[1] = sizeof server;
+    memcpy(option + 2, &server, sizeof server);
+    *options_length = (u16_t)(*options_length + 2 + sizeof server);
+}
+
 enum ps_lease_state lease_state(const struct netif *netif)
 {
     const struct dhcp *dhcp = netif_dhcp_data(netif);

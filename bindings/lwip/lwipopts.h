@@ -102,8 +102,9 @@ void port_lwip_free(void *memory);
 #define DHCP_SET_TIMEOUT_FROM_OFFERED_T2_REBIND(result, dhcp) \
     ((result) = (dhcp)->offered_t2_rebind ? (dhcp)->offered_t2_rebind : 52)
 #define DHCP_NEXT_TIMEOUT_THRESHOLD 60 /* no retransmission sooner (RFC 2131 4.4.5) */
-#define DHCP_REQUEST_BACKOFF_SEQUENCE(tries) (u16_t)(((tries) < 6 ? 1 << (tries) : 60) * 1000)
+#define DHCP_REQUEST_BACKOFF_SEQUENCE(tries) hook_dhcp_backoff_ms(tries)
 #define LWIP_AUTOIP 1
+#define LWIP_AUTOIP_CREATE_SEED_ADDR(netif) hook_autoip_address(netif)
 #define LWIP_ACD 1
 #define LWIP_DHCP_AUTOIP_COOP 0 /* each is asked for by name; a user may ask for both */
 

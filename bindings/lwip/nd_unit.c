@@ -64,6 +64,15 @@ void nd_entry_free(size_t slot)
     nd6_clear_destination_cache();
 }
 
+bool nd_mac_of(const ip6_addr_t *ip, uint8_t mac[6])
+{
+    s8_t slot = nd6_find_neighbor_cache_entry(ip);
+    if (slot < 0 || neighbor_cache[slot].state == ND6_INCOMPLETE)
+        return false;
+    memcpy(mac, neighbor_cache[slot].lladdr, 6);
+    return true;
+}
+
 int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6])
 {
     s8_t slot = nd6_find_neighbor_cache_entry(ip);

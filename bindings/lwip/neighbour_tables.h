@@ -13,6 +13,8 @@ int nd_entry_at(size_t slot, struct ps_neighbour *out);
 /* Frees the slot's entry and the packets that wait for it. */
 void arp_entry_free(size_t slot);
 void nd_entry_free(size_t slot);
+/* Whether the MAC of a neighbour is known, and which it is. */
+bool nd_mac_of(const ip6_addr_t *ip, uint8_t mac[6]);
 /* Makes a permanent entry, in place of one that is there. -ENOMEM: the table is full. */
 int arp_entry_add(struct netif *netif, const ip4_addr_t *ip, const uint8_t mac[6]);
 int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6]);

@@ -8,9 +8,11 @@
  */
 #include <string.h>
 
+#include "hooks.h"
 #include "lwip/autoip.h"
 #include "lwip/dhcp.h"
 #include "lwip/dhcp6.h"
+#include "lwip/etharp.h"
 #include "lwip/mem.h"
 #include "lwip/nd6.h"
 #include "lwip/prot/autoip.h"
@@ -69,6 +71,22 @@ static void autoip_yield(struct netif *netif)
     autoip->state = AUTOIP_STATE_OFF;
 }
 
+/* A random number that hangs on the hardware address, so that the same host tries the same
+ * addresses in the same order, and no other host does (RFC 3927 2.1). */
+u32_t hook_autoip_address(const struct netif *netif)
+{
+    const struct autoip *autoip = netif_autoip_data(netif);
+    u32_t hash = 2166136261u; /* FNV-1a */
+    for (unsigned i = 0; i < netif->hwaddr_len; i++)
+        hash = (hash ^ netif->hwaddr[i]) * 16777619u;
+    hash = (hash ^ autoip->tried_llipaddr) * 16777619u;
+    hash ^= hash >> 15; /* the last octets have not reached the lower bits yet */
+    hash *= 2246822519u;
+    hash ^= hash >> 13;
+    /* lwIP adds how many were tried, and comes around at the end. */
+    return lwip_htonl(AUTOIP_RANGE_START + hash % (AUTOIP_RANGE_END - AUTOIP_RANGE_START + 1));
+}
+
 /* The netif has no address, and AutoIP does nothing about it: it found no memory, gave way to
  * DHCP, or lost a conflict and has waited as long as RFC 3927 asks. */
 static bool autoip_is_idle(struct netif *netif)
@@ -99,6 +117,10 @@ static void on_change(struct netif *netif, netif_nsc_reason_t reason,
     if (reason & LWIP_NSC_IPV4_ADDRESS_CHANGED) {
         conflict_address_changed(state);
         autoip_yield(netif);
+        /* Who had the address before is still in the neighbours' tables (RFC 2131 4.4.1). ACD
+         * announces what it has probed. */
+        if (dhcp_supplied_address(netif) && !tunables.dhcp_conflict_check)
+            etharp_gratuitous(netif);
     }
     if ((reason & LWIP_NSC_LINK_CHANGED) && arguments->link_changed.state != 0)
         conflict_link_up(state);

@@ -15,6 +15,8 @@ struct service_state {
     char hostname[PS_LABEL_SIZE]; /* lwIP points at it while DHCP runs */
     char domain[PS_HOST_SIZE];    /* from the DHCP server */
     uint8_t lease_state;          /* enum ps_lease_state that the host was last told */
+    uint64_t dhcp_began_us;       /* lease.c: when the client began to look for an address, and */
+    uint64_t dhcp_seconds;        /* for how long it had done so at its last DISCOVER */
 
     /* conflict.c: lwIP's own callbacks, behind ours, and the watch over a static address */
     acd_conflict_callback_t dhcp_conflict, autoip_conflict;

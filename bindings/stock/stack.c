@@ -294,6 +294,7 @@ static void service_request(const struct request *request)
         refuse("ENODEV", "no such wire");
     } else if (strcmp(which, "dhcp") == 0) {
         if (on) {
+            netif_set_default(netif); /* as every embedder does: else no router is ever used */
             settle(dhcp_start(netif));
         } else {
             dhcp_release_and_stop(netif);
