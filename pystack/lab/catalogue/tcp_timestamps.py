@@ -11,7 +11,6 @@ from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     MSS,
-    After,
     all_of,
     altered,
     any_segment,
@@ -24,6 +23,7 @@ from pystack.lab.catalogue._tcp import (
     loaded,
     loses,
     pattern,
+    replying,
     segments,
     with_option,
     without_option,
@@ -278,7 +278,7 @@ def every_segment(lab: Tester) -> None:
     write(connection, pattern(2000))
     connection.finish()
     found = segments(connection, 300)
-    lab.need(len(found) >= 3, "three segments")
+    lab.need(len(found) >= 2, "two segments")
     bare = [one[TCP].flags for one in found if stamp_of(one) is None]
     lab.check(not bare, "a timestamp in each", bare)
 
@@ -462,7 +462,11 @@ def missing_stamp(lab: Tester) -> None:
     section="3.2",
     mutant=Mutant(
         "resets for it",
-        outgoing=After(loaded, altered(any_segment, flags="R")),
+        answer=replying(
+            all_of(lacking("S"), lambda frame: stamp_of(frame) is None),
+            "R",
+            seq=lambda header: header.ack,
+        ),
     ),
     seconds=2,
 )
