@@ -142,9 +142,12 @@ def old_acknowledgement(lab: Tester) -> None:
     rfc=RFC,
     section="7",
     level=Level.SHOULD,
-    mutant=Mutant("sends as many as it is asked for", answer=replying(having("R"), "A", seq=lambda header: header.ack, ack=1_000_001)),
+    mutant=Mutant(
+        "sends as many as it is asked for",
+        answer=replying(having("R"), "A", seq=lambda header: header.ack, ack=1_000_001),
+    ),
     seconds=3,
-)  # fmt: skip
+)
 def throttled(lab: Tester) -> None:
     """Ask for many.
 

@@ -81,22 +81,21 @@ def given_up(lab: Tester) -> None:
 
 @case(
     "TCP-17.3",
-    "A SYN is sent again for at least three minutes",
+    "An attempt to connect is not given up before three minutes",
     rfc=RFC,
     section=SECTION,
     aliases=("9293:MUST-23",),
-    mutant=Mutant("gives up sooner", outgoing=Again(when=having("S"), after=3)),
-    seconds=320,
+    mutant=Mutant("gives up sooner", incoming=loses(having("S"))),
+    seconds=190,
 )
 def patience_of_syn(lab: Tester) -> None:
     """Answer no SYN for three minutes.
 
     1. The program connects; the tester answers nothing for 180 seconds.
-    2. Then, within two minutes, another SYN comes; the tester answers, and the connection works.
+    2. Then it answers: the SYN-ACK is acknowledged, and the connection works.
     """
     connection = open_from_host(lab, answer=False)
     lab.drain(180_000)
-    connection.expect("S", 130_000, seq=connection.host_isn)
     connection.send("SA", options=[("MSS", 1460)])
     connection.seq += 1
     connection.expect("A", ack=connection.seq)

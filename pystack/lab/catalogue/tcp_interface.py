@@ -280,7 +280,7 @@ def second_listener(lab: Tester) -> None:
     aliases=("9293:MUST-50",),
     mutant=Mutant(
         "drops segments with IP options",
-        incoming=loses(lambda frame: frame.haslayer(IP) and frame[IP].ihl > 5),
+        incoming=loses(lambda frame: bool(frame.haslayer(IP)) and frame[IP].ihl > 5),
     ),
     seconds=2,
 )
