@@ -159,7 +159,7 @@ static void restart_after_idle(struct tcp_pcb *pcb)
     if (pcb->unacked != NULL || pcb->unsent != NULL ||
         (s32_t)(tcp_ticks - pcb->tmr) <= (s32_t)pcb->rto)
         return;
-    tcpwnd_size_t initial = LWIP_TCP_CALC_INITIAL_CWND(pcb->mss);
+    tcpwnd_size_t mss = pcb->mss, initial = LWIP_MIN(4 * mss, LWIP_MAX(2 * mss, 4380));
     pcb->cwnd = LWIP_MIN(pcb->cwnd, initial);
 }
 
