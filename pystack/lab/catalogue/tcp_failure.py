@@ -131,6 +131,8 @@ def syn_given_up(lab: Tester) -> None:
     "A connection survives a pause of the path",
     rfc=RFC,
     section=SECTION,
+    level=Level.SHOULD,
+    aliases=("9293:SHLD-11",),
     mutant=Mutant("gives up at once", outgoing=Again(when=loaded)),
     seconds=16,
 )

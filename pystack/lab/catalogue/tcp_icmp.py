@@ -17,6 +17,7 @@ from pystack.lab.catalogue._tcp import (
     write,
 )
 from pystack.lab.mutant import Mutant
+from pystack.lab.packets import tcp
 from pystack.lab.tcp import Connection, connect, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
@@ -270,11 +271,9 @@ def source_quench(lab: Tester) -> None:
     write(connection, pattern(20 * MSS))
     reach = highest(data_segments(connection, 50), connection.ack)
     lab.check(reach >= 4 * MSS, "four segments or more", reach / MSS)
-    connection.acknowledge()
-    lab.drain(20)
     connection.ack = (connection.ack + reach) % (1 << 32)
     connection.send("A")
-    lab.expect(connection.with_data())
+    lab.expect(connection.with_data() / tcp(seq=connection.ack))
 
 
 @case(

@@ -518,8 +518,8 @@ def own_options(lab: Tester) -> None:
 @case(
     "TCP-7.18",
     "Segments of a connection have what options were agreed on, and no others",
-    rfc=RFC,
-    section="3.2.1",
+    rfc="RFC 7323",
+    section="3.2",
     mutant=Mutant(
         "sends timestamps unasked",
         outgoing=with_option(lacking("S"), ("Timestamp", (1, 1))),

@@ -87,6 +87,7 @@ WRONG_BLOCKS = Mutant("mixes the blocks up", outgoing=_reversed)
     "Selective acknowledgements are agreed to only if they were offered",
     rfc=RFC,
     section="2",
+    level=Level.MAY,
     mutant=Mutant("offers them always", outgoing=with_option(flagged("SA"), (PERMITTED, b""))),
     seconds=1,
 )

@@ -239,7 +239,7 @@ def probe_backoff(lab: Tester) -> None:
     "A connection whose probes are answered stays open, however long the window is zero",
     rfc=RFC,
     section=PROBING,
-    aliases=("9293:MUST-37", "9293:MAY-8"),
+    aliases=("9293:MUST-37",),
     mutant=Mutant("gives up", outgoing=Counted(loaded, 4)),
     seconds=1000,
 )
