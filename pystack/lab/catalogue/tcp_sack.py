@@ -16,13 +16,14 @@ from pystack.lab.catalogue._tcp import (
     data_segments,
     empty,
     flagged,
-    grow,
     highest,
     lacking,
     loaded,
+    offer,
     pattern,
     repeats,
     segments,
+    widen,
     with_option,
     write,
 )
@@ -311,10 +312,10 @@ def not_again(lab: Tester) -> None:
     3. Both come again within 300 ms, and nothing that was acknowledged does.
     """
     connection = _selective(lab)
-    grow(connection, 6)
+    widen(connection, 12 * MSS)
     start = connection.ack
     assert start is not None
-    write(connection, pattern(60 * MSS))
+    offer(connection, pattern(60 * MSS))
     flight = highest(data_segments(connection, 40), start)
     lab.need(flight >= 8 * MSS, "eight segments under way")
 

@@ -16,15 +16,16 @@ from pystack.lab.catalogue._tcp import (
     any_segment,
     data_segments,
     flagged,
-    grow,
     having,
     highest,
     lacking,
     loaded,
     loses,
+    offer,
     pattern,
     replying,
     segments,
+    widen,
     with_option,
     without_option,
     write,
@@ -136,19 +137,21 @@ def shift_too_large(lab: Tester) -> None:
     """Offer a shift of 15.
 
     1. The tester's SYN has a window scale of 15. If the SYN-ACK has none, the case does not apply.
-    2. The congestion window grows. The tester's window is 1 in the header: 16384 octets.
+    2. The congestion window grows. Then the tester's window is 1 in the header: 16384 octets.
     3. The program sends 60000 octets: more than 8192 come, and no more than 16384.
     """
     connection = connect(lab, options=[("MSS", MSS), (SCALE, 15)])
     if SCALE not in dict(connection.host_options):
         raise Unable("the Host has no window scaling")
     connection.window = 10
-    grow(connection, 8)
+    widen(connection, 24 * MSS)
+    write(connection, b"x")
+    packet = lab.expect(connection.with_data())
     connection.window = 1
-    connection.send("A")
+    connection.acknowledge(packet)
     lab.drain(20)
     assert connection.ack is not None
-    write(connection, pattern(60_000))
+    offer(connection, pattern(60_000))
     reach = highest(data_segments(connection, 100), connection.ack)
     lab.check(8192 < reach <= 16384, "up to 16384 octets", reach)
 
