@@ -15,7 +15,8 @@
 #include "lwip/raw.h"
 
 #define ICMP_HEADER 8
-#define PORTS 4 /* bytes that hold both ports, at the front of TCP's and UDP's header */
+#define SEQUENCE 4 /* bytes of TCP's sequence number, which follows the ports */
+#define PORTS 4    /* bytes that hold both ports, at the front of TCP's and UDP's header */
 #define MOST_QUOTED 512
 #define MOST_EXTENSIONS 8
 
@@ -177,11 +178,15 @@ static void pass_on(const struct quoted *quoted, const struct verdict *verdict)
         return;
     uint16_t local_port = read16(quoted->transport);
     uint16_t remote_port = read16(quoted->transport + 2);
-    if (quoted->protocol == IP_PROTO_TCP)
-        tcp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error,
-                       verdict->hard);
-    else if (verdict->hard &&
-             (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE))
+    if (quoted->protocol == IP_PROTO_TCP) {
+        if (quoted->transport_size < PORTS + SEQUENCE)
+            return;
+        uint32_t sequence = (uint32_t)read16(quoted->transport + PORTS) << 16 |
+                            read16(quoted->transport + PORTS + 2);
+        tcp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, sequence,
+                       verdict->error, verdict->hard);
+    } else if (verdict->hard &&
+               (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE))
         /* A datagram socket hears of hard errors alone, as in Linux without IP_RECVERR. */
         udp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error);
 }

@@ -180,7 +180,7 @@ void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct 
 
 /* An ICMP error about a segment of ours (RFC 1122 4.2.3.9): `hard` ends a connect. */
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, int error, bool hard);
+                    uint16_t remote_port, uint32_t sequence, int error, bool hard);
 /* Segments to come respect this interface's new MTU. */
 void tcp_mtu_changed(const struct netif *netif);
 /* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */

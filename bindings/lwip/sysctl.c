@@ -68,7 +68,7 @@ static const struct setting settings[] = {
             "Seconds between keepalive probes"),
     SETTING("net.ipv4.tcp_keepalive_probes", tcp_keepalive_probes, 1, 127, 9,
             "Unanswered probes that end a connection"),
-    SETTING("net.ipv4.tcp_syn_retries", tcp_syn_retries, 1, 12, 6,
+    SETTING("net.ipv4.tcp_syn_retries", tcp_syn_retries, 1, 12, 8,
             "SYNs sent again before connect fails"),
     SETTING("net.ipv4.tcp_retries2", tcp_retries, 1, 12, 12,
             "Retransmissions before a connection is given up"),

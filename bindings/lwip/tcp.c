@@ -156,6 +156,20 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
     return 0;
 }
 
+/* To everybody, or to everybody on a link of ours. */
+static bool is_broadcast(const ip4_addr_t *address)
+{
+    struct netif *netif;
+    if (address->addr == IPADDR_BROADCAST)
+        return true;
+    NETIF_FOREACH(netif)
+    {
+        if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) && ip4_addr_isbroadcast(address, netif))
+            return true;
+    }
+    return false;
+}
+
 static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -171,7 +185,7 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
         return socket_take_error(head);
     if (ip == NULL) /* AF_UNSPEC: nothing to dissolve */
         return 0;
-    if (ip_addr_ismulticast(ip) || (IP_IS_V4(ip) && ip_2_ip4(ip)->addr == IPADDR_BROADCAST))
+    if (ip_addr_ismulticast(ip) || (IP_IS_V4(ip) && is_broadcast(ip_2_ip4(ip))))
         return -ENETUNREACH;
     /* A connect to the wildcard means this host, as in Linux. */
     ip_addr_t target;
@@ -336,7 +350,7 @@ const struct socket_kind tcp_kind = {
 /* --- news from below ---------------------------------------------------------------------- */
 
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, int error, bool hard)
+                    uint16_t remote_port, uint32_t sequence, int error, bool hard)
 {
     for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
         if (pcb->local_port != local_port || pcb->remote_port != remote_port ||
@@ -346,6 +360,9 @@ void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
          * other goes on retransmitting, for the path may heal. */
         struct tcp_socket *socket = pcb->ext_args[OWNER].data;
         if (pcb->state != SYN_SENT || socket == NULL || !hard)
+            return;
+        /* Who guesses at ports does not know what is under way (RFC 5927 4.1). */
+        if (!TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt))
             return;
         tcp_disown(socket);
         tcp_abandon(pcb, 0);

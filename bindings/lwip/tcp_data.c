@@ -152,9 +152,21 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     return ERR_OK;
 }
 
+/* After a pause of more than a timeout nobody knows what the path has room for: the congestion
+ * window begins small again (RFC 5681 4.1). */
+static void restart_after_idle(struct tcp_pcb *pcb)
+{
+    if (pcb->unacked != NULL || pcb->unsent != NULL ||
+        (s32_t)(tcp_ticks - pcb->tmr) <= (s32_t)pcb->rto)
+        return;
+    tcpwnd_size_t mss = pcb->mss, initial = LWIP_MIN(4 * mss, LWIP_MAX(2 * mss, 4380));
+    pcb->cwnd = LWIP_MIN(pcb->cwnd, initial);
+}
+
 /* One helping for lwIP, cut smaller while memory is short. The bytes taken, or -ENOBUFS. */
 static int64_t write_some(struct tcp_pcb *pcb, const uint8_t *data, size_t size, bool more)
 {
+    restart_after_idle(pcb);
     size_t helping = LWIP_MIN(size, LARGEST_WRITE);
     for (;;) {
         u8_t how = TCP_WRITE_FLAG_COPY | (more || helping < size ? TCP_WRITE_FLAG_MORE : 0);

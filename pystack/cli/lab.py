@@ -306,6 +306,31 @@ def list_cases(areas: tuple[str, ...], ids: tuple[str, ...], files: tuple[Path, 
 
 
 @lab.command()
+@_files
+@click.option("--missing", is_flag=True, help="Only those that no case is about.")
+def index(missing: bool, files: tuple[Path, ...]) -> None:
+    """Lists the requirements of RFC 9293's appendix B: which cases cover each, or why none does."""
+    from pystack.lab.case import catalogue  # noqa: PLC0415
+    from pystack.lab.requirements import covering, requirements  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    _load(files)
+    found = covering(catalogue())
+    rows, group = requirements(), ""
+    for one in rows:
+        cases = found.get(one.id, [])
+        if missing and cases:
+            continue
+        if one.group != group:
+            group = one.group
+            console.print(f"\n{group}", style="bold", markup=False)
+        words = ", ".join(cases) if cases else f"no case: {one.unseen}"
+        console.print(f"  {one.id:<8} {one.about}: {words}", markup=False, soft_wrap=True)
+    covered = sum(one.id in found for one in rows)
+    console.print(f"\n{covered} of {len(rows)} ids are covered by cases")
+
+
+@lab.command()
 @click.argument("name")
 @_files
 def show(name: str, files: tuple[Path, ...]) -> None:

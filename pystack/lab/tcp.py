@@ -26,6 +26,7 @@ ISN = 1_000_000
 MSS = 1460
 WINDOW = 65535
 MODULUS = 1 << 32
+PADDING = (("NOP", None), ("NOP", None))  # before a timestamp, as everybody has it
 
 # Every state that a case can hold the Host in.
 STATES = (
@@ -60,6 +61,8 @@ class Connection:
         sock: The Host's socket for the connection, once there is one.
         listener: The Host's socket that listens, if one does.
         state: The last state that it was brought to.
+        tsval: The timestamp that the tester's segments carry; None: none was agreed on.
+        tsecr: The Host's latest timestamp, which they echo.
     """
 
     def __init__(self, lab: Tester, host_port: int, *, family: int = 4, isn: int = ISN) -> None:
@@ -77,6 +80,8 @@ class Connection:
         self.sock: HostSocket | None = None
         self.listener: HostSocket | None = None
         self.state = "CLOSED"
+        self.tsval: int | None = None
+        self.tsecr = 0
 
     # --- segments ----------------------------------------------------------------------------
 
@@ -99,9 +104,11 @@ class Connection:
             seq: Its sequence number, modulo 2**32.
             ack: Its acknowledgement number; 0 without the flag A.
             window: As it stands in the header, not scaled.
-            options: As scapy has them.
+            options: As scapy has them; default: a timestamp, if they were agreed on.
             fields: Others of the TCP header: urgptr, chksum, dataofs, reserved.
         """
+        if options is None and self.tsval is not None:
+            options = [*PADDING, ("Timestamp", (self.tsval, self.tsecr))]
         if ack is None:
             ack = (self.ack or 0) if "A" in flags else 0
         header = TCP(
@@ -141,10 +148,17 @@ class Connection:
         """Counts a segment of the Host's as received, if it is the next one; gives its data."""
         header = packet[TCP]
         data = segment_data(packet)
+        self.tsecr = dict(header.options).get("Timestamp", (self.tsecr, 0))[0]
         if self.ack is None or header.seq == self.ack:
             length = len(data) + ("S" in header.flags) + ("F" in header.flags)
             self.ack = (header.seq + length) % MODULUS
         return data
+
+    def agree(self, options: list[tuple[Any, ...]] | None) -> None:
+        """Has segments carry timestamps from now on, if both SYNs had them."""
+        offered = dict(options or []).get("Timestamp")
+        if offered is not None and "Timestamp" in dict(self.host_options):
+            self.tsval = offered[0]
 
     # --- what comes --------------------------------------------------------------------------
 
@@ -357,6 +371,7 @@ def open_from_host(
     if answer:
         connection.send("SA", options=[("MSS", MSS)] if options is None else options)
         connection.seq = (connection.seq + 1) % MODULUS
+        connection.agree(options)
         with lab.preamble("the handshake's last acknowledgement"):
             connection.expect("A", ack=connection.seq)
         connection.state = "ESTABLISHED"
@@ -403,6 +418,7 @@ def in_state(
             connection.host_isn = answer[TCP].seq
             connection.host_options = list(answer[TCP].options)
             connection.take(answer)
+            connection.agree(options)
             connection.state = state
         return connection
     connection = connect(lab, family=family, isn=isn, options=options, window=window)

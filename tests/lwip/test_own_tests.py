@@ -29,6 +29,7 @@ DIFFERENT = {
     "test_tcp_active_close": NO_ACK,
     "test_tcp_imultaneous_close": NO_ACK,
     "test_tcp_process_rst_seqno": "in SYN-SENT a reset needs an ACK (RFC 9293 3.10.7.3; 0030)",
+    "test_tcp_gen_rst_in_TIME_WAIT": "a SYN there gets an ACK, no reset (RFC 5961 4.2; 0080)",
     "test_tcp_tx_full_window_lost_from_unsent": FIRST_PROBE,
     "test_tcp_persist_split": FIRST_PROBE,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -391,6 +392,47 @@ def grow(connection: Connection, rounds: int = 6) -> None:
             write(connection, pattern(4 * MSS))
             receive(connection, 4 * MSS)
     connection.lab.drain(20)
+
+
+def offer(connection: Connection, data: bytes) -> int:
+    """Has the Host's program send as much of this as it can without waiting; how much."""
+    connection.lab.call(f"send up to {len(data)} bytes")
+    sent = 0
+    with suppress(BlockingIOError):
+        while sent < len(data):
+            sent += connection.socket.send(data[sent : sent + (1 << 16)])
+    return sent
+
+
+def acknowledge(connection: Connection, size: int) -> None:
+    """Acknowledges so many octets more, segment by segment."""
+    for first in range(0, size, MSS):
+        assert connection.ack is not None
+        connection.ack = (connection.ack + min(MSS, size - first)) % MODULUS
+        connection.send("A")
+
+
+def widen(connection: Connection, octets: int) -> None:
+    """Lets the Host's congestion window grow until so much is under way before an ACK.
+
+    Raises:
+        Inconclusive: It does not grow so far.
+    """
+    lab, waiting = connection.lab, 0
+    with lab.preamble(f"a congestion window of {octets} octets"):
+        for _ in range(40):
+            if octets:
+                waiting += offer(connection, pattern(max(0, octets + MSS - waiting)))
+            assert connection.ack is not None
+            flight = highest(data_segments(connection, 30), connection.ack)
+            acknowledge(connection, flight)
+            waiting -= flight
+            if flight >= octets:
+                octets = 0  # what still waits has to go
+                if waiting <= 0:
+                    break
+        lab.check(octets == 0, "a larger window", f"{flight} octets under way")
+    lab.drain(20)
 
 
 def small_listener(lab: Tester, connection_options: list[tuple[Any, ...]] | None = None) -> Any:

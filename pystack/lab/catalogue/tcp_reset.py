@@ -33,7 +33,6 @@ RFC = "RFC 9293"
     "A reset with an acceptable ACK in SYN-SENT refuses the connection",
     rfc=RFC,
     section="3.10.7.3",
-    aliases=("9293:MUST-12",),
     mutant=DEAF_TO_RESETS,
     seconds=2,
 )

@@ -45,7 +45,7 @@ def _shrunk(lab: Tester, window: int) -> tuple[Connection, int, int]:
     "A window that shrinks below what is under way does no harm",
     rfc=RFC,
     section="3.8.6",
-    aliases=("9293:MUST-34", "9293:MAY-7"),
+    aliases=("9293:MUST-34",),
     mutant=Mutant("loses its way", outgoing=Counted(loaded, 40)),
     seconds=12,
 )
@@ -72,7 +72,7 @@ def shrinking_window(lab: Tester) -> None:
     rfc=RFC,
     section="3.8.6",
     level=Level.SHOULD,
-    aliases=("9293:SHLD-15",),
+    aliases=("9293:SHLD-15", "9293:MAY-7"),
     mutant=IGNORES_WINDOW,
     seconds=5,
 )
