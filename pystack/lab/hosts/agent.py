@@ -215,15 +215,22 @@ class AgentHost(BaseHost):
             self.ask("sysctl", name, value or "-")
 
     def _settle(self, plan: Plan) -> None:
-        """Waits until the interfaces have their link-local addresses."""
+        """Waits until the interfaces may use their IPv6 addresses.
+
+        Linux puts an address into its routes some time after it has said yes to it, and under
+        load that is late enough for a case to come before.
+        """
         until = self.now() + READY_S
         for number, port in enumerate(plan.ports):
-            wanted = f"{port.host_link_local}/64"
+            wanted = {f"{port.host_link_local}/64"}
+            if port.host6:
+                wanted.add(f"{port.host6}/{port.prefix6}")
             try:
-                while wanted not in self.addresses(number) and self.now() < until:
+                while not wanted <= set(self.addresses(number)) and self.now() < until:
                     self._pass(_TURN_S)
             except Unable:
                 return
+        self._pass(_TURN_S)  # between the flag in the table and the route
 
     def stop(self) -> None:
         """See `Host.stop`."""
