@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pystack.lab.host import Host
+from pystack.lab.hosts import others
 from pystack.lab.hosts.stack import StackHost
 
 __all__ = ["HostKind", "hosts", "register_host"]
@@ -131,3 +132,4 @@ register_host(
     virtual=True,
     setup=_gvisor_setup,
 )
+others.register(register_host)
