@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ class FreshAgent(SocketAgent):
 
     def send_frame(self, frame: bytes) -> None:
         """Puts a frame on the wire; a wire that is full loses it."""
-        try:
+        with suppress(BlockingIOError):
             self.wire.send(frame, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            pass
 
 
 def die_with_parent() -> None:

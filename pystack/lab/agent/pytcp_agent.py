@@ -4,6 +4,7 @@
 
 FOLDER is where PyTCP was put.
 """
+# ruff: noqa: D102 - a socket's methods are those of the module `socket`
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +25,18 @@ else:  # run as a program, with this folder first on the path and no package
 
 PING_IDENTIFIER = 0x5053
 UNRESOLVED = re.compile(r"\[Errno (\d+)\]")
+
+
+def part(name: str) -> Any:
+    """A module of PyTCP's, which is there once its folder is on the path."""
+    return import_module(f"pytcp.{name}")
+
+
+def address_of(text: str) -> Any:
+    """An address as PyTCP has it."""
+    if ":" in text:
+        return part("lib.ip6_address").Ip6Address(text)
+    return part("lib.ip4_address").Ip4Address(text)
 
 
 def checked(call: Callable[..., Any], *words: Any) -> Any:
@@ -101,7 +115,7 @@ class PytcpSocket:
 
     def recv(self, size: int, _flags: int = 0) -> bytes:
         if self._is_datagram:
-            return self._datagram(self._inner.recv)[:size]
+            return bytes(self._datagram(self._inner.recv)[:size])
         session = self._inner.tcp_session
         if session is None:
             raise OSError(errno.ENOTCONN, "not connected")
@@ -120,11 +134,9 @@ class PytcpSocket:
         return data[:size], address
 
     def _datagram(self, call: Callable[..., Any]) -> Any:
-        from pytcp.lib.socket import ReceiveTimeout
-
         try:
             return checked(lambda: call(timeout=0.001))
-        except ReceiveTimeout:
+        except part("lib.socket").ReceiveTimeout:
             raise BlockingIOError(errno.EAGAIN, "no datagram yet") from None
 
     def shutdown(self, how: int) -> None:
@@ -160,34 +172,28 @@ class PytcpAgent(FreshAgent):
     def __init__(self, wire: socket.socket, folder: str) -> None:
         super().__init__(wire)
         sys.path.insert(0, folder)
-        from pytcp import config
-        from pytcp.lib import stack
-
-        config.LOG_CHANEL = set()
-        self._config, self._stack = config, stack
+        self._config, self._stack = part("config"), part("lib.stack")
+        self._config.LOG_CHANEL = set()
 
     def begin(self, plan: dict[str, str]) -> None:
         """Its addresses are there at once, without the probes that it would send first."""
-        from pytcp.lib.ip4_address import Ip4Address, Ip4Host
-        from pytcp.lib.ip6_address import Ip6Address, Ip6Host, Ip6Network
-        from pytcp.lib.mac_address import MacAddress
-
+        v4, v6 = part("lib.ip4_address"), part("lib.ip6_address")
         stack, handler = self._stack, self._stack.packet_handler
         self._config.TAP_MTU = int(plan["mtu"])
-        handler.assign_mac_address(MacAddress(plan["mac"]))
-        host4, host6 = Ip4Host(plan["host4"]), Ip6Host(plan["host6"])
-        host4.gateway = Ip4Address(plan["tester4"])
-        host6.gateway = Ip6Address(plan["tester_link_local"])  # it takes no other
+        handler.assign_mac_address(part("lib.mac_address").MacAddress(plan["mac"]))
+        host4, host6 = v4.Ip4Host(plan["host4"]), v6.Ip6Host(plan["host6"])
+        host4.gateway = v4.Ip4Address(plan["tester4"])
+        host6.gateway = v6.Ip6Address(plan["tester_link_local"])  # it takes no other
         handler.ip4_host.append(host4)
         nap, time.sleep = time.sleep, lambda _seconds: None  # each part begins with one
         stack.timer._run_thread = True
-        for part in (stack.arp_cache, stack.nd_cache):
-            part.start()
+        for cache in (stack.arp_cache, stack.nd_cache):
+            cache.start()
         for ring in (stack.rx_ring, stack.tx_ring):
             ring.start(self.wire.fileno())
         handler.start()
-        handler._assign_ip6_multicast(Ip6Address("ff02::1"))
-        link_local = Ip6Network("fe80::/64").eui64(handler.mac_unicast)
+        handler._assign_ip6_multicast(v6.Ip6Address("ff02::1"))
+        link_local = v6.Ip6Network("fe80::/64").eui64(handler.mac_unicast)
         link_local.gateway = None
         handler._assign_ip6_host(link_local)
         handler._assign_ip6_host(host6)
@@ -196,8 +202,7 @@ class PytcpAgent(FreshAgent):
         time.sleep(0.05)  # its reports of groups joined are out
 
     def make(self, family: int, kind: int, protocol: int) -> Any:
-        from pytcp.lib import socket as theirs
-
+        theirs = part("lib.socket")
         if kind not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             raise OSError(errno.ENOSYS, "raw sockets")
         domain = theirs.AF_INET4 if family == socket.AF_INET else theirs.AF_INET6
@@ -205,15 +210,12 @@ class PytcpAgent(FreshAgent):
         return PytcpSocket(theirs.socket(domain, which))
 
     def do_ping(self, destination: str, size: str = "56") -> None:
-        from pytcp.lib.ip4_address import Ip4Address
-        from pytcp.lib.ip6_address import Ip6Address
-        from pytcp.lib.ip_helper import pick_local_ip_address
-
         handler, v6 = self._stack.packet_handler, ":" in destination
-        target = Ip6Address(destination) if v6 else Ip4Address(destination)
+        target = address_of(destination)
         send = handler.send_icmp6_packet if v6 else handler.send_icmp4_packet
         send(
-            local_ip_address=pick_local_ip_address(target), remote_ip_address=target,
+            local_ip_address=part("lib.ip_helper").pick_local_ip_address(target),
+            remote_ip_address=target,
             type=128 if v6 else 8, ec_id=PING_IDENTIFIER, ec_seq=1, ec_data=bytes(int(size)),
         )  # fmt: skip
 
@@ -221,10 +223,6 @@ class PytcpAgent(FreshAgent):
         self, what: str, _port: str = "", address: str = "", mac: str = ""
     ) -> list[str]:
         """Its two caches."""
-        from pytcp.lib.ip4_address import Ip4Address
-        from pytcp.lib.ip6_address import Ip6Address
-        from pytcp.lib.mac_address import MacAddress
-
         caches = (self._stack.arp_cache._arp_cache, self._stack.nd_cache._nd_cache)
         if what == "list":
             return [
@@ -236,13 +234,12 @@ class PytcpAgent(FreshAgent):
             for cache in caches:
                 cache.clear()
             return []
-        v6 = ":" in address
-        key = Ip6Address(address) if v6 else Ip4Address(address)
+        v6, key = ":" in address, address_of(address)
         if what == "delete":
             del caches[v6][key]
             return []
         kind = self._stack.nd_cache if v6 else self._stack.arp_cache
-        caches[v6][key] = kind.CacheEntry(MacAddress(mac), permanent=True)
+        caches[v6][key] = kind.CacheEntry(part("lib.mac_address").MacAddress(mac), True)
         return []
 
 

@@ -39,8 +39,25 @@ def _pytcp_setup(report: Callable[[str], None]) -> None:
     bring_wheel("pytcp", PYTCP, report)
 
 
+def _external() -> Host:
+    from pystack.lab.hosts.external import ExternalHost  # noqa: PLC0415
+
+    return ExternalHost()
+
+
+def _external_missing() -> str | None:
+    from pystack.lab.hosts.external import missing  # noqa: PLC0415
+
+    return missing()
+
+
 def register(register_host: Callable[..., Any]) -> None:
     """Adds all of them."""
+    register_host("pytcp", "PyTCP 2.7.6, in Python", _pytcp, _pytcp_missing, setup=_pytcp_setup)
     register_host(
-        "pytcp", "PyTCP 2.7.6, in Python", _pytcp, _pytcp_missing, setup=_pytcp_setup
+        "external",
+        "your own, on a wire and with an agent",
+        _external,
+        _external_missing,
+        alone=True,
     )

@@ -70,7 +70,7 @@ class ProgramHost(AgentHost):
         stream, theirs = socket.socketpair()
         wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stream, self._wire = stream, FdWire(wire.detach())
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         with theirs, their_wire:
             self._process = subprocess.Popen(
                 [
