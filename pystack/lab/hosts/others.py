@@ -21,6 +21,20 @@ def _setup_hint(name: str) -> str:
     return f"pystack lab setup {name}"
 
 
+def namespace_missing() -> str | None:
+    """What a network namespace of our own takes; None: it can be had."""
+    from pystack.lab.hosts.linux import namespaces_missing  # noqa: PLC0415
+
+    return namespaces_missing()
+
+
+def taps_missing() -> str | None:
+    """What a TAP in a network namespace of our own takes; None: it can be had."""
+    from pystack.lab.hosts.linux import missing  # noqa: PLC0415
+
+    return missing()
+
+
 def _pytcp() -> Host:
     from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
 
@@ -39,6 +53,63 @@ def _pytcp_setup(report: Callable[[str], None]) -> None:
     bring_wheel("pytcp", PYTCP, report)
 
 
+SLIRP, SLIRP_FILE = ("libslirp0",), "usr/lib/*/libslirp.so.0"
+NO_LINK = {
+    "ACD": "does not look whether others have its address",
+}
+
+
+def _slirp() -> Host:
+    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
+    from pystack.lab.provision.packages import library  # noqa: PLC0415
+
+    return ProgramHost(
+        "slirp", "slirp_agent.py", lambda: [str(library("slirp", SLIRP_FILE))], ipv6=False
+    )
+
+
+def _slirp_missing() -> str | None:
+    from pystack.lab.provision.packages import library  # noqa: PLC0415
+
+    if library("slirp", SLIRP_FILE) is None:
+        return f"Debian's package {SLIRP[0]}: {_setup_hint('slirp')}"
+    return namespace_missing()
+
+
+def _slirp_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
+
+    bring_packages("slirp", SLIRP, report)
+
+
+PASST, PASST_FILE = ("passt",), "usr/bin/passt"
+
+
+def _passt() -> Host:
+    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
+    from pystack.lab.provision.packages import library, version  # noqa: PLC0415
+
+    return ProgramHost(
+        "passt",
+        "passt_agent.py",
+        lambda: [str(library("passt", PASST_FILE)), version("passt") or "installed"],
+    )
+
+
+def _passt_missing() -> str | None:
+    from pystack.lab.provision.packages import library  # noqa: PLC0415
+
+    if library("passt", PASST_FILE) is None:
+        return f"Debian's package {PASST[0]}: {_setup_hint('passt')}"
+    return taps_missing()
+
+
+def _passt_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
+
+    bring_packages("passt", PASST, report)
+
+
 def _external() -> Host:
     from pystack.lab.hosts.external import ExternalHost  # noqa: PLC0415
 
@@ -54,6 +125,8 @@ def _external_missing() -> str | None:
 def register(register_host: Callable[..., Any]) -> None:
     """Adds all of them."""
     register_host("pytcp", "PyTCP 2.7.6, in Python", _pytcp, _pytcp_missing, setup=_pytcp_setup)
+    register_host("slirp", "libslirp, QEMU's user network", _slirp, _slirp_missing, setup=_slirp_setup)
+    register_host("passt", "passt, QEMU's and podman's", _passt, _passt_missing, setup=_passt_setup)
     register_host(
         "external",
         "your own, on a wire and with an agent",

@@ -12,10 +12,11 @@ from pathlib import Path
 from pystack.lab.provision import ProvisionError, cache_folder
 from pystack.lab.provision.debian import Archive, unpack
 
-__all__ = ["bring_packages", "bring_wheel", "brought", "library"]
+__all__ = ["bring_packages", "bring_wheel", "brought", "library", "version"]
 
 PIP_S = 300
 ROOT = Path("/")
+VERSIONS = "version"
 
 
 def brought(name: str) -> Path | None:
@@ -35,6 +36,15 @@ def library(name: str, pattern: str) -> Path | None:
         for path in () if root is None else sorted(root.glob(pattern)):
             return path
     return None
+
+
+def version(name: str) -> str:
+    """Which version of its first package was brought for a Host."""
+    folder = brought(name)
+    try:
+        return "" if folder is None else (folder / VERSIONS).read_text().strip()
+    except OSError:
+        return ""
 
 
 def bring_wheel(name: str, requirement: str, report: Callable[[str], None]) -> Path:
@@ -105,6 +115,7 @@ def bring_packages(name: str, packages: tuple[str, ...], report: Callable[[str],
             found.append(package)
         unpack(archive.download(found, work / "debs"), work / "root")
         versions = ", ".join(f"{one.name} {one.version}" for one in found)
+        (work / "root" / VERSIONS).write_text(found[0].version)
         return _settle(name, work / "root", versions, report)
 
 
