@@ -191,6 +191,22 @@ class SocketAgent:
         given = bytes.fromhex(value[1:]) if value[0] == "x" else int(value)
         self._sockets[handle].setsockopt(_number(level), _number(name), given)
 
+    def do_ping(self, destination: str, size: str = "56") -> None:
+        """Sends one echo request."""
+        v6 = ":" in destination
+        family = socket.AF_INET6 if v6 else socket.AF_INET
+        header = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, PING_IDENTIFIER, 1)
+        message = bytearray(header + bytes(int(size)))
+        if not v6:  # ICMPv6's, which covers the addresses, is the stack's work
+            message[2:4] = checksum(bytes(message) + bytes(len(message) % 2)).to_bytes(2, "big")
+        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+        sender = self.make(family, socket.SOCK_RAW, protocol)
+        try:
+            sender.setblocking(False)
+            sender.sendto(bytes(message), (destination, 0))
+        finally:
+            sender.close()
+
 
 class Agent(Tables, SocketAgent):
     """An agent of the Linux that it runs on.
@@ -207,19 +223,6 @@ class Agent(Tables, SocketAgent):
         """Nothing is left of what was: sockets, addresses, routes, neighbours."""
         self.close_sockets()
         Tables.do_reset(self, ports)
-
-    def do_ping(self, destination: str, size: str = "56") -> None:
-        """Sends one echo request."""
-        v6 = ":" in destination
-        family = socket.AF_INET6 if v6 else socket.AF_INET
-        header = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, PING_IDENTIFIER, 1)
-        message = bytearray(header + bytes(int(size)))
-        if not v6:  # ICMPv6's, which covers the addresses, is the kernel's work
-            message[2:4] = checksum(bytes(message) + bytes(len(message) % 2)).to_bytes(2, "big")
-        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
-        with socket.socket(family, socket.SOCK_RAW, protocol) as sender:
-            sender.setblocking(False)
-            sender.sendto(message, (destination, 0))
 
 
 def stream_to(where: str) -> socket.socket:

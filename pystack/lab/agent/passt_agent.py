@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pystack.lab.agent.fresh import FRAME, FreshAgent, die_with_parent, main
+    from pystack.lab.agent.fresh import FRAME, FreshAgent, main
     from pystack.lab.agent.loopback import LOOPBACK, LOOPBACK6, LoopbackSocket, own_loopback
     from pystack.lab.agent.namespace import tap
     from pystack.lab.agent.tables import Tables
 else:  # run as a program, with this folder first on the path and no package
-    from fresh import FRAME, FreshAgent, die_with_parent, main
+    from fresh import FRAME, FreshAgent, main
     from loopback import LOOPBACK, LOOPBACK6, LoopbackSocket, own_loopback
     from namespace import tap
     from tables import Tables
 
 LENGTH = struct.Struct("!I")  # before each frame
-READY_S = 5.0
+ARP = b"\x08\x06"
 # The tester's ports that can be reached: those that cases name, and those that they count up.
 PORTS = "4000-4100,40001-40300"
 GATE = "u0"  # passt asks for an interface with a default route; nothing goes there
@@ -45,8 +45,6 @@ class PasstAgent(FreshAgent):
         self._program = program
         self.release = release
         self._reachable: set[str] = set()
-        self._end: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self, plan: dict[str, str]) -> None:
         """Starts passt in a namespace where it can't reach anything."""
@@ -63,8 +61,9 @@ class PasstAgent(FreshAgent):
             tables.do_address("add", "0", address)
             tables.do_route("add", destination, gateway, "0")
         self._end, theirs = socket.socketpair()
+        self._stream = self._end.makefile("rb")
         with theirs:
-            self._process = subprocess.Popen(
+            subprocess.Popen(
                 [
                     *(self._program, "--foreground", "--quiet", "--fd", str(theirs.fileno())),
                     *("--address", plan["tester4"], "--netmask", plan["host4"].split("/")[1]),
@@ -75,45 +74,36 @@ class PasstAgent(FreshAgent):
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent,  # until it takes another user: then by its socket
             )
         self._await()
         threading.Thread(target=self._out, daemon=True).start()
         threading.Thread(target=self._in, daemon=True).start()
 
     def _await(self) -> None:
-        """Waits until it answers ARP."""
-        if self._end is None:
-            return
+        """Waits until it answers ARP; what it says on its own before is not for the tester."""
         ask = struct.pack("!HHBBH6x4s6x4s", 1, 0x0800, 6, 4, 1, bytes(4), bytes(4))
-        self._end.sendall(LENGTH.pack(42) + b"\xff" * 6 + bytes(6) + b"\x08\x06" + ask)
-        self._end.settimeout(READY_S)
-        self._end.recv(LENGTH.size + 42, socket.MSG_WAITALL)
-        self._end.settimeout(None)
+        frame = b"\xff" * 6 + bytes(6) + ARP + ask
+        self._end.sendall(LENGTH.pack(len(frame)) + frame)
+        while self._frame()[12:14] != ARP:
+            pass
+
+    def _frame(self) -> bytes:
+        """The next frame of passt's."""
+        size = self._stream.read(LENGTH.size)
+        if not size:
+            os._exit(1)  # passt has ended; when we do first, it does as its socket closes
+        return self._stream.read(LENGTH.unpack(size)[0])
 
     def _in(self) -> None:
         """From the tester to passt."""
-        while self._end is not None:
+        while True:
             frame = self.wire.recv(FRAME)
             self._end.sendall(LENGTH.pack(len(frame)) + frame)
 
     def _out(self) -> None:
         """From passt to the tester."""
-        if self._end is None:
-            return
-        stream = self._end.makefile("rb")
-        while size := stream.read(LENGTH.size):
-            self.send_frame(stream.read(LENGTH.unpack(size)[0]))
-        os._exit(1)  # passt has ended
-
-    def end(self) -> None:
-        """Ends passt: it does so itself when its socket closes."""
-        end, self._end = self._end, None
-        if end is not None:
-            end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        if self._process is not None:
-            self._process.wait(READY_S)
+        while True:
+            self.send_frame(self._frame())
 
     def make(self, family: int, kind: int, protocol: int) -> Any:
         """A socket on the loopback."""

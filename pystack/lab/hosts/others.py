@@ -110,6 +110,30 @@ def _passt_setup(report: Callable[[str], None]) -> None:
     bring_packages("passt", PASST, report)
 
 
+LWIPV6, LWIPV6_FILE = ("liblwipv6-2",), "usr/lib/**/liblwipv6.so.2"
+
+
+def _lwipv6() -> Host:
+    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
+    from pystack.lab.provision.packages import library  # noqa: PLC0415
+
+    return ProgramHost("lwipv6", "lwipv6_agent.py", lambda: [str(library("lwipv6", LWIPV6_FILE))])
+
+
+def _lwipv6_missing() -> str | None:
+    from pystack.lab.provision.packages import library  # noqa: PLC0415
+
+    if library("lwipv6", LWIPV6_FILE) is None:
+        return f"Debian's package {LWIPV6[0]}: {_setup_hint('lwipv6')}"
+    return taps_missing()
+
+
+def _lwipv6_setup(report: Callable[[str], None]) -> None:
+    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
+
+    bring_packages("lwipv6", LWIPV6, report)
+
+
 def _external() -> Host:
     from pystack.lab.hosts.external import ExternalHost  # noqa: PLC0415
 
@@ -125,7 +149,12 @@ def _external_missing() -> str | None:
 def register(register_host: Callable[..., Any]) -> None:
     """Adds all of them."""
     register_host("pytcp", "PyTCP 2.7.6, in Python", _pytcp, _pytcp_missing, setup=_pytcp_setup)
-    register_host("slirp", "libslirp, QEMU's user network", _slirp, _slirp_missing, setup=_slirp_setup)
+    register_host(
+        "lwipv6", "Debian's LWIPv6, of lwIP 1.1", _lwipv6, _lwipv6_missing, setup=_lwipv6_setup
+    )
+    register_host(
+        "slirp", "libslirp, QEMU's user network", _slirp, _slirp_missing, setup=_slirp_setup
+    )
     register_host("passt", "passt, QEMU's and podman's", _passt, _passt_missing, setup=_passt_setup)
     register_host(
         "external",
