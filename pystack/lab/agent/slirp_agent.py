@@ -143,7 +143,7 @@ class SlirpAgent(FreshAgent):
             vdhcp_start=_number(self._tester4), vnameserver=_number(str(host4.network[3])),
             if_mtu=int(plan["mtu"]), if_mru=int(plan["mtu"]),
         )  # fmt: skip
-        fields = dict(Callbacks._fields_)
+        fields: dict[str, Any] = dict(Callbacks._fields_)
         self._keep_alive = callbacks = Callbacks(
             _transfer(self._send),
             *(

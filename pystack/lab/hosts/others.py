@@ -1,165 +1,134 @@
-"""The Hosts that are other people's stacks, each in a program of its own.
+"""The Hosts that are other people's stacks, each in a program of its own; and who is not here.
 
 All that is loaded here is names: what a Host needs is looked for when it is asked for.
 """
+# Each function imports what it alone needs.
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pystack.lab.host import Host
-from pystack.lab.provision import cache_folder
 
 __all__ = ["register"]
 
-PYTCP = "PyTCP==2.7.6"
+Report = Callable[[str], None]
 
-
-def _setup_hint(name: str) -> str:
-    return f"pystack lab setup {name}"
-
-
-def namespace_missing() -> str | None:
-    """What a network namespace of our own takes; None: it can be had."""
-    from pystack.lab.hosts.linux import namespaces_missing  # noqa: PLC0415
-
-    return namespaces_missing()
-
-
-def taps_missing() -> str | None:
-    """What a TAP in a network namespace of our own takes; None: it can be had."""
-    from pystack.lab.hosts.linux import missing  # noqa: PLC0415
-
-    return missing()
-
-
-def _pytcp() -> Host:
-    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
-
-    return ProgramHost("pytcp", "pytcp_agent.py", lambda: [str(cache_folder() / "pytcp")])
-
-
-def _pytcp_missing() -> str | None:
-    if Path(cache_folder() / "pytcp" / "pytcp").is_dir():
-        return None
-    return f"{PYTCP} from PyPI: {_setup_hint('pytcp')}"
-
-
-def _pytcp_setup(report: Callable[[str], None]) -> None:
-    from pystack.lab.provision.packages import bring_wheel  # noqa: PLC0415
-
-    bring_wheel("pytcp", PYTCP, report)
-
-
-SLIRP, SLIRP_FILE = ("libslirp0",), "usr/lib/*/libslirp.so.0"
-NO_LINK = {
-    "ACD": "does not look whether others have its address",
+NO_LINK = "is at a TUN, and has no link layer"
+NO_CLIENT = "has its addresses from its configuration alone"
+# What was looked for in Debian and on PyPI, and is in neither.
+ELSEWHERE = {
+    "seastar": "Seastar's native stack, which needs vhost-net or DPDK",
+    "lkl": "the Linux Kernel Library",
+    "rump": "NetBSD's rump kernel",
+    "osv": "OSv",
+    "ukl": "Unikernel Linux",
+    "mtcp": "mTCP, which needs DPDK",
+    "mirage": "MirageOS's mirage-tcpip",
 }
 
 
-def _slirp() -> Host:
-    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
-    from pystack.lab.provision.packages import library  # noqa: PLC0415
+def _library(name: str, pattern: str) -> Path | None:
+    from pystack.lab.provision.packages import library
 
-    return ProgramHost(
-        "slirp", "slirp_agent.py", lambda: [str(library("slirp", SLIRP_FILE))], ipv6=False
-    )
+    return library(name, pattern)
 
 
-def _slirp_missing() -> str | None:
-    from pystack.lab.provision.packages import library  # noqa: PLC0415
+def _program(
+    name: str,
+    pattern: str,
+    *,
+    version: bool = False,
+    ipv6: bool = True,
+    lacks: Mapping[str, str] = MappingProxyType({}),
+) -> Host:
+    """A Host whose program is NAME_agent.py, and whose stack is where a pattern finds it."""
+    from pystack.lab.hosts.program import ProgramHost
+    from pystack.lab.provision import packages
 
-    if library("slirp", SLIRP_FILE) is None:
-        return f"Debian's package {SLIRP[0]}: {_setup_hint('slirp')}"
-    return namespace_missing()
+    def words() -> list[str]:
+        found = [str(_library(name, pattern))]
+        return [*found, packages.version(name) or "installed"] if version else found
 
-
-def _slirp_setup(report: Callable[[str], None]) -> None:
-    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
-
-    bring_packages("slirp", SLIRP, report)
-
-
-PASST, PASST_FILE = ("passt",), "usr/bin/passt"
-
-
-def _passt() -> Host:
-    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
-    from pystack.lab.provision.packages import library, version  # noqa: PLC0415
-
-    return ProgramHost(
-        "passt",
-        "passt_agent.py",
-        lambda: [str(library("passt", PASST_FILE)), version("passt") or "installed"],
-    )
+    return ProgramHost(name, f"{name}_agent.py", words, ipv6=ipv6, lacks=lacks)
 
 
-def _passt_missing() -> str | None:
-    from pystack.lab.provision.packages import library  # noqa: PLC0415
+def _missing(name: str, pattern: str, what: str, needs: str) -> str | None:
+    from pystack.lab.hosts import linux
 
-    if library("passt", PASST_FILE) is None:
-        return f"Debian's package {PASST[0]}: {_setup_hint('passt')}"
-    return taps_missing()
-
-
-def _passt_setup(report: Callable[[str], None]) -> None:
-    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
-
-    bring_packages("passt", PASST, report)
+    if _library(name, pattern) is None:
+        return f"{what}: pystack lab setup {name}"
+    needed = {"": lambda: None, "tap": linux.missing, "network": linux.namespaces_missing}
+    return needed[needs]()
 
 
-LWIPV6, LWIPV6_FILE = ("liblwipv6-2",), "usr/lib/**/liblwipv6.so.2"
+def _wheel(name: str, requirement: str, report: Report) -> None:
+    from pystack.lab.provision.packages import bring_wheel
+
+    bring_wheel(name, requirement, report)
 
 
-def _lwipv6() -> Host:
-    from pystack.lab.hosts.program import ProgramHost  # noqa: PLC0415
-    from pystack.lab.provision.packages import library  # noqa: PLC0415
+def _packages(name: str, package: str, report: Report) -> None:
+    from pystack.lab.provision.packages import bring_packages
 
-    return ProgramHost("lwipv6", "lwipv6_agent.py", lambda: [str(library("lwipv6", LWIPV6_FILE))])
-
-
-def _lwipv6_missing() -> str | None:
-    from pystack.lab.provision.packages import library  # noqa: PLC0415
-
-    if library("lwipv6", LWIPV6_FILE) is None:
-        return f"Debian's package {LWIPV6[0]}: {_setup_hint('lwipv6')}"
-    return taps_missing()
-
-
-def _lwipv6_setup(report: Callable[[str], None]) -> None:
-    from pystack.lab.provision.packages import bring_packages  # noqa: PLC0415
-
-    bring_packages("lwipv6", LWIPV6, report)
+    bring_packages(name, (package,), report)
 
 
 def _external() -> Host:
-    from pystack.lab.hosts.external import ExternalHost  # noqa: PLC0415
+    from pystack.lab.hosts.external import ExternalHost
 
     return ExternalHost()
 
 
 def _external_missing() -> str | None:
-    from pystack.lab.hosts.external import missing  # noqa: PLC0415
+    from pystack.lab.hosts.external import missing
 
     return missing()
 
 
+def _elsewhere(name: str) -> Host:
+    raise LookupError(f"{name} is in no package registry")
+
+
 def register(register_host: Callable[..., Any]) -> None:
     """Adds all of them."""
-    register_host("pytcp", "PyTCP 2.7.6, in Python", _pytcp, _pytcp_missing, setup=_pytcp_setup)
-    register_host(
-        "lwipv6", "Debian's LWIPv6, of lwIP 1.1", _lwipv6, _lwipv6_missing, setup=_lwipv6_setup
-    )
-    register_host(
-        "slirp", "libslirp, QEMU's user network", _slirp, _slirp_missing, setup=_slirp_setup
-    )
-    register_host("passt", "passt, QEMU's and podman's", _passt, _passt_missing, setup=_passt_setup)
-    register_host(
-        "external",
-        "your own, on a wire and with an agent",
-        _external,
-        _external_missing,
-        alone=True,
-    )
+
+    def add(
+        name: str, title: str, pattern: str, brought: str, *, needs: str = "", **options: Any
+    ) -> None:
+        wheel = "==" in brought
+        source = f"{brought} from PyPI" if wheel else f"Debian's package {brought}"
+        register_host(
+            name,
+            title,
+            partial(_program, name, pattern, **options),
+            partial(_missing, name, pattern, source, needs),
+            setup=partial(_wheel if wheel else _packages, name, brought),
+        )
+
+    add("pytcp", "PyTCP 2.7.6, in Python", ".", "PyTCP==2.7.6")
+    add(
+        "smoltcp", "smoltcp, as mitmproxy_rs has it", ".", "mitmproxy_rs==0.11.5", needs="tap",
+        lacks={
+            **dict.fromkeys(("ARP", "ACD", "ND", "MLD", "IGMP"), NO_LINK),
+            **dict.fromkeys(("DHCP", "AUTOIP", "SLAAC"), NO_CLIENT),
+        },
+    )  # fmt: skip
+    add("lwipv6", "LWIPv6, of lwIP 1.1", "usr/lib/**/liblwipv6.so.2", "liblwipv6-2", needs="tap")
+    add(
+        "slirp", "libslirp, QEMU's user network", "usr/lib/*/libslirp.so.0", "libslirp0",
+        needs="network", ipv6=False, lacks=dict.fromkeys(("DHCP", "AUTOIP", "ACD"), NO_CLIENT),
+    )  # fmt: skip
+    add(
+        "passt", "passt, QEMU's and podman's", "usr/bin/passt", "passt", needs="tap",
+        version=True, lacks=dict.fromkeys(("DHCP", "AUTOIP", "ACD", "SLAAC"), NO_CLIENT),
+    )  # fmt: skip
+    register_host("external", "your own stack, on a wire", _external, _external_missing, alone=True)
+    for name, what in ELSEWHERE.items():
+        why = "in no package registry: put it on a TAP, and run it as the Host external"
+        register_host(name, what, partial(_elsewhere, name), partial(str, why))

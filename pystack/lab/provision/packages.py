@@ -30,8 +30,11 @@ def library(name: str, pattern: str) -> Path | None:
 
     Args:
         name: The Host's.
-        pattern: Where it is below the root of a Debian system, for `Path.glob`.
+        pattern: Where it is below the root of a Debian system, for `Path.glob`; ".": the whole
+            folder of what was brought, and nothing else will do.
     """
+    if pattern == ".":
+        return brought(name)
     for root in (brought(name), ROOT):
         for path in () if root is None else sorted(root.glob(pattern)):
             return path
