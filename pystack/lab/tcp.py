@@ -340,6 +340,7 @@ def open_from_host(
     Raises:
         Inconclusive: No SYN comes, or no acknowledgement of the tester's.
     """
+    lab.meet(family)
     connection = Connection(lab, 0, family=family, isn=isn)
     connection.window = window
     connection.sock = lab.socket(_family(family), socket.SOCK_STREAM)
@@ -383,6 +384,7 @@ def in_state(
     """
     if state not in STATES:
         raise ValueError(f"no state {state!r}, but {', '.join(STATES)}")
+    lab.meet(family)
     if state == "CLOSED":
         return Connection(lab, 9, family=family, isn=isn)  # nobody listens at discard
     if state == "SYN-SENT":

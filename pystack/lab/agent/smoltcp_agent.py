@@ -82,7 +82,7 @@ class SmoltcpSocket:
 
     def send(self, data: bytes, _flags: int = 0) -> int:
         self._connected().write(data)
-        self._agent.run(self._stream.drain())
+        self._agent.run(self._stream.drain)
         return len(data)
 
     def sendto(self, data: bytes, address: tuple[Any, ...]) -> int:
@@ -90,14 +90,14 @@ class SmoltcpSocket:
         if stream is None:
             raise OSError(errno.ENOSYS, "datagrams to whom has not sent one")
         stream.write(data)
-        self._agent.run(stream.drain())
+        self._agent.run(stream.drain)
         return len(data)
 
     def recv(self, size: int, _flags: int = 0) -> bytes:
         if self._kind == socket.SOCK_DGRAM:
             return self.recvfrom(size)[0]
         if self._reading is None:
-            self._reading = self._agent.run(self._connected().read(size))
+            self._reading = self._agent.run(self._connected().read, size)
         try:
             data = self._reading.result(TURN_S)
         except concurrent.futures.TimeoutError:
@@ -115,7 +115,7 @@ class SmoltcpSocket:
         if how == socket.SHUT_RD:
             raise OSError(errno.ENOSYS, "shutdown of the direction that comes in")
         self._connected().write_eof()
-        self._agent.run(self._stream.drain())
+        self._agent.run(self._stream.drain)
 
     def close(self) -> None:
         if self._stream is not None:
@@ -152,11 +152,11 @@ class SmoltcpAgent(FreshAgent):
         self._loop = asyncio.new_event_loop()
         self._kept: list[Any] = []
 
-    def run(self, call: Any) -> concurrent.futures.Future[Any]:
-        """Has the loop do something."""
+    def run(self, call: Any, *words: Any) -> concurrent.futures.Future[Any]:
+        """Has the loop call something, and wait for what comes of it."""
 
         async def wait() -> Any:
-            return await call
+            return await call(*words)
 
         return asyncio.run_coroutine_threadsafe(wait(), self._loop)
 
@@ -164,7 +164,7 @@ class SmoltcpAgent(FreshAgent):
         own_loopback()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         tun = import_module("mitmproxy_rs.tun")
-        made = self.run(self._make_tun(tun))
+        made = self.run(tun.create_tun_interface, self._connection, self._datagrams, TUN)
         self._kept.append(made.result(START_S))
         kernel = Tables([TUN])
         kernel._write(f"net.ipv6.conf.{TUN}.disable_ipv6", "1")
@@ -178,9 +178,6 @@ class SmoltcpAgent(FreshAgent):
         self._own6 = ipaddress.ip_interface(plan["host6"]).ip.packed
         threading.Thread(target=self._in, daemon=True).start()
         threading.Thread(target=self._out, daemon=True).start()
-
-    async def _make_tun(self, tun: Any) -> Any:
-        return await tun.create_tun_interface(self._connection, self._datagrams, TUN)
 
     async def _connection(self, stream: Any) -> None:
         sock = self.bound.get((socket.SOCK_STREAM, stream.get_extra_info("sockname")[1]))
