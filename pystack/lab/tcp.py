@@ -16,7 +16,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from pystack.lab.host import HostSocket
-from pystack.lab.packets import Match, ipv4, ipv6, tcp, where
+from pystack.lab.packets import Match, flagged, ipv4, ipv6, tcp, where
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Inconclusive
 
@@ -182,19 +182,17 @@ class Connection:
     def expect_ack(self, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for an acknowledgement of all that was sent, of whatever segment."""
         return self.lab.expect(
-            self.match(
-                ack=self.seq, flags=lambda flags: "A" in flags and "R" not in flags, **fields
-            ),
+            self.match(ack=self.seq, flags=flagged("A", "R"), **fields),
             within_ms,
         )
 
     def expect_reset(self, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for a segment with the flag RST."""
-        return self.lab.expect(self.match(flags=lambda flags: "R" in flags, **fields), within_ms)
+        return self.lab.expect(self.match(flags=flagged("R"), **fields), within_ms)
 
     def expect_no_reset(self, for_ms: float = 500) -> None:
         """Makes sure that no segment with the flag RST comes."""
-        self.lab.expect_nothing(self.match(flags=lambda flags: "R" in flags), for_ms)
+        self.lab.expect_nothing(self.match(flags=flagged("R")), for_ms)
 
     # --- the Host's socket ---------------------------------------------------------------------
 
