@@ -9,6 +9,7 @@ where nothing else is, and frames go between it and our wire.
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 import errno
 import ipaddress
@@ -18,6 +19,7 @@ import select
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ TAP = "lab0"
 ETH_P_ALL, SOL_PACKET, PACKET_IGNORE_OUTGOING = 3, 263, 23
 NETIF_BYTES = 512  # of its struct netif, where its MAC is looked for
 USUAL_MAC = bytes((2, 2, 3, 4, 5, 6))
-SEND_S = 1.0
+TURN_S = 0.02  # how long a call is waited for
 
 _pointer = ctypes.c_void_p
 
@@ -92,8 +94,7 @@ class Lwipv6Socket:
         self._library = library
         self._number = number
         self._kind = kind
-        self._connecting: threading.Thread | None = None
-        self._failed: OSError | None = None
+        self._calls: dict[str, concurrent.futures.Future[Any]] = {}
         self._bound: tuple[Any, ...] = ()
 
     def setblocking(self, _flag: bool) -> None:
@@ -108,6 +109,28 @@ class Lwipv6Socket:
         if not self._ready(event):
             raise BlockingIOError(errno.EAGAIN, "not yet")
 
+    def _later(self, call: str, *words: Any) -> int:
+        """Makes a call that may wait; asked again, it gives what came of it."""
+        made = self._calls.get(call)
+        if made is None:
+            made = self._calls[call] = concurrent.futures.Future()
+
+            def run(future: concurrent.futures.Future[Any] = made) -> None:
+                try:
+                    future.set_result(self._library(call, self._number, *words))
+                except OSError as error:
+                    future.set_exception(error)
+
+            threading.Thread(target=run, daemon=True).start()
+        try:
+            found = made.result(TURN_S)
+        except concurrent.futures.TimeoutError:
+            raise BlockingIOError(errno.EINPROGRESS, f"{call} is under way") from None
+        finally:
+            if made.done():
+                del self._calls[call]
+        return int(found)
+
     def bind(self, address: tuple[Any, ...]) -> None:
         # It has no port for who asks for any, and forgets a datagram socket's name.
         port = int(address[1]) or next(Lwipv6Socket.ports)
@@ -119,33 +142,23 @@ class Lwipv6Socket:
         self._library("listen", self._number, backlog)
 
     def accept(self) -> tuple[Lwipv6Socket, Any]:
-        self._await(select.POLLIN)
-        raw, size = ctypes.create_string_buffer(28), ctypes.c_uint32(28)
-        number = self._library("accept", self._number, raw, ctypes.byref(size))
-        return Lwipv6Socket(self._library, number, self._kind), _from_sockaddr(raw.raw)
+        if "accept" not in self._calls:
+            self._await(select.POLLIN)
+        made = Lwipv6Socket(self._library, self._later("accept", None, None), self._kind)
+        return made, made.getpeername()
 
     def connect(self, address: tuple[Any, ...]) -> None:
-        if self._kind != socket.SOCK_STREAM:
-            self._connect(address)
-        elif self._connecting is None:
-            self._connecting = threading.Thread(target=self._connect, args=(address,), daemon=True)
-            self._connecting.start()
-            self._connecting.join(0.01)
-        if self._connecting is not None and self._connecting.is_alive():
-            raise BlockingIOError(errno.EINPROGRESS, "connecting")
-        if self._failed is not None:
-            raise self._failed
-
-    def _connect(self, address: tuple[Any, ...]) -> None:
         raw = _sockaddr(address)
-        try:
-            self._library("connect", self._number, raw, len(raw))
-        except OSError as error:
-            self._failed = error
+        self._later("connect", raw, len(raw))
 
     def send(self, data: bytes, flags: int = 0) -> int:
-        self._await(select.POLLOUT)
-        return self._library("send", self._number, data, len(data), flags)
+        """It waits until there is room for all; meanwhile there is none for more."""
+        if "send" in self._calls:
+            self._later("send")
+        try:
+            return self._later("send", data, len(data), flags)
+        except BlockingIOError:
+            return len(data)
 
     def sendto(self, data: bytes, address: tuple[Any, ...]) -> int:
         raw = _sockaddr(address)
@@ -155,19 +168,22 @@ class Lwipv6Socket:
         return self.recvfrom(size, flags)[0]
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, Any]:
-        if self._failed is not None:
-            raise self._failed
-        self._await(select.POLLIN)
-        data, raw = ctypes.create_string_buffer(size), ctypes.create_string_buffer(28)
-        length = ctypes.c_uint32(28)
-        got = self._library("recvfrom", self._number, data, size, flags, raw, ctypes.byref(length))
+        if "connect" in self._calls:
+            self._later("connect")
+        if "recvfrom" not in self._calls:
+            self._await(select.POLLIN)
+            self._place = (ctypes.create_string_buffer(size), ctypes.create_string_buffer(28))
+            self._length = ctypes.c_uint32(28)
+        data, raw = self._place
+        got = self._later("recvfrom", data, size, flags, raw, ctypes.byref(self._length))
         return data.raw[:got], _from_sockaddr(raw.raw)
 
     def shutdown(self, how: int) -> None:
         self._library("shutdown", self._number, how)
 
     def close(self) -> None:
-        self._library("close", self._number)
+        with suppress(BlockingIOError):
+            self._later("close")
 
     def _name(self, call: str) -> tuple[Any, ...]:
         raw, size = ctypes.create_string_buffer(28), ctypes.c_uint32(28)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -384,8 +385,22 @@ def highest(packets: Iterable[Packet], base: int) -> int:
     )
 
 
-def grow(connection: Connection, rounds: int = 6) -> None:
-    """Lets the Host's congestion window grow: it sends, all of it is acknowledged."""
+def stay_grown(lab: Tester) -> None:
+    """Has a congestion window outlive a pause that a loaded machine makes (RFC 5681 4.1)."""
+    with suppress(Unable, OSError):
+        lab.host.sysctl("net.ipv4.tcp_slow_start_after_idle", 0)
+
+
+def grow(connection: Connection, rounds: int = 6, *, keep: bool = False) -> None:
+    """Lets the Host's congestion window grow: it sends, all of it is acknowledged.
+
+    Args:
+        connection: In ESTABLISHED.
+        rounds: How many times.
+        keep: Whether it stays so even if the machine pauses; see `stay_grown`.
+    """
+    if keep:
+        stay_grown(connection.lab)
     with connection.lab.preamble("data to grow the congestion window"):
         for _ in range(rounds):
             write(connection, pattern(4 * MSS))

@@ -30,6 +30,7 @@ from pystack.lab.catalogue._tcp import (
     segments,
     size_of,
     small_listener,
+    stay_grown,
     write,
 )
 from pystack.lab.mutant import Mutant
@@ -115,7 +116,7 @@ def unsigned_window(lab: Tester) -> None:
     2. The program sends 60000 octets; the tester acknowledges none. More than 32767 octets come.
     """
     connection = connect(lab)
-    grow(connection, 16)
+    grow(connection, 16, keep=True)
     write(connection, pattern(60000))
     assert connection.ack is not None
     reach = highest(data_segments(connection, 100), connection.ack)
@@ -146,6 +147,7 @@ def wide_window(lab: Tester) -> None:
     if "WScale" not in dict(connection.host_options):
         raise Unable("the Host has no window scaling")
     connection.window = 2048
+    stay_grown(lab)
     with lab.preamble("data to grow the congestion window"):
         for _ in range(8):
             write(connection, pattern(16 * MSS))
