@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from pystack.lab.case import Case
     from pystack.lab.report import Report
+    from pystack.lab.run import Result
 
 # Hosts with a real clock wait most of the time; more of them at once only wait better.
 WORKERS = max(4, 2 * (os.cpu_count() or 1))
@@ -82,7 +83,37 @@ _areas = click.option("--area", "areas", multiple=True, help="An area, as ARP; m
 _ids = click.option("--case", "ids", multiple=True, help="A case's id or alias.")
 
 
+def _external(wires: Sequence[str], agent: str | None) -> None:
+    """Leaves word of the user's own Host where the processes that run the cases look for it."""
+    from pystack.lab.hosts import external  # noqa: PLC0415
+
+    if wires:
+        os.environ[external.WIRES] = "\n".join(wires)
+    if agent is not None:
+        os.environ[external.AGENT] = agent
+
+
+def _external_options(function: Any) -> Any:
+    function = click.option(
+        "--external-agent",
+        metavar="WHERE",
+        expose_value=False,
+        callback=lambda _context, _option, value: _external((), value),
+        help="The agent of the Host external: unix:PATH or HOST:PORT.",
+    )(function)
+    return click.option(
+        "--external-wire",
+        metavar="WIRE",
+        multiple=True,
+        expose_value=False,
+        callback=lambda _context, _option, value: _external(value, None),
+        help="Its wire: tap:NAME, interface:NAME, unix:PATH, stream:PATH or fd:N; again for a "
+        "second one.",
+    )(function)
+
+
 def _run_options(function: Any) -> Any:
+    function = _external_options(function)
     for option in (
         _files,
         _ids,
@@ -127,14 +158,11 @@ def _conduct(
     chosen = list(dict.fromkeys(names)) or list(kinds)
     absent = {name: why for name in chosen if (why := kinds[name].missing()) is not None}
     present = [name for name in chosen if name not in absent]
-    phases = jobs_for(
-        present,
-        cases,
-        files=tuple(files),
-        patience_s=patience,
-        ladders=ladders,
-        mutants=mutants,
-    )
+    options: dict[str, Any] = {
+        "files": tuple(files), "patience_s": patience, "ladders": ladders, "mutants": mutants,
+    }  # fmt: skip
+    phases = jobs_for([name for name in present if not kinds[name].alone], cases, **options)
+    one_by_one = jobs_for([name for name in present if kinds[name].alone], cases, **options)
     with (
         Progress(
             TextColumn("{task.description}"),
@@ -146,9 +174,14 @@ def _conduct(
         ) as progress,
         # Spawned: a Stack, and a thread of the progress bar's, do not survive a fork.
         ProcessPoolExecutor(jobs, get_context("spawn")) as executor,
+        ThreadPoolExecutor(1) as queue,  # here, where descriptors that were inherited are
     ):
         bars = {name: progress.add_task(name, total=len(cases)) for name in present}
-        results = run_jobs(phases, executor, lambda one: progress.advance(bars[one.host]))
+
+        def advance(one: Result) -> None:
+            progress.advance(bars[one.host])
+
+        results = run_jobs(phases, executor, advance) + run_jobs(one_by_one, queue, advance)
     titles = {name: kinds[name].title for name in chosen}
     return Report(cases, chosen, results, absent, titles)
 
@@ -345,6 +378,7 @@ def show(name: str, files: tuple[Path, ...]) -> None:
 @click.argument("name")
 @click.option("--host", default="lwip", show_default=True)
 @click.option("--pcap", "pcap_path", type=click.Path(dir_okay=False, path_type=Path))
+@_external_options
 @_files
 def trace(name: str, host: str, pcap_path: Path | None, files: tuple[Path, ...]) -> None:
     """Runs one case on one Host and prints every frame of it."""

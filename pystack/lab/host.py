@@ -7,8 +7,10 @@ gone, it raises `HostCrashed`, and is started again for the next case.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pystack.lab.plan import Plan
@@ -123,11 +125,13 @@ class Host(Protocol):
         name: As it is named on the command line.
         release: Which version of the stack it is; known once it has started.
         virtual: Whether its clock is ours: then only `wait` lets time pass, and at no cost.
+        lacks: Areas of the catalogue that it can't take part in, each with the reason.
     """
 
     name: str
     release: str
     virtual: bool
+    lacks: Mapping[str, str]
 
     def start(self, plan: Plan) -> None:
         """Makes it fresh: nothing of an earlier case is left, and the plan is in force.
@@ -229,6 +233,7 @@ class BaseHost:
     name = "?"
     release = ""
     virtual = False
+    lacks: Mapping[str, str] = MappingProxyType({})
 
     def _unable(self, ability: str) -> Unable:
         return Unable(f"{self.name} has no {ability}")

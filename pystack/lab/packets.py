@@ -46,6 +46,7 @@ __all__ = [
     "echo_reply6",
     "echo_request6",
     "ether",
+    "flagged",
     "fragment6",
     "icmp",
     "inner_ipv4",
@@ -114,7 +115,8 @@ class Match:
 def _show(value: Any) -> str:
     if isinstance(value, bytes):
         return f"{len(value)} bytes {value[:16].hex()}{'…' if len(value) > 16 else ''}"
-    return getattr(value, "words", None) or str(value)
+    # A bare function has no name but where it is in memory, which differs from run to run.
+    return getattr(value, "words", None) or ("as asked" if callable(value) else str(value))
 
 
 def _agrees(wanted: Any, found: Any) -> bool:
@@ -172,6 +174,17 @@ def at_most(high: int) -> Callable[[Any], bool]:
 def between(low: int, high: int) -> Callable[[Any], bool]:
     """A field's value is in this range, the ends included."""
     return _Bound(f"{low} to {high}", lambda value: low <= value <= high)
+
+
+def flagged(present: str, absent: str = "") -> Callable[[Any], bool]:
+    """TCP's flags: these are set, those are not, and the others may be either."""
+    words = f"with {present}" + (f", without {absent}" if absent else "")
+    return _Bound(
+        words,
+        lambda flags: (
+            all(one in flags for one in present) and not any(one in flags for one in absent)
+        ),
+    )
 
 
 def where(words: str, test: Callable[[Packet], bool]) -> Match:

@@ -61,6 +61,9 @@ def run_case(host: Host, case: Case, *, patience_s: float = PATIENCE_S) -> Resul
     if not host.virtual and case.seconds > patience_s:
         reason = f"lasts {case.seconds:g} s, and the clock is real (--patience)"
         return Result(case.id, host.name, host.release, Verdict.NOT_APPLICABLE, reason)
+    if case.area in host.lacks:
+        reason = f"{host.name} {host.lacks[case.area]}"
+        return Result(case.id, host.name, host.release, Verdict.NOT_APPLICABLE, reason)
     result = _once(host, case)
     if host.virtual or result.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE):
         return result

@@ -16,7 +16,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from pystack.lab.host import HostSocket
-from pystack.lab.packets import Match, ipv4, ipv6, tcp, where
+from pystack.lab.packets import Match, flagged, ipv4, ipv6, tcp, where
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Inconclusive
 
@@ -196,19 +196,17 @@ class Connection:
     def expect_ack(self, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for an acknowledgement of all that was sent, of whatever segment."""
         return self.lab.expect(
-            self.match(
-                ack=self.seq, flags=lambda flags: "A" in flags and "R" not in flags, **fields
-            ),
+            self.match(ack=self.seq, flags=flagged("A", "R"), **fields),
             within_ms,
         )
 
     def expect_reset(self, within_ms: float = 1000, **fields: Any) -> Packet:
         """Waits for a segment with the flag RST."""
-        return self.lab.expect(self.match(flags=lambda flags: "R" in flags, **fields), within_ms)
+        return self.lab.expect(self.match(flags=flagged("R"), **fields), within_ms)
 
     def expect_no_reset(self, for_ms: float = 500) -> None:
         """Makes sure that no segment with the flag RST comes."""
-        self.lab.expect_nothing(self.match(flags=lambda flags: "R" in flags), for_ms)
+        self.lab.expect_nothing(self.match(flags=flagged("R")), for_ms)
 
     # --- the Host's socket ---------------------------------------------------------------------
 
@@ -354,6 +352,7 @@ def open_from_host(
     Raises:
         Inconclusive: No SYN comes, or no acknowledgement of the tester's.
     """
+    lab.meet(family)
     connection = Connection(lab, 0, family=family, isn=isn)
     connection.window = window
     connection.sock = lab.socket(_family(family), socket.SOCK_STREAM)
@@ -398,6 +397,7 @@ def in_state(
     """
     if state not in STATES:
         raise ValueError(f"no state {state!r}, but {', '.join(STATES)}")
+    lab.meet(family)
     if state == "CLOSED":
         return Connection(lab, 9, family=family, isn=isn)  # nobody listens at discard
     if state == "SYN-SENT":

@@ -86,6 +86,7 @@ class Tester:
         self._silent: set[int] = set()
         self._sockets: list[HostSocket] = []
         self._ports_used = 40000
+        self._met: set[int] = set()
         for port in plan.ports:
             for address in (port.tester4, port.tester6, port.tester_link_local):
                 self.owned[address] = port.tester_mac
@@ -435,6 +436,15 @@ class Tester:
                 port,
             )
         self.drain(20)
+
+    def meet(self, family: int = 4) -> None:
+        """Makes the Host know us, once: before what is no question of ARP's or of discovery's.
+
+        A Host may drop what it would send while it is asking for us.
+        """
+        if family not in self._met and not any(self._waiting):
+            self._met.add(family)
+            self.resolve(family)
 
     def own(self, address: str, mac: str | None = None, port: int = 0) -> str:
         """Has the tester answer for one more address, and returns it."""

@@ -18,10 +18,12 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pystack.lab.agent.agent import Agent, Rtnetlink
+    from pystack.lab.agent.agent import Agent
+    from pystack.lab.agent.tables import Rtnetlink
     from pystack.lab.agent.unshare import CLONE_NEWNET, become_root, unshare
 else:  # run as a program, with this folder first on the path and no package
-    from agent import Agent, Rtnetlink
+    from agent import Agent
+    from tables import Rtnetlink
     from unshare import CLONE_NEWNET, become_root, unshare
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000

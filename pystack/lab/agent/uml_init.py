@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pystack.lab.agent.agent import Agent, Rtnetlink, attribute
+    from pystack.lab.agent.agent import Agent
+    from pystack.lab.agent.tables import Rtnetlink, attribute
 else:  # run as a program, with this folder first on the path and no package
-    from agent import Agent, Rtnetlink, attribute
+    from agent import Agent
+    from tables import Rtnetlink, attribute
 
 CLONE_NEWNET = 0x40000000
 FINIT_MODULE = 313  # on x86-64, the only one that UML 6.1 runs on

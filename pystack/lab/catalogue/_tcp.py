@@ -385,6 +385,12 @@ def highest(packets: Iterable[Packet], base: int) -> int:
     )
 
 
+def stay_grown(lab: Tester) -> None:
+    """Has a congestion window outlive a pause that a loaded machine makes (RFC 5681 4.1)."""
+    with suppress(Unable, OSError):
+        lab.host.sysctl("net.ipv4.tcp_slow_start_after_idle", 0)
+
+
 def grow(connection: Connection, rounds: int = 6) -> None:
     """Lets the Host's congestion window grow: it sends, all of it is acknowledged."""
     with connection.lab.preamble("data to grow the congestion window"):
@@ -419,6 +425,7 @@ def widen(connection: Connection, octets: int) -> None:
         Inconclusive: It does not grow so far.
     """
     lab, waiting = connection.lab, 0
+    stay_grown(lab)
     with lab.preamble(f"a congestion window of {octets} octets"):
         for _ in range(40):
             if octets:

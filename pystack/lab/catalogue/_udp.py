@@ -28,6 +28,7 @@ def bound(lab: Tester, *, family: int = 4, address: str | None = None) -> tuple[
         family: 4 or 6.
         address: Where; default: the Host's address on the first wire. "": any.
     """
+    lab.meet(family)
     sock = lab.socket(family_of(family), socket.SOCK_DGRAM)
     own = lab.host4 if family == 4 else lab.host6
     sock.bind((own if address is None else address, 0))

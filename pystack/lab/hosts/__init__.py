@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pystack.lab.host import Host
+from pystack.lab.hosts import others
 from pystack.lab.hosts.stack import StackHost
 
 __all__ = ["HostKind", "hosts", "register_host"]
@@ -24,6 +25,7 @@ class HostKind:
             does; None: there is nothing to bring.
         missing: Says what it needs and this machine has not, and what would provide it; None: it
             can be had.
+        alone: Whether there is but one of it, so that its cases are run one after the other.
     """
 
     name: str
@@ -32,6 +34,7 @@ class HostKind:
     virtual: bool
     missing: Callable[[], str | None]
     setup: Callable[[Callable[[str], None]], object] | None
+    alone: bool = False
 
 
 _kinds: dict[str, HostKind] = {}
@@ -45,9 +48,10 @@ def register_host(
     *,
     virtual: bool = False,
     setup: Callable[[Callable[[str], None]], object] | None = None,
+    alone: bool = False,
 ) -> None:
     """Adds a kind of Host; see `HostKind`. A later one of the same name takes its place."""
-    _kinds[name] = HostKind(name, title, make, virtual, missing, setup)
+    _kinds[name] = HostKind(name, title, make, virtual, missing, setup, alone)
 
 
 def hosts() -> dict[str, HostKind]:
@@ -131,3 +135,4 @@ register_host(
     virtual=True,
     setup=_gvisor_setup,
 )
+others.register(register_host)

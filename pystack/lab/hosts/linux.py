@@ -15,7 +15,7 @@ from pathlib import Path
 from pystack.lab.hosts.agent import AgentHost, FdWire, Wire
 from pystack.lab.hosts.commands import Commands
 
-__all__ = ["AGENTS", "REPEATABLE", "LinuxHost", "missing"]
+__all__ = ["AGENTS", "REPEATABLE", "LinuxHost", "missing", "namespaces_missing"]
 
 AGENTS = Path(__file__).resolve().parent.parent / "agent"
 QUIT_S = 2.0
@@ -57,6 +57,13 @@ def missing() -> str | None:
         return "the running kernel is not Linux"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "TAP devices: root, and the kernel's module tun (modprobe tun)"
+    return namespaces_missing()
+
+
+def namespaces_missing() -> str | None:
+    """What network namespaces of our own take, that this machine has not; None: nothing."""
+    if not sys.platform.startswith("linux"):
+        return "network namespaces, which Linux alone has"
     if os.geteuid() == 0:
         return None
     for path in (
