@@ -6,6 +6,7 @@
  */
 #include "nic.h"
 #include "nic_api.h"
+#include "queues.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -232,6 +233,8 @@ static void destroy(ps_nic *nic)
 {
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
     set_offloads(nic, 0); /* a device that stays doesn't keep our wishes for its next user */
+    if (nic->queues != NULL)
+        queues_leave(nic->queues);
     close(self->fd);
     free(self->pending);
     free(self->incoming);
@@ -261,6 +264,12 @@ void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
 {
     nic->offloads = offloads;
     ((struct descriptor_nic *)nic)->configure = configure;
+}
+
+void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues)
+{
+    nic->offloads = offloads;
+    nic->queues = queues;
 }
 
 ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error)

@@ -16,7 +16,7 @@
 
 #include "hypercalls.h"
 
-#define PS_ENGINE_VERSION 2
+#define PS_ENGINE_VERSION 3
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16  /* an interface's name, terminator included */
@@ -170,6 +170,13 @@ struct ps_tunable {
     char name[PS_LABEL_SIZE];
     int64_t value, minimum, maximum, initial;
     char description[200]; /* one line: what, unit, RFC */
+};
+
+/* What a TCP segment or a datagram that comes in belongs to. `local` is where it goes. */
+struct ps_flow {
+    struct ps_address local, remote;
+    uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP or IPPROTO_UDPLITE */
+    bool opens;       /* the segment opens a connection: a listener may want it */
 };
 
 /* --- sockets ------------------------------------------------------------------------ */
@@ -340,6 +347,9 @@ struct ps_engine_table {
      * ordinary frames. NULL: the engine wants all in ordinary frames. */
     int (*frame_in_offload)(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
                             const struct ps_offload *offload, bool given);
+    /* Whether somebody is there for it: a connection, a listener, a socket. NULL: the engine can't
+     * say, and the host takes it that there is. */
+    bool (*flow_is_wanted)(ps_engine *, uint32_t index, const struct ps_flow *flow);
 
     /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */
     int (*address_add)(ps_engine *, uint32_t index, const struct ps_address *, bool detect);

@@ -215,6 +215,7 @@ int engine_interface_set_mac(ps_engine *, uint32_t index, const uint8_t mac[6]);
 int engine_frame_in(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
 int engine_frame_in_offload(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
                             const struct ps_offload *offload, bool given);
+bool engine_flow_is_wanted(ps_engine *, uint32_t index, const struct ps_flow *flow);
 int engine_address_add(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
 int engine_address_remove(ps_engine *, uint32_t index, const struct ps_address *);
 int engine_address_at(ps_engine *, size_t position, struct ps_interface_address *out);

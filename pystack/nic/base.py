@@ -131,6 +131,13 @@ class Nic:
         return Offload(lib.ps_nic_offloads(self._pointer))
 
     @property
+    def queue(self) -> tuple[int, int]:
+        """Which queue of its device it is, and of how many; (0, 1) when nobody shares it."""
+        place = ffi.new("unsigned *")
+        count = int(lib.ps_nic_queues(self._pointer, place))
+        return int(place[0]), count
+
+    @property
     def attached(self) -> bool:
         """Whether a Stack, or a NIC around it, holds it."""
         attached = ffi.new("_Bool *")
