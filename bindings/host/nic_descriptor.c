@@ -233,9 +233,9 @@ static void destroy(ps_nic *nic)
 {
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
     set_offloads(nic, 0); /* a device that stays doesn't keep our wishes for its next user */
-    if (nic->queues != NULL)
-        queues_leave(nic->queues);
     close(self->fd);
+    if (nic->queues != NULL)
+        queues_leave(nic->queues); /* last: whoever takes its place finds a queue free */
     free(self->pending);
     free(self->incoming);
     free(self);

@@ -123,14 +123,14 @@ static int shared_mac(int fd, uint8_t mac[6])
     return 0;
 }
 
-static struct queues *share(const char *name, unsigned count, int *error)
+static struct queues *share(int fd, const char *name, unsigned count, int *error)
 {
-    unsigned device = if_nametoindex(name), place;
+    unsigned device = if_nametoindex(name);
     if (device == 0) {
         *error = errno;
         return NULL;
     }
-    return queues_join(device, count, &place, error);
+    return queues_join(fd, device, count, error);
 }
 
 static ps_nic *on_device(int fd, const char *name, const struct wish *wish, uint32_t mtu,
@@ -142,7 +142,7 @@ static ps_nic *on_device(int fd, const char *name, const struct wish *wish, uint
         *error = wish->layer == PS_LAYER_ETHERNET ? -shared_mac(fd, mac) : 0;
         if (*error != 0)
             return NULL;
-        queues = share(name, wish->queues, error);
+        queues = share(fd, name, wish->queues, error);
         if (queues == NULL)
             return NULL;
     }

@@ -9,8 +9,9 @@
  * queue's frame is for all (flow.c). No state is shared, and nobody is in charge: a segment that
  * the Stack has nobody for goes on to the next, and the last to be asked answers it with a reset.
  *
- * Each has a datagram socket in the network namespace's own space of names, by which the others
- * find it; when its process ends, it is gone. Whoever isn't the same user, or root, is not heard.
+ * Each has sockets in the network namespace's own space of names: one that holds its place, and one
+ * for what is passed on, while a Stack has the queue. When its process ends, they are gone. Whoever
+ * isn't the same user, or root, is not heard.
  */
 #define _GNU_SOURCE
 #include "queues.h"
@@ -22,6 +23,9 @@
 #include <unistd.h>
 
 #ifdef __linux__
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -41,16 +45,19 @@ struct message {
 };
 
 struct queues {
-    int fd;
+    int device_fd; /* the NIC's */
+    int place_fd;  /* holds the place */
+    int fd;        /* for what is passed on; -1: no Stack has the queue */
     unsigned device, count, place;
     uint64_t others; /* a bit for each place that somebody has, as far as is known */
 };
 
-static socklen_t name_of(unsigned device, unsigned count, unsigned place, struct sockaddr_un *out)
+static socklen_t name_of(const char *what, unsigned device, unsigned count, unsigned place,
+                         struct sockaddr_un *out)
 {
     memset(out, 0, sizeof *out);
     out->sun_family = AF_UNIX;
-    int length = snprintf(out->sun_path + 1, sizeof out->sun_path - 1, "pystack-queue/%u/%u/%u",
+    int length = snprintf(out->sun_path + 1, sizeof out->sun_path - 1, "pystack-%s/%u/%u/%u", what,
                           device, count, place);
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
@@ -69,7 +76,7 @@ static bool tell(struct queues *self, unsigned place, enum message_kind kind, un
     }
     struct msghdr header = {
         .msg_name = &name,
-        .msg_namelen = name_of(self->device, self->count, place, &name),
+        .msg_namelen = name_of("queue", self->device, self->count, place, &name),
         .msg_iov = parts,
         .msg_iovlen = 2,
     };
@@ -191,6 +198,18 @@ ssize_t queues_receive(struct queues *self, struct nic_frame *frame, enum ps_lay
     }
 }
 
+static int open_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+static int set_queue(const struct queues *self, int flag)
+{
+    struct ifreq request = {.ifr_flags = (short)flag};
+    return ioctl(self->device_fd, TUNSETQUEUE, &request) != 0 ? -errno : 0;
+}
+
 /* Whether somebody shares the device by another count. Whoever comes takes the first place. */
 static bool is_otherwise(int fd, unsigned device, unsigned count)
 {
@@ -198,7 +217,7 @@ static bool is_otherwise(int fd, unsigned device, unsigned count)
     for (unsigned other = 2; other <= MOST_QUEUES; other++) {
         if (other == count)
             continue;
-        socklen_t length = name_of(device, other, 0, &name);
+        socklen_t length = name_of("place", device, other, 0, &name);
         if (connect(fd, (const struct sockaddr *)&name, length) == 0)
             return true;
     }
@@ -207,15 +226,12 @@ static bool is_otherwise(int fd, unsigned device, unsigned count)
 
 static int take_place(struct queues *self)
 {
-    const int on = 1;
     struct sockaddr_un name;
-    if (is_otherwise(self->fd, self->device, self->count))
+    if (is_otherwise(self->place_fd, self->device, self->count))
         return -EINVAL;
-    if (setsockopt(self->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0)
-        return -errno;
     for (unsigned place = 0; place < self->count; place++) {
-        socklen_t length = name_of(self->device, self->count, place, &name);
-        if (bind(self->fd, (const struct sockaddr *)&name, length) == 0) {
+        socklen_t length = name_of("place", self->device, self->count, place, &name);
+        if (bind(self->place_fd, (const struct sockaddr *)&name, length) == 0) {
             self->place = place;
             return 0;
         }
@@ -225,32 +241,64 @@ static int take_place(struct queues *self)
     return -EUSERS;
 }
 
-struct queues *queues_join(unsigned device, unsigned count, unsigned *place, int *error)
+struct queues *queues_join(int fd, unsigned device, unsigned count, int *error)
 {
     struct queues *self = calloc(1, sizeof *self);
     if (self == NULL) {
         *error = ENOMEM;
         return NULL;
     }
-    *self = (struct queues){.device = device, .count = count};
-    self->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int result = self->fd < 0 ? -errno : take_place(self);
+    *self = (struct queues){.device_fd = fd, .fd = -1, .device = device, .count = count};
+    self->place_fd = open_socket();
+    int result = self->place_fd < 0 ? self->place_fd : take_place(self);
+    if (result == 0)
+        result = set_queue(self, IFF_DETACH_QUEUE);
     if (result < 0) {
         *error = -result;
-        if (self->fd >= 0)
-            close(self->fd);
-        free(self);
+        queues_leave(self);
         return NULL;
     }
-    tell_all(self, MESSAGE_HELLO, self->place, NULL);
-    *place = self->place;
     return self;
 }
 
 void queues_leave(struct queues *self)
 {
-    close(self->fd);
+    if (self->place_fd >= 0)
+        close(self->place_fd);
     free(self);
+}
+
+int queues_enter(struct queues *self)
+{
+    const int on = 1;
+    struct sockaddr_un name;
+    socklen_t length = name_of("queue", self->device, self->count, self->place, &name);
+    int fd = open_socket();
+    if (fd < 0)
+        return fd;
+    int result = 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
+        bind(fd, (const struct sockaddr *)&name, length) != 0)
+        result = -errno;
+    if (result == 0)
+        result = set_queue(self, IFF_ATTACH_QUEUE);
+    if (result < 0) {
+        close(fd);
+        return result;
+    }
+    self->fd = fd;
+    self->others = 0;
+    tell_all(self, MESSAGE_HELLO, self->place, NULL);
+    return 0;
+}
+
+void queues_exit(struct queues *self)
+{
+    if (self->fd < 0)
+        return;
+    set_queue(self, IFF_DETACH_QUEUE);
+    close(self->fd);
+    self->fd = -1;
 }
 
 unsigned queues_count(const struct queues *self)
@@ -268,11 +316,22 @@ int queues_descriptor(const struct queues *self)
     return self->fd;
 }
 #else
-struct queues *queues_join(unsigned device, unsigned count, unsigned *place, int *error)
+struct queues *queues_join(int fd, unsigned device, unsigned count, int *error)
 {
-    (void)device, (void)count, (void)place;
+    (void)fd, (void)device, (void)count;
     *error = ENOSYS;
     return NULL;
+}
+
+int queues_enter(struct queues *self)
+{
+    (void)self;
+    return -ENOSYS;
+}
+
+void queues_exit(struct queues *self)
+{
+    (void)self;
 }
 
 void queues_leave(struct queues *self)

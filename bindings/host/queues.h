@@ -21,14 +21,17 @@ enum destiny {
 enum destiny flow_destiny(const uint8_t *frame, size_t size, enum ps_layer layer,
                           struct ps_flow *flow);
 
-/* Takes one of `count` places among those who share the device: its number is *place. The device
- * is known by `device`, its index. NULL and *error: EUSERS, all are taken; EINVAL, others share it
- * by another count. */
-struct queues *queues_join(unsigned device, unsigned count, unsigned *place, int *error);
+/* Takes one of `count` places among those who share the device: the one with the index `device`,
+ * of which `fd` is a queue. The kernel gives nothing to the queue until `queues_enter`. NULL and
+ * *error: EUSERS, all are taken; EINVAL, others share it by another count. */
+struct queues *queues_join(int fd, unsigned device, unsigned count, int *error);
 void queues_leave(struct queues *self);
+/* A Stack has the queue from now on, or none has any more. Once each, by turns. */
+int queues_enter(struct queues *self);
+void queues_exit(struct queues *self);
 unsigned queues_count(const struct queues *self);
 unsigned queues_place(const struct queues *self);
-/* Readable when another one has passed something on. */
+/* Readable when another one has passed something on; while a Stack has it. */
 int queues_descriptor(const struct queues *self);
 
 /* A Stack's word on whether it has somebody for a flow. */

@@ -86,8 +86,8 @@ class Tap(_TunTap):
             listens (so let all listen), and an outgoing one is its maker's. Questions (ARP,
             neighbour solicitation, ping) are answered once, and answers reach everybody.
             Each Stack chooses its own ports from a part of the range of its own: attaching it
-            narrows its sysctls "net.ipv4.ip_local_port_first" and "_last". Attach it as soon as
-            it is open, for the kernel counts on it from then on.
+            narrows its sysctls "net.ipv4.ip_local_port_first" and "_last". Frames come to a
+            queue that a Stack has, and to no other.
 
     Raises:
         ValueError: The name, the MTU, or the number of queues.

@@ -24,6 +24,7 @@ from pystack.lab.packets import arp, at_least, between, icmp, ipv4, layer, paylo
 from pystack.lab.plan import Topology, link_local
 from pystack.lab.report import Report, from_json, to_json
 from pystack.lab.report.junit import junit
+from pystack.lab.report.table import markdown
 from pystack.lab.run import Job, Result, run_case, run_job, run_jobs
 from pystack.lab.tcp import STATES, connect, in_state
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
@@ -351,6 +352,14 @@ def test_a_report_survives_json() -> None:
         assert all(event.text for event in found.ladder)
     with pytest.raises(ValueError, match="no report"):
         from_json({"format": 0}, [])
+
+
+def test_a_table_in_markdown() -> None:
+    report = some_report()
+    lines = markdown(report).splitlines()
+    assert lines[0] == "|  | cases | lwip |"
+    assert "| ARP | 2 | 2/2 |" in lines
+    assert all(line.count("|") == 4 for line in lines)
 
 
 def test_a_job_that_breaks_is_an_error_not_a_verdict() -> None:
