@@ -265,7 +265,8 @@ class Stack(StackServices):
             gateway: The router for what is not on the wire; one for each family.
             name: Default: "eth0" or "tun0", and so on.
             mtu: Bytes of IP packet; default: the NIC's.
-            mac: Default: the NIC's (a device that several Stacks share has one for all), or a random one of the locally administered kind.
+            mac: Default: the NIC's (those who share a device have one), or a random one of the
+                locally administered kind.
             up: Whether it comes up at once.
             detect: See `AddressList.add`.
 

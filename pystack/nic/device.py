@@ -21,8 +21,8 @@ _TUNTAP_MESSAGES = {
     errno.EACCES: "/dev/net/tun may not be opened by this user",
     errno.EBUSY: "another program has this device, or it is of the other kind (TAP, TUN)",
     errno.EINVAL: (
-        "this device is of the other kind (TAP, TUN), or was made with several queues and is opened "
-        "without `queues`, or the other way round, or others share it by another number of `queues`"
+        "this device is of the other kind (TAP, TUN), or it has several queues and was asked for "
+        "without `queues`, or one and with; or others share it by another number of `queues`"
     ),
     errno.EUSERS: "as many share this device already as `queues` says",
     errno.EOPNOTSUPP: "TAP and TUN devices can be had on Linux only; see pystack.nic.Descriptor",

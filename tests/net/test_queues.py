@@ -1,4 +1,4 @@
-"""Several Stacks on one device with several queues: one address, each connection with one of them."""
+"""Several Stacks on one device with several queues: one address, each connection with one."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_nobody_there_is_said_once(tmp_path: Path) -> None:
                     sock.recv(100)
         # Resets, and port unreachables, of the two together.
         cleanup.close()
-        from scapy.all import ICMP, TCP, rdpcap  # noqa: PLC0415 - slow to import
+        from scapy.all import ICMP, TCP, rdpcap
 
         frames = [frame for path in paths for frame in rdpcap(str(path))]
         resets = [one for one in frames if TCP in one and one[TCP].flags.R]
