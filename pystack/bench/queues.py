@@ -22,7 +22,6 @@ import pystack
 from pystack.bench import ways
 from pystack.bench.scale import Figure
 from pystack.bench.worker import Here, Worker
-from pystack.bench.workloads import Ends
 from pystack.lab.agent.unshare import CLONE_NEWNET
 
 __all__ = ["CORES", "queues"]
@@ -77,10 +76,12 @@ def _ask(here: Here, seconds: float) -> None:
 
     def ask() -> None:
         while time.perf_counter() < end:
-            with contextlib.suppress(OSError):  # a server begins, or has ended
-                with socket.create_connection((ways.RIGHT, PORT), 1) as client:
-                    client.sendall(b"x")
-                    client.recv(1)
+            with (
+                contextlib.suppress(OSError),  # a server has ended
+                socket.create_connection((ways.RIGHT, PORT), 1) as client,
+            ):
+                client.sendall(b"x")
+                client.recv(1)
 
     threads = [threading.Thread(target=ask) for _ in range(THREADS)]
     for one in threads:

@@ -1,7 +1,7 @@
 """Instructions of a request and its answer with few connections open and with many (callgrind).
 
-``.venv/bin/python tests/bench/instructions.py [--connections N]``. What else the machine does has no
-say in that, and so it is the measure for growth where processor time is a poor one. The Stacks'
+``.venv/bin/python tests/bench/instructions.py [--connections N]``. What else the machine does has
+no say in that, and so it is the measure for growth where processor time is a poor one. The Stacks'
 clocks stand still: timers cost by the second, not by the packet, and seconds are long under
 valgrind (`pystack bench scale` has what they cost). With 50,000 connections it takes some minutes.
 """
@@ -39,7 +39,7 @@ def _turns(pairs: list[tuple[Any, Any]]) -> None:
 
 def _inside(count: int) -> None:
     """What runs under callgrind: a dump with few open, and one with many."""
-    import pystack  # noqa: PLC0415 - not needed outside
+    import pystack
 
     with ExitStack() as kept:
         nets = []
@@ -70,11 +70,10 @@ def measure(count: int) -> tuple[float, float]:
     """Instructions a turn, both ends and their interpreter included: with few open, with many."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
+        valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
+        inside = [sys.executable, __file__, "--inside", str(count)]
         subprocess.run(
-            ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
-            + [sys.executable, "-X", "frozen_modules=on", __file__, "--inside", str(count)],
-            check=True,
-            capture_output=True,
+            [*valgrind, f"--callgrind-out-file={out}", *inside], check=True, capture_output=True
         )
         found = []
         for path in sorted(Path(folder).iterdir(), key=lambda one: one.stat().st_mtime_ns):
