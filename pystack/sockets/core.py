@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 import warnings
 from collections.abc import Callable
 from operator import index
@@ -22,7 +21,6 @@ from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
-    MSG_DONTWAIT,
     MSG_ERRQUEUE,
     MSG_WAITALL,
     TYPES,
@@ -32,6 +30,7 @@ from pystack.sockets.arguments import (
     writable,
 )
 from pystack.sockets.descriptors import OpenSocket
+from pystack.sockets.waiting import MOST_MICROSECONDS, WaitingSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,15 +40,14 @@ _STREAM = int(socket.SOCK_STREAM)
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
-MOST_MICROSECONDS = 1 << 62
 _LARGEST_INT = (1 << 31) - 1
-_EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
+_EAGAIN, _EINPROGRESS = -errno.EAGAIN, -errno.EINPROGRESS
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
-class CoreSocket:
+class CoreSocket(WaitingSocket):
     """See the module; `pystack.sockets.Socket` completes it.
 
     Several threads may use one socket, as they may a kernel's.
@@ -59,12 +57,9 @@ class CoreSocket:
         "_ancillary",
         "_descriptor",
         "_family",
-        "_handle",
-        "_number",
         "_open",
         "_proto",
         "_sent_to",
-        "_timeout",
         "_type",
     )
 
@@ -133,51 +128,6 @@ class CoreSocket:
         if getattr(self, "_number", -1) >= 0 and not self._handle.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
-    # --- waiting ---------------------------------------------------------------------------
-
-    def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
-        """Makes a call that may wait, again after each signal.
-
-        Args:
-            call: Takes microseconds (negative: for ever), returns a result or -errno.
-            timeout: Seconds; None: for ever.
-        """
-        if timeout is None:
-            while (result := call(-1)) == _EINTR:
-                pass
-        elif timeout == 0:
-            result = call(0)
-            if result == _EAGAIN:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        else:
-            deadline = time.monotonic() + timeout
-            left = timeout
-            while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
-                left = max(deadline - time.monotonic(), 0.0)
-            if result == _EAGAIN:
-                raise TimeoutError("timed out")
-        if result < 0 or self._handle.answers.raised is not None:
-            self._handle.fail(result)
-        return result
-
-    def _settle(self, result: int, call: Callable[[int], int]) -> int:
-        """What comes of a call that was made before all else, as most succeed so.
-
-        Args:
-            result: What the call returned; it waited only if the socket has no timeout.
-            call: As in `_repeat`.
-        """
-        if result == _EINTR or (result == _EAGAIN and self._timeout):
-            return self._repeat(call, self._timeout)
-        if result == _EAGAIN:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._handle.fail(result)
-        return result
-
-    def _timeout_of(self, flags: int) -> float | None:
-        # CPython itself waits for a socket with a timeout: the flag matters for the others only.
-        return 0.0 if flags & MSG_DONTWAIT and self._timeout is None else self._timeout
-
     # --- connections -----------------------------------------------------------------------
 
     def _address(self, address: Any, caller: str) -> Any:
@@ -236,19 +186,6 @@ class CoreSocket:
             # timeout makes of it, the kernel tells the end to the next connect too.
             code = int(-lib.ps_connect(pointer, number, where))
         return code
-
-    def _take_error(self) -> int:
-        value = ffi.new("int64_t *")
-        pointer, number = self._handle.pointer, self._number
-        self._handle.check(lib.ps_option_get(pointer, number, lib.PS_OPT_ERROR, value))
-        return int(value[0])
-
-    def _wait(self, mask: int, timeout: float | None) -> int:
-        """Waits for readiness (PS_READY_*), an error or a hang-up; the readiness there is."""
-        pointer, number = self._handle.pointer, self._number
-        return self._repeat(
-            lambda timeout_us: lib.ps_wait(pointer, number, mask, timeout_us), timeout
-        )
 
     def shutdown(self, how: int, /) -> None:
         """Ends one direction or both: see shutdown(2)."""
@@ -320,24 +257,28 @@ class CoreSocket:
         return self._send(data, flags, to)
 
     def _send(self, data: Buffer, flags: int, to: Any) -> int:
+        if type(data) is bytes and not flags:  # cffi passes them as they are
+            return self._send_plain(data, len(data), to)
         with readable(data) as source:
-            size = len(source)
-            if flags:
-                piece = ffi.new("struct ps_piece[1]")
-                piece[0].base = source
-                piece[0].size = size
-                return self._send_pieces(piece, 1, flags, to, ffi.NULL)
-            pointer, number = self._handle.pointer, self._number
-            at_once = -1 if self._timeout is None else 0
-            sent = lib.ps_send_plain(pointer, number, source, size, to, at_once)
-            if sent < 0 or self._handle.answers.raised is not None:
-                sent = self._settle(
-                    sent,
-                    lambda timeout_us: lib.ps_send_plain(
-                        pointer, number, source, size, to, timeout_us
-                    ),
-                )
-            return int(sent)
+            if not flags:
+                return self._send_plain(source, len(source), to)
+            piece = ffi.new("struct ps_piece[1]")
+            piece[0].base = source
+            piece[0].size = len(source)
+            return self._send_pieces(piece, 1, flags, to, ffi.NULL)
+
+    def _send_plain(self, source: Any, size: int, to: Any) -> int:
+        handle, number = self._handle, self._number
+        at_once = -1 if self._timeout is None else 0
+        sent = lib.ps_send_plain(handle.pointer, number, source, size, to, at_once)
+        if sent < 0 or handle.answers.raised is not None:
+            return self._settle(
+                sent,
+                lambda timeout_us: lib.ps_send_plain(
+                    handle.pointer, number, source, size, to, timeout_us
+                ),
+            )
+        return int(sent)
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
         pointer, number = self._handle.pointer, self._number
@@ -355,28 +296,39 @@ class CoreSocket:
         Raises:
             TimeoutError: The timeout holds for the whole of it.
         """
+        if type(data) is bytes and not flags:
+            done = self._send_what_fits(data)
+            if done < len(data):
+                with readable(data) as source:
+                    self._send_rest(source, done, 0)
+            return
         with readable(data) as source:
-            size, done = len(source), 0
-            pointer, number = self._handle.pointer, self._number
-            if not flags:
-                done = lib.ps_send_plain(pointer, number, source, size, ffi.NULL, 0)
-                if done == size and self._handle.answers.raised is None:
-                    return
-                if done < 0 and done != _EAGAIN:
-                    self._handle.fail(done)
-                done = max(done, 0)
-            sent = ffi.new("size_t *")
-            c_flags = flags_to_c(flags)
+            done = 0 if flags else self._send_what_fits(source)
+            if done < len(source) or flags:
+                self._send_rest(source, done, flags)
 
-            def send_rest(timeout_us: int) -> int:
-                nonlocal done
-                result = lib.ps_send_all(
-                    pointer, number, source + done, size - done, c_flags, timeout_us, sent
-                )
-                done += sent[0]
-                return int(result)
+    def _send_what_fits(self, source: Any) -> int:
+        """As much as there is room for now; 0: there is none."""
+        handle = self._handle
+        done = lib.ps_send_plain(handle.pointer, self._number, source, len(source), ffi.NULL, 0)
+        if (done < 0 and done != _EAGAIN) or handle.answers.raised is not None:
+            handle.fail(done)
+        return max(int(done), 0)
 
-            self._repeat(send_rest, self._timeout_of(flags))
+    def _send_rest(self, source: Any, done: int, flags: int) -> None:
+        pointer, number, size = self._handle.pointer, self._number, len(source)
+        sent = ffi.new("size_t *")
+        c_flags = flags_to_c(flags)
+
+        def send_rest(timeout_us: int) -> int:
+            nonlocal done
+            result = lib.ps_send_all(
+                pointer, number, source + done, size - done, c_flags, timeout_us, sent
+            )
+            done += sent[0]
+            return int(result)
+
+        self._repeat(send_rest, self._timeout_of(flags))
 
     # --- receiving -------------------------------------------------------------------------
 
