@@ -41,10 +41,12 @@ SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
 _LARGEST_INT = (1 << 31) - 1
-_EAGAIN, _EINPROGRESS = -errno.EAGAIN, -errno.EINPROGRESS
+_EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+_bytes = ffi.typeof("uint8_t[]")
+_NULL = ffi.NULL
 
 
 class CoreSocket(WaitingSocket):
@@ -240,7 +242,7 @@ class CoreSocket(WaitingSocket):
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
         """Sends some of `data`, which is copied: see send(2). Returns how many bytes."""
-        return self._send(data, flags, ffi.NULL)
+        return self._send(data, flags, _NULL)
 
     def sendto(self, data: Buffer, *arguments: Any) -> int:
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
@@ -258,27 +260,27 @@ class CoreSocket(WaitingSocket):
 
     def _send(self, data: Buffer, flags: int, to: Any) -> int:
         if type(data) is bytes and not flags:  # cffi passes them as they are
-            return self._send_plain(data, len(data), to)
+            handle = self._handle
+            at_once = -1 if self._timeout is None else 0
+            sent = lib.ps_send_plain(handle.pointer, self._number, data, len(data), to, at_once)
+            if sent >= 0 and handle.answers.raised is None:
+                return int(sent)
+            return self._sent_plain(sent, data, len(data), to)
         with readable(data) as source:
             if not flags:
-                return self._send_plain(source, len(source), to)
+                return self._sent_plain(_EINTR, source, len(source), to)
             piece = ffi.new("struct ps_piece[1]")
             piece[0].base = source
             piece[0].size = len(source)
             return self._send_pieces(piece, 1, flags, to, ffi.NULL)
 
-    def _send_plain(self, source: Any, size: int, to: Any) -> int:
-        handle, number = self._handle, self._number
-        at_once = -1 if self._timeout is None else 0
-        sent = lib.ps_send_plain(handle.pointer, number, source, size, to, at_once)
-        if sent < 0 or handle.answers.raised is not None:
-            return self._settle(
-                sent,
-                lambda timeout_us: lib.ps_send_plain(
-                    handle.pointer, number, source, size, to, timeout_us
-                ),
-            )
-        return int(sent)
+    def _sent_plain(self, result: int, source: Any, size: int, to: Any) -> int:
+        """Goes on with a call that said `result`."""
+        pointer, number = self._handle.pointer, self._number
+        return self._settle(
+            result,
+            lambda timeout_us: lib.ps_send_plain(pointer, number, source, size, to, timeout_us),
+        )
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
         pointer, number = self._handle.pointer, self._number
@@ -334,8 +336,12 @@ class CoreSocket(WaitingSocket):
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end."""
-        buffer, got = self._receive_new(size, flags, ffi.NULL, "recv")
-        return bytes(ffi.buffer(buffer, min(got, size)))
+        if flags or type(size) is not int or size < 0:
+            buffer, got = self._receive_new(size, flags, _NULL, "recv")
+            return bytes(ffi.buffer(buffer, min(got, size)))
+        buffer = _uncleared(_bytes, size)
+        data: bytes = ffi.buffer(buffer, self._receive_plain(buffer, size))[:]
+        return data
 
     def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, SocketAddress | None]:
         """As `recv`, and where it came from."""
@@ -347,7 +353,7 @@ class CoreSocket(WaitingSocket):
         size = size.__index__()
         if size < 0:
             raise ValueError(f"negative buffersize in {caller}")
-        buffer = _uncleared("uint8_t[]", size)
+        buffer = _uncleared(_bytes, size)
         return buffer, self._receive(buffer, size, flags, message)
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
@@ -384,15 +390,17 @@ class CoreSocket(WaitingSocket):
         return self._receive_pieces(piece, 1, flags, message)
 
     def _receive_plain(self, target: Any, size: int) -> int:
-        pointer, number = self._handle.pointer, self._number
+        handle, number = self._handle, self._number
         at_once = -1 if self._timeout is None else 0
-        got = lib.ps_receive_plain(pointer, number, target, size, at_once)
-        if got < 0 or self._handle.answers.raised is not None:
-            got = self._settle(
-                got,
-                lambda timeout_us: lib.ps_receive_plain(pointer, number, target, size, timeout_us),
-            )
-        return int(got)
+        got = lib.ps_receive_plain(handle.pointer, number, target, size, at_once)
+        if got >= 0 and handle.answers.raised is None:
+            return int(got)
+        return self._settle(
+            got,
+            lambda timeout_us: lib.ps_receive_plain(
+                handle.pointer, number, target, size, timeout_us
+            ),
+        )
 
     def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
         if flags & MSG_ERRQUEUE:
