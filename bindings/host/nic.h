@@ -127,7 +127,7 @@ ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *fram
 /* A frame, cut into ordinary ones (segments.c). */
 struct segments {
     struct nic_frame frame;
-    size_t network, transport, header; /* where IP and TCP begin, and TCP's payload */
+    size_t network, transport, header; /* where IP, TCP or UDP, and their payload begin */
     size_t payload, done;
     uint32_t count;
     bool is_over;

@@ -25,7 +25,7 @@ struct virtio_header {
 };
 _Static_assert(sizeof(struct virtio_header) == VIRTIO_HEADER, "as on the wire");
 enum { VIRTIO_NEEDS_CHECKSUM = 1, VIRTIO_DATA_VALID = 2 };
-enum { VIRTIO_TCP4 = 1, VIRTIO_TCP6 = 4, VIRTIO_ECN = 0x80 };
+enum { VIRTIO_TCP4 = 1, VIRTIO_TCP6 = 4, VIRTIO_UDP = 5, VIRTIO_ECN = 0x80 };
 
 struct descriptor_nic {
     ps_nic nic;
@@ -89,7 +89,9 @@ static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t c
         header.checksum_offset = offload->checksum_offset;
     }
     if (offload != NULL && offload->segmentation != 0) {
-        header.gso_type = offload->segmentation == PS_OFFLOAD_TCP4 ? VIRTIO_TCP4 : VIRTIO_TCP6;
+        header.gso_type = offload->segmentation == PS_OFFLOAD_TCP4   ? VIRTIO_TCP4
+                          : offload->segmentation == PS_OFFLOAD_TCP6 ? VIRTIO_TCP6
+                                                                     : VIRTIO_UDP;
         header.gso_size = offload->segment_size;
         header.header_size = (uint16_t)pieces[0].size; /* what the kernel keeps in one piece */
     }
@@ -200,8 +202,9 @@ static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_
         /* Another type, which nobody asked for, contradicts itself for the one who cuts it. */
         offload->segmentation = type == VIRTIO_TCP4   ? PS_OFFLOAD_TCP4
                                 : type == VIRTIO_TCP6 ? PS_OFFLOAD_TCP6
+                                : type == VIRTIO_UDP  ? PS_OFFLOAD_UDP
                                                       : PS_OFFLOAD_CHECKSUM;
-        offload->segment_size = type == VIRTIO_TCP4 || type == VIRTIO_TCP6 ? header.gso_size : 0;
+        offload->segment_size = offload->segmentation != PS_OFFLOAD_CHECKSUM ? header.gso_size : 0;
     }
     return (ssize_t)frame->size;
 }

@@ -45,6 +45,10 @@ static int settle_mtu(const char *name, uint32_t *mtu)
 #define TUN_F_TSO4 2
 #define TUN_F_TSO6 4
 #endif
+#ifndef TUN_F_USO4 /* since Linux 6.2, which takes the two together alone */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 /* Tells the kernel what may be left undone in the frames that we read. */
 static int configure(int fd, uint32_t offloads)
@@ -56,13 +60,17 @@ static int configure(int fd, uint32_t offloads)
         flags |= TUN_F_TSO4;
     if (offloads & PS_OFFLOAD_TCP6)
         flags |= TUN_F_TSO6;
+    if (offloads & PS_OFFLOAD_UDP)
+        flags |= TUN_F_USO4 | TUN_F_USO6;
     return ioctl(fd, TUNSETOFFLOAD, flags) != 0 ? -errno : 0;
 }
 
 /* The best that this kernel does, tried and undone again: a Stack asks for it. */
 static uint32_t find_offloads(int fd)
 {
-    static const uint32_t choices[] = {PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6,
+    static const uint32_t choices[] = {PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6 |
+                                           PS_OFFLOAD_UDP,
+                                       PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6,
                                        PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4, PS_OFFLOAD_CHECKSUM};
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
         if (configure(fd, choices[i]) == 0)

@@ -216,6 +216,7 @@ struct ps_send_control {
     uint32_t interface;       /* 0: chosen by the route */
     int16_t ttl;              /* -1: the socket's */
     int16_t tos;              /* -1: the socket's */
+    int32_t segment_size;     /* UDP, as PS_OPT_UDP_SEGMENT; -1: the socket's */
 };
 
 enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless said otherwise */
@@ -260,6 +261,7 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
                  PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
                  PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
+                 PS_OPT_UDP_SEGMENT,   /* bytes of each datagram that a long one is cut into; 0 */
                  PS_OPT_COUNT,
 };
 

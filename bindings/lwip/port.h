@@ -99,6 +99,8 @@ err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_
 bool offload_frame_out(struct port_interface *owner, struct pbuf *p, int *result);
 /* Sends what is being merged. */
 void offload_flush(void);
+/* Between the two, datagrams that leave are merged, too. */
+void offload_burst(bool on);
 
 /* --- socket.c: handles, and what all kinds of socket have in common ------------------- */
 

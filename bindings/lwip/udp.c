@@ -16,6 +16,7 @@ struct udp_socket {
     struct udp_pcb *pcb;
     bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
     bool v6only;                          /* as it was when the port was taken */
+    uint16_t segment_size;                /* what a long send is cut into; 0: it isn't */
     /* What MSG_MORE has gathered, and where it goes. */
     struct pbuf *pending;
     ip_addr_t pending_to;
@@ -383,6 +384,40 @@ static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint1
     return datagram_sent(error, path.netif, discards);
 }
 
+/* As many as Linux takes (udp(7), UDP_SEGMENT). */
+#define MOST_SEGMENTS 128
+
+/* One datagram, or those that it is to be cut into. */
+static int transmit_all(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint16_t port_number,
+                        const struct ps_send_control *control, uint32_t flags)
+{
+    size_t part = control != NULL && control->segment_size >= 0 ? (size_t)control->segment_size
+                                                                : udp->segment_size;
+    if (part == 0 || p->tot_len <= part)
+        return transmit(udp, p, to, port_number, control, flags);
+    const struct netif *netif = ip_route(&udp->pcb->local_ip, to);
+    size_t header = UDP_HLEN + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
+    if (p->tot_len > part * MOST_SEGMENTS)
+        return -EINVAL;
+    if (netif != NULL && part + header > netif->mtu)
+        return -EMSGSIZE; /* as Linux; older ones say EINVAL to this, too */
+    int result = 0;
+    offload_burst(true);
+    for (size_t done = 0; done < p->tot_len && result == 0; done += part) {
+        u16_t size = (u16_t)LWIP_MIN(part, p->tot_len - done);
+        struct pbuf *each = pbuf_alloc(PBUF_TRANSPORT, size, PBUF_RAM);
+        if (each == NULL) {
+            result = -ENOBUFS;
+            break;
+        }
+        pbuf_copy_partial(p, each->payload, size, (u16_t)done);
+        result = transmit(udp, each, to, port_number, control, flags);
+        pbuf_free(each);
+    }
+    offload_burst(false);
+    return result;
+}
+
 static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,
                              uint32_t flags, const struct ps_address *to,
                              const struct ps_send_control *control)
@@ -413,7 +448,7 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
         return (int64_t)size;
     }
     udp->pending = NULL;
-    result = transmit(udp, p, &ip, port_number, control, flags);
+    result = transmit_all(udp, p, &ip, port_number, control, flags);
     pbuf_free(p);
     return result < 0 ? result : (int64_t)size;
 }
@@ -474,6 +509,24 @@ static int udp_kind_option_changed(struct port_socket *head, enum ps_option opti
     }
 }
 
+static int udp_kind_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
+{
+    if (option != PS_OPT_UDP_SEGMENT)
+        return datagram_option_get(head, option, value);
+    *value = udp_of(head)->segment_size;
+    return 0;
+}
+
+static int udp_kind_option_set(struct port_socket *head, enum ps_option option, int64_t value)
+{
+    if (option != PS_OPT_UDP_SEGMENT)
+        return datagram_option_set(head, option, value);
+    if (value < 0 || value > UINT16_MAX)
+        return -EINVAL;
+    udp_of(head)->segment_size = (uint16_t)value;
+    return 0;
+}
+
 static void udp_kind_describe(struct port_socket *head, struct ps_connection *out)
 {
     const struct udp_socket *udp = udp_of(head);
@@ -498,8 +551,8 @@ const struct socket_kind udp_kind = {
     .shutdown = udp_kind_shutdown,
     .name = udp_kind_name,
     .ready = datagram_ready,
-    .option_get = datagram_option_get,
-    .option_set = datagram_option_set,
+    .option_get = udp_kind_option_get,
+    .option_set = udp_kind_option_set,
     .option_changed = udp_kind_option_changed,
     .membership = multicast_membership,
     .describe = udp_kind_describe,

@@ -39,6 +39,8 @@ class Offload(Flag):
     """Cutting long TCP packets into segments (TSO), over IPv4."""
     TCP6 = lib.PS_OFFLOAD_TCP6
     """The same over IPv6."""
+    UDP = lib.PS_OFFLOAD_UDP
+    """Cutting long UDP packets into datagrams (USO), over both; Linux has it from 6.2 on."""
 
 
 @dataclass(frozen=True)
