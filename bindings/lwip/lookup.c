@@ -15,7 +15,7 @@ static uint16_t users[65536]; /* of each local port; stays at its largest number
 /* Keyed, so that nobody far away can choose ports that all meet in one bucket. */
 static uint32_t key;
 
-static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
+uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
 {
     if (key == 0)
         key = port_random() | 1;
@@ -26,7 +26,12 @@ static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uin
         hash ^= hash >> 29;
     }
     hash *= 0xbf58476d1ce4e5b9u;
-    return &buckets[hash >> 40 & (BUCKETS - 1)];
+    return (uint32_t)(hash >> 40);
+}
+
+static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
+{
+    return &buckets[lookup_hash(local_port, remote, remote_port) & (BUCKETS - 1)];
 }
 
 void hook_tcp_active(struct tcp_pcb *pcb)
@@ -98,10 +103,14 @@ static bool tcp_is_wanted(const ip_addr_t *local, const ip_addr_t *remote,
 static bool udp_is_wanted(const ip_addr_t *local, const ip_addr_t *remote,
                           const struct ps_flow *flow)
 {
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+    const struct udp_pcb *pcb = hook_udp_peer(flow->local.port, remote, flow->remote.port);
+    for (; pcb != NULL; pcb = pcb->peer_next)
+        if (pcb->local_port == flow->local.port && pcb->remote_port == flow->remote.port &&
+            ip_addr_eq(&pcb->remote_ip, remote))
+            return true;
+    for (pcb = hook_udp_port(flow->local.port); pcb != NULL; pcb = pcb->port_next)
         if (pcb->local_port == flow->local.port && takes_address(&pcb->local_ip, local) &&
-            (!(pcb->flags & UDP_FLAGS_CONNECTED) ||
-             (pcb->remote_port == flow->remote.port && ip_addr_eq(&pcb->remote_ip, remote))))
+            (!(pcb->flags & UDP_FLAGS_CONNECTED) || ip_addr_isany(&pcb->remote_ip)))
             return true;
     return false;
 }

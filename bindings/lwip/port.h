@@ -99,7 +99,10 @@ err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_
 bool offload_frame_out(struct port_interface *owner, struct pbuf *p, int *result);
 /* Sends what is being merged. */
 void offload_flush(void);
-/* Between the two, datagrams that leave are merged, too. */
+/* lookup.c: a keyed hash of what a connection is found by; 24 bits of it are good. */
+uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port);
+
+/* offload.c, again: between the two, datagrams that leave are merged, too. */
 void offload_burst(bool on);
 
 /* --- socket.c: handles, and what all kinds of socket have in common ------------------- */

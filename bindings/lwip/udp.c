@@ -8,6 +8,7 @@
 #include "lwip/prot/udp.h"
 
 #include "datagram.h"
+#include "hooks.h"
 #include "lwip/inet_chksum.h"
 #include "lwip/udp.h"
 
@@ -91,7 +92,7 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
     uint32_t members = 0, hash = 2166136261u ^ port_number;
     struct udp_pcb *pcb;
     for (int pass = 0; pass < 2; pass++) {
-        for (pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+        for (pcb = hook_udp_port(udp->pcb->local_port); pcb != NULL; pcb = pcb->port_next) {
             struct udp_socket *other = socket_of_pcb(pcb);
             if (other == NULL || !other->base.head.reuse_port || is_connected(other) ||
                 pcb->local_port != udp->pcb->local_port || pcb->netif_idx != udp->pcb->netif_idx ||
@@ -144,7 +145,8 @@ static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, con
 void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, int error)
 {
-    for (struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+    struct udp_pcb *pcb = hook_udp_peer(local_port, remote, remote_port);
+    for (; pcb != NULL; pcb = pcb->peer_next) {
         struct udp_socket *udp = socket_of_pcb(pcb);
         if (udp != NULL && is_connected(udp) && pcb->local_port == local_port &&
             pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote) &&
@@ -176,7 +178,7 @@ static bool may_share(const struct port_socket *socket, const struct udp_pcb *pc
 
 static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
 {
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+    for (const struct udp_pcb *pcb = hook_udp_port(port_number); pcb != NULL; pcb = pcb->port_next)
         if (pcb != udp->pcb && pcb->local_port == port_number &&
             (pcb->netif_idx == NETIF_NO_INDEX || udp->pcb->netif_idx == NETIF_NO_INDEX ||
              pcb->netif_idx == udp->pcb->netif_idx) &&
@@ -189,17 +191,17 @@ static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uin
  * all are in use. */
 static uint16_t ephemeral_port(const ip_addr_t *ip)
 {
-    uint8_t used[(UINT16_MAX + 1) / 8] = {0};
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
-        if (addresses_overlap(&pcb->local_ip, ip))
-            used[pcb->local_port / 8] |= (uint8_t)(1 << pcb->local_port % 8);
     uint32_t first = (uint32_t)tunables.local_port_first;
     uint32_t count = (uint32_t)(tunables.local_port_last - tunables.local_port_first + 1);
     uint32_t start = LWIP_RAND() % count;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t candidate = first + (start + i) % count;
-        if (!(used[candidate / 8] >> candidate % 8 & 1))
-            return (uint16_t)candidate;
+        uint16_t candidate = (uint16_t)(first + (start + i) % count);
+        const struct udp_pcb *pcb = hook_udp_port(candidate);
+        while (pcb != NULL &&
+               (pcb->local_port != candidate || !addresses_overlap(&pcb->local_ip, ip)))
+            pcb = pcb->port_next;
+        if (pcb == NULL)
+            return candidate;
     }
     return 0;
 }
@@ -228,12 +230,7 @@ static int take_any_port(struct udp_socket *udp)
 /* Takes the PCB out of lwIP's list, where an unbound one would match port 0. */
 static void give_port_back(struct udp_socket *udp)
 {
-    struct udp_pcb **link = &udp_pcbs;
-    while (*link != NULL && *link != udp->pcb)
-        link = &(*link)->next;
-    if (*link != NULL)
-        *link = udp->pcb->next;
-    udp->pcb->next = NULL;
+    hook_udp_free(udp->pcb);
     udp->pcb->local_port = 0;
 }
 

@@ -181,12 +181,12 @@ def test_nobody_there_is_said_once(tmp_path: Path) -> None:
             nic = cleanup.enter_context(place.call(lambda: Tap("dev0", queues=2)))
             paths.append(tmp_path / f"{number}.pcap")
             seen = capture(nic, paths[-1])
+            cleanup.callback(seen.flush)  # when its Stack is closed, and all is written
             assert seen.queue == (number, 2)
             net = cleanup.enter_context(pystack.Stack())
             if number == 0:
                 place.device("dev0", "10.0.0.1/24")
             net.attach(seen, "10.0.0.2/24")
-            cleanup.callback(seen.flush)
         for port in range(2000, 2020):
             with pytest.raises(ConnectionRefusedError):
                 place.call(socket.create_connection, (STACK[4], port), 10)
