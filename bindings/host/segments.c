@@ -67,10 +67,12 @@ static bool find_headers(struct segments *self, enum ps_layer layer)
         while (at + VLAN_TAG < size && get16(bytes + at - 2) == 0x8100)
             at += VLAN_TAG;
     }
-    if (at + IP6_HEADER > size) /* 40 bytes are the least of IPv4 with TCP, too */
+    if (at + IP4_HEADER > size)
         return false;
     self->network = at;
     self->transport = offload->checksum_start;
+    if (!is_ip4(self) && at + IP6_HEADER > size)
+        return false;
     if (is_ip4(self)) {
         size_t header = (bytes[at] & 15u) * 4;
         end = at + get16(bytes + at + 2);
