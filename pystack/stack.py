@@ -265,7 +265,8 @@ class Stack(StackServices):
             gateway: The router for what is not on the wire; one for each family.
             name: Default: "eth0" or "tun0", and so on.
             mtu: Bytes of IP packet; default: the NIC's.
-            mac: Default: the NIC's, or a random one of the locally administered kind.
+            mac: Default: the NIC's (those who share a device have one), or a random one of the
+                locally administered kind.
             up: Whether it comes up at once.
             detect: See `AddressList.add`.
 
@@ -287,6 +288,7 @@ class Stack(StackServices):
         wire._listen_to(self._handle.answers)
         interface = Interface(self._handle, index, wire)
         try:
+            self._share_ports(*wire.queue)
             for address in addresses:
                 interface.addresses.add(address, detect=detect)
             for hop in hops:
@@ -296,6 +298,20 @@ class Stack(StackServices):
             interface.detach()
             raise
         return interface
+
+    def _share_ports(self, place: int, count: int) -> None:
+        """Takes one of `count` parts of the range from which the Stack chooses its own ports.
+
+        Stacks that share an address could choose the same port for the same peer else.
+        """
+        if count == 1:
+            return
+        first, last = (f"net.ipv4.ip_local_port_{end}" for end in ("first", "last"))
+        begin = self.sysctl[first]
+        each = (self.sysctl[last] + 1 - begin) // count
+        if each > 0:
+            self.sysctl[last] = begin + (place + 1) * each - 1
+            self.sysctl[first] = begin + place * each
 
     def _interface_spec(
         self, wire: nics.Nic, name: str | None, mtu: int | None, mac: str | bytes | None, up: bool

@@ -3,12 +3,15 @@
  */
 #include <errno.h>
 
+#include "queues.h"
 #include "stack.h"
 
 static void release_nic(ps_nic *nic)
 {
     nic_watch(nic, NULL, NULL);
     nic_set_offloads(nic, 0);
+    if (nic->queues != NULL)
+        queues_exit(nic->queues);
     atomic_store(&nic->attached, false);
     nic_release(nic);
 }
@@ -35,6 +38,11 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
         atomic_store(&nic->attached, false);
         stack_unlock(stack);
         return -EINVAL;
+    }
+    if (nic->queues != NULL && (result = queues_enter(nic->queues)) < 0) {
+        atomic_store(&nic->attached, false);
+        stack_unlock(stack);
+        return result;
     }
     nic_hold(nic);
     /* The interface starts without a link: no frame may leave before the NIC is entered. */

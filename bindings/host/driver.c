@@ -20,6 +20,7 @@
 #include <sys/eventfd.h>
 #endif
 
+#include "queues.h"
 #include "stack.h"
 
 /* Frames taken from each NIC before the lock is given up for others. */
@@ -159,11 +160,39 @@ static void feed(ps_stack *stack, uint32_t index)
     feed_segments(stack, index);
 }
 
+struct asking {
+    ps_stack *stack;
+    uint32_t index;
+};
+
+static bool is_wanted(void *user, const struct ps_flow *flow)
+{
+    const struct asking *asking = user;
+    const struct ps_engine_table *table = asking->stack->table;
+    return table->flow_is_wanted == NULL ||
+           table->flow_is_wanted(asking->stack->engine, asking->index, flow);
+}
+
+/* What others who share the NIC's device have passed on. */
+static void receive_passed_on(ps_stack *stack, uint32_t index, const struct queues_wants *wants)
+{
+    const ps_nic *nic = stack->nics[index];
+    for (int i = 0; i < BATCH; i++) {
+        if (queues_receive(nic->queues, &stack->frame, (enum ps_layer)nic->layer, wants) < 0)
+            return;
+        feed(stack, index);
+    }
+}
+
 /* False when the NIC may have more. */
 static bool receive_batch(ps_stack *stack, uint32_t index)
 {
     ps_nic *nic = stack->nics[index];
+    struct asking asking = {stack, index};
+    const struct queues_wants wants = {is_wanted, &asking};
     size_t bytes = 0;
+    if (nic->queues != NULL)
+        receive_passed_on(stack, index, &wants);
     for (int i = 0; i < BATCH; i++) {
         ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
         if (size == -EAGAIN)
@@ -173,7 +202,9 @@ static bool receive_batch(ps_stack *stack, uint32_t index)
             return true;
         }
         bytes += (size_t)size;
-        feed(stack, index);
+        if (nic->queues == NULL ||
+            queues_keep(nic->queues, &stack->frame, (enum ps_layer)nic->layer, &wants))
+            feed(stack, index);
         /* More than stays in the processor's cache isn't wanted before it is read. */
         if (stack_leader_is_done(stack) && (i >= LEADERS_FRAMES || bytes >= LEADERS_HELPING))
             return nic_descriptor(nic) >= 0; /* which tells of more by itself */
@@ -234,6 +265,8 @@ static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
         int descriptor = nic == NULL || stack->nic_gone[index] ? -1 : nic_descriptor(nic);
         if (descriptor >= 0)
             descriptors[count++] = (struct pollfd){descriptor, POLLIN, 0};
+        if (descriptor >= 0 && nic->queues != NULL)
+            descriptors[count++] = (struct pollfd){queues_descriptor(nic->queues), POLLIN, 0};
     }
     return count;
 }
@@ -279,7 +312,7 @@ static void learn_from_spin(ps_stack *stack, bool found)
 
 int stack_sleep(ps_stack *stack, uint64_t until_us)
 {
-    struct pollfd descriptors[MOST_INTERFACES + 1];
+    struct pollfd descriptors[2 * MOST_INTERFACES + 1];
     nfds_t count = watched(stack, descriptors);
     uint64_t due = stack->poisoned ? UINT64_MAX : next_due(stack);
     uint64_t wait_us = due == UINT64_MAX     ? UINT64_MAX

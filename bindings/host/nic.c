@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "nic_api.h"
+#include "queues.h"
 
 int nic_init(ps_nic *nic, const struct ps_nic_kind *kind, enum ps_layer layer, uint32_t mtu)
 {
@@ -163,6 +164,7 @@ int nic_wrap(ps_nic *nic, const struct ps_nic_kind *kind, ps_nic *inner)
     }
     nic->has_mac = inner->has_mac;
     memcpy(nic->mac, inner->mac, sizeof nic->mac);
+    nic->queues = inner->queues;
     nic_hold(inner);
     return 0;
 }
@@ -209,6 +211,12 @@ void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, 
     *has_mac = nic->has_mac;
     memcpy(mac, nic->mac, sizeof nic->mac);
     *attached = atomic_load(&nic->attached);
+}
+
+unsigned ps_nic_queues(ps_nic *nic, unsigned *place)
+{
+    *place = nic->queues != NULL ? queues_place(nic->queues) : 0;
+    return nic->queues != NULL ? queues_count(nic->queues) : 1;
 }
 
 int ps_nic_statistics(ps_nic *nic, struct ps_nic_statistics *out)

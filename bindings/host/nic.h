@@ -74,6 +74,7 @@ struct ps_nic {
     void (*wake)(void *argument);
     void *wake_argument;
     struct segments *segments; /* of a frame that is being given out in ordinary ones */
+    struct queues *queues;     /* with whom its device is shared (queues.h); a wrapper: inner's */
 };
 
 /* nic.c: what all kinds share. */
@@ -107,6 +108,8 @@ void nic_release(ps_nic *nic); /* destroys with the last reference */
 #define VIRTIO_HEADER 10
 void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
                               int (*configure)(int fd, uint32_t offloads));
+/* One queue of several: what its device does is settled. `queues` goes with the NIC. */
+void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues);
 
 /* A bounded queue of frames between threads (frame_queue.c). */
 struct frame_queue;
@@ -124,7 +127,7 @@ ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *fram
 /* A frame, cut into ordinary ones (segments.c). */
 struct segments {
     struct nic_frame frame;
-    size_t network, transport, header; /* where IP and TCP begin, and TCP's payload */
+    size_t network, transport, header; /* where IP, TCP or UDP, and their payload begin */
     size_t payload, done;
     uint32_t count;
     bool is_over;

@@ -19,6 +19,9 @@ void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, 
 /* enum ps_offloads: what a Stack may leave to its far end, or leaves undone in what comes. */
 uint32_t ps_nic_offloads(ps_nic *nic);
 
+/* How many queues its device has, 1 if nobody shares it, and which one this is. */
+unsigned ps_nic_queues(ps_nic *nic, unsigned *place);
+
 /* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while
  * somebody holds it. A frame's length, or -EAGAIN. */
 int ps_nic_transmit(ps_nic *nic, const uint8_t *frame, size_t size, uint64_t now_us);
@@ -48,8 +51,10 @@ enum ps_framing {
  * undone in it. Takes the descriptor over, and makes it non-blocking. */
 ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error);
 /* Linux: opens or makes a TAP (layer 2) or TUN (layer 3). `name` is changed to the real one.
- * `offload`: let the kernel cut segments and finish checksums, if it does. */
-ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, bool offload, int *error);
+ * `offload`: let the kernel cut segments and finish checksums, if it does. `queues`: 1, or one of
+ * so many queues of a device that others share: all have to say the same number. */
+ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, bool offload, unsigned queues,
+                      int *error);
 /* Linux: a packet socket on an existing device (promiscuous if asked). */
 ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error);
 

@@ -6,6 +6,7 @@
  */
 #include "nic.h"
 #include "nic_api.h"
+#include "queues.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ struct virtio_header {
 };
 _Static_assert(sizeof(struct virtio_header) == VIRTIO_HEADER, "as on the wire");
 enum { VIRTIO_NEEDS_CHECKSUM = 1, VIRTIO_DATA_VALID = 2 };
-enum { VIRTIO_TCP4 = 1, VIRTIO_TCP6 = 4, VIRTIO_ECN = 0x80 };
+enum { VIRTIO_TCP4 = 1, VIRTIO_TCP6 = 4, VIRTIO_UDP = 5, VIRTIO_ECN = 0x80 };
 
 struct descriptor_nic {
     ps_nic nic;
@@ -88,7 +89,9 @@ static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t c
         header.checksum_offset = offload->checksum_offset;
     }
     if (offload != NULL && offload->segmentation != 0) {
-        header.gso_type = offload->segmentation == PS_OFFLOAD_TCP4 ? VIRTIO_TCP4 : VIRTIO_TCP6;
+        header.gso_type = offload->segmentation == PS_OFFLOAD_TCP4   ? VIRTIO_TCP4
+                          : offload->segmentation == PS_OFFLOAD_TCP6 ? VIRTIO_TCP6
+                                                                     : VIRTIO_UDP;
         header.gso_size = offload->segment_size;
         header.header_size = (uint16_t)pieces[0].size; /* what the kernel keeps in one piece */
     }
@@ -199,8 +202,9 @@ static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_
         /* Another type, which nobody asked for, contradicts itself for the one who cuts it. */
         offload->segmentation = type == VIRTIO_TCP4   ? PS_OFFLOAD_TCP4
                                 : type == VIRTIO_TCP6 ? PS_OFFLOAD_TCP6
+                                : type == VIRTIO_UDP  ? PS_OFFLOAD_UDP
                                                       : PS_OFFLOAD_CHECKSUM;
-        offload->segment_size = type == VIRTIO_TCP4 || type == VIRTIO_TCP6 ? header.gso_size : 0;
+        offload->segment_size = offload->segmentation != PS_OFFLOAD_CHECKSUM ? header.gso_size : 0;
     }
     return (ssize_t)frame->size;
 }
@@ -233,6 +237,8 @@ static void destroy(ps_nic *nic)
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
     set_offloads(nic, 0); /* a device that stays doesn't keep our wishes for its next user */
     close(self->fd);
+    if (nic->queues != NULL)
+        queues_leave(nic->queues); /* last: whoever takes its place finds a queue free */
     free(self->pending);
     free(self->incoming);
     free(self);
@@ -261,6 +267,12 @@ void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
 {
     nic->offloads = offloads;
     ((struct descriptor_nic *)nic)->configure = configure;
+}
+
+void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues)
+{
+    nic->offloads = offloads;
+    nic->queues = queues;
 }
 
 ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error)

@@ -1,6 +1,6 @@
 /*
- * What the sender of a frame left undone, done here: a long TCP packet cut into segments, and
- * checksums finished. For those who look at frames, such as wrappers and Python, and for
+ * What the sender of a frame left undone, done here: a long TCP packet cut into segments, or a long
+ * UDP packet into datagrams, and checksums finished. For those who look at frames, such as wrappers and Python, and for
  * engines that want ordinary ones.
  *
  * The frame's sender may be anybody: every number in it is checked before it is used.
@@ -16,7 +16,10 @@ enum {
     IP6_HEADER = 40,
     TCP_HEADER = 20,
     TCP_CHECKSUM = 16,
-    TCP = 6
+    UDP_HEADER = 8,
+    UDP_CHECKSUM = 6,
+    TCP = 6,
+    UDP = 17
 };
 enum { FIN = 0x01, PSH = 0x08, CWR = 0x80 };
 
@@ -43,7 +46,17 @@ static bool is_ip4(const struct segments *self)
     return self->frame.bytes[self->network] >> 4 == 4;
 }
 
-/* Finds the headers of a TCP packet that is to be cut; false: it isn't one. */
+static bool is_udp(const struct segments *self)
+{
+    return self->frame.offload.segmentation == PS_OFFLOAD_UDP;
+}
+
+static size_t checksum_field(const struct segments *self)
+{
+    return self->transport + (is_udp(self) ? UDP_CHECKSUM : TCP_CHECKSUM);
+}
+
+/* Finds the headers of a packet that is to be cut; false: it isn't one. */
 static bool find_headers(struct segments *self, enum ps_layer layer)
 {
     const uint8_t *bytes = self->frame.bytes;
@@ -54,27 +67,32 @@ static bool find_headers(struct segments *self, enum ps_layer layer)
         while (at + VLAN_TAG < size && get16(bytes + at - 2) == 0x8100)
             at += VLAN_TAG;
     }
-    if (at + IP6_HEADER > size) /* 40 bytes are the least of IPv4 with TCP, too */
+    if (at + IP4_HEADER > size)
         return false;
     self->network = at;
     self->transport = offload->checksum_start;
+    if (!is_ip4(self) && at + IP6_HEADER > size)
+        return false;
     if (is_ip4(self)) {
         size_t header = (bytes[at] & 15u) * 4;
         end = at + get16(bytes + at + 2);
-        if (header < IP4_HEADER || self->transport != at + header || bytes[at + 9] != TCP ||
-            (get16(bytes + at + 6) & 0x3fff) != 0)
+        if (header < IP4_HEADER || self->transport != at + header ||
+            bytes[at + 9] != (is_udp(self) ? UDP : TCP) || (get16(bytes + at + 6) & 0x3fff) != 0)
             return false;
     } else {
-        /* Extension headers may stand between; the sender says where TCP begins. */
+        /* Extension headers may stand between; the sender says where TCP or UDP begins. */
         end = at + IP6_HEADER + get16(bytes + at + 4);
         if (bytes[at] >> 4 != 6 || self->transport < at + IP6_HEADER)
             return false;
     }
-    if (end > size || self->transport + TCP_HEADER > end || offload->segment_size == 0 ||
-        offload->checksum != PS_CHECKSUM_PARTIAL || offload->checksum_offset != TCP_CHECKSUM)
+    size_t header = is_udp(self) ? UDP_HEADER : TCP_HEADER;
+    if (end > size || self->transport + header > end || offload->segment_size == 0 ||
+        offload->checksum != PS_CHECKSUM_PARTIAL ||
+        self->transport + offload->checksum_offset != checksum_field(self))
         return false;
-    size_t header = (size_t)(bytes[self->transport + 12] >> 4) * 4;
-    if (header < TCP_HEADER || self->transport + header > end)
+    if (!is_udp(self))
+        header = (size_t)(bytes[self->transport + 12] >> 4) * 4;
+    if (header < (is_udp(self) ? UDP_HEADER : TCP_HEADER) || self->transport + header > end)
         return false;
     self->header = self->transport + header;
     self->payload = end - self->header;
@@ -99,20 +117,8 @@ void segments_begin(struct segments *self, enum ps_layer layer)
     }
 }
 
-/* Headers of the segment that begins `done` bytes into the payload, of `part` bytes. */
-static void adapt_headers(const struct segments *self, uint8_t *out, size_t part)
+static void adapt_tcp(const struct segments *self, uint8_t *tcp, size_t part)
 {
-    uint8_t *ip = out + self->network, *tcp = out + self->transport;
-    size_t tcp_size = self->header - self->transport;
-    if (is_ip4(self)) {
-        size_t header = self->transport - self->network;
-        put16(ip + 2, header + tcp_size + part);
-        put16(ip + 4, get16(ip + 4) + self->count);
-        put16(ip + 10, 0);
-        put16(ip + 10, (uint16_t)~checksum_fold(checksum_sum(ip, header)));
-    } else {
-        put16(ip + 4, self->header - self->network - IP6_HEADER + part);
-    }
     uint32_t sequence = ((uint32_t)get16(tcp + 4) << 16 | get16(tcp + 6)) + (uint32_t)self->done;
     put16(tcp + 4, sequence >> 16);
     put16(tcp + 6, sequence);
@@ -120,10 +126,31 @@ static void adapt_headers(const struct segments *self, uint8_t *out, size_t part
         tcp[13] &= (uint8_t) ~(FIN | PSH);
     if (self->done > 0)
         tcp[13] &= (uint8_t)~CWR;
+}
+
+/* Headers of the segment that begins `done` bytes into the payload, of `part` bytes. */
+static void adapt_headers(const struct segments *self, uint8_t *out, size_t part)
+{
+    uint8_t *ip = out + self->network, *transport = out + self->transport;
+    size_t header_size = self->header - self->transport;
+    if (is_ip4(self)) {
+        size_t header = self->transport - self->network;
+        put16(ip + 2, header + header_size + part);
+        put16(ip + 4, get16(ip + 4) + self->count);
+        put16(ip + 10, 0);
+        put16(ip + 10, (uint16_t)~checksum_fold(checksum_sum(ip, header)));
+    } else {
+        put16(ip + 4, self->header - self->network - IP6_HEADER + part);
+    }
+    if (is_udp(self))
+        put16(transport + 4, header_size + part);
+    else
+        adapt_tcp(self, transport, part);
     /* The pseudo header's sum is there, with the whole packet's length in it. */
-    uint32_t pseudo = get16(tcp + TCP_CHECKSUM) + (uint32_t)(tcp_size + part) +
-                      (uint16_t)~checksum_fold(tcp_size + self->payload);
-    put16(tcp + TCP_CHECKSUM, checksum_fold(pseudo));
+    uint8_t *field = out + checksum_field(self);
+    uint32_t pseudo = get16(field) + (uint32_t)(header_size + part) +
+                      (uint16_t)~checksum_fold(header_size + self->payload);
+    put16(field, checksum_fold(pseudo));
 }
 
 size_t segments_next(struct segments *self, uint8_t *out, size_t room)
@@ -149,7 +176,7 @@ size_t segments_next(struct segments *self, uint8_t *out, size_t room)
     memcpy(out, frame->bytes, self->header);
     memcpy(out + self->header, frame->bytes + self->header + self->done, part);
     adapt_headers(self, out, part);
-    finish(out, size, self->transport, self->transport + TCP_CHECKSUM);
+    finish(out, size, self->transport, checksum_field(self));
     self->done += part;
     self->count++;
     self->is_over = self->done >= self->payload;

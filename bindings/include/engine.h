@@ -16,7 +16,7 @@
 
 #include "hypercalls.h"
 
-#define PS_ENGINE_VERSION 2
+#define PS_ENGINE_VERSION 3
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16  /* an interface's name, terminator included */
@@ -172,6 +172,13 @@ struct ps_tunable {
     char description[200]; /* one line: what, unit, RFC */
 };
 
+/* What a TCP segment or a datagram that comes in belongs to. `local` is where it goes. */
+struct ps_flow {
+    struct ps_address local, remote;
+    uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP or IPPROTO_UDPLITE */
+    bool opens;       /* the segment opens a connection: a listener may want it */
+};
+
 /* --- sockets ------------------------------------------------------------------------ */
 
 enum ps_type { PS_STREAM = 1, PS_DATAGRAM = 2, PS_RAW = 3 };
@@ -209,6 +216,7 @@ struct ps_send_control {
     uint32_t interface;       /* 0: chosen by the route */
     int16_t ttl;              /* -1: the socket's */
     int16_t tos;              /* -1: the socket's */
+    int32_t segment_size;     /* UDP, as PS_OPT_UDP_SEGMENT; -1: the socket's */
 };
 
 enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless said otherwise */
@@ -253,6 +261,7 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
                  PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
                  PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
+                 PS_OPT_UDP_SEGMENT,   /* bytes of each datagram that a long one is cut into; 0 */
                  PS_OPT_COUNT,
 };
 
@@ -340,6 +349,9 @@ struct ps_engine_table {
      * ordinary frames. NULL: the engine wants all in ordinary frames. */
     int (*frame_in_offload)(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
                             const struct ps_offload *offload, bool given);
+    /* Whether somebody is there for it: a connection, a listener, a socket. NULL: the engine can't
+     * say, and the host takes it that there is. */
+    bool (*flow_is_wanted)(ps_engine *, uint32_t index, const struct ps_flow *flow);
 
     /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */
     int (*address_add)(ps_engine *, uint32_t index, const struct ps_address *, bool detect);

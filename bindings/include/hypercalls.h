@@ -27,6 +27,7 @@ enum ps_offloads {
     PS_OFFLOAD_CHECKSUM = 1, /* finish the checksum of a TCP or UDP packet, or do without */
     PS_OFFLOAD_TCP4 = 2,     /* cut a long TCP packet into segments */
     PS_OFFLOAD_TCP6 = 4,
+    PS_OFFLOAD_UDP = 8, /* cut a long UDP packet into datagrams, over IPv4 and IPv6 */
 };
 
 enum ps_checksum {
@@ -38,8 +39,8 @@ enum ps_checksum {
 /* What was left undone in one frame. All zero: nothing, it is an ordinary one. */
 struct ps_offload {
     uint8_t checksum;      /* enum ps_checksum */
-    uint8_t segmentation;  /* PS_OFFLOAD_TCP4 or PS_OFFLOAD_TCP6: to be cut; then PARTIAL, too */
-    uint16_t segment_size; /* bytes of TCP payload in each segment but the last */
+    uint8_t segmentation;  /* PS_OFFLOAD_TCP4, _TCP6 or _UDP: to be cut; then PARTIAL, too */
+    uint16_t segment_size; /* bytes of payload in each segment or datagram but the last */
     /* PARTIAL: the checksum covers what follows `start` bytes of the frame, and stands
      * `offset` bytes after that. */
     uint16_t checksum_start, checksum_offset;

@@ -161,6 +161,7 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     .interface_set_mac = engine_interface_set_mac,
     .frame_in = engine_frame_in,
     .frame_in_offload = engine_frame_in_offload,
+    .flow_is_wanted = engine_flow_is_wanted,
     .address_add = engine_address_add,
     .address_remove = engine_address_remove,
     .address_at = engine_address_at,

@@ -14,6 +14,7 @@ struct dhcp_msg;
 struct netif;
 struct pbuf;
 struct tcp_pcb;
+struct udp_pcb;
 
 /* route.c: the routing table, both families. NULL: lwIP's own choice, then unreachable. */
 struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destination);
@@ -91,6 +92,18 @@ void hook_tcp_free(struct tcp_pcb *pcb);
 #define LWIP_HOOK_TCP_LOOKUP(local, local_port, remote, remote_port) \
     hook_tcp_lookup(local, local_port, remote, remote_port)
 #define LWIP_HOOK_TCP_PORT_IS_ACTIVE(port_number) hook_tcp_port_is_active(port_number)
+
+/* udp_lookup.c: the first of those among which they are that have a local port (`port_next` is the
+ * next), and that are connected to a peer (`peer_next`). */
+struct udp_pcb *hook_udp_port(u16_t number);
+struct udp_pcb *hook_udp_peer(u16_t local_port, const ip_addr_t *remote, u16_t remote_port);
+void hook_udp_active(struct udp_pcb *pcb);
+void hook_udp_free(struct udp_pcb *pcb);
+#define LWIP_HOOK_UDP_PORT(number) hook_udp_port(number)
+#define LWIP_HOOK_UDP_PEER(local_port, remote, remote_port) \
+    hook_udp_peer(local_port, remote, remote_port)
+#define LWIP_HOOK_UDP_ACTIVE(pcb) hook_udp_active(pcb)
+#define LWIP_HOOK_UDP_FREE(pcb) hook_udp_free(pcb)
 
 /* offload.c: a packet that is about to be cut into fragments, or that is to ourselves, and whose
  * checksum was left to the wire's far end: it will never see this one. */

@@ -4,6 +4,7 @@
  */
 #include "hooks.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/udp.h"
 #include "port.h"
 
 #define BUCKETS 8192 /* a power of two */
@@ -14,7 +15,7 @@ static uint16_t users[65536]; /* of each local port; stays at its largest number
 /* Keyed, so that nobody far away can choose ports that all meet in one bucket. */
 static uint32_t key;
 
-static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
+uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
 {
     if (key == 0)
         key = port_random() | 1;
@@ -25,7 +26,12 @@ static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uin
         hash ^= hash >> 29;
     }
     hash *= 0xbf58476d1ce4e5b9u;
-    return &buckets[hash >> 40 & (BUCKETS - 1)];
+    return (uint32_t)(hash >> 40);
+}
+
+static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
+{
+    return &buckets[lookup_hash(local_port, remote, remote_port) & (BUCKETS - 1)];
 }
 
 void hook_tcp_active(struct tcp_pcb *pcb)
@@ -72,4 +78,55 @@ struct tcp_pcb *hook_tcp_lookup(const ip_addr_t *local, uint16_t local_port,
 bool hook_tcp_port_is_active(uint16_t port_number)
 {
     return users[port_number] > 0;
+}
+
+/* --- who is there for what comes ------------------------------------------------------------ */
+
+static bool takes_address(const ip_addr_t *bound, const ip_addr_t *local)
+{
+    return IP_IS_ANY_TYPE_VAL(*bound) || (IP_IS_V6(bound) == IP_IS_V6(local) &&
+                                          (ip_addr_isany(bound) || ip_addr_eq(bound, local)));
+}
+
+static bool tcp_is_wanted(const ip_addr_t *local, const ip_addr_t *remote,
+                          const struct ps_flow *flow)
+{
+    if (hook_tcp_lookup(local, flow->local.port, remote, flow->remote.port) != NULL)
+        return true;
+    for (const struct tcp_pcb_listen *pcb = tcp_listen_pcbs.listen_pcbs; flow->opens && pcb != NULL;
+         pcb = pcb->next)
+        if (pcb->local_port == flow->local.port && takes_address(&pcb->local_ip, local))
+            return true;
+    return false;
+}
+
+static bool udp_is_wanted(const ip_addr_t *local, const ip_addr_t *remote,
+                          const struct ps_flow *flow)
+{
+    const struct udp_pcb *pcb = hook_udp_peer(flow->local.port, remote, flow->remote.port);
+    for (; pcb != NULL; pcb = pcb->peer_next)
+        if (pcb->local_port == flow->local.port && pcb->remote_port == flow->remote.port &&
+            ip_addr_eq(&pcb->remote_ip, remote))
+            return true;
+    for (pcb = hook_udp_port(flow->local.port); pcb != NULL; pcb = pcb->port_next)
+        if (pcb->local_port == flow->local.port && takes_address(&pcb->local_ip, local) &&
+            (!(pcb->flags & UDP_FLAGS_CONNECTED) || ip_addr_isany(&pcb->remote_ip)))
+            return true;
+    return false;
+}
+
+bool engine_flow_is_wanted(ps_engine *engine, uint32_t index, const struct ps_flow *flow)
+{
+    (void)engine;
+    const struct netif *netif = interface_by_index(index);
+    ip_addr_t local, remote;
+    if (netif == NULL || address_to_lwip(&flow->local, &local) < 0 ||
+        address_to_lwip(&flow->remote, &remote) < 0)
+        return false;
+    if (IP_IS_V6(&local)) {
+        ip6_addr_assign_zone(ip_2_ip6(&local), IP6_UNICAST, netif);
+        ip6_addr_assign_zone(ip_2_ip6(&remote), IP6_UNICAST, netif);
+    }
+    return flow->protocol == IP_PROTO_TCP ? tcp_is_wanted(&local, &remote, flow)
+                                          : udp_is_wanted(&local, &remote, flow);
 }

@@ -1,10 +1,13 @@
 /*
- * What the wire's far end does for us: checksums, and the cutting of long TCP packets.
+ * What the wire's far end does for us: checksums, and the cutting of long TCP and UDP packets.
  *
  * lwIP goes on making segments that fit the MTU, and so its windows, its timers and its
  * retransmissions stay as they are. Segments of one connection that leave one after the other are
  * merged here into one long packet, without copying: it holds the segments' buffers until it
  * leaves, which it does at the latest when the engine is left.
+ *
+ * The datagrams that one send is to be cut into (PS_OPT_UDP_SEGMENT) are merged likewise; others
+ * leave as they come.
  *
  * Where the far end finishes checksums lwIP makes none for TCP, and leaves 0 in the field.
  */
@@ -16,18 +19,20 @@
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
 #include "lwip/prot/tcp.h"
+#include "lwip/prot/udp.h"
 #include "port.h"
 
 /* What the host may have to write in one go, the headers included. */
 #define MOST_PIECES 64
 #define MOST_HEADER (SIZEOF_ETH_HDR + 60 + 60)
-#define CHECKSUM_OFFSET 16 /* of TCP */
+#define CHECKSUM_OFFSET 16    /* of TCP */
+#define UDP_CHECKSUM_OFFSET 6 /* of UDP */
 
-/* Where things are in a frame that carries TCP. */
+/* Where things are in a frame that carries TCP or UDP. */
 struct layout {
-    size_t network, transport, header; /* offsets: IP, TCP, TCP's payload */
+    size_t network, transport, header; /* offsets: IP, TCP or UDP, the payload */
     size_t payload;
-    bool is_ip6;
+    bool is_ip6, is_udp;
 };
 
 static struct {
@@ -59,30 +64,42 @@ static uint32_t sequence_of(const uint8_t *tcp)
     return (uint32_t)get16(tcp + 4) << 16 | get16(tcp + 6);
 }
 
-/* Finds TCP in a packet whose headers are in one piece of memory. */
-static bool find_tcp(const uint8_t *bytes, size_t length, size_t total, size_t network,
-                     struct layout *out)
+static size_t checksum_field(const struct layout *layout)
 {
+    return layout->transport + (layout->is_udp ? UDP_CHECKSUM_OFFSET : CHECKSUM_OFFSET);
+}
+
+/* Finds TCP, or UDP where it is said to be, in a packet whose headers are in one piece of memory. */
+static bool find_transport(const uint8_t *bytes, size_t length, size_t total, size_t network,
+                           bool is_udp, struct layout *out)
+{
+    const uint8_t protocol = is_udp ? IP_PROTO_UDP : IP_PROTO_TCP;
     const uint8_t *ip = bytes + network;
     size_t end;
     out->network = network;
+    out->is_udp = is_udp;
     if (length >= network + IP_HLEN && ip[0] >> 4 == 4) {
         out->is_ip6 = false;
         out->transport = network + (ip[0] & 15u) * 4;
         end = network + get16(ip + 2);
-        if (ip[9] != IP_PROTO_TCP || (get16(ip + 6) & (IP_OFFMASK | IP_MF)) != 0)
+        if (ip[9] != protocol || (get16(ip + 6) & (IP_OFFMASK | IP_MF)) != 0)
             return false;
     } else if (length >= network + IP6_HLEN && ip[0] >> 4 == 6) {
         out->is_ip6 = true;
         out->transport = network + IP6_HLEN;
         end = out->transport + get16(ip + 4);
-        if (ip[6] != IP_PROTO_TCP)
+        if (ip[6] != protocol)
             return false;
     } else {
         return false;
     }
-    if (length < out->transport + TCP_HLEN || end != total)
+    if (length < out->transport + (is_udp ? UDP_HLEN : TCP_HLEN) || end != total)
         return false;
+    if (is_udp) {
+        out->header = out->transport + UDP_HLEN;
+        out->payload = total - out->header;
+        return out->header <= MOST_HEADER;
+    }
     out->header = out->transport + (size_t)(bytes[out->transport + 12] >> 4) * 4;
     if (out->header < out->transport + TCP_HLEN || out->header > length ||
         out->header > MOST_HEADER)
@@ -92,11 +109,11 @@ static bool find_tcp(const uint8_t *bytes, size_t length, size_t total, size_t n
 }
 
 /* The pseudo header's part of the checksum (RFC 9293 3.1, RFC 8200 8.1), in host order. */
-static uint16_t pseudo_sum(const uint8_t *ip, bool is_ip6, size_t size)
+static uint16_t pseudo_sum(const uint8_t *ip, const struct layout *layout, size_t size)
 {
-    uint64_t sum = IP_PROTO_TCP + size;
-    const uint8_t *addresses = ip + (is_ip6 ? 8 : 12);
-    for (size_t i = 0; i < (is_ip6 ? 32u : 8u); i += 2)
+    uint64_t sum = (layout->is_udp ? IP_PROTO_UDP : IP_PROTO_TCP) + size;
+    const uint8_t *addresses = ip + (layout->is_ip6 ? 8 : 12);
+    for (size_t i = 0; i < (layout->is_ip6 ? 32u : 8u); i += 2)
         sum += get16(addresses + i);
     while (sum >> 16 != 0)
         sum = (sum & 0xffff) + (sum >> 16);
@@ -109,10 +126,12 @@ static int send_partial(struct port_interface *interface, const struct ps_piece 
     struct ps_offload offload = {
         .checksum = PS_CHECKSUM_PARTIAL,
         .checksum_start = (uint16_t)layout->transport,
-        .checksum_offset = CHECKSUM_OFFSET,
+        .checksum_offset = (uint16_t)(checksum_field(layout) - layout->transport),
     };
     if (layout->payload > segment_size) {
-        offload.segmentation = layout->is_ip6 ? PS_OFFLOAD_TCP6 : PS_OFFLOAD_TCP4;
+        offload.segmentation = layout->is_udp   ? PS_OFFLOAD_UDP
+                               : layout->is_ip6 ? PS_OFFLOAD_TCP6
+                                                : PS_OFFLOAD_TCP4;
         offload.segment_size = (uint16_t)segment_size;
     }
     return port.silent ? 0
@@ -129,18 +148,20 @@ void offload_flush(void)
         return;
     struct port_interface *interface = merge.interface;
     struct layout *layout = &merge.layout;
-    uint8_t *ip = merge.header + layout->network, *tcp = merge.header + layout->transport;
-    size_t tcp_size = layout->header - layout->transport + layout->payload;
+    uint8_t *ip = merge.header + layout->network;
+    size_t size = layout->header - layout->transport + layout->payload;
     merge.interface = NULL;
     if (layout->is_ip6) {
-        put16(ip + 4, tcp_size);
+        put16(ip + 4, size);
     } else {
-        put16(ip + 2, layout->transport - layout->network + tcp_size);
+        put16(ip + 2, layout->transport - layout->network + size);
         put16(ip + 10, 0);
         u16_t check = inet_chksum(ip, (u16_t)(layout->transport - layout->network));
         memcpy(ip + 10, &check, sizeof check);
     }
-    put16(tcp + CHECKSUM_OFFSET, pseudo_sum(ip, layout->is_ip6, tcp_size));
+    if (layout->is_udp)
+        put16(merge.header + layout->transport + 4, size);
+    put16(merge.header + checksum_field(layout), pseudo_sum(ip, layout, size));
     merge.pieces[0] = (struct ps_piece){merge.header, layout->header};
     int result = send_partial(interface, merge.pieces, merge.count, layout, merge.segment_size);
     struct port_counters *counters = &interface->counters;
@@ -165,6 +186,10 @@ static void make_pattern(uint8_t *pattern, const uint8_t *header, const struct l
         put16(ip + 2, 0);
         memset(ip + 4, 0, 2);  /* the identification: counted on by who cuts */
         memset(ip + 10, 0, 2); /* the checksum */
+    }
+    if (layout->is_udp) {
+        memset(tcp + 4, 0, 4); /* length and checksum */
+        return;
     }
     memset(tcp + 4, 0, 4);
     tcp[13] &= (uint8_t) ~(TCP_PSH | TCP_FIN);
@@ -197,8 +222,8 @@ static bool continues(const struct port_interface *interface, const struct pbuf 
     const struct layout *first = &merge.layout;
     return merge.interface == interface && layout->header == first->header &&
            layout->transport == first->transport && layout->is_ip6 == first->is_ip6 &&
-           layout->payload <= merge.segment_size &&
-           sequence_of(header + layout->transport) == merge.next_sequence &&
+           layout->is_udp == first->is_udp && layout->payload <= merge.segment_size &&
+           (layout->is_udp || sequence_of(header + layout->transport) == merge.next_sequence) &&
            merge.count + pieces_of(p, layout->header) <= MOST_PIECES &&
            layout->header - layout->network + first->payload + layout->payload <= PS_MTU_MAXIMUM &&
            memcmp(pattern, merge.pattern, layout->header) == 0;
@@ -218,13 +243,45 @@ static void begin(struct port_interface *interface, const struct pbuf *p,
     merge.count = 1; /* the first piece is the header */
 }
 
+static bool is_burst; /* the datagrams that leave are one send's */
+
+void offload_burst(bool on)
+{
+    if (!on)
+        offload_flush();
+    is_burst = on;
+}
+
+static bool datagram_out(struct port_interface *interface, struct pbuf *p,
+                         const struct layout *layout)
+{
+    uint8_t pattern[MOST_HEADER];
+    if (layout->payload == 0 || pieces_of(p, layout->header) > 8)
+        return false;
+    make_pattern(pattern, p->payload, layout);
+    if (!continues(interface, p, layout, pattern))
+        begin(interface, p, layout, pattern);
+    append(p, layout->header);
+    merge.layout.payload += layout->payload;
+    if (layout->payload < merge.segment_size)
+        offload_flush();
+    return true;
+}
+
 bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *result)
 {
     struct layout layout;
     uint8_t *header = p->payload;
     size_t network = interface->layer == PS_LAYER_ETHERNET ? SIZEOF_ETH_HDR : 0;
-    if (!(interface->offloads & PS_OFFLOAD_CHECKSUM) ||
-        !find_tcp(header, p->len, p->tot_len, network, &layout))
+    if (!(interface->offloads & PS_OFFLOAD_CHECKSUM))
+        return false;
+    if (is_burst && interface->offloads & PS_OFFLOAD_UDP &&
+        find_transport(header, p->len, p->tot_len, network, true, &layout) &&
+        datagram_out(interface, p, &layout)) {
+        *result = 1;
+        return true;
+    }
+    if (!find_transport(header, p->len, p->tot_len, network, false, &layout))
         return false;
     uint8_t *tcp = header + layout.transport;
     /* Not lwIP's own: forwarded, or a raw socket's. */
@@ -247,7 +304,7 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
             pieces[count++] = (struct ps_piece){part->payload, part->len};
         offload_flush();
         put16(tcp + CHECKSUM_OFFSET,
-              pseudo_sum(header + layout.network, layout.is_ip6, p->tot_len - layout.transport));
+              pseudo_sum(header + layout.network, &layout, p->tot_len - layout.transport));
         *result = send_partial(interface, pieces, count, &layout, layout.payload);
         put16(tcp + CHECKSUM_OFFSET, 0);
         return true;
@@ -276,13 +333,13 @@ void hook_finish_checksum(const struct netif *netif, struct pbuf *p)
     if (interface == NULL ||
         !(interface_owner((struct port_interface *)(uintptr_t)interface)->offloads &
           PS_OFFLOAD_CHECKSUM) ||
-        !find_tcp(ip, p->len, p->tot_len, 0, &layout))
+        !find_transport(ip, p->len, p->tot_len, 0, false, &layout))
         return;
     uint8_t *tcp = ip + layout.transport;
     if (get16(tcp + CHECKSUM_OFFSET) != 0)
         return;
     put16(tcp + CHECKSUM_OFFSET,
-          pseudo_sum(ip, layout.is_ip6, layout.header - layout.transport + layout.payload));
+          pseudo_sum(ip, &layout, layout.header - layout.transport + layout.payload));
     pbuf_remove_header(p, layout.transport);
     u16_t check = inet_chksum_pbuf(p);
     pbuf_add_header(p, layout.transport);

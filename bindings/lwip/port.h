@@ -100,6 +100,11 @@ err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_
 bool offload_frame_out(struct port_interface *owner, struct pbuf *p, int *result);
 /* Sends what is being merged. */
 void offload_flush(void);
+/* lookup.c: a keyed hash of what a connection is found by; 24 bits of it are good. */
+uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port);
+
+/* offload.c, again: between the two, datagrams that leave are merged, too. */
+void offload_burst(bool on);
 
 /* --- socket.c: handles, and what all kinds of socket have in common ------------------- */
 
@@ -243,6 +248,7 @@ int engine_interface_set_mac(ps_engine *, uint32_t index, const uint8_t mac[6]);
 int engine_frame_in(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
 int engine_frame_in_offload(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
                             const struct ps_offload *offload, bool given);
+bool engine_flow_is_wanted(ps_engine *, uint32_t index, const struct ps_flow *flow);
 int engine_address_add(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
 int engine_address_remove(ps_engine *, uint32_t index, const struct ps_address *);
 int engine_address_at(ps_engine *, size_t position, struct ps_interface_address *out);

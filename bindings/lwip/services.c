@@ -21,6 +21,7 @@
 #include "lwip/prot/iana.h"
 #include "lwip/timeouts.h"
 #include "lwip/udp.h"
+#include "hooks.h"
 #include "services.h"
 
 #define WATCH_INTERVAL_MS 1000
@@ -192,7 +193,7 @@ static bool runs_anywhere(uint32_t service)
 /* lwIP ignores that a client's port is taken, and would listen nowhere. */
 static bool port_is_taken(uint16_t number)
 {
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+    for (const struct udp_pcb *pcb = hook_udp_port(number); pcb != NULL; pcb = pcb->port_next)
         if (pcb->local_port == number)
             return true;
     return false;

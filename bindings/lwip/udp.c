@@ -8,6 +8,7 @@
 #include "lwip/prot/udp.h"
 
 #include "datagram.h"
+#include "hooks.h"
 #include "lwip/inet_chksum.h"
 #include "lwip/udp.h"
 
@@ -16,6 +17,7 @@ struct udp_socket {
     struct udp_pcb *pcb;
     bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
     bool v6only;                          /* as it was when the port was taken */
+    uint16_t segment_size;                /* what a long send is cut into; 0: it isn't */
     /* What MSG_MORE has gathered, and where it goes. */
     struct pbuf *pending;
     ip_addr_t pending_to;
@@ -90,7 +92,7 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
     uint32_t members = 0, hash = 2166136261u ^ port_number;
     struct udp_pcb *pcb;
     for (int pass = 0; pass < 2; pass++) {
-        for (pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+        for (pcb = hook_udp_port(udp->pcb->local_port); pcb != NULL; pcb = pcb->port_next) {
             struct udp_socket *other = socket_of_pcb(pcb);
             if (other == NULL || !other->base.head.reuse_port || is_connected(other) ||
                 pcb->local_port != udp->pcb->local_port || pcb->netif_idx != udp->pcb->netif_idx ||
@@ -143,7 +145,8 @@ static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, con
 void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, int error)
 {
-    for (struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+    struct udp_pcb *pcb = hook_udp_peer(local_port, remote, remote_port);
+    for (; pcb != NULL; pcb = pcb->peer_next) {
         struct udp_socket *udp = socket_of_pcb(pcb);
         if (udp != NULL && is_connected(udp) && pcb->local_port == local_port &&
             pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote) &&
@@ -189,7 +192,7 @@ static bool may_share(const struct port_socket *socket, const struct udp_pcb *pc
 
 static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
 {
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
+    for (const struct udp_pcb *pcb = hook_udp_port(port_number); pcb != NULL; pcb = pcb->port_next)
         if (pcb != udp->pcb && pcb->local_port == port_number &&
             (pcb->netif_idx == NETIF_NO_INDEX || udp->pcb->netif_idx == NETIF_NO_INDEX ||
              pcb->netif_idx == udp->pcb->netif_idx) &&
@@ -202,17 +205,17 @@ static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uin
  * all are in use. */
 static uint16_t ephemeral_port(const ip_addr_t *ip)
 {
-    uint8_t used[(UINT16_MAX + 1) / 8] = {0};
-    for (const struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next)
-        if (addresses_overlap(&pcb->local_ip, ip))
-            used[pcb->local_port / 8] |= (uint8_t)(1 << pcb->local_port % 8);
     uint32_t first = (uint32_t)tunables.local_port_first;
     uint32_t count = (uint32_t)(tunables.local_port_last - tunables.local_port_first + 1);
     uint32_t start = LWIP_RAND() % count;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t candidate = first + (start + i) % count;
-        if (!(used[candidate / 8] >> candidate % 8 & 1))
-            return (uint16_t)candidate;
+        uint16_t candidate = (uint16_t)(first + (start + i) % count);
+        const struct udp_pcb *pcb = hook_udp_port(candidate);
+        while (pcb != NULL &&
+               (pcb->local_port != candidate || !addresses_overlap(&pcb->local_ip, ip)))
+            pcb = pcb->port_next;
+        if (pcb == NULL)
+            return candidate;
     }
     return 0;
 }
@@ -241,12 +244,7 @@ static int take_any_port(struct udp_socket *udp)
 /* Takes the PCB out of lwIP's list, where an unbound one would match port 0. */
 static void give_port_back(struct udp_socket *udp)
 {
-    struct udp_pcb **link = &udp_pcbs;
-    while (*link != NULL && *link != udp->pcb)
-        link = &(*link)->next;
-    if (*link != NULL)
-        *link = udp->pcb->next;
-    udp->pcb->next = NULL;
+    hook_udp_free(udp->pcb);
     udp->pcb->local_port = 0;
 }
 
@@ -397,6 +395,40 @@ static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint1
     return datagram_sent(error, path.netif, discards);
 }
 
+/* As many as Linux takes (udp(7), UDP_SEGMENT). */
+#define MOST_SEGMENTS 128
+
+/* One datagram, or those that it is to be cut into. */
+static int transmit_all(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint16_t port_number,
+                        const struct ps_send_control *control, uint32_t flags)
+{
+    size_t part = control != NULL && control->segment_size >= 0 ? (size_t)control->segment_size
+                                                                : udp->segment_size;
+    if (part == 0 || p->tot_len <= part)
+        return transmit(udp, p, to, port_number, control, flags);
+    const struct netif *netif = ip_route(&udp->pcb->local_ip, to);
+    size_t header = UDP_HLEN + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
+    if (p->tot_len > part * MOST_SEGMENTS)
+        return -EINVAL;
+    if (netif != NULL && part + header > netif->mtu)
+        return -EMSGSIZE; /* as Linux; older ones say EINVAL to this, too */
+    int result = 0;
+    offload_burst(true);
+    for (size_t done = 0; done < p->tot_len && result == 0; done += part) {
+        u16_t size = (u16_t)LWIP_MIN(part, p->tot_len - done);
+        struct pbuf *each = pbuf_alloc(PBUF_TRANSPORT, size, PBUF_RAM);
+        if (each == NULL) {
+            result = -ENOBUFS;
+            break;
+        }
+        pbuf_copy_partial(p, each->payload, size, (u16_t)done);
+        result = transmit(udp, each, to, port_number, control, flags);
+        pbuf_free(each);
+    }
+    offload_burst(false);
+    return result;
+}
+
 static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pieces, size_t count,
                              uint32_t flags, const struct ps_address *to,
                              const struct ps_send_control *control)
@@ -427,7 +459,7 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
         return (int64_t)size;
     }
     udp->pending = NULL;
-    result = transmit(udp, p, &ip, port_number, control, flags);
+    result = transmit_all(udp, p, &ip, port_number, control, flags);
     pbuf_free(p);
     return result < 0 ? result : (int64_t)size;
 }
@@ -488,6 +520,24 @@ static int udp_kind_option_changed(struct port_socket *head, enum ps_option opti
     }
 }
 
+static int udp_kind_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
+{
+    if (option != PS_OPT_UDP_SEGMENT)
+        return datagram_option_get(head, option, value);
+    *value = udp_of(head)->segment_size;
+    return 0;
+}
+
+static int udp_kind_option_set(struct port_socket *head, enum ps_option option, int64_t value)
+{
+    if (option != PS_OPT_UDP_SEGMENT)
+        return datagram_option_set(head, option, value);
+    if (value < 0 || value > UINT16_MAX)
+        return -EINVAL;
+    udp_of(head)->segment_size = (uint16_t)value;
+    return 0;
+}
+
 static void udp_kind_describe(struct port_socket *head, struct ps_connection *out)
 {
     const struct udp_socket *udp = udp_of(head);
@@ -512,8 +562,8 @@ const struct socket_kind udp_kind = {
     .shutdown = udp_kind_shutdown,
     .name = udp_kind_name,
     .ready = datagram_ready,
-    .option_get = datagram_option_get,
-    .option_set = datagram_option_set,
+    .option_get = udp_kind_option_get,
+    .option_set = udp_kind_option_set,
     .option_changed = udp_kind_option_changed,
     .membership = multicast_membership,
     .describe = udp_kind_describe,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pystack.bench.ways import Way
     from pystack.bench.workloads import Metric
 
-__all__ = ["plot", "scale_table", "table"]
+__all__ = ["figure_table", "plot", "table"]
 
 
 def _cell(result: Result, way: Way, metric: Metric) -> Text:
@@ -52,9 +52,9 @@ def table(result: Result) -> RenderableType:
     return Group(shown, *notes)
 
 
-def scale_table(figures: list[Figure]) -> RenderableType:
-    """Figures of scale, a line each."""
-    shown = Table(title="scale", title_justify="left", pad_edge=False, show_header=False)
+def figure_table(title: str, figures: list[Figure]) -> RenderableType:
+    """Figures that are not of a way, a line each."""
+    shown = Table(title=title, title_justify="left", pad_edge=False, show_header=False)
     shown.add_column("what")
     shown.add_column("value", justify="right")
     for one in figures:

@@ -65,10 +65,11 @@ def _creation(here: Here) -> list[Figure]:
     before = _resident()
     with ExitStack() as kept:
         for _ in range(STACKS):
-            kept.enter_context(pystack.Stack())
+            kept.enter_context(pystack.Stack()).socket().close()
         each = (_resident() - before) / STACKS
     return [
         Figure("create", "a Stack is created in", statistics.median(times) * 1e3, "ms", 2),
+        Figure("stacks", "Stacks in one process", STACKS, ""),
         Figure("stack", f"memory per Stack, of {STACKS:,} in one process", each / 1024, "KiB"),
     ]
 
@@ -127,6 +128,7 @@ def _connections(here: Here, count: int) -> list[Figure]:
         gc.enable()
     each = grown / (count - BUSY) / 2
     return [
+        Figure("opened", "connections open on one Stack", count, ""),
         Figure("memory", f"memory per end of a connection, of {count:,}", each / 1024, "KiB", 2),
         Figure("open", "opening them, both ends in one thread", count / seconds, "1/s"),
         Figure("few", f"processor time of a turn, {BUSY} open", few, "µs", 2),

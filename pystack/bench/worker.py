@@ -30,12 +30,14 @@ class Here:
         server: The end whose sockets listen.
         client: The end whose sockets connect; the same one, unless both ends are here.
         cleanup: What has to be closed in the end.
+        kept: Whatever one function keeps for the next.
     """
 
     def __init__(self) -> None:
         self.server: Ends | None = None
         self.client: Ends | None = None
         self.cleanup = contextlib.ExitStack()
+        self.kept: Any = None
         self._listener: Any = None
 
     def open(self, workload: str) -> Any:

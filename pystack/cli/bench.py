@@ -9,13 +9,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-SCALE = "scale"
+SCALE, QUEUES = "scale", "queues"
 
 
 def _names() -> list[str]:
     from pystack.bench import WORKLOADS  # noqa: PLC0415 - only this command needs it
 
-    return [*WORKLOADS, SCALE]
+    return [*WORKLOADS, SCALE, QUEUES]
 
 
 @click.command()
@@ -51,12 +51,13 @@ def bench(
 ) -> None:
     """Measures a Stack's sockets beside the kernel's, interleaved in one run.
 
-    NAME is one of bulk, latency, idle, connections, messages, udp and scale; default: all. What
-    needs TAP or network namespaces is done inside namespaces of its own, and named when this
+    NAME is one of bulk, latency, idle, connections, messages, udp, scale and queues; default: all.
+    What needs TAP or network namespaces is done inside namespaces of its own, and named when this
     machine doesn't allow them.
     """
     from pystack.bench import WAYS, WORKLOADS, measure  # noqa: PLC0415
-    from pystack.bench.report import plot, scale_table, table  # noqa: PLC0415
+    from pystack.bench.queues import queues  # noqa: PLC0415
+    from pystack.bench.report import figure_table, plot, table  # noqa: PLC0415
     from pystack.bench.scale import scale  # noqa: PLC0415
     from pystack.bench.worker import WorkerError  # noqa: PLC0415
 
@@ -83,7 +84,7 @@ def bench(
                 "a plot needs matplotlib: pip install 'pystack-lwip[bench]'"
             ) from error
     console = Console()
-    figures = []
+    figures, shared, missing = [], [], ""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -103,14 +104,26 @@ def bench(
                 figures = scale(connections, lambda text: bar.update(task, description=text))
             except WorkerError as error:
                 raise click.ClickException(f"scale: {error}") from error
+        if not names or QUEUES in names:
+            try:
+                shared = queues(
+                    rounds, 2 * seconds, lambda text: bar.update(task, description=text)
+                )
+            except WorkerError as error:
+                missing = str(error)
     if result is not None:
         console.print(result.machine)
         console.print(table(result))
     if figures:
-        console.print(scale_table(figures))
+        console.print(figure_table(SCALE, figures))
+    if shared:
+        console.print(figure_table("two processes that share a TAP by its queues", shared))
+    if missing:
+        console.print(f"not measured: {QUEUES}: {missing}")
     if json_file is not None:
         found = result.as_json() if result is not None else {}
-        found["scale"] = {one.name: one.value for one in figures}
+        found[SCALE] = {one.name: one.value for one in figures}
+        found[QUEUES] = {one.name: one.value for one in shared}
         json_file.write_text(json.dumps(found, indent=1))
     if plot_file is not None and result is not None:
         plot(result, plot_file)

@@ -39,6 +39,8 @@ class Offload(Flag):
     """Cutting long TCP packets into segments (TSO), over IPv4."""
     TCP6 = lib.PS_OFFLOAD_TCP6
     """The same over IPv6."""
+    UDP = lib.PS_OFFLOAD_UDP
+    """Cutting long UDP packets into datagrams (USO), over both; Linux has it from 6.2 on."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,13 @@ class Nic:
     def offloads(self) -> Offload:
         """What a Stack may leave to its far end, and has left to it in turn."""
         return Offload(lib.ps_nic_offloads(self._pointer))
+
+    @property
+    def queue(self) -> tuple[int, int]:
+        """Which queue of its device it is, and of how many; (0, 1) when nobody shares it."""
+        place = ffi.new("unsigned *")
+        count = int(lib.ps_nic_queues(self._pointer, place))
+        return int(place[0]), count
 
     @property
     def attached(self) -> bool:

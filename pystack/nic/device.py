@@ -20,6 +20,11 @@ _TUNTAP_MESSAGES = {
     ),
     errno.EACCES: "/dev/net/tun may not be opened by this user",
     errno.EBUSY: "another program has this device, or it is of the other kind (TAP, TUN)",
+    errno.EINVAL: (
+        "this device is of the other kind (TAP, TUN), or it has several queues and was asked for "
+        "without `queues`, or one and with; or others share it by another number of `queues`"
+    ),
+    errno.EUSERS: "as many share this device already as `queues` says",
     errno.EOPNOTSUPP: "TAP and TUN devices can be had on Linux only; see pystack.nic.Descriptor",
 }
 
@@ -30,6 +35,10 @@ _PACKET_MESSAGES = {
 }
 
 
+# Of one device; each who shares it has one.
+_MOST_QUEUES = 64
+
+
 def _name(name: str) -> bytes:
     encoded = name.encode()
     if len(encoded) > 15 or b"/" in encoded or b"\0" in encoded:
@@ -38,11 +47,15 @@ def _name(name: str) -> bytes:
 
 
 class _TunTap(Nic):
-    def __init__(self, layer: Layer, name: str, mtu: int | None, offload: bool) -> None:
+    def __init__(
+        self, layer: Layer, name: str, mtu: int | None, offload: bool, queues: int
+    ) -> None:
         buffer = ffi.new("char[16]", _name(name))
         error = ffi.new("int *")
         wanted = 0 if mtu is None else valid_mtu(mtu)
-        pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, offload, error)
+        if not 1 <= queues <= _MOST_QUEUES:
+            raise ValueError(f"a device has from 1 to {_MOST_QUEUES} queues, not {queues}")
+        pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, offload, queues, error)
         super().__init__(made(pointer, error, _TUNTAP_MESSAGES))
         self._name = str(ffi.string(buffer).decode())
 
@@ -67,23 +80,37 @@ class Tap(_TunTap):
         offload: Let the kernel finish checksums and cut long TCP packets into segments, both
             ways, as far as it does; `offloads` says how far. A NIC around this one, and Python
             that looks at frames, sees ordinary ones all the same.
+        queues: How many Stacks may share the device, in as many processes as you like; up to 64.
+            All who do say the same number, and give their Stacks the same addresses. Each
+            connection is one Stack's: an incoming one goes to whom the kernel chooses, if it
+            listens (so let all listen), and an outgoing one is its maker's. Questions (ARP,
+            neighbour solicitation, ping) are answered once, and answers reach everybody.
+            Each Stack chooses its own ports from a part of the range of its own: attaching it
+            narrows its sysctls "net.ipv4.ip_local_port_first" and "_last". Frames come to a
+            queue that a Stack has, and to no other.
 
     Raises:
-        ValueError: The name or the MTU.
+        ValueError: The name, the MTU, or the number of queues.
         PermissionError: Neither root nor the device's user.
         FileNotFoundError: The kernel offers no TAP.
-        OSError: EBUSY, another program has it; EOPNOTSUPP, not on this system.
+        OSError: EBUSY, another program has it; EUSERS, so many share it already; EINVAL, it has
+            one queue and several are asked for, or the other way round, or others share it by
+            another number; EOPNOTSUPP, not on this system.
     """
 
-    def __init__(self, name: str = "", mtu: int | None = None, *, offload: bool = True) -> None:
-        super().__init__(Layer.ETHERNET, name, mtu, offload)
+    def __init__(
+        self, name: str = "", mtu: int | None = None, *, offload: bool = True, queues: int = 1
+    ) -> None:
+        super().__init__(Layer.ETHERNET, name, mtu, offload, queues)
 
 
 class Tun(_TunTap):
     """A TUN device: IP packets to and from this machine's kernel; else as `Tap`."""
 
-    def __init__(self, name: str = "", mtu: int | None = None, *, offload: bool = True) -> None:
-        super().__init__(Layer.IP, name, mtu, offload)
+    def __init__(
+        self, name: str = "", mtu: int | None = None, *, offload: bool = True, queues: int = 1
+    ) -> None:
+        super().__init__(Layer.IP, name, mtu, offload, queues)
 
 
 class Packet(Nic):

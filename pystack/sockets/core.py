@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 import warnings
 from collections.abc import Callable
 from operator import index
@@ -22,7 +21,6 @@ from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
-    MSG_DONTWAIT,
     MSG_ERRQUEUE,
     MSG_WAITALL,
     TYPES,
@@ -32,6 +30,7 @@ from pystack.sockets.arguments import (
     writable,
 )
 from pystack.sockets.descriptors import OpenSocket
+from pystack.sockets.waiting import MOST_MICROSECONDS, WaitingSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,15 +40,16 @@ _STREAM = int(socket.SOCK_STREAM)
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
-MOST_MICROSECONDS = 1 << 62
 _LARGEST_INT = (1 << 31) - 1
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
+_bytes = ffi.typeof("uint8_t[]")
+_NULL = ffi.NULL
 
 
-class CoreSocket:
+class CoreSocket(WaitingSocket):
     """See the module; `pystack.sockets.Socket` completes it.
 
     Several threads may use one socket, as they may a kernel's.
@@ -59,12 +59,9 @@ class CoreSocket:
         "_ancillary",
         "_descriptor",
         "_family",
-        "_handle",
-        "_number",
         "_open",
         "_proto",
         "_sent_to",
-        "_timeout",
         "_type",
     )
 
@@ -133,51 +130,6 @@ class CoreSocket:
         if getattr(self, "_number", -1) >= 0 and not self._handle.closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
-    # --- waiting ---------------------------------------------------------------------------
-
-    def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
-        """Makes a call that may wait, again after each signal.
-
-        Args:
-            call: Takes microseconds (negative: for ever), returns a result or -errno.
-            timeout: Seconds; None: for ever.
-        """
-        if timeout is None:
-            while (result := call(-1)) == _EINTR:
-                pass
-        elif timeout == 0:
-            result = call(0)
-            if result == _EAGAIN:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        else:
-            deadline = time.monotonic() + timeout
-            left = timeout
-            while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
-                left = max(deadline - time.monotonic(), 0.0)
-            if result == _EAGAIN:
-                raise TimeoutError("timed out")
-        if result < 0 or self._handle.answers.raised is not None:
-            self._handle.fail(result)
-        return result
-
-    def _settle(self, result: int, call: Callable[[int], int]) -> int:
-        """What comes of a call that was made before all else, as most succeed so.
-
-        Args:
-            result: What the call returned; it waited only if the socket has no timeout.
-            call: As in `_repeat`.
-        """
-        if result == _EINTR or (result == _EAGAIN and self._timeout):
-            return self._repeat(call, self._timeout)
-        if result == _EAGAIN:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self._handle.fail(result)
-        return result
-
-    def _timeout_of(self, flags: int) -> float | None:
-        # CPython itself waits for a socket with a timeout: the flag matters for the others only.
-        return 0.0 if flags & MSG_DONTWAIT and self._timeout is None else self._timeout
-
     # --- connections -----------------------------------------------------------------------
 
     def _address(self, address: Any, caller: str) -> Any:
@@ -237,19 +189,6 @@ class CoreSocket:
             code = int(-lib.ps_connect(pointer, number, where))
         return code
 
-    def _take_error(self) -> int:
-        value = ffi.new("int64_t *")
-        pointer, number = self._handle.pointer, self._number
-        self._handle.check(lib.ps_option_get(pointer, number, lib.PS_OPT_ERROR, value))
-        return int(value[0])
-
-    def _wait(self, mask: int, timeout: float | None) -> int:
-        """Waits for readiness (PS_READY_*), an error or a hang-up; the readiness there is."""
-        pointer, number = self._handle.pointer, self._number
-        return self._repeat(
-            lambda timeout_us: lib.ps_wait(pointer, number, mask, timeout_us), timeout
-        )
-
     def shutdown(self, how: int, /) -> None:
         """Ends one direction or both: see shutdown(2)."""
         if not -_LARGEST_INT <= index(how) <= _LARGEST_INT:
@@ -303,7 +242,7 @@ class CoreSocket:
 
     def send(self, data: Buffer, flags: int = 0, /) -> int:
         """Sends some of `data`, which is copied: see send(2). Returns how many bytes."""
-        return self._send(data, flags, ffi.NULL)
+        return self._send(data, flags, _NULL)
 
     def sendto(self, data: Buffer, *arguments: Any) -> int:
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
@@ -320,24 +259,28 @@ class CoreSocket:
         return self._send(data, flags, to)
 
     def _send(self, data: Buffer, flags: int, to: Any) -> int:
-        with readable(data) as source:
-            size = len(source)
-            if flags:
-                piece = ffi.new("struct ps_piece[1]")
-                piece[0].base = source
-                piece[0].size = size
-                return self._send_pieces(piece, 1, flags, to, ffi.NULL)
-            pointer, number = self._handle.pointer, self._number
+        if type(data) is bytes and not flags:  # cffi passes them as they are
+            handle = self._handle
             at_once = -1 if self._timeout is None else 0
-            sent = lib.ps_send_plain(pointer, number, source, size, to, at_once)
-            if sent < 0 or self._handle.answers.raised is not None:
-                sent = self._settle(
-                    sent,
-                    lambda timeout_us: lib.ps_send_plain(
-                        pointer, number, source, size, to, timeout_us
-                    ),
-                )
-            return int(sent)
+            sent = lib.ps_send_plain(handle.pointer, self._number, data, len(data), to, at_once)
+            if sent >= 0 and handle.answers.raised is None:
+                return int(sent)
+            return self._sent_plain(sent, data, len(data), to)
+        with readable(data) as source:
+            if not flags:
+                return self._sent_plain(_EINTR, source, len(source), to)
+            piece = ffi.new("struct ps_piece[1]")
+            piece[0].base = source
+            piece[0].size = len(source)
+            return self._send_pieces(piece, 1, flags, to, ffi.NULL)
+
+    def _sent_plain(self, result: int, source: Any, size: int, to: Any) -> int:
+        """Goes on with a call that said `result`."""
+        pointer, number = self._handle.pointer, self._number
+        return self._settle(
+            result,
+            lambda timeout_us: lib.ps_send_plain(pointer, number, source, size, to, timeout_us),
+        )
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
         pointer, number = self._handle.pointer, self._number
@@ -355,35 +298,50 @@ class CoreSocket:
         Raises:
             TimeoutError: The timeout holds for the whole of it.
         """
+        if type(data) is bytes and not flags:
+            done = self._send_what_fits(data)
+            if done < len(data):
+                with readable(data) as source:
+                    self._send_rest(source, done, 0)
+            return
         with readable(data) as source:
-            size, done = len(source), 0
-            pointer, number = self._handle.pointer, self._number
-            if not flags:
-                done = lib.ps_send_plain(pointer, number, source, size, ffi.NULL, 0)
-                if done == size and self._handle.answers.raised is None:
-                    return
-                if done < 0 and done != _EAGAIN:
-                    self._handle.fail(done)
-                done = max(done, 0)
-            sent = ffi.new("size_t *")
-            c_flags = flags_to_c(flags)
+            done = 0 if flags else self._send_what_fits(source)
+            if done < len(source) or flags:
+                self._send_rest(source, done, flags)
 
-            def send_rest(timeout_us: int) -> int:
-                nonlocal done
-                result = lib.ps_send_all(
-                    pointer, number, source + done, size - done, c_flags, timeout_us, sent
-                )
-                done += sent[0]
-                return int(result)
+    def _send_what_fits(self, source: Any) -> int:
+        """As much as there is room for now; 0: there is none."""
+        handle = self._handle
+        done = lib.ps_send_plain(handle.pointer, self._number, source, len(source), ffi.NULL, 0)
+        if (done < 0 and done != _EAGAIN) or handle.answers.raised is not None:
+            handle.fail(done)
+        return max(int(done), 0)
 
-            self._repeat(send_rest, self._timeout_of(flags))
+    def _send_rest(self, source: Any, done: int, flags: int) -> None:
+        pointer, number, size = self._handle.pointer, self._number, len(source)
+        sent = ffi.new("size_t *")
+        c_flags = flags_to_c(flags)
+
+        def send_rest(timeout_us: int) -> int:
+            nonlocal done
+            result = lib.ps_send_all(
+                pointer, number, source + done, size - done, c_flags, timeout_us, sent
+            )
+            done += sent[0]
+            return int(result)
+
+        self._repeat(send_rest, self._timeout_of(flags))
 
     # --- receiving -------------------------------------------------------------------------
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end."""
-        buffer, got = self._receive_new(size, flags, ffi.NULL, "recv")
-        return bytes(ffi.buffer(buffer, min(got, size)))
+        if flags or type(size) is not int or size < 0:
+            buffer, got = self._receive_new(size, flags, _NULL, "recv")
+            return bytes(ffi.buffer(buffer, min(got, size)))
+        buffer = _uncleared(_bytes, size)
+        data: bytes = ffi.buffer(buffer, self._receive_plain(buffer, size))[:]
+        return data
 
     def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, SocketAddress | None]:
         """As `recv`, and where it came from."""
@@ -395,7 +353,7 @@ class CoreSocket:
         size = size.__index__()
         if size < 0:
             raise ValueError(f"negative buffersize in {caller}")
-        buffer = _uncleared("uint8_t[]", size)
+        buffer = _uncleared(_bytes, size)
         return buffer, self._receive(buffer, size, flags, message)
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
@@ -432,15 +390,17 @@ class CoreSocket:
         return self._receive_pieces(piece, 1, flags, message)
 
     def _receive_plain(self, target: Any, size: int) -> int:
-        pointer, number = self._handle.pointer, self._number
+        handle, number = self._handle, self._number
         at_once = -1 if self._timeout is None else 0
-        got = lib.ps_receive_plain(pointer, number, target, size, at_once)
-        if got < 0 or self._handle.answers.raised is not None:
-            got = self._settle(
-                got,
-                lambda timeout_us: lib.ps_receive_plain(pointer, number, target, size, timeout_us),
-            )
-        return int(got)
+        got = lib.ps_receive_plain(handle.pointer, number, target, size, at_once)
+        if got >= 0 and handle.answers.raised is None:
+            return int(got)
+        return self._settle(
+            got,
+            lambda timeout_us: lib.ps_receive_plain(
+                handle.pointer, number, target, size, timeout_us
+            ),
+        )
 
     def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
         if flags & MSG_ERRQUEUE:

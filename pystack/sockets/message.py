@@ -1,6 +1,7 @@
 """`sendmsg` and `recvmsg`, and the ancillary data that a Stack knows (ip(7), ipv6(7)).
 
-Linux's layouts: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`.
+Linux's layouts: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`,
+`UDP_SEGMENT`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class MessageSocket(CoreSocket):
         Args:
             buffers: The data.
             ancdata: `(level, type, data)`: the source address, interface, TTL or TOS of a
-                datagram.
+                datagram, or the size of those it is to be cut into (udp(7), UDP_SEGMENT).
             flags: MSG_*.
             address: Where to; None: where the socket is connected to.
 
@@ -84,7 +85,7 @@ class MessageSocket(CoreSocket):
         if not ancillary:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
-        out.ttl = out.tos = -1
+        out.ttl = out.tos = out.segment_size = -1
         items = []
         for entry in ancillary:
             if not isinstance(entry, tuple) or len(entry) != 3:
@@ -109,6 +110,8 @@ class MessageSocket(CoreSocket):
             out.ttl = self._byte(data)
         elif key in ((IP, IP_TOS), (IPV6, IPV6_TCLASS)):
             out.tos = data[0] if len(data) == 1 else self._byte(data)
+        elif key == (options.UDP, options.UDP_SEGMENT):
+            out.segment_size = struct.unpack("H", data)[0]
         else:
             raise OSError(errno.EINVAL, f"no ancillary data of level {key[0]}, type {key[1]} here")
 

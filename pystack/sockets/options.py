@@ -43,6 +43,7 @@ IPV6_RECVHOPLIMIT = _constant("IPV6_RECVHOPLIMIT", 51)
 IPV6_RECVTCLASS = _constant("IPV6_RECVTCLASS", 66)
 SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
+UDP, UDP_SEGMENT = int(socket.IPPROTO_UDP), 103
 SO_LINGER = int(socket.SO_LINGER)
 
 # Options whose value is an int both here and in the engine.
@@ -71,6 +72,7 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (TCP, _constant("TCP_QUICKACK", 12)): lib.PS_OPT_TCP_QUICKACK,
     (TCP, _constant("TCP_CORK", 3)): lib.PS_OPT_TCP_CORK,
     (TCP, _constant("TCP_DEFER_ACCEPT", 9)): lib.PS_OPT_TCP_DEFER_ACCEPT,
+    (UDP, UDP_SEGMENT): lib.PS_OPT_UDP_SEGMENT,
     (IP, int(socket.IP_TTL)): lib.PS_OPT_IP_TTL,
     (IP, int(socket.IP_TOS)): lib.PS_OPT_IP_TOS,
     (IP, int(socket.IP_HDRINCL)): lib.PS_OPT_IP_HDRINCL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 from namespace import Namespace, namespace, needs_namespace
-from offload import exchange, inspect
+from offload import exchange, inspect, pattern
 
 import pystack
 from pystack.nic import Impairment, Nic, Offload, Tap, Tun, capture, impair
@@ -18,7 +20,11 @@ from pystack.nic import Impairment, Nic, Offload, Tap, Tun, capture, impair
 pytestmark = [needs_namespace, pytest.mark.timeout(120)]
 
 MEBIBYTE = 1 << 20
+LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
 ALL = Offload.CHECKSUM | Offload.TCP4 | Offload.TCP6
+if LINUX >= (6, 2):
+    ALL |= Offload.UDP
+UDP_SEGMENT = 103  # of IPPROTO_UDP, from Linux 4.18 on
 HOSTS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 
 
@@ -168,3 +174,80 @@ def test_a_router_forwards_ordinary_packets(tmp_path: Path) -> None:
                 exchange(client, server, MEBIBYTE)
             seen.flush()
     assert inspect(path, 1500) > 500
+
+
+@pytest.mark.parametrize("kind", [Tap, Tun])
+@pytest.mark.parametrize("offload", [True, False])
+@pytest.mark.parametrize("version", [4, 6])
+def test_long_sends_are_cut_into_datagrams(kind: type[Any], version: int, offload: bool) -> None:
+    """UDP_SEGMENT, both ways: each datagram as it would be on its own."""
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with world(kind, 1500, offload=offload) as (place, net, nic), ExitStack() as cleanup:
+        there = cleanup.enter_context(place.call(socket.socket, family, socket.SOCK_DGRAM))
+        here = cleanup.enter_context(net.sockets.socket(family, socket.SOCK_DGRAM))
+        for sock, host in ((there, HOSTS[version][0]), (here, HOSTS[version][1])):
+            sock.bind((host, 0))
+            sock.settimeout(10)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        there.connect(here.getsockname()[:2])
+        here.connect(there.getsockname()[:2])
+        here.send(b"hello")  # so that the neighbour is known
+        assert there.recv(100) == b"hello"
+        there.send(b"hello")
+        assert here.recv(100) == b"hello"
+        data = pattern(60_000)
+        for sender, receiver in ((here, there), (there, here)):
+            before = nic.statistics()
+            for size in (1, 500, 1400, 1452):
+                part = data[: min(len(data), 60 * size - 1)]
+                sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+                assert sender.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT) == size
+                assert sender.send(part) == len(part)
+                got = [receiver.recv(2000) for _ in range(-(-len(part) // size))]
+                assert b"".join(got) == part
+                assert {len(one) for one in got[:-1]} <= {size}
+            sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            ancillary = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", 700))]
+            assert sender.sendmsg([data[:1000], data[1000:3000]], ancillary) == 3000
+            assert [len(receiver.recv(2000)) for _ in range(5)] == [700] * 4 + [200]
+            after = nic.statistics()
+            frames = max(
+                after.sent_frames - before.sent_frames,
+                after.received_frames - before.received_frames,
+            )
+            assert frames < 30 if nic.offloads & Offload.UDP else frames > 100
+        for sock in (here, there):
+            with pytest.raises(OSError, match=r"too long|[Ii]nvalid"):  # more than the MTU holds
+                sock.sendmsg([data[:20_000]], [(17, UDP_SEGMENT, struct.pack("H", 1473))])
+            with pytest.raises(OSError, match=r"[Ii]nvalid"):  # too many
+                sock.sendmsg([data[:20_000]], [(17, UDP_SEGMENT, struct.pack("H", 10))])
+            with pytest.raises(OSError, match=r"[Ii]nvalid"):
+                sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1 << 17)
+
+
+def test_a_capture_sees_the_datagrams(tmp_path: Path) -> None:
+    """Cut by us in one direction and by the kernel in the other: with right checksums."""
+    path = tmp_path / "udp.pcapng"
+    with ExitStack() as cleanup:
+        place = cleanup.enter_context(namespace())
+        seen = capture(cleanup.enter_context(place.call(Tap, "dev0")), path)
+        place.device("dev0", "10.0.0.1/24", "fd00::1/64")
+        net = cleanup.enter_context(pystack.Stack())
+        net.attach(seen, "10.0.0.2/24", "fd00::2/64")
+        for version in (4, 6):
+            family = socket.AF_INET6 if version == 6 else socket.AF_INET
+            there = cleanup.enter_context(place.call(socket.socket, family, socket.SOCK_DGRAM))
+            here = cleanup.enter_context(net.sockets.socket(family, socket.SOCK_DGRAM))
+            there.bind((HOSTS[version][0], 0))
+            here.bind((HOSTS[version][1], 0))
+            for sock, far in ((there, here), (here, there)):
+                sock.connect(far.getsockname()[:2])
+                sock.settimeout(10)
+                sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1440)
+            for sock, far in ((here, there), (there, here)):
+                for _ in range(3):
+                    assert sock.send(pattern(14_401)) == 14_401
+                    while len(far.recv(2000)) == 1440:
+                        pass
+        seen.flush()
+    assert inspect(path, 1500) > 100

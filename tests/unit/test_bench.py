@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from namespace import needs_namespace
 
 from pystack.bench import WAYS, WORKLOADS, Result, Way, measure
+from pystack.bench.queues import queues
 from pystack.bench.report import plot
 from pystack.bench.run import measure as run
 from pystack.bench.scale import scale
@@ -46,6 +47,14 @@ def test_two_processes_and_a_network_between() -> None:
     result = measure(ways, [WORKLOADS["latency"], WORKLOADS["udp"]], 1, 0.05)
     assert not result.absent
     complete(result, ways)
+
+
+@needs_namespace
+def test_two_processes_on_a_tap() -> None:
+    figures = {one.name: one.value for one in queues(1, 0.3)}
+    assert figures["one_queue"] > 10
+    assert 0.1 < figures["queues"] < 10
+    assert 0.1 < figures["queues_own"] < 10
 
 
 def explode(ends: Ends, address: Any, seconds: float) -> dict[str, float]:
