@@ -5,6 +5,7 @@
 #ifndef PYSTACK_LWIPOPTS_H
 #define PYSTACK_LWIPOPTS_H
 
+#include "tcp_recovery.h"
 #include "tunables.h"
 
 /* --- platform ------------------------------------------------------------------------ */
@@ -146,6 +147,9 @@ void port_lwip_free(void *memory);
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE 1
+/* RFC 6928 2 */
+#define LWIP_TCP_CALC_INITIAL_CWND(mss) \
+    ((tcpwnd_size_t)LWIP_MIN(10U * (mss), LWIP_MAX(2U * (mss), 14600U)))
 #define TCP_KEEPIDLE_DEFAULT ((u32_t)tunables.tcp_keepalive_time_s * 1000)
 #define TCP_KEEPINTVL_DEFAULT ((u32_t)tunables.tcp_keepalive_interval_s * 1000)
 #define TCP_KEEPCNT_DEFAULT ((u32_t)tunables.tcp_keepalive_probes)
