@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from socket import AF_INET, SOCK_STREAM
 from typing import Any
 
 import pystack
 from pystack.hypercalls import ManualClock
-from pystack.nic import Impairment, impair
+from pystack.nic import Impaired, Impairment, impair
 from pystack.sockets import Socket
 
 SENDER, RECEIVER, PORT = "10.0.0.1", "10.0.0.2", 80
@@ -20,11 +20,13 @@ PIECE = memoryview(bytes(1 << 18))
 
 @dataclass
 class Path:
-    """The two Stacks, and the clock that they share."""
+    """The two Stacks, the clock that they share, and the wire's faults."""
 
     clock: ManualClock
+    wire: Impaired
     sender: pystack.Stack
     receiver: pystack.Stack
+    opened: list[Socket] = field(default_factory=list)
 
     @property
     def now(self) -> float:
@@ -48,14 +50,20 @@ class Path:
                 self.clock.advance(wait)
         return True
 
-    def connected(self, prepare: Callable[[Socket], None] = lambda _: None) -> tuple[Socket, Socket]:
-        """A connection: the sender's socket and the receiver's. `prepare` sees each before."""
+    def connected(
+        self, prepare: Callable[[Socket], None] = lambda _: None
+    ) -> tuple[Socket, Socket]:
+        """A connection: the sender's socket and the receiver's, closed at the block's end.
+
+        `prepare` sees the one and the listener before.
+        """
         with self.receiver.socket(AF_INET, SOCK_STREAM) as listener:
             listener.setblocking(False)
             prepare(listener)
             listener.bind((RECEIVER, PORT))
             listener.listen(1)
             client = self.sender.socket(AF_INET, SOCK_STREAM)
+            self.opened.append(client)
             client.setblocking(False)
             prepare(client)
             client.connect_ex((RECEIVER, PORT))
@@ -69,6 +77,7 @@ class Path:
                 return True
 
             assert self.run(accepted)
+            self.opened += taken
         taken[0].setblocking(False)
         return client, taken[0]
 
@@ -128,4 +137,9 @@ def path(
     ):
         sender.attach(wire, f"{SENDER}/24")
         receiver.attach(right, f"{RECEIVER}/24")
-        yield Path(clock, sender, receiver)
+        it = Path(clock, wire, sender, receiver)
+        try:
+            yield it
+        finally:
+            for one in it.opened:
+                one.close()
