@@ -7,9 +7,6 @@
 #include "hooks.h"
 #include "tcp_socket.h"
 
-/* lwIP keeps a backlog in 8 bits. */
-#define BACKLOG_LARGEST 255
-
 static void on_embryo_freed(u8_t id, void *data)
 {
     (void)id;
@@ -97,10 +94,10 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
     /* Linux lets one more wait than it is told, and at least one. */
-    int64_t most = LWIP_MIN(tunables.tcp_max_backlog, BACKLOG_LARGEST - 1);
+    int64_t most = tunables.tcp_max_backlog;
     socket->backlog = (u32_t)(1 + (backlog < 0 || backlog > most ? most : backlog));
     if (socket->phase == TCP_LISTENING) {
-        tcp_backlog_set(socket->pcb, (u8_t)socket->backlog);
+        tcp_backlog_set(socket->pcb, socket->backlog);
         return 0;
     }
     if (socket->phase != TCP_FRESH)
@@ -123,7 +120,7 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
     struct tcp_pcb *bound = socket->pcb;
     ip_reset_option(bound, SOF_REUSEADDR); /* with it lwIP looks for itself, and allows one */
     /* Frees the old PCB, which clears socket->pcb. */
-    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, (u8_t)socket->backlog, &error);
+    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, socket->backlog, &error);
     if (pcb != NULL)
         socket->pcb = pcb;
     tcp_apply_options(socket);
