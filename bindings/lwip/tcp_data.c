@@ -64,6 +64,8 @@ void tcp_drop_received(struct tcp_socket *socket)
 static void consumed(struct tcp_socket *socket, size_t size)
 {
     socket->queued -= size;
+    if (socket->pcb != NULL && socket->phase == TCP_CONNECTED)
+        tcp_tune_receive_buffer(socket, size);
     while (size > 0 && socket->pcb != NULL) {
         u16_t part = (u16_t)LWIP_MIN(size, 0xffff);
         tcp_recved(socket->pcb, part);
@@ -148,6 +150,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     (void)pcb;
     struct tcp_socket *socket = argument;
     socket->sent += size;
+    tcp_tune_send_buffer(socket);
     socket_event(&socket->head);
     return ERR_OK;
 }

@@ -43,6 +43,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->linger_s = listener->head.linger_s;
     head->send_buffer = listener->head.send_buffer;
     head->receive_buffer = listener->head.receive_buffer;
+    child->tuning.send_is_fixed = listener->tuning.send_is_fixed;
+    child->tuning.receive_is_fixed = listener->tuning.receive_is_fixed;
     head->receive_low_water = listener->head.receive_low_water;
     head->bound_interface = listener->head.bound_interface;
     head->v6only = listener->head.v6only;

@@ -52,6 +52,10 @@ int tcp_option_changed(struct port_socket *head, enum ps_option option)
         }
         return 0;
     }
+    if (option == PS_OPT_RCVBUF)
+        socket->tuning.receive_is_fixed = true;
+    if (option == PS_OPT_SNDBUF)
+        socket->tuning.send_is_fixed = true;
     if (socket->pcb == NULL)
         return 0;
     if (option == PS_OPT_RCVBUF && connected(socket) && socket->pcb->state != CLOSED) {

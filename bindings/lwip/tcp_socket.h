@@ -10,6 +10,14 @@
 /* The slot among a PCB's extension arguments that holds its socket. */
 #define OWNER 0
 
+/* What tcp_buffer.c goes by. */
+struct tcp_buffer_tuning {
+    bool receive_is_fixed, send_is_fixed; /* the user has set the size */
+    uint32_t window_end, window_at_us, rtt_us;
+    uint32_t since_us;
+    uint64_t read, read_before; /* bytes since then, and in the round trip before */
+};
+
 struct tcp_socket {
     struct port_socket head;
     /* NULL when there is none: not yet, or lwIP freed it (an error, or TIME-WAIT is over). */
@@ -28,6 +36,7 @@ struct tcp_socket {
     size_t queued;      /* bytes */
     u64_t received, sent;
     u32_t send_limit; /* the PCB's snd_buf when nothing waits */
+    struct tcp_buffer_tuning tuning;
 
     /* A listener: connections that wait for accept(), and those still shaking hands. */
     struct tcp_socket *waiting_first, *waiting_last, *waiting_next;
@@ -73,6 +82,12 @@ void tcp_drop_received(struct tcp_socket *socket);
 /* Bytes handed to send and not yet acknowledged. */
 u32_t tcp_unacknowledged(const struct tcp_socket *socket);
 u32_t tcp_send_room(const struct tcp_socket *socket);
+
+/* tcp_buffer.c */
+/* `size` bytes are being read; the window has not grown by them yet. */
+void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
+/* An acknowledgement came. */
+void tcp_tune_send_buffer(struct tcp_socket *socket);
 
 /* tcp_option.c */
 int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value);
