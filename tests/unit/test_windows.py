@@ -9,7 +9,7 @@ from path import Path, path
 from pystack.nic import Impairment
 
 MEBIBYTE = 1 << 20
-LONG = Impairment(delay=0.01)  # a round trip of 20 ms
+LONG = Impairment(delay=0.01, rate=2 * 10**9)  # a round trip of 20 ms, 5 MB in flight
 TEN_GIGABITS = Impairment(delay=0.01, rate=10**10, queue_frames=100_000)
 
 
@@ -24,10 +24,10 @@ def sizes(sender: socket.socket, receiver: socket.socket) -> tuple[int, int]:
 def test_one_flow_fills_ten_gigabits_over_twenty_milliseconds() -> None:
     with path(TEN_GIGABITS, LONG, mtu=9000, memory_limit=1 << 30) as it:
         client, server = it.connected()
-        it.transfer(client, server, 60 * MEBIBYTE)
+        it.transfer(client, server, 40 * MEBIBYTE)
         # The wire's clock counts whole microseconds: a frame of 7.2 takes 8.
         ceiling = 8948 / 8e-6
-        begin, size = it.now, 100 * MEBIBYTE
+        begin, size = it.now, 80 * MEBIBYTE
         it.transfer(client, server, size)
         # The beginning and the end cost a round trip each.
         assert it.now - begin < size / ceiling + 0.045
