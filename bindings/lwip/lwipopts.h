@@ -180,8 +180,13 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
  * second. Slow ticks, the unit of the RTO, are two of these. */
 #define TCP_TMR_INTERVAL 25
 #define LWIP_TCP_RTO_TIME ((s16_t)tunables.tcp_rto_initial_ms)
-#define TCP_MAXRTX ((u8_t)tunables.tcp_retries)
-#define TCP_SYNMAXRTX ((u8_t)tunables.tcp_syn_retries)
+uint8_t port_tcp_retries(const struct tcp_pcb *pcb, int64_t usual);
+bool port_tcp_timed_out(const struct tcp_pcb *pcb);
+uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss);
+#define TCP_MAXRTX port_tcp_retries(pcb, tunables.tcp_retries)
+#define TCP_SYNMAXRTX port_tcp_retries(pcb, tunables.tcp_syn_retries)
+#define LWIP_HOOK_TCP_TIMED_OUT(pcb) port_tcp_timed_out(pcb)
+#define LWIP_HOOK_TCP_MSS(pcb, mss) port_tcp_mss(pcb, mss)
 #define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
 #define TCP_FIN_WAIT_TIMEOUT ((u32_t)tunables.tcp_fin_timeout_ms)
 #define TCP_SYN_RCVD_TIMEOUT ((u32_t)tunables.tcp_syn_received_timeout_ms)

@@ -4,6 +4,7 @@
  * What was received stays in lwIP's buffers until it is read, and keeps the window closed
  * by as much. What is sent is copied once, into segments.
  */
+#include "lwip/sys.h"
 #include "tcp_socket.h"
 
 /* tcp_write takes all or nothing; smaller helpings let a nearly full arena go on. */
@@ -194,6 +195,8 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
     if (flags & PS_MSG_OOB)
         return -EOPNOTSUPP;
     struct tcp_pcb *pcb = socket->pcb;
+    if (pcb->unsent == NULL && pcb->unacked == NULL)
+        pcb->recovery.progress_ms = sys_now(); /* the peer owed nothing so far */
     bool hold = (flags & PS_MSG_MORE) || socket->cork;
     int64_t total = 0;
     for (size_t i = 0; i < count && result >= 0; i++) {

@@ -25,6 +25,7 @@ static err_t on_syn(u8_t id, struct tcp_pcb_listen *listening, struct tcp_pcb *p
     socket->embryos++;
     tcp_ext_arg_set_callbacks(pcb, OWNER, &embryo_callbacks);
     tcp_ext_arg_set(pcb, OWNER, socket);
+    pcb->mss = port_tcp_mss(pcb, pcb->mss);
     /* The window that goes out with the SYN-ACK is the listener's SO_RCVBUF. */
     pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND_MAX(pcb);
     return ERR_OK;
@@ -54,6 +55,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     child->keep_idle_ms = listener->keep_idle_ms;
     child->keep_interval_ms = listener->keep_interval_ms;
     child->keep_count = listener->keep_count;
+    child->user_timeout_ms = listener->user_timeout_ms;
+    child->largest_segment = listener->largest_segment;
     child->ttl = listener->ttl;
     child->tos = listener->tos;
 }

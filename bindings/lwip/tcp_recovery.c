@@ -12,6 +12,7 @@
 
 #include "hooks.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/sys.h"
 #include "lwip/timeouts.h"
 #include "port.h"
 #include "tcp_congestion.h"
@@ -398,6 +399,8 @@ static void judge_probe(struct tcp_pcb *pcb, bool twice)
 void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
 {
     struct tcp_recovery *r = &pcb->recovery;
+    if (advanced > 0)
+        r->progress_ms = sys_now();
     if (!hook_tcp_recovers(pcb)) {
         blocks.count = 0;
         return;
@@ -439,6 +442,8 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
         segment->marks |= RETRANSMITTED;
     segment->marks |= SENT;
     segment->sent_us = r->last_us = now_us();
+    if (pcb->unacked == NULL && !(segment->marks & RETRANSMITTED))
+        r->progress_ms = sys_now();
     if (r->state == TCP_IN_RECOVERY)
         r->prr_out += TCP_TCPLEN(segment);
 }

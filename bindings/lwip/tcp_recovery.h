@@ -17,6 +17,7 @@ struct tcp_recovery {
     uint32_t sacked, sacked_segments; /* in flight, and in the peer's buffer already */
     uint32_t lost;                    /* given up, and not sent again yet */
     uint32_t last_us;                 /* the last segment was sent, or acknowledged */
+    uint32_t progress_ms;             /* since when the peer owes an acknowledgement */
     /* Round trips. 0: none was measured yet. */
     uint32_t srtt_us, rttvar_us, min_rtt_us, min_rtt_at_us;
     /* RACK (RFC 8985 5.2, 6.2): of what was delivered, what was sent last. */

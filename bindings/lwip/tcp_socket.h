@@ -29,6 +29,8 @@ struct tcp_socket {
     bool bound, end_of_stream, no_delay, cork, keep_alive;
     u8_t ttl, tos;
     u32_t keep_idle_ms, keep_interval_ms, keep_count;
+    u32_t user_timeout_ms; /* 0: none */
+    u16_t largest_segment; /* TCP_MAXSEG; 0: not set */
 
     /* Received and not yet read: single buffers linked by `next`, `tot_len` meaningless. */
     struct pbuf *first, *last;

@@ -135,13 +135,21 @@ class CoreSocket:
 
     # --- waiting ---------------------------------------------------------------------------
 
-    def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
+    def _repeat(
+        self, call: Callable[[int], int], timeout: float | None, limit: float | None = None
+    ) -> int:
         """Makes a call that may wait, again after each signal.
 
         Args:
             call: Takes microseconds (negative: for ever), returns a result or -errno.
             timeout: Seconds; None: for ever.
+            limit: SO_RCVTIMEO or SO_SNDTIMEO, of a socket without a timeout; None: none.
         """
+        if timeout is None and limit is not None:
+            try:
+                return self._repeat(call, limit)
+            except TimeoutError:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
         if timeout is None:
             while (result := call(-1)) == _EINTR:
                 pass
@@ -160,15 +168,16 @@ class CoreSocket:
             self._handle.fail(result)
         return result
 
-    def _settle(self, result: int, call: Callable[[int], int]) -> int:
+    def _settle(self, result: int, call: Callable[[int], int], limit: float | None) -> int:
         """What comes of a call that was made before all else, as most succeed so.
 
         Args:
             result: What the call returned; it waited only if the socket has no timeout.
-            call: As in `_repeat`.
+            call: As in `_repeat`, as is `limit`.
         """
-        if result == _EINTR or (result == _EAGAIN and self._timeout):
-            return self._repeat(call, self._timeout)
+        may_wait = limit is not None if self._timeout is None else self._timeout > 0
+        if result == _EINTR or (result == _EAGAIN and may_wait):
+            return self._repeat(call, self._timeout, limit)
         if result == _EAGAIN:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._handle.fail(result)
@@ -200,10 +209,14 @@ class CoreSocket:
         """The number of a new connection and its peer's address."""
         remote = ffi.new("struct ps_address *")
         pointer, number = self._handle.pointer, self._number
-        accepted = lib.ps_accept(pointer, number, remote, -1 if self._timeout is None else 0)
+        limit = self._open.receive_timeout
+        at_once = -1 if self._timeout is None and limit is None else 0
+        accepted = lib.ps_accept(pointer, number, remote, at_once)
         if accepted < 0 or self._handle.answers.raised is not None:
             accepted = self._settle(
-                accepted, lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us)
+                accepted,
+                lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
+                limit,
             )
         return accepted, addresses.from_c(remote, self._family)
 
@@ -227,9 +240,10 @@ class CoreSocket:
                 self._handle.fail(result)
             return int(-result)
         try:
-            self._wait(lib.PS_READY_WRITE, self._timeout)
+            limit = self._open.send_timeout
+            self._wait(lib.PS_READY_WRITE, limit if self._timeout is None else self._timeout)
         except TimeoutError:
-            return errno.EAGAIN
+            return errno.EINPROGRESS if self._timeout is None else errno.EAGAIN
         code = self._take_error()
         if not code and self._timeout is None:
             # One call that waits has heard the end of it; of a connect in steps, which is what a
@@ -328,7 +342,8 @@ class CoreSocket:
                 piece[0].size = size
                 return self._send_pieces(piece, 1, flags, to, ffi.NULL)
             pointer, number = self._handle.pointer, self._number
-            at_once = -1 if self._timeout is None else 0
+            limit = self._open.send_timeout
+            at_once = -1 if self._timeout is None and limit is None else 0
             sent = lib.ps_send_plain(pointer, number, source, size, to, at_once)
             if sent < 0 or self._handle.answers.raised is not None:
                 sent = self._settle(
@@ -336,6 +351,7 @@ class CoreSocket:
                     lambda timeout_us: lib.ps_send_plain(
                         pointer, number, source, size, to, timeout_us
                     ),
+                    limit,
                 )
             return int(sent)
 
@@ -347,6 +363,7 @@ class CoreSocket:
                 pointer, number, pieces, count, c_flags, to, control, timeout_us
             ),
             self._timeout_of(flags),
+            self._open.send_timeout,
         )
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
@@ -376,7 +393,7 @@ class CoreSocket:
                 done += sent[0]
                 return int(result)
 
-            self._repeat(send_rest, self._timeout_of(flags))
+            self._repeat(send_rest, self._timeout_of(flags), self._open.send_timeout)
 
     # --- receiving -------------------------------------------------------------------------
 
@@ -433,12 +450,14 @@ class CoreSocket:
 
     def _receive_plain(self, target: Any, size: int) -> int:
         pointer, number = self._handle.pointer, self._number
-        at_once = -1 if self._timeout is None else 0
+        limit = self._open.receive_timeout
+        at_once = -1 if self._timeout is None and limit is None else 0
         got = lib.ps_receive_plain(pointer, number, target, size, at_once)
         if got < 0 or self._handle.answers.raised is not None:
             got = self._settle(
                 got,
                 lambda timeout_us: lib.ps_receive_plain(pointer, number, target, size, timeout_us),
+                limit,
             )
         return int(got)
 
@@ -452,6 +471,7 @@ class CoreSocket:
                 pointer, number, pieces, count, c_flags, message, timeout_us
             ),
             self._timeout_of(flags),
+            self._open.receive_timeout,
         )
 
     def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:

@@ -81,7 +81,9 @@ class Path:
         taken[0].setblocking(False)
         return client, taken[0]
 
-    def transfer(self, client: Socket, server: Socket, size: int, *, seconds: float = 300.0) -> float:
+    def transfer(
+        self, client: Socket, server: Socket, size: int, *, seconds: float = 300.0
+    ) -> float:
         """Sends `size` bytes. Returns the virtual seconds until the last one is read."""
         begin = self.now
         sent = got = 0

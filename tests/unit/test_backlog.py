@@ -13,7 +13,9 @@ WAITING = 1500
 
 def waiting(it: Lockstep) -> int:
     """How many connections wait at the server's listener."""
-    return next(one.receive_queue for one in it.server.connections() if one.state is TcpState.LISTEN)
+    return next(
+        one.receive_queue for one in it.server.connections() if one.state is TcpState.LISTEN
+    )
 
 
 def test_a_thousand_connections_wait_and_all_are_accepted() -> None:
