@@ -173,7 +173,8 @@ class CoreSocket:
 
         Args:
             result: What the call returned; it waited only if the socket has no timeout.
-            call: As in `_repeat`, as is `limit`.
+            call: As in `_repeat`.
+            limit: As in `_repeat`.
         """
         may_wait = limit is not None if self._timeout is None else self._timeout > 0
         if result == _EINTR or (result == _EAGAIN and may_wait):

@@ -1,4 +1,4 @@
-"""TCP's buffers and windows: how far they grow, what bounds them, and what a long fast path gets."""
+"""TCP's buffers and windows: how far they grow, what bounds them, what a long fast path gets."""
 
 from __future__ import annotations
 
