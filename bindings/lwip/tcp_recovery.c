@@ -227,8 +227,7 @@ static void take_round_trip(struct tcp_pcb *pcb)
 static uint32_t reordering_window_us(const struct tcp_pcb *pcb)
 {
     const struct tcp_recovery *r = &pcb->recovery;
-    if (!r->reordering_seen &&
-        (r->state != TCP_OPEN || r->sacked_segments >= REORDERING_SEGMENTS))
+    if (!r->reordering_seen && (r->state != TCP_OPEN || r->sacked_segments >= REORDERING_SEGMENTS))
         return 0;
     uint64_t window_us = (uint64_t)(r->window_steps + 1) * r->min_rtt_us / 4;
     return (uint32_t)LWIP_MIN(window_us, r->srtt_us);
@@ -250,9 +249,9 @@ static bool detect_losses(struct tcp_pcb *pcb)
             segment = past_sacked(segment);
             continue;
         }
-        bool before = earlier(segment->sent_us, r->rack_sent_us) ||
-                      (segment->sent_us == r->rack_sent_us &&
-                       TCP_SEQ_LT(end_of(segment), r->rack_end));
+        bool before =
+            earlier(segment->sent_us, r->rack_sent_us) ||
+            (segment->sent_us == r->rack_sent_us && TCP_SEQ_LT(end_of(segment), r->rack_end));
         if (!before && !(segment->marks & RETRANSMITTED))
             break; /* and all that follow were sent later still */
         if (before && !(segment->marks & LOST)) {
@@ -414,7 +413,8 @@ void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
     undo(pcb, twice);
     if (advanced > 0 && r->state != TCP_OPEN && TCP_SEQ_GEQ(pcb->lastack, pcb->recover))
         leave_recovery(pcb);
-    bool any_lost = (r->sacked > 0 || r->state != TCP_OPEN || news.delivered > 0) && detect_losses(pcb);
+    bool any_lost =
+        (r->sacked > 0 || r->state != TCP_OPEN || news.delivered > 0) && detect_losses(pcb);
     if (any_lost && r->state == TCP_OPEN)
         enter_recovery(pcb);
     if (r->state == TCP_IN_RECOVERY) {
