@@ -187,6 +187,11 @@ uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss);
 #define TCP_SYNMAXRTX port_tcp_retries(pcb, tunables.tcp_syn_retries)
 #define LWIP_HOOK_TCP_TIMED_OUT(pcb) port_tcp_timed_out(pcb)
 #define LWIP_HOOK_TCP_MSS(pcb, mss) port_tcp_mss(pcb, mss)
+struct tcp_hdr;
+void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end);
+void port_tcp_urgent_out(struct tcp_pcb *pcb, struct tcp_hdr *header);
+#define LWIP_HOOK_TCP_URGENT_IN(pcb, end) port_tcp_urgent_in(pcb, end)
+#define LWIP_HOOK_TCP_URGENT_OUT(pcb, header) port_tcp_urgent_out(pcb, header)
 #define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
 #define TCP_FIN_WAIT_TIMEOUT ((u32_t)tunables.tcp_fin_timeout_ms)
 #define TCP_SYN_RCVD_TIMEOUT ((u32_t)tunables.tcp_syn_received_timeout_ms)

@@ -34,6 +34,9 @@ struct tcp_recovery {
     bool probing, probe_was_old;
     uint32_t probe_end;
     uint32_t timeout_ssthresh;
+    /* Urgent data (tcp_urgent.c): the byte after the last of what was sent so. */
+    bool is_urgent;
+    uint32_t urgent_end;
 };
 
 #define LWIP_TCP_PCB_RECOVERY struct tcp_recovery recovery;

@@ -471,7 +471,7 @@ class CoreSocket:
             lambda timeout_us: lib.ps_receive(
                 pointer, number, pieces, count, c_flags, message, timeout_us
             ),
-            self._timeout_of(flags),
+            0.0 if flags & socket.MSG_OOB else self._timeout_of(flags),  # it never waits: recv(2)
             self._open.receive_timeout,
         )
 
