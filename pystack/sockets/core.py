@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 import warnings
 from collections.abc import Callable
 from operator import index
@@ -32,6 +31,7 @@ from pystack.sockets.arguments import (
     writable,
 )
 from pystack.sockets.descriptors import OpenSocket
+from pystack.sockets.waiting import MOST_MICROSECONDS, repeat
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,7 +41,6 @@ _STREAM = int(socket.SOCK_STREAM)
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
-MOST_MICROSECONDS = 1 << 62
 _LARGEST_INT = (1 << 31) - 1
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 
@@ -138,32 +137,8 @@ class CoreSocket:
     def _repeat(
         self, call: Callable[[int], int], timeout: float | None, limit: float | None = None
     ) -> int:
-        """Makes a call that may wait, again after each signal.
-
-        Args:
-            call: Takes microseconds (negative: for ever), returns a result or -errno.
-            timeout: Seconds; None: for ever.
-            limit: SO_RCVTIMEO or SO_SNDTIMEO, of a socket without a timeout; None: none.
-        """
-        if timeout is None and limit is not None:
-            try:
-                return self._repeat(call, limit)
-            except TimeoutError:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
-        if timeout is None:
-            while (result := call(-1)) == _EINTR:
-                pass
-        elif timeout == 0:
-            result = call(0)
-            if result == _EAGAIN:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        else:
-            deadline = time.monotonic() + timeout
-            left = timeout
-            while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
-                left = max(deadline - time.monotonic(), 0.0)
-            if result == _EAGAIN:
-                raise TimeoutError("timed out")
+        """Makes a call that may wait; see `repeat` for the arguments."""
+        result = repeat(call, timeout, limit)
         if result < 0 or self._handle.answers.raised is not None:
             self._handle.fail(result)
         return result

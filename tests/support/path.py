@@ -82,14 +82,17 @@ class Path:
         return client, taken[0]
 
     def transfer(
-        self, client: Socket, server: Socket, size: int, *, seconds: float = 300.0
+        self, client: Socket, server: Socket, size: int, *, after: int = 0, seconds: float = 300.0
     ) -> float:
-        """Sends `size` bytes. Returns the virtual seconds until the last one is read."""
+        """Sends `size` bytes. Returns the virtual seconds until the last one is read.
+
+        They count from when `after` bytes have been read.
+        """
         begin = self.now
         sent = got = 0
 
         def done() -> bool:
-            nonlocal sent, got
+            nonlocal sent, got, begin
             try:
                 while sent < size:
                     sent += client.send(PIECE[: size - sent])
@@ -98,6 +101,8 @@ class Path:
             try:
                 while got < size:
                     got += server.recv_into(_SINK)
+                    if got <= after:
+                        begin = self.now
             except BlockingIOError:
                 pass
             return got >= size
