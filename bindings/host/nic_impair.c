@@ -25,6 +25,7 @@ struct delayed_frame {
 struct direction {
     struct ps_impairment settings;
     struct delayed_frame *first;
+    struct delayed_frame *last; /* of no meaning while there is no first */
     size_t frames;
     uint64_t free_us; /* when the rate limit lets the next frame begin */
 };
@@ -73,11 +74,16 @@ static int enqueue(struct direction *direction, const uint8_t *bytes, size_t siz
     memcpy(frame->bytes, bytes, size);
     frame->size = size;
     frame->due_us = due_us;
-    struct delayed_frame **link = &direction->first;
+    /* Most come behind all others. */
+    struct delayed_frame **link = direction->first != NULL && direction->last->due_us <= due_us
+                                      ? &direction->last->next
+                                      : &direction->first;
     while (*link != NULL && (*link)->due_us <= due_us)
         link = &(*link)->next;
     frame->next = *link;
     *link = frame;
+    if (frame->next == NULL)
+        direction->last = frame;
     direction->frames++;
     return 0;
 }

@@ -5,6 +5,7 @@
 #ifndef PYSTACK_LWIPOPTS_H
 #define PYSTACK_LWIPOPTS_H
 
+#include "tcp_recovery.h"
 #include "tunables.h"
 
 /* --- platform ------------------------------------------------------------------------ */
@@ -147,6 +148,9 @@ void port_lwip_free(void *memory);
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE 1
+/* RFC 6928 2 */
+#define LWIP_TCP_CALC_INITIAL_CWND(mss) \
+    ((tcpwnd_size_t)LWIP_MIN(10U * (mss), LWIP_MAX(2U * (mss), 14600U)))
 #define TCP_KEEPIDLE_DEFAULT ((u32_t)tunables.tcp_keepalive_time_s * 1000)
 #define TCP_KEEPINTVL_DEFAULT ((u32_t)tunables.tcp_keepalive_interval_s * 1000)
 #define TCP_KEEPCNT_DEFAULT ((u32_t)tunables.tcp_keepalive_probes)
@@ -177,8 +181,18 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
  * second. Slow ticks, the unit of the RTO, are two of these. */
 #define TCP_TMR_INTERVAL 25
 #define LWIP_TCP_RTO_TIME ((s16_t)tunables.tcp_rto_initial_ms)
-#define TCP_MAXRTX ((u8_t)tunables.tcp_retries)
-#define TCP_SYNMAXRTX ((u8_t)tunables.tcp_syn_retries)
+uint8_t port_tcp_retries(const struct tcp_pcb *pcb, int64_t usual);
+bool port_tcp_timed_out(const struct tcp_pcb *pcb);
+uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss);
+#define TCP_MAXRTX port_tcp_retries(pcb, tunables.tcp_retries)
+#define TCP_SYNMAXRTX port_tcp_retries(pcb, tunables.tcp_syn_retries)
+#define LWIP_HOOK_TCP_TIMED_OUT(pcb) port_tcp_timed_out(pcb)
+#define LWIP_HOOK_TCP_MSS(pcb, mss) port_tcp_mss(pcb, mss)
+struct tcp_hdr;
+void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end);
+void port_tcp_urgent_out(struct tcp_pcb *pcb, struct tcp_hdr *header);
+#define LWIP_HOOK_TCP_URGENT_IN(pcb, end) port_tcp_urgent_in(pcb, end)
+#define LWIP_HOOK_TCP_URGENT_OUT(pcb, header) port_tcp_urgent_out(pcb, header)
 #define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
 #define TCP_FIN_WAIT_TIMEOUT ((u32_t)tunables.tcp_fin_timeout_ms)
 #define TCP_SYN_RCVD_TIMEOUT ((u32_t)tunables.tcp_syn_received_timeout_ms)

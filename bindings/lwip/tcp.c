@@ -7,6 +7,8 @@
  */
 #include "tcp_socket.h"
 
+#include "lwip/sys.h"
+
 /* --- the bond between a socket and its PCB --------------------------------------------- */
 
 static void on_freed(u8_t id, void *data)
@@ -41,6 +43,7 @@ static err_t on_connected(void *argument, struct tcp_pcb *pcb, err_t error)
     (void)error; /* lwIP only ever passes ERR_OK */
     struct tcp_socket *socket = argument;
     socket->phase = TCP_CONNECTED;
+    pcb->mss = port_tcp_mss(pcb, pcb->mss);
     ip_addr_copy(socket->local, pcb->local_ip);
     socket->local_port = pcb->local_port;
     socket_event(&socket->head);
@@ -108,6 +111,35 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb)
     /* A quarter of the window, but no more than a few segments: a sender that waits for
      * room should hear of it soon. */
     return LWIP_MIN(port_tcp_window(pcb) / 4, 4U * pcb->mss);
+}
+
+/* --- what a user has set, asked by lwIP ----------------------------------------------------- */
+
+uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss)
+{
+    const struct tcp_socket *socket = owner(pcb);
+    return socket == NULL || socket->largest_segment == 0 ? mss
+                                                          : LWIP_MIN(mss, socket->largest_segment);
+}
+
+/* With TCP_USER_TIMEOUT it is time that counts, not tries (tcp(7)). */
+uint8_t port_tcp_retries(const struct tcp_pcb *pcb, int64_t usual)
+{
+    const struct tcp_socket *socket = owner(pcb);
+    return socket != NULL && socket->user_timeout_ms != 0 ? UINT8_MAX : (uint8_t)usual;
+}
+
+/* RFC 5482 3, RFC 9293 3.8.3: what was sent, or waits for a window, is not acknowledged for too
+ * long; or keepalive probes are not answered. */
+bool port_tcp_timed_out(const struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *socket = owner(pcb);
+    if (socket == NULL || socket->user_timeout_ms == 0)
+        return false;
+    if (pcb->unacked != NULL || pcb->unsent != NULL)
+        return sys_now() - pcb->recovery.progress_ms > socket->user_timeout_ms;
+    return pcb->keep_cnt_sent > 0 &&
+           (u64_t)(tcp_ticks - pcb->tmr) * TCP_SLOW_INTERVAL > socket->user_timeout_ms;
 }
 
 /* --- open, bind, connect ---------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  * What was received stays in lwIP's buffers until it is read, and keeps the window closed
  * by as much. What is sent is copied once, into segments.
  */
+#include "lwip/sys.h"
 #include "tcp_socket.h"
 
 /* tcp_write takes all or nothing; smaller helpings let a nearly full arena go on. */
@@ -13,22 +14,25 @@
 
 err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
 {
-    (void)pcb, (void)error;
+    (void)error;
     struct tcp_socket *socket = argument;
     if (p == NULL) {
         socket->end_of_stream = true;
         socket_event(&socket->head);
         return ERR_OK;
     }
-    socket->queued += p->tot_len;
+    size_t removed = tcp_urgent_received(socket, p);
+    socket->queued += p->tot_len - removed;
     socket->received += p->tot_len;
+    if (removed > 0)
+        tcp_recved(pcb, (u16_t)removed);
     /* Out of the chain, which counts its bytes in 16 bits, into a list of our own. */
     struct pbuf *next;
     for (; p != NULL; p = next) {
         next = p->next;
         p->next = NULL;
         p->tot_len = p->len;
-        if (p->len == 0) {
+        if (p->len == 0) { /* perhaps its only byte was urgent */
             pbuf_free(p);
             continue;
         }
@@ -64,6 +68,8 @@ void tcp_drop_received(struct tcp_socket *socket)
 static void consumed(struct tcp_socket *socket, size_t size)
 {
     socket->queued -= size;
+    if (socket->pcb != NULL && socket->phase == TCP_CONNECTED)
+        tcp_tune_receive_buffer(socket, size);
     while (size > 0 && socket->pcb != NULL) {
         u16_t part = (u16_t)LWIP_MIN(size, 0xffff);
         tcp_recved(socket->pcb, part);
@@ -73,14 +79,15 @@ static void consumed(struct tcp_socket *socket, size_t size)
 
 /* Copies up to all that is queued; with `discard` into nowhere. */
 static size_t read_queue(struct tcp_socket *socket, const struct ps_piece *pieces, size_t count,
-                         bool peek, bool discard)
+                         size_t most, bool peek, bool discard)
 {
     const struct pbuf *p = socket->first;
     size_t offset = socket->first_offset, total = 0;
     for (size_t i = 0; i < count; i++) {
         size_t filled = 0;
-        while (filled < pieces[i].size && p != NULL) {
+        while (filled < pieces[i].size && p != NULL && total + filled < most) {
             size_t part = LWIP_MIN(pieces[i].size - filled, p->len - offset);
+            part = LWIP_MIN(part, most - total - filled);
             if (!discard)
                 memcpy(pieces[i].base + filled, (const uint8_t *)p->payload + offset, part);
             filled += part;
@@ -105,12 +112,12 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
                            uint32_t flags, struct ps_message *message)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
-    if (flags & PS_MSG_OOB)
-        return -EINVAL; /* lwIP has no urgent data (RFC 6093 advises against it) */
     if (message != NULL)
         memset(message, 0, sizeof *message); /* a stream's bytes have no sender's address */
     if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
         return -ENOTCONN;
+    if (flags & PS_MSG_OOB)
+        return tcp_urgent_receive(socket, pieces, count, (flags & PS_MSG_PEEK) != 0);
     if (socket->queued == 0) {
         if (socket->end_of_stream || head->shut_read)
             return 0; /* also if a reset came after it: the stream was whole */
@@ -122,8 +129,8 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
             return 0;
         return pieces_size(pieces, count) == 0 ? 0 : -EAGAIN;
     }
-    return (int64_t)read_queue(socket, pieces, count, (flags & PS_MSG_PEEK) != 0,
-                               (flags & PS_MSG_TRUNC) != 0);
+    return (int64_t)read_queue(socket, pieces, count, tcp_urgent_limit(socket),
+                               (flags & PS_MSG_PEEK) != 0, (flags & PS_MSG_TRUNC) != 0);
 }
 
 /* --- sending ------------------------------------------------------------------------------ */
@@ -148,6 +155,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     (void)pcb;
     struct tcp_socket *socket = argument;
     socket->sent += size;
+    tcp_tune_send_buffer(socket);
     socket_event(&socket->head);
     return ERR_OK;
 }
@@ -200,9 +208,9 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
     int result = state_error(socket);
     if (result < 0)
         return result;
-    if (flags & PS_MSG_OOB)
-        return -EOPNOTSUPP;
     struct tcp_pcb *pcb = socket->pcb;
+    if (pcb->unsent == NULL && pcb->unacked == NULL)
+        pcb->recovery.progress_ms = sys_now(); /* the peer owed nothing so far */
     bool hold = (flags & PS_MSG_MORE) || socket->cork;
     int64_t total = 0;
     for (size_t i = 0; i < count && result >= 0; i++) {
@@ -225,8 +233,17 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
         }
         total += (int64_t)done;
     }
+    bool urgent = (flags & PS_MSG_OOB) && total > 0 && result >= 0;
+    bool nagle = !(pcb->flags & TF_NODELAY);
+    if (urgent) { /* and not for Nagle's algorithm to hold back */
+        tcp_urgent_sent(pcb);
+        tcp_nagle_disable(pcb);
+        hold = false;
+    }
     /* A held-back tail leaves with the next write, an acknowledgement or the timer. */
     if (!hold || (pcb->unsent != NULL && pcb->unsent->next != NULL) || result == -EAGAIN)
         tcp_output(pcb);
+    if (urgent && nagle)
+        tcp_nagle_enable(pcb);
     return total > 0 ? total : result;
 }

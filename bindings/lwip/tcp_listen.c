@@ -7,9 +7,6 @@
 #include "hooks.h"
 #include "tcp_socket.h"
 
-/* lwIP keeps a backlog in 8 bits. */
-#define BACKLOG_LARGEST 255
-
 static void on_embryo_freed(u8_t id, void *data)
 {
     (void)id;
@@ -28,6 +25,7 @@ static err_t on_syn(u8_t id, struct tcp_pcb_listen *listening, struct tcp_pcb *p
     socket->embryos++;
     tcp_ext_arg_set_callbacks(pcb, OWNER, &embryo_callbacks);
     tcp_ext_arg_set(pcb, OWNER, socket);
+    pcb->mss = port_tcp_mss(pcb, pcb->mss);
     /* The window that goes out with the SYN-ACK is the listener's SO_RCVBUF. */
     pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND_MAX(pcb);
     return ERR_OK;
@@ -46,6 +44,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->linger_s = listener->head.linger_s;
     head->send_buffer = listener->head.send_buffer;
     head->receive_buffer = listener->head.receive_buffer;
+    child->tuning.send_is_fixed = listener->tuning.send_is_fixed;
+    child->tuning.receive_is_fixed = listener->tuning.receive_is_fixed;
     head->receive_low_water = listener->head.receive_low_water;
     head->bound_interface = listener->head.bound_interface;
     head->v6only = listener->head.v6only;
@@ -55,6 +55,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     child->keep_idle_ms = listener->keep_idle_ms;
     child->keep_interval_ms = listener->keep_interval_ms;
     child->keep_count = listener->keep_count;
+    child->user_timeout_ms = listener->user_timeout_ms;
+    child->largest_segment = listener->largest_segment;
     child->ttl = listener->ttl;
     child->tos = listener->tos;
 }
@@ -97,10 +99,10 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
     /* Linux lets one more wait than it is told, and at least one. */
-    int64_t most = LWIP_MIN(tunables.tcp_max_backlog, BACKLOG_LARGEST - 1);
+    int64_t most = tunables.tcp_max_backlog;
     socket->backlog = (u32_t)(1 + (backlog < 0 || backlog > most ? most : backlog));
     if (socket->phase == TCP_LISTENING) {
-        tcp_backlog_set(socket->pcb, (u8_t)socket->backlog);
+        tcp_backlog_set(socket->pcb, socket->backlog);
         return 0;
     }
     if (socket->phase != TCP_FRESH)
@@ -123,7 +125,7 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
     struct tcp_pcb *bound = socket->pcb;
     ip_reset_option(bound, SOF_REUSEADDR); /* with it lwIP looks for itself, and allows one */
     /* Frees the old PCB, which clears socket->pcb. */
-    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, (u8_t)socket->backlog, &error);
+    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, socket->backlog, &error);
     if (pcb != NULL)
         socket->pcb = pcb;
     tcp_apply_options(socket);

@@ -52,6 +52,10 @@ int tcp_option_changed(struct port_socket *head, enum ps_option option)
         }
         return 0;
     }
+    if (option == PS_OPT_RCVBUF)
+        socket->tuning.receive_is_fixed = true;
+    if (option == PS_OPT_SNDBUF)
+        socket->tuning.send_is_fixed = true;
     if (socket->pcb == NULL)
         return 0;
     if (option == PS_OPT_RCVBUF && connected(socket) && socket->pcb->state != CLOSED) {
@@ -92,7 +96,12 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
         *value = tunables.tcp_delayed_ack == 0;
         return 0;
     case PS_OPT_TCP_MAXSEG:
-        *value = connected(socket) ? tcp_mss(socket->pcb) : 536;
+        *value = connected(socket) && socket->pcb->state != CLOSED ? tcp_mss(socket->pcb)
+                 : socket->largest_segment != 0                    ? socket->largest_segment
+                                                                   : 536;
+        return 0;
+    case PS_OPT_TCP_USER_TIMEOUT:
+        *value = socket->user_timeout_ms;
         return 0;
     case PS_OPT_TCP_KEEPIDLE:
         *value = socket->keep_idle_ms / 1000;
@@ -159,6 +168,16 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
         if (value < 1 || value > 127)
             return -EINVAL;
         socket->keep_count = (u32_t)value;
+        break;
+    case PS_OPT_TCP_USER_TIMEOUT:
+        if (value < 0)
+            return -EINVAL;
+        socket->user_timeout_ms = (u32_t)value;
+        break;
+    case PS_OPT_TCP_MAXSEG: /* for connections to come; 0 takes it back; Linux's bounds */
+        if (value != 0 && (value < 88 || value > 32767))
+            return -EINVAL;
+        socket->largest_segment = (u16_t)value;
         break;
     case PS_OPT_IP_TTL:
     case PS_OPT_IPV6_UNICAST_HOPS:

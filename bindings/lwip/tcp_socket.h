@@ -10,6 +10,23 @@
 /* The slot among a PCB's extension arguments that holds its socket. */
 #define OWNER 0
 
+/* What tcp_buffer.c goes by. */
+struct tcp_buffer_tuning {
+    bool receive_is_fixed, send_is_fixed; /* the user has set the size */
+    uint32_t window_end, window_at_us, rtt_us;
+    uint32_t since_us;
+    uint64_t read, read_before; /* bytes since then, and in the round trip before */
+};
+
+/* Urgent data that came (tcp_urgent.c). */
+struct tcp_urgent {
+    bool announced, awaited; /* the peer has sent an urgent pointer; its byte is still to come */
+    bool has_byte, has_mark; /* nobody has read the byte; nor past its place */
+    uint8_t byte;
+    uint64_t position, mark; /* of the byte in the stream as it came, and as it is read */
+    uint64_t removed;        /* bytes that were taken out of the stream */
+};
+
 struct tcp_socket {
     struct port_socket head;
     /* NULL when there is none: not yet, or lwIP freed it (an error, or TIME-WAIT is over). */
@@ -21,6 +38,8 @@ struct tcp_socket {
     bool bound, end_of_stream, no_delay, cork, keep_alive;
     u8_t ttl, tos;
     u32_t keep_idle_ms, keep_interval_ms, keep_count;
+    u32_t user_timeout_ms; /* 0: none */
+    u16_t largest_segment; /* TCP_MAXSEG; 0: not set */
 
     /* Received and not yet read: single buffers linked by `next`, `tot_len` meaningless. */
     struct pbuf *first, *last;
@@ -28,6 +47,8 @@ struct tcp_socket {
     size_t queued;      /* bytes */
     u64_t received, sent;
     u32_t send_limit; /* the PCB's snd_buf when nothing waits */
+    struct tcp_buffer_tuning tuning;
+    struct tcp_urgent urgent;
 
     /* A listener: connections that wait for accept(), and those still shaking hands. */
     struct tcp_socket *waiting_first, *waiting_last, *waiting_next;
@@ -73,6 +94,22 @@ void tcp_drop_received(struct tcp_socket *socket);
 /* Bytes handed to send and not yet acknowledged. */
 u32_t tcp_unacknowledged(const struct tcp_socket *socket);
 u32_t tcp_send_room(const struct tcp_socket *socket);
+
+/* tcp_urgent.c */
+/* Takes the urgent byte out of what has come, if it is there and not for the stream: how many. */
+size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p);
+int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pieces, size_t count,
+                           bool peek);
+/* How many bytes may be read at once: up to the mark. */
+size_t tcp_urgent_limit(struct tcp_socket *socket);
+/* The last byte that was written is urgent. */
+void tcp_urgent_sent(struct tcp_pcb *pcb);
+
+/* tcp_buffer.c */
+/* `size` bytes are being read; the window has not grown by them yet. */
+void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
+/* An acknowledgement came. */
+void tcp_tune_send_buffer(struct tcp_socket *socket);
 
 /* tcp_option.c */
 int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value);

@@ -26,6 +26,7 @@ struct port_tunables {
         tcp_syn_received_timeout_ms;
     int64_t tcp_syn_backlog, tcp_max_backlog;
     int64_t tcp_receive_buffer, tcp_receive_buffer_max, tcp_send_buffer, tcp_send_buffer_max;
+    int64_t tcp_tune_receive_buffer;
     int64_t tcp_delayed_ack, tcp_timestamps, tcp_sack, tcp_window_scaling, tcp_window_shift;
     /* UDP and raw */
     int64_t datagram_receive_buffer, datagram_send_buffer, datagram_buffer_max;

@@ -152,10 +152,14 @@ class CoreSocket(WaitingSocket):
         """The number of a new connection and its peer's address."""
         remote = ffi.new("struct ps_address *")
         pointer, number = self._handle.pointer, self._number
-        accepted = lib.ps_accept(pointer, number, remote, -1 if self._timeout is None else 0)
+        limit = self._open.receive_timeout
+        at_once = -1 if self._timeout is None and limit is None else 0
+        accepted = lib.ps_accept(pointer, number, remote, at_once)
         if accepted < 0 or self._handle.answers.raised is not None:
             accepted = self._settle(
-                accepted, lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us)
+                accepted,
+                lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
+                limit,
             )
         return accepted, addresses.from_c(remote, self._family)
 
@@ -179,9 +183,10 @@ class CoreSocket(WaitingSocket):
                 self._handle.fail(result)
             return int(-result)
         try:
-            self._wait(lib.PS_READY_WRITE, self._timeout)
+            limit = self._open.send_timeout
+            self._wait(lib.PS_READY_WRITE, limit if self._timeout is None else self._timeout)
         except TimeoutError:
-            return errno.EAGAIN
+            return errno.EINPROGRESS if self._timeout is None else errno.EAGAIN
         code = self._take_error()
         if not code and self._timeout is None:
             # One call that waits has heard the end of it; of a connect in steps, which is what a
@@ -261,7 +266,8 @@ class CoreSocket(WaitingSocket):
     def _send(self, data: Buffer, flags: int, to: Any) -> int:
         if type(data) is bytes and not flags:  # cffi passes them as they are
             handle = self._handle
-            at_once = -1 if self._timeout is None else 0
+            limit = self._open.send_timeout
+            at_once = -1 if self._timeout is None and limit is None else 0
             sent = lib.ps_send_plain(handle.pointer, self._number, data, len(data), to, at_once)
             if sent >= 0 and handle.answers.raised is None:
                 return int(sent)
@@ -280,6 +286,7 @@ class CoreSocket(WaitingSocket):
         return self._settle(
             result,
             lambda timeout_us: lib.ps_send_plain(pointer, number, source, size, to, timeout_us),
+            self._open.send_timeout,
         )
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
@@ -290,6 +297,7 @@ class CoreSocket(WaitingSocket):
                 pointer, number, pieces, count, c_flags, to, control, timeout_us
             ),
             self._timeout_of(flags),
+            self._open.send_timeout,
         )
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
@@ -330,7 +338,7 @@ class CoreSocket(WaitingSocket):
             done += sent[0]
             return int(result)
 
-        self._repeat(send_rest, self._timeout_of(flags))
+        self._repeat(send_rest, self._timeout_of(flags), self._open.send_timeout)
 
     # --- receiving -------------------------------------------------------------------------
 
@@ -391,7 +399,8 @@ class CoreSocket(WaitingSocket):
 
     def _receive_plain(self, target: Any, size: int) -> int:
         handle, number = self._handle, self._number
-        at_once = -1 if self._timeout is None else 0
+        limit = self._open.receive_timeout
+        at_once = -1 if self._timeout is None and limit is None else 0
         got = lib.ps_receive_plain(handle.pointer, number, target, size, at_once)
         if got >= 0 and handle.answers.raised is None:
             return int(got)
@@ -400,6 +409,7 @@ class CoreSocket(WaitingSocket):
             lambda timeout_us: lib.ps_receive_plain(
                 handle.pointer, number, target, size, timeout_us
             ),
+            limit,
         )
 
     def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
@@ -411,7 +421,8 @@ class CoreSocket(WaitingSocket):
             lambda timeout_us: lib.ps_receive(
                 pointer, number, pieces, count, c_flags, message, timeout_us
             ),
-            self._timeout_of(flags),
+            0.0 if flags & socket.MSG_OOB else self._timeout_of(flags),  # it never waits: recv(2)
+            self._open.receive_timeout,
         )
 
     def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:

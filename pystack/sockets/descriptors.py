@@ -41,6 +41,8 @@ class OpenSocket:
         holders: How many socket objects and detached descriptors stand for it.
         descriptor: The one that the host made for it, and closes with it; -1: none yet. Any
             other is a copy.
+        receive_timeout: SO_RCVTIMEO in seconds; None: for ever.
+        send_timeout: SO_SNDTIMEO.
     """
 
     __slots__ = (
@@ -52,6 +54,8 @@ class OpenSocket:
         "holders",
         "number",
         "proto",
+        "receive_timeout",
+        "send_timeout",
         "type",
     )
 
@@ -60,6 +64,8 @@ class OpenSocket:
     ) -> None:
         self.handle = handle
         self.number = number
+        self.receive_timeout: float | None = None
+        self.send_timeout: float | None = None
         self.family = family
         self.type = kind
         self.proto = proto

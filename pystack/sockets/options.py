@@ -45,6 +45,7 @@ SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 UDP, UDP_SEGMENT = int(socket.IPPROTO_UDP), 103
 SO_LINGER = int(socket.SO_LINGER)
+SO_RCVTIMEO, SO_SNDTIMEO = _constant("SO_RCVTIMEO", 20), _constant("SO_SNDTIMEO", 21)
 
 # Options whose value is an int both here and in the engine.
 _INTEGERS: dict[tuple[int, int], int] = {
@@ -111,6 +112,7 @@ _MEMBERSHIPS = {
 }
 
 _INT = struct.Struct("i")
+_TIMEVAL = struct.Struct("ll")
 
 
 def _error(code: int) -> OSError:
@@ -139,6 +141,8 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
             data = view.tobytes()
     if key == (SOL, SO_LINGER):
         _set_linger(sock, data)
+    elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
+        _set_limit(sock, key[1], data)
     elif key == (SOL, SO_BINDTODEVICE):
         _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
@@ -170,6 +174,10 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     if key == (SOL, SO_LINGER):
         seconds = _get(sock, lib.PS_OPT_LINGER)
         data = struct.pack("ii", seconds >= 0, max(seconds, 0))
+    elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
+        opened = sock._open
+        limit = opened.receive_timeout if key[1] == SO_RCVTIMEO else opened.send_timeout
+        data = _TIMEVAL.pack(*divmod(round((limit or 0) * 1e6), 1_000_000))
     elif key == (SOL, SO_BINDTODEVICE):
         data = _name_of(sock, _get(sock, lib.PS_OPT_BINDTODEVICE))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
@@ -191,6 +199,21 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     if length:
         return data[:length]
     return _INT.unpack(data[: _INT.size])[0] if len(data) >= _INT.size else 0
+
+
+def _set_limit(sock: CoreSocket, name: int, data: bytes) -> None:
+    """How long a call may wait on a socket without a timeout: a struct timeval, 0: for ever."""
+    if len(data) < _TIMEVAL.size:
+        raise _error(errno.EINVAL)
+    seconds, microseconds = _TIMEVAL.unpack(data[: _TIMEVAL.size])
+    if not 0 <= microseconds < 1_000_000:
+        raise _error(errno.EDOM)
+    # Less than nothing is as good as over (socket(7)).
+    limit = max(seconds + microseconds / 1e6, 1e-6) if seconds or microseconds else None
+    if name == SO_RCVTIMEO:
+        sock._open.receive_timeout = limit
+    else:
+        sock._open.send_timeout = limit
 
 
 def _number(data: bytes) -> int:

@@ -10,8 +10,43 @@ from collections.abc import Callable
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.arguments import MSG_DONTWAIT
 
+__all__ = ["MOST_MICROSECONDS", "WaitingSocket"]
+
 MOST_MICROSECONDS = 1 << 62
 _EAGAIN, _EINTR = -errno.EAGAIN, -errno.EINTR
+
+
+def _until_something(
+    call: Callable[[int], int], timeout: float | None, limit: float | None = None
+) -> int:
+    """Makes a call until it comes to something. Returns its result or -errno.
+
+    Args:
+        call: Takes microseconds (negative: for ever), returns a result or -errno.
+        timeout: Seconds; None: for ever.
+        limit: SO_RCVTIMEO or SO_SNDTIMEO, of a socket without a timeout; None: none.
+
+    Raises:
+        TimeoutError: The timeout is over.
+        BlockingIOError: The call would have to wait and there is no time for it, or the limit
+            is over.
+    """
+    most = limit if timeout is None else timeout
+    if most is None:
+        while (result := call(-1)) == _EINTR:
+            pass
+    elif most == 0:
+        result = call(0)
+    else:
+        deadline = time.monotonic() + most
+        left = most
+        while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
+            left = max(deadline - time.monotonic(), 0.0)
+        if result == _EAGAIN and timeout is not None:
+            raise TimeoutError("timed out")
+    if result == _EAGAIN and most is not None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return result
 
 
 class WaitingSocket:
@@ -23,40 +58,26 @@ class WaitingSocket:
     _number: int
     _timeout: float | None
 
-    def _repeat(self, call: Callable[[int], int], timeout: float | None) -> int:
-        """Makes a call that may wait, again after each signal.
-
-        Args:
-            call: Takes microseconds (negative: for ever), returns a result or -errno.
-            timeout: Seconds; None: for ever.
-        """
-        if timeout is None:
-            while (result := call(-1)) == _EINTR:
-                pass
-        elif timeout == 0:
-            result = call(0)
-            if result == _EAGAIN:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        else:
-            deadline = time.monotonic() + timeout
-            left = timeout
-            while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
-                left = max(deadline - time.monotonic(), 0.0)
-            if result == _EAGAIN:
-                raise TimeoutError("timed out")
+    def _repeat(
+        self, call: Callable[[int], int], timeout: float | None, limit: float | None = None
+    ) -> int:
+        """Makes a call that may wait; see `_until_something` for the arguments."""
+        result = _until_something(call, timeout, limit)
         if result < 0 or self._handle.answers.raised is not None:
             self._handle.fail(result)
         return result
 
-    def _settle(self, result: int, call: Callable[[int], int]) -> int:
+    def _settle(self, result: int, call: Callable[[int], int], limit: float | None) -> int:
         """What comes of a call that was made before all else, as most succeed so.
 
         Args:
-            result: What the call returned; it waited only if the socket has no timeout.
+            result: What the call returned; it waited only if there was no end to that.
             call: As in `_repeat`.
+            limit: As in `_repeat`.
         """
-        if result == _EINTR or (result == _EAGAIN and self._timeout):
-            return self._repeat(call, self._timeout)
+        may_wait = limit is not None if self._timeout is None else self._timeout > 0
+        if result == _EINTR or (result == _EAGAIN and may_wait):
+            return self._repeat(call, self._timeout, limit)
         if result == _EAGAIN:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._handle.fail(result)

@@ -1,0 +1,20 @@
+/*
+ * Congestion control, as loss recovery (tcp_recovery.c) asks for it: the seam where algorithms meet.
+ */
+#ifndef PYSTACK_LWIP_TCP_CONGESTION_H
+#define PYSTACK_LWIP_TCP_CONGESTION_H
+
+#include <stdint.h>
+
+struct tcp_pcb;
+
+/* `size` more bytes are acknowledged, and the window was what held the sender back. */
+void congestion_acked(struct tcp_pcb *pcb, uint32_t size);
+/* The slow start threshold after a loss (RFC 5681 eq. 4); `flight` bytes were under way. */
+uint32_t congestion_reduced(struct tcp_pcb *pcb, uint32_t flight);
+/* The window of a connection that begins, or begins again (RFC 6928). */
+uint32_t congestion_initial(const struct tcp_pcb *pcb);
+/* The last reduction was a mistake: cwnd and ssthresh are back. */
+void congestion_undone(struct tcp_pcb *pcb);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * TCP's urgent data (RFC 9293 3.8.5, RFC 6093), as the socket API has it: the last byte before the
+ * urgent pointer is out of band, and a reader stops once at the place where it was.
+ */
+#include "tcp_socket.h"
+
+/* Positions are bytes of the stream as it came; `removed` of them never reach a reader. */
+
+void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end)
+{
+    struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    if (socket == NULL || socket->pcb != pcb || socket->phase != TCP_CONNECTED ||
+        TCP_SEQ_LEQ(end, pcb->rcv_nxt))
+        return;
+    struct tcp_urgent *urgent = &socket->urgent;
+    uint64_t position = socket->received + (end - 1 - pcb->rcv_nxt);
+    if (urgent->announced && position <= urgent->position)
+        return;
+    /* A new mark takes the place of one that nobody came to. */
+    urgent->announced = urgent->awaited = true;
+    urgent->has_byte = false;
+    urgent->position = position;
+    socket_event(&socket->head);
+}
+
+static void take_out(struct pbuf *p, u16_t offset)
+{
+    uint8_t *bytes = p->payload;
+    memmove(bytes + 1, bytes, offset);
+    p->payload = bytes + 1;
+    p->len--;
+}
+
+size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p)
+{
+    struct tcp_urgent *urgent = &socket->urgent;
+    if (!urgent->awaited || urgent->position >= socket->received + p->tot_len)
+        return 0;
+    size_t offset = (size_t)(urgent->position - socket->received);
+    while (offset >= p->len) {
+        offset -= p->len;
+        p = p->next;
+    }
+    urgent->awaited = false;
+    urgent->mark = urgent->position - urgent->removed;
+    urgent->has_mark = true;
+    if (socket->head.out_of_band_inline)
+        return 0;
+    urgent->byte = ((const uint8_t *)p->payload)[offset];
+    urgent->has_byte = true;
+    urgent->removed++;
+    take_out(p, (u16_t)offset);
+    return 1;
+}
+
+int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pieces, size_t count,
+                           bool peek)
+{
+    struct tcp_urgent *urgent = &socket->urgent;
+    if (socket->head.out_of_band_inline || !(urgent->awaited || urgent->has_byte))
+        return -EINVAL;
+    if (!urgent->has_byte)
+        return -EAGAIN;
+    size_t i = 0;
+    while (i < count && pieces[i].size == 0)
+        i++;
+    if (i == count)
+        return 0;
+    pieces[i].base[0] = urgent->byte;
+    if (!peek)
+        urgent->has_byte = false;
+    return 1;
+}
+
+size_t tcp_urgent_limit(struct tcp_socket *socket)
+{
+    struct tcp_urgent *urgent = &socket->urgent;
+    if (!urgent->has_mark)
+        return SIZE_MAX;
+    uint64_t next = socket->received - urgent->removed - socket->queued;
+    if (urgent->mark > next)
+        return (size_t)(urgent->mark - next);
+    urgent->has_mark = false; /* reading goes on past it */
+    return SIZE_MAX;
+}
+
+/* --- sending ------------------------------------------------------------------------------- */
+
+void port_tcp_urgent_out(struct tcp_pcb *pcb, struct tcp_hdr *header)
+{
+    struct tcp_recovery *r = &pcb->recovery;
+    uint32_t ahead = r->urgent_end - lwip_ntohl(header->seqno);
+    if (TCP_SEQ_GEQ(pcb->lastack, r->urgent_end))
+        r->is_urgent = false; /* it has arrived, or there never was any */
+    if (r->is_urgent && ahead > 0 && ahead <= 0xffff) {
+        TCPH_SET_FLAG(header, TCP_URG);
+        header->urgp = lwip_htons((u16_t)ahead);
+    } else {
+        TCPH_UNSET_FLAG(header, TCP_URG);
+        header->urgp = 0;
+    }
+}
+
+void tcp_urgent_sent(struct tcp_pcb *pcb)
+{
+    pcb->recovery.is_urgent = true;
+    pcb->recovery.urgent_end = pcb->snd_lbb;
+}
