@@ -20,7 +20,7 @@ from pystack.lab.catalogue._mutants import altering, answering, computed, hiding
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import icmp, ipv4, payload
 from pystack.lab.tester import Tester
-from pystack.lab.verdict import Level
+from pystack.lab.verdict import Level, Unable
 
 RFC = "RFC 1122"
 ECHO = "3.2.2.6"
@@ -538,4 +538,4 @@ def error_checksum(lab: Tester) -> None:
         sock.send(b"third")
     except ConnectionRefusedError:
         return
-    lab.need(False, "an error that is passed to the program")
+    raise Unable("ICMP errors that are passed to its programs")
