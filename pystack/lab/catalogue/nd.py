@@ -436,7 +436,7 @@ def tries_again(lab: Tester) -> None:
     section=SECTION,
     aliases=("v6lc:2.1.2",),
     mutant=dropping(
-        lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].len == 8 + 30,
+        lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].len == 8 + 24,
         "has room for some of them only",
     ),
     seconds=2,
@@ -444,16 +444,16 @@ def tries_again(lab: Tester) -> None:
 def queue_for_each(lab: Tester) -> None:
     """The queues are the neighbours', one for each.
 
-    1. A program sends a datagram to each of thirty neighbours, who are all asked for.
+    1. A program sends a datagram to each of twenty-four neighbours, who are all asked for.
     2. All answer: each gets its datagram.
     """
     sock = lab.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    for number in range(1, 31):
+    for number in range(1, 25):
         lab.own(f"2001:db8:1::1:{number:x}", f"02:00:5e:00:54:{number:02x}")
     with lab.silent():
-        for number in range(1, 31):
+        for number in range(1, 25):
             sock.sendto(bytes(number), (f"2001:db8:1::1:{number:x}", 4000))
     for address, mac in [one for one in lab.owned.items() if "::1:" in one[0]]:
         lab.send(advertisement(lab, address, mac=mac, S=1, O=1))
-    found = {one.dst for one in lab.collect(udp(dport=4000), 1000, at_most=30)}
-    lab.check(len(found) == 30, "a datagram for each of thirty", len(found))
+    found = {one.dst for one in lab.collect(udp(dport=4000), 1500, at_most=24)}
+    lab.check(len(found) == 24, "a datagram for each of twenty-four", len(found))
