@@ -221,11 +221,9 @@ static void redirect4(struct pbuf *packet, struct netif *netif)
     ip4_addr_copy(source, header->src);
     ip4_addr_copy(destination, header->dest);
     const ip4_addr_t *hop = hook_arp_gateway(netif, &destination);
-    if (hop == NULL || !ip4_addr_net_eq(&source, netif_ip4_addr(netif), netif_ip4_netmask(netif)) ||
-        !ip4_addr_net_eq(hop, netif_ip4_addr(netif), netif_ip4_netmask(netif)) ||
-        ip4_addr_eq(hop, &source) || !redirect_is_due())
-        return;
-    send_error4(packet, ICMP_RD, 1 /* for the host */, hop->addr);
+    if (tunables.ip_send_redirects && hop != NULL && route_share_network(netif, &source, hop) &&
+        !ip4_addr_eq(hop, &source) && redirect_is_due())
+        icmp_redirect(packet, hop);
 }
 
 bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out)

@@ -56,10 +56,6 @@ void hook_icmp4_echo_options(struct ip_hdr *reply);
 #define LWIP_HOOK_IP4_OPTIONS(packet) hook_ip4_options(packet)
 #define LWIP_HOOK_ICMP_ECHO_OPTIONS(reply) hook_icmp4_echo_options(reply)
 
-/* redirect.c: a packet that is going to be forwarded. */
-void hook_ip4_forward(struct pbuf *packet, const struct netif *in, struct netif *out);
-#define LWIP_HOOK_IP4_FORWARD(packet, in, out) hook_ip4_forward(packet, in, out)
-
 /* filter.c: whether an ICMP error may be sent about a packet, its IP header in front. */
 bool hook_icmp4_may_answer(const struct pbuf *packet);
 bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code);

@@ -1,6 +1,5 @@
 /*
- * ICMP redirects: those that a host follows (RFC 1122 3.2.2.2), and those that a router sends
- * (RFC 792, RFC 1812 5.2.7.2).
+ * The ICMP redirects that a host follows (RFC 1122 3.2.2.2); a router's are in forward.c.
  *
  * What a redirect says counts for one destination, for as long as the next hop that it came from
  * would be the one, and for ten minutes at most: a router that has gone is left again.
@@ -13,9 +12,6 @@
 
 #define REDIRECTS 64 /* the oldest one gives way */
 #define LIFETIME_MS UINT32_C(600000)
-#define INTERVAL_MS UINT32_C(20) /* between two that are sent (RFC 1812 4.3.2.8) */
-
-enum { LOOSE_ROUTE = 131, STRICT_ROUTE = 137 };
 
 struct redirect {
     ip4_addr_t destination, from, gateway; /* gateway any: none */
@@ -24,14 +20,11 @@ struct redirect {
 
 static struct redirect redirects[REDIRECTS];
 static size_t next_place;
-static uint32_t last_sent_ms;
-static bool has_sent;
 
 void redirect_init(void)
 {
     memset(redirects, 0, sizeof redirects);
     next_place = 0;
-    has_sent = false;
 }
 
 static struct redirect *find(const ip4_addr_t *destination)
@@ -76,40 +69,4 @@ void redirect_follow(struct netif *netif, const ip4_addr_t *from, const ip4_addr
     /* The second redirect comes from whom the first one named: both are about the route's own. */
     const ip4_addr_t *first = route_next_hop(netif, destination);
     *redirect = (struct redirect){*destination, *first, *gateway, sys_now()};
-}
-
-/* --- a router's ------------------------------------------------------------------------------ */
-
-static bool is_source_routed(const struct ip_hdr *header)
-{
-    const uint8_t *bytes = (const uint8_t *)header;
-    size_t size = IPH_HL_BYTES(header);
-    for (size_t i = IP_HLEN; i < size && bytes[i] != 0;) {
-        if (bytes[i] == LOOSE_ROUTE || bytes[i] == STRICT_ROUTE)
-            return true;
-        if (bytes[i] == 1)
-            i++;
-        else if (i + 1 < size && bytes[i + 1] >= 2)
-            i += bytes[i + 1];
-        else
-            return true; /* malformed: nothing is said about it */
-    }
-    return false;
-}
-
-void hook_ip4_forward(struct pbuf *p, const struct netif *in, struct netif *out)
-{
-    const struct ip_hdr *header = p->payload;
-    ip4_addr_t source, destination;
-    if (!tunables.ip_send_redirects || interface_index(in) != interface_index(out) ||
-        is_source_routed(header) || (has_sent && sys_now() - last_sent_ms < INTERVAL_MS))
-        return;
-    ip4_addr_copy(source, header->src);
-    ip4_addr_copy(destination, header->dest);
-    const ip4_addr_t *next_hop = hook_arp_gateway(out, &destination);
-    if (next_hop == NULL || !route_share_network(out, &source, next_hop))
-        return;
-    has_sent = true;
-    last_sent_ms = sys_now();
-    icmp_redirect(p, next_hop);
 }

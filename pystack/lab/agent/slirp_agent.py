@@ -20,6 +20,7 @@ import socket
 import struct
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ else:  # run as a program, with this folder first on the path and no package
 
 FRAME = 1 << 17
 TURN_MS = 1000
+NEEDED = ("libpcre2-8.so.0", "libglib-2.0.so.0")
 # SLIRP_POLL_...: in this order; the kernel's names for the same.
 EVENTS = (select.POLLIN, select.POLLOUT, select.POLLPRI, select.POLLERR, select.POLLHUP)
 
@@ -95,6 +97,10 @@ class SlirpAgent(FreshAgent):
 
     def __init__(self, wire: socket.socket, library: str) -> None:
         super().__init__(wire)
+        for needed in NEEDED:  # those that came along: the linker does not look there
+            beside = Path(library).with_name(needed)
+            if beside.exists():
+                ctypes.CDLL(str(beside), ctypes.RTLD_GLOBAL)
         self._library = ctypes.CDLL(library)
         self._library.slirp_version_string.restype = ctypes.c_char_p
         self._library.slirp_new.restype = _pointer

@@ -27,7 +27,7 @@ STATES = {
     0x20: "failed",
     0x80: "permanent",
 }
-MAIN_TABLE, UNICAST, BOOT = 254, 1, 3
+MAIN_TABLE, LOCAL_TABLE, UNICAST, BOOT = 254, 255, 1, 3
 
 
 Row = tuple[bytes, dict[int, bytes]]
@@ -143,25 +143,21 @@ class Tables:
                 found.append(f"{_text(more.get(2) or more[1])}/{prefix}")
         return found
 
-    def _is_routed(self, address: str) -> bool:
-        """Whether packets to an address of ours are taken.
-
-        An IPv6 address gets its own route from a work queue, some time after it is in the table.
-        """
-        given = ipaddress.ip_interface(address)
-        if given.version == 4:
-            return True
-        try:
-            routes = Path("/proc/self/net/ipv6_route").read_text("ascii")
-        except OSError:  # no such file: nothing to wait for
-            return True
-        return f"{given.ip.packed.hex()} 80 " in routes
+    def _local(self) -> set[str]:
+        """IPv6 addresses that packets are taken for: later than the flags say so."""
+        header = struct.pack("=B11x", socket.AF_INET6)
+        return {
+            _text(more[1])
+            for row, more in self.tables.ask(ROUTE + DUMP, ALL, header)
+            if row[4] == LOCAL_TABLE and len(more.get(1, b"")) == 16
+        }
 
     def do_address(self, what: str, port: str, address: str = "", detect: str = "") -> list[str]:
         """List those that may be used, add, delete."""
         if what == "list":
             found = self._addresses(int(port), TENTATIVE | DETECTION_FAILED)
-            return [one for one in found if self._is_routed(one)]
+            own = self._local()
+            return [one for one in found if ":" not in one or one.split("/")[0] in own]
         given = ipaddress.ip_interface(address)
         family = socket.AF_INET if given.version == 4 else socket.AF_INET6
         more = [attribute(2, given.ip.packed), attribute(1, given.ip.packed)]

@@ -73,10 +73,10 @@ def _wheel(name: str, requirement: str, report: Report) -> None:
     bring_wheel(name, requirement, report)
 
 
-def _packages(name: str, package: str, report: Report) -> None:
+def _packages(name: str, packages: str, report: Report) -> None:
     from pystack.lab.provision.packages import bring_packages
 
-    bring_packages(name, (package,), report)
+    bring_packages(name, tuple(packages.split()), report)
 
 
 def _external() -> Host:
@@ -102,7 +102,9 @@ def register(register_host: Callable[..., Any]) -> None:
         name: str, title: str, pattern: str, brought: str, *, needs: str = "", **options: Any
     ) -> None:
         wheel = "==" in brought
-        source = f"{brought} from PyPI" if wheel else f"Debian's package {brought}"
+        source = (
+            f"{brought} from PyPI" if wheel else f"Debian's package {brought.split(maxsplit=1)[0]}"
+        )
         register_host(
             name,
             title,
@@ -121,7 +123,8 @@ def register(register_host: Callable[..., Any]) -> None:
     )  # fmt: skip
     add("lwipv6", "LWIPv6, of lwIP 1.1", "usr/lib/**/liblwipv6.so.2", "liblwipv6-2", needs="tap")
     add(
-        "slirp", "libslirp, QEMU's user network", "usr/lib/*/libslirp.so.0", "libslirp0",
+        "slirp", "libslirp, QEMU's user network", "usr/lib/*/libslirp.so.0",
+        "libslirp0 libglib2.0-0 libpcre2-8-0",
         needs="network", ipv6=False, lacks=dict.fromkeys(("DHCP", "AUTOIP", "ACD"), NO_CLIENT),
     )  # fmt: skip
     add(
