@@ -9,6 +9,7 @@ from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
     MSS,
     NO_RETRANSMISSION,
+    After,
     Again,
     Counted,
     acknowledge,
@@ -341,7 +342,9 @@ def limited_transmit(lab: Tester) -> None:
     rfc=RFC,
     section="3.2",
     aliases=("9293:MUST-19",),
-    mutant=Mutant("takes no notice", outgoing=_greedy),
+    mutant=Mutant(
+        "takes no notice", outgoing=After(lambda frame: frame[TCP].seq == _THIRD[0], _greedy)
+    ),
     seconds=5,
 )
 def window_halves(lab: Tester) -> None:
@@ -361,6 +364,7 @@ def window_halves(lab: Tester) -> None:
         lab.expect(connection.match(seq=connection.ack) / where("with data", loaded), 100)
     flight = max(flight, _flight(connection))
     connection.ack = (connection.ack + flight) % MODULUS
+    _THIRD[0] = connection.ack
     connection.send("A")
     reach = _flight(connection)
     lab.check(0 < reach <= 0.8 * flight, f"at most 4/5 of {flight / MSS:g}", reach / MSS)

@@ -13,8 +13,8 @@ from pystack.lab.catalogue._tcp import (
     grow,
     highest,
     icmp_error,
+    offer,
     pattern,
-    write,
 )
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import tcp
@@ -260,7 +260,7 @@ def source_quench(lab: Tester) -> None:
     """Ask the Host to be slower.
 
     1. The congestion window has grown. An ICMP source quench comes about a segment of the Host's.
-    2. The program sends 20 segments' worth: four or more come before an ACK is due, as without it.
+    2. The program sends 60 segments' worth: four or more come before an ACK is due, as without it.
     """
     connection = connect(lab)
     grow(connection, 4)
@@ -268,7 +268,7 @@ def source_quench(lab: Tester) -> None:
     lab.drain(20)
     assert connection.ack is not None
     connection.send("A")
-    write(connection, pattern(20 * MSS))
+    offer(connection, pattern(60 * MSS))
     reach = highest(data_segments(connection, 50), connection.ack)
     lab.check(reach >= 4 * MSS, "four segments or more", reach / MSS)
     connection.ack = (connection.ack + reach) % (1 << 32)

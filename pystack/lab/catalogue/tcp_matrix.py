@@ -154,7 +154,7 @@ def _react(attempt: _Try, reaction: Reaction) -> None:
         case Reaction.NOTHING:
             attempt.quiet()
         case Reaction.IGNORE:
-            connection.expect_no_reset(QUIET_MS)
+            connection.expect_no_reset(THROTTLE_MS)
             attempt.alive()
         case Reaction.TAKE:
             connection.expect(flags="A", ack=end)
