@@ -5,6 +5,7 @@
  * by as much. What is sent is copied once, into segments.
  */
 #include "lwip/sys.h"
+#include "tcp_congestion.h"
 #include "tcp_socket.h"
 
 /* tcp_write takes all or nothing; smaller helpings let a nearly full arena go on. */
@@ -167,8 +168,7 @@ static void restart_after_idle(struct tcp_pcb *pcb)
     if (pcb->unacked != NULL || pcb->unsent != NULL ||
         (s32_t)(tcp_ticks - pcb->tmr) <= (s32_t)pcb->rto)
         return;
-    tcpwnd_size_t mss = pcb->mss, initial = LWIP_MIN(4 * mss, LWIP_MAX(2 * mss, 4380));
-    pcb->cwnd = LWIP_MIN(pcb->cwnd, initial);
+    pcb->cwnd = LWIP_MIN(pcb->cwnd, congestion_initial(pcb));
 }
 
 /* One helping for lwIP, cut smaller while memory is short. The bytes taken, or -ENOBUFS. */

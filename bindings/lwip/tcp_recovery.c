@@ -451,12 +451,14 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
 /* What lwIP, which counts from the first unacknowledged byte, may send new data up to. */
 uint32_t hook_tcp_cwnd(struct tcp_pcb *pcb)
 {
-    if (!hook_tcp_recovers(pcb) || (pcb->unsent != NULL && first_of(pcb->unsent) != pcb->snd_nxt))
+    if (!hook_tcp_recovers(pcb)) {
+        /* Limited transmit (RFC 3042): the first two duplicate ACKs let a new segment out each. */
+        bool limited = pcb->state >= ESTABLISHED && !(pcb->flags & TF_INFR);
+        return pcb->cwnd + (limited ? LWIP_MIN(pcb->dupacks, 2U) * pcb->mss : 0);
+    }
+    if (pcb->unsent != NULL && first_of(pcb->unsent) != pcb->snd_nxt)
         return pcb->cwnd;
     uint32_t flight = flight_of(pcb), pipe = pipe_of(pcb);
-    if (flight == 0 &&
-        (now_us() - pcb->recovery.last_us) / 1000 > (uint32_t)pcb->rto * TCP_SLOW_INTERVAL)
-        pcb->cwnd = LWIP_MIN(pcb->cwnd, congestion_initial(pcb)); /* RFC 5681 4.1 */
     return pcb->cwnd > pipe ? flight + (pcb->cwnd - pipe) : flight;
 }
 
