@@ -24,7 +24,9 @@ __all__ = ["AgentHost", "FdWire", "Wire"]
 FRAME = 1 << 17
 AT_ONCE = 256  # frames taken in one go
 READY_S = 3.0  # for an interface to have its link-local address
-_TURN_S = 0.002
+# How long until it is asked again, and on a clock of ours, which costs by the question.
+_TURN_S, _VIRTUAL_TURN_S = 0.002, 0.25
+_TICK_S = 1e-6  # less is none, or float's rounding
 _SEND_S = 2.0
 # Longer than any timer is divided into: a guard against a deadline that never moves.
 _MOST_STEPS = 200_000
@@ -222,16 +224,17 @@ class AgentHost(BaseHost):
         load that is late enough for a case to come before.
         """
         until = self.now() + READY_S
+        turn_s = _VIRTUAL_TURN_S if self.virtual else _TURN_S
         for number, port in enumerate(plan.ports):
             wanted = {f"{port.host_link_local}/64"}
             if port.host6:
                 wanted.add(f"{port.host6}/{port.prefix6}")
             try:
                 while not wanted <= set(self.addresses(number)) and self.now() < until:
-                    self._pass(_TURN_S)
+                    self._pass(turn_s)
             except Unable:
                 return
-        self._pass(_TURN_S)  # between the flag in the table and the route
+        self._pass(turn_s)  # between the flag in the table and the route
 
     def stop(self) -> None:
         """See `Host.stop`."""
@@ -297,15 +300,15 @@ class AgentHost(BaseHost):
             self._clock_s += step
             came = self._receive()
             left = until - self._clock_s
-            if came or left < 1e-6:
+            if came or left <= _TICK_S:
                 return came
-            step = left if due == "-" else min(left, max(1e-6, float(due) / 1000))
+            step = left if due == "-" else min(left, max(_TICK_S, float(due) / 1000))
         raise HostCrashed(f"{self.name} has a timer that is always due")
 
     def _pass(self, seconds: float) -> None:
         until = self.now() + seconds
-        while self.now() < until:
-            self.wait(until - self.now())
+        while (left := until - self.now()) > _TICK_S:
+            self.wait(left)
 
     # --- what it can do --------------------------------------------------------------------------
 
