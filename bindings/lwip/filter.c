@@ -84,8 +84,8 @@ static bool is_fragmented_discovery(struct pbuf *packet)
 int hook_ip6_input(struct pbuf *packet, struct netif *netif)
 {
     const struct ip6_hdr *header = packet->payload;
-    if (packet->len >= IP6_HLEN &&
-        ((netif != interface_loopback() && is_nobody6(header)) || is_fragmented_discovery(packet))) {
+    if (packet->len >= IP6_HLEN && ((netif != interface_loopback() && is_nobody6(header)) ||
+                                    is_fragmented_discovery(packet))) {
         pbuf_free(packet);
         return CONSUMED;
     }
