@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 from pystack.lab.case import catalogue
 from pystack.lab.expected import Expectation, expectations, surprise
@@ -32,9 +33,10 @@ def main() -> None:
             print("passes:", *gone)
             rows = [one for one in rows if one not in gone]
         else:
-            said = " ".join(result.reason.split())
-            reason = f"{result.verdict.value}: {said}"[:LONGEST]
-            rows.append(Expectation(result.host, "*", result.case, reason))
+            # The running kernel is each machine's own; the other Hosts are what was brought.
+            release = "*" if result.host == "linux" else result.release
+            reason = shorten(f"{result.verdict.value}: {result.reason}", LONGEST, placeholder=" …")
+            rows.append(Expectation(result.host, release, result.case, reason))
             print("new:", rows[-1])
     areas = {cases[one.case].area for one in rows} | {one.area for one in cases.values()}
     for area in areas:
