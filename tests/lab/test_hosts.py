@@ -6,17 +6,16 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from lab_hosts import kind_of
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.packet import Raw
 
 from pystack.lab.case import catalogue
 from pystack.lab.host import Host, NeighbourEntry, RouteEntry
-from pystack.lab.hosts import HostKind, hosts
 from pystack.lab.mutant import MutantHost
 from pystack.lab.packets import arp, echo_reply6, echo_request6, icmp, ipv4, ipv6, payload, tcp, udp
 from pystack.lab.plan import Topology
@@ -37,39 +36,6 @@ KERNEL_STATES = {
     "CLOSING": 11,
     "LISTEN": 10,
 }
-
-
-def _kind(name: str) -> HostKind:
-    kind = hosts()[name]
-    why = kind.missing()
-    if why is not None:
-        pytest.skip(f"{name} needs {why}")
-    return kind
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    made = _kind(request.param).make()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def lab(host: Host) -> Iterator[Tester]:
-    plan = Topology.HOST.plan()
-    host.start(plan)
-    tester = Tester(host, plan)
-    yield tester
-    tester.finish()
-
-
-@pytest.fixture
-def router(host: Host) -> Iterator[Tester]:
-    plan = Topology.ROUTER.plan()
-    host.start(plan)
-    tester = Tester(host, plan)
-    yield tester
-    tester.finish()
 
 
 def test_it_says_what_it_is(lab: Tester) -> None:
@@ -288,7 +254,7 @@ def _kernels() -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_ten_starts_leave_nothing_behind(name: str) -> None:
-    kind = _kind(name)
+    kind = kind_of(name)
     plan = Topology.HOST.plan()
     children, descriptors, kernels = _children(), _descriptors(), _kernels()
     host = kind.make()
@@ -305,7 +271,7 @@ def test_ten_starts_leave_nothing_behind(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_a_crash_is_noticed(name: str) -> None:
-    kind = _kind(name)
+    kind = kind_of(name)
     plan = Topology.HOST.plan()
     before, kernels = set(_children()), _kernels()
     host = kind.make()

@@ -10,18 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from lab_hosts import kind_of
 from namespace import needs_namespace
 from scapy.layers.inet import TCP
 
 from pystack.lab.case import catalogue
 from pystack.lab.host import Host
-from pystack.lab.hosts import HostKind, hosts
+from pystack.lab.hosts import hosts
 from pystack.lab.packets import arp, icmp, ipv4, payload, tcp, udp
 from pystack.lab.plan import Topology
 from pystack.lab.run import run_case
@@ -34,30 +34,6 @@ EXAMPLES = Path(__file__).parent / "examples"
 PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
 # Nobody packages these; who wants them brings them.
 NOWHERE = {"external", "seastar", "lkl", "rump", "osv", "ukl", "mtcp", "mirage"}
-
-
-def _kind(name: str) -> HostKind:
-    kind = hosts()[name]
-    why = kind.missing()
-    if why is not None:
-        pytest.skip(f"{name} needs {why}")
-    return kind
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    made = _kind(request.param).make()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def lab(host: Host) -> Iterator[Tester]:
-    plan = Topology.HOST.plan()
-    host.start(plan)
-    tester = Tester(host, plan)
-    yield tester
-    tester.finish()
 
 
 def test_it_says_what_it_is(lab: Tester) -> None:
@@ -153,7 +129,7 @@ def _children() -> set[int]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_crash_is_noticed_and_nothing_left_behind(name: str) -> None:
-    kind = _kind(name)
+    kind = kind_of(name)
     plan = Topology.HOST.plan()
     children, descriptors = _children(), _descriptors()
     host = kind.make()
