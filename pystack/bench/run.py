@@ -126,6 +126,8 @@ def measure(
                     network = networks.get(way.network)
                     if network is None or way.network in broken:
                         continue
+                    if way.workloads is not None and workload.name not in way.workloads:
+                        continue
                     progress(f"round {number + 1}: {workload.name}: {way.name}")
                     try:
                         found = _once(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pystack
+from pystack.bench import pytcp
 from pystack.bench.worker import Here, Worker
 from pystack.bench.workloads import Ends
 from pystack.lab.agent.unshare import CLONE_NEWNET, CLONE_NEWUSER, become_root, enter, unshare
@@ -47,12 +48,14 @@ class Way:
         network: The name of the network, which several ways may share.
         turned: The client is the network's second end.
         base: The name of the way whose figures the ratios are to.
+        workloads: Those that it can do; None: all.
     """
 
     name: str
     network: str
     turned: bool
     base: str
+    workloads: frozenset[str] | None = None
 
 
 # --- what happens in a worker ----------------------------------------------------------------
@@ -164,16 +167,30 @@ def _over_tap(engine: str = "lwip", offload: bool = True) -> Iterator[Network]:
         yield Network(kernel, stack)
 
 
+@contextmanager
+def _over_tap_to_pytcp() -> Iterator[Network]:
+    with _pair() as (kernel, stack):
+        stack.call(_go_apart)
+        stack.call(pytcp.begin, "tap0", RIGHT, PREFIX, LEFT)
+        kernel.call(_follow, stack.pid, CLONE_NEWNET)
+        kernel.call(_device_up, "tap0", LEFT)
+        kernel.call(_kernel, LEFT)
+        yield Network(kernel, stack)
+
+
 NETWORKS: dict[str, Callable[[], AbstractContextManager[Network]]] = {
     "veth": _over_veth,
     "TAP": _over_tap,
     "TAP, frame by frame": lambda: _over_tap(offload=False),
     "TAP, gVisor's netstack": lambda: _over_tap(engine="gvisor"),
+    "TAP, PyTCP": _over_tap_to_pytcp,
     "loopback": lambda: _one_process(_kernel, "127.0.0.1"),
     "wire, MTU 65500": lambda: _one_process(_stacks, 65500),
     "wire, MTU 1500": lambda: _one_process(_stacks, 1500),
 }
 VETH, LOOPBACK = "kernel to kernel, veth", "kernel to kernel, loopback, one process"
+# At a few Mbit/s what it sends would outlast the round by far.
+PYTCP = frozenset({"bulk", "latency"})
 WAYS = (
     Way(VETH, "veth", turned=False, base=VETH),
     Way("kernel to Stack, TAP", "TAP", turned=False, base=VETH),
@@ -182,6 +199,7 @@ WAYS = (
     Way("Stack to kernel, frame by frame", "TAP, frame by frame", turned=True, base=VETH),
     Way("kernel to gVisor, TAP", "TAP, gVisor's netstack", turned=False, base=VETH),
     Way("gVisor to kernel, TAP", "TAP, gVisor's netstack", turned=True, base=VETH),
+    Way("kernel to PyTCP, TAP", "TAP, PyTCP", turned=False, base=VETH, workloads=PYTCP),
     Way(LOOPBACK, "loopback", turned=False, base=LOOPBACK),
     Way("Stack to Stack, MTU 65500, one process", "wire, MTU 65500", turned=False, base=LOOPBACK),
     Way("Stack to Stack, MTU 1500, one process", "wire, MTU 1500", turned=False, base=LOOPBACK),

@@ -250,7 +250,7 @@ WORKLOADS = {
         Workload(
             "bulk",
             "one connection, as much as goes through",
-            (Metric("bulk", "bulk, Gbit/s", more=True, digits=2),),
+            (Metric("bulk", "bulk, Gbit/s", more=True, digits=3),),
             Ends.listen,
             _serve_bulk,
             _ask_bulk,
