@@ -10,6 +10,7 @@ from scapy.packet import Packet
 from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
     MSS,
+    Again,
     acks,
     altered,
     any_segment,
@@ -21,7 +22,6 @@ from pystack.lab.catalogue._tcp import (
     loaded,
     offer,
     pattern,
-    repeats,
     segments,
     widen,
     with_option,
@@ -36,6 +36,11 @@ RFC = "RFC 2018"
 PERMITTED = "SAckOK"
 BLOCKS = "SAck"
 SIZE = 100
+
+
+def _and_next(frame: Packet) -> list[Packet]:
+    more = altered(loaded, seq=lambda header: header.seq + MSS)(frame.copy())
+    return [frame, more]  # type: ignore[list-item]
 
 
 def blocks_of(packet: Packet) -> list[tuple[int, int]]:
@@ -300,7 +305,7 @@ def duplicate_block(lab: Tester) -> None:
     rfc=RFC,
     section="5.1",
     level=Level.SHOULD,
-    mutant=Mutant("sends everything again", outgoing=repeats(loaded)),
+    mutant=Mutant("sends what follows a lost one again, too", outgoing=Again(_and_next)),
     seconds=4,
 )
 def not_again(lab: Tester) -> None:

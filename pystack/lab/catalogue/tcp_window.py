@@ -119,7 +119,7 @@ def unsigned_window(lab: Tester) -> None:
     2. The program sends 60000 octets; the tester acknowledges none. More than 32767 octets come.
     """
     connection = connect(lab)
-    widen(connection, 26 * MSS)
+    widen(connection, 22 * MSS)
     offer(connection, pattern(60000))
     assert connection.ack is not None
     reach = highest(data_segments(connection, 100), connection.ack)
@@ -152,7 +152,7 @@ def wide_window(lab: Tester) -> None:
     connection.window = 2048
     with suppress(Unable):
         set_option(connection.socket, socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000, "SO_SNDBUF")
-    widen(connection, 48 * MSS)
+    widen(connection, 44 * MSS)
     assert connection.ack is not None
     offer(connection, pattern(150_000))
     reach = highest(data_segments(connection, 100), connection.ack)
