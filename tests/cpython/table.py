@@ -66,11 +66,11 @@ def run_both(module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Out
     """A module's outcomes on the kernel's sockets and on a Stack's.
 
     Some tests race (a peer that closes as another writes), and lose on either: what differs and
-    is not expected to is tried twice more, and counts only if it never passes.
+    is not expected to is tried four times more, and counts only if it never passes.
     """
     with ThreadPoolExecutor() as both:  # each waits most of the time
         kernel, stack = both.map(run, ("kernel", "stack"), (module, module))
-    for _ in range(2):
+    for _ in range(4):
         if not set(differences(kernel, stack)) - set(expected):
             break
         again = run("stack", module)

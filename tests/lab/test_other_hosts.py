@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,7 @@ from pystack.lab.verdict import HostCrashed, Unable, Verdict
 
 NAMES = ("pytcp", "smoltcp", "lwipv6", "slirp", "passt")
 EXAMPLES = Path(__file__).parent / "examples"
+AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
 PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
 # Nobody packages these; who wants them brings them.
 NOWHERE = {"external", "seastar", "lkl", "rump", "osv", "ukl", "mtcp", "mirage"}
@@ -169,6 +171,7 @@ def _lab(*words: str | Path, **options: object) -> subprocess.CompletedProcess[s
         text=True,
         timeout=100,
         check=False,
+        cwd=AWAY,
         **options,  # type: ignore[call-overload]
     )
 
@@ -237,6 +240,7 @@ def test_the_kernel_as_an_external_host(agent_in_c: Path, tmp_path: Path, langua
         text=True,
         timeout=100,
         check=False,
+        cwd=AWAY,
     )
     assert found.exists(), ran.stdout + ran.stderr
     results = json.loads(found.read_text())["results"]

@@ -213,7 +213,7 @@ def _spoken(frame: Packet) -> Packet:
 
 @bare(
     "AUTOIP-2.2",
-    "The target's hardware address in a probe is zero",
+    "The target's hardware address in a probe for a link-local address is zero",
     section="2.2.1",
     level=Level.SHOULD,
     mutant=altering(ARP, "fills what it does not know with ones", hwdst=BROADCAST),

@@ -235,7 +235,7 @@ def short_header(lab: Tester) -> None:
 
 @routed(
     "FWD-2.3",
-    "A packet of another version is dropped",
+    "A packet of another version is not forwarded",
     section="5.2.2",
     mutant=mending(IP, "does not look at the version", version=4),
 )

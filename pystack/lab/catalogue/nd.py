@@ -200,7 +200,7 @@ def queued(lab: Tester) -> None:
 
 @case(
     "ND-1.6",
-    "Of several packets that wait the latest is sent",
+    "Of several packets that wait for a neighbour's advertisement the latest is sent",
     rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,

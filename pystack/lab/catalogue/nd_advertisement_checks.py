@@ -192,7 +192,7 @@ def too_short(lab: Tester) -> None:
 
 @case(
     "ND-3.18",
-    "An option that is not known is passed over",
+    "An advertisement's option that is not known is passed over",
     rfc=RFC,
     section=VALID,
     mutant=hiding(

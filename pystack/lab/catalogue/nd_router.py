@@ -342,7 +342,7 @@ def too_short(lab: Tester) -> None:
 
 @case(
     "ND-5.17",
-    "An option that is not known is passed over",
+    "A router's option that is not known is passed over",
     rfc=RFC,
     section=VALID,
     mutant=hiding(

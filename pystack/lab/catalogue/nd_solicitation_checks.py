@@ -194,7 +194,7 @@ def unspecified_with_option(lab: Tester) -> None:
 
 @case(
     "ND-2.20",
-    "An option that is not known is passed over",
+    "A solicitation's option that is not known is passed over",
     rfc=RFC,
     section=VALID,
     mutant=hiding(
