@@ -379,10 +379,9 @@ def size_of(packets: Iterable[Packet]) -> int:
 
 
 def highest(packets: Iterable[Packet], base: int) -> int:
-    """How far segments reach, in octets from a sequence number."""
-    return max(
-        ((one[TCP].seq - base) % MODULUS + len(segment_data(one)) for one in packets), default=0
-    )
+    """How far segments reach, in octets from a sequence number; 0: none is past it."""
+    ends = ((one[TCP].seq + len(segment_data(one)) - base) % MODULUS for one in packets)
+    return max((end for end in ends if end < MODULUS // 2), default=0)
 
 
 def stay_grown(lab: Tester) -> None:
