@@ -22,7 +22,7 @@ struct service_state {
     acd_conflict_callback_t dhcp_conflict, autoip_conflict;
     struct acd watch;
     bool watching;
-    bool out_of_use; /* the netif goes without the watched address meanwhile */
+    bool out_of_use;       /* the netif goes without the watched address meanwhile */
     uint8_t address_state; /* enum ps_address_state */
 
     /* mdns.c: the name that was asked for, and how often it had to give way */

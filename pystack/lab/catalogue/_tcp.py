@@ -107,6 +107,12 @@ def repeats(when: Test) -> Change:
     return change
 
 
+def and_next(frame: Packet) -> list[Packet]:
+    """A segment, and what would follow it."""
+    more = altered(loaded, seq=lambda header: header.seq + MSS)(frame.copy())
+    return [frame, more]  # type: ignore[list-item]
+
+
 def changes(when: Test, change: Callable[[Packet], Packet | None]) -> Change:
     """Changes the whole frame of a segment."""
 
@@ -232,7 +238,7 @@ class Counted:
         self,
         when: Test,
         start: int,
-        change: Callable[[Packet], Packet | list[Packet] | None] = lambda frame: None,
+        change: Change = lambda frame: None,
         stop: int = 1 << 30,
     ) -> None:
         self._when, self._start, self._change, self._stop = when, start, change, stop
@@ -242,7 +248,7 @@ class Counted:
         """Counts from the start."""
         self._count = 0
 
-    def __call__(self, frame: Packet) -> Packet | list[Packet] | None:
+    def __call__(self, frame: Packet) -> Any:
         """What becomes of a frame."""
         if not frame.haslayer(TCP) or not self._when(frame):
             return frame
@@ -384,10 +390,10 @@ def highest(packets: Iterable[Packet], base: int) -> int:
     return max((end for end in ends if end < MODULUS // 2), default=0)
 
 
-def stay_grown(lab: Tester) -> None:
-    """Has a congestion window outlive a pause that a loaded machine makes (RFC 5681 4.1)."""
+def stay_grown(lab: Tester, on: bool = True) -> None:
+    """Has a congestion window outlive a pause of a loaded machine, or not (RFC 5681 4.1)."""
     with suppress(Unable, OSError):
-        lab.host.sysctl("net.ipv4.tcp_slow_start_after_idle", 0)
+        lab.host.sysctl("net.ipv4.tcp_slow_start_after_idle", int(not on))
 
 
 def grow(connection: Connection, rounds: int = 6) -> None:

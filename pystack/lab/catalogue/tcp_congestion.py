@@ -14,6 +14,7 @@ from pystack.lab.catalogue._tcp import (
     Counted,
     acknowledge,
     altered,
+    and_next,
     data_segments,
     empty,
     having,
@@ -21,6 +22,7 @@ from pystack.lab.catalogue._tcp import (
     loaded,
     offer,
     pattern,
+    stay_grown,
     widen,
 )
 from pystack.lab.mutant import Change, Mutant
@@ -70,16 +72,11 @@ def _later(segments: int) -> Change:
 _greedy = _later(13)
 GREEDY = Mutant("sends everything at once", outgoing=_greedy)
 GREEDY_LATER = Mutant("sends more than it may", outgoing=Counted(loaded, INITIAL, _greedy))
-_THIRD = {0: 0}
+_MARK = [0]  # a sequence number that a case tells its mutant
 
 
-def _and_next(frame: Packet) -> list[Packet]:
-    more = altered(loaded, seq=lambda header: header.seq + MSS)(frame.copy())
-    return [frame, more]  # type: ignore[list-item]
-
-
-def _third(frame: Packet) -> bool:
-    return bool(frame[TCP].seq == _THIRD[0])
+def _marked(frame: Packet) -> bool:
+    return bool(frame[TCP].seq == _MARK[0])
 
 
 def _unmarked(frame: Packet) -> Packet:
@@ -218,7 +215,7 @@ def ack_division(lab: Tester) -> None:
     rfc=RFC,
     section="3.1",
     aliases=("9293:MUST-19",),
-    mutant=Mutant("sends the whole window again", outgoing=Again(_and_next)),
+    mutant=Mutant("sends the whole window again", outgoing=Again(and_next)),
     seconds=6,
 )
 def loss_window(lab: Tester) -> None:
@@ -347,9 +344,7 @@ def limited_transmit(lab: Tester) -> None:
     rfc=RFC,
     section="3.2",
     aliases=("9293:MUST-19",),
-    mutant=Mutant(
-        "takes no notice", outgoing=After(lambda frame: frame[TCP].seq == _THIRD[0], _later(40))
-    ),
+    mutant=Mutant("takes no notice", outgoing=After(_marked, _later(40))),
     seconds=5,
 )
 def window_halves(lab: Tester) -> None:
@@ -369,7 +364,7 @@ def window_halves(lab: Tester) -> None:
     lab.need(any(one[TCP].seq == connection.ack for one in came), "the first segment again")
     flight = max(flight, highest(came, connection.ack))  # and what duplicate ACKs let out
     connection.ack = (connection.ack + flight) % MODULUS
-    _THIRD[0] = connection.ack
+    _MARK[0] = connection.ack
     connection.send("A")
     reach = _flight(connection)
     lab.check(0 < reach <= 0.8 * flight, f"at most 4/5 of {flight / MSS:g}", reach / MSS)
@@ -381,7 +376,7 @@ def window_halves(lab: Tester) -> None:
     rfc="RFC 6582",
     section="3.2",
     level=Level.SHOULD,
-    mutant=Mutant("waits for the timeout", outgoing=Counted(_third, 0)),
+    mutant=Mutant("waits for the timeout", outgoing=Counted(_marked, 0)),
     seconds=5,
 )
 def partial_ack(lab: Tester) -> None:
@@ -395,7 +390,7 @@ def partial_ack(lab: Tester) -> None:
     start = connection.ack
     assert start is not None
     lab.need(_flight(connection) >= 6 * MSS, "six segments under way")
-    _THIRD[0] = (start + 2 * MSS) % MODULUS
+    _MARK[0] = (start + 2 * MSS) % MODULUS
     _duplicates(connection, 3)
     with lab.preamble("the first segment again"):
         lab.expect(connection.match(seq=start) / where("with data", loaded), 100)
@@ -410,7 +405,7 @@ def partial_ack(lab: Tester) -> None:
     rfc=RFC,
     section="4.1",
     level=Level.SHOULD,
-    mutant=GREEDY,
+    mutant=Mutant("goes on as before", outgoing=After(_marked, _later(13))),
     seconds=18,
 )
 def restart_after_idle(lab: Tester) -> None:
@@ -422,7 +417,10 @@ def restart_after_idle(lab: Tester) -> None:
     """
     connection = connect(lab)
     widen(connection, 24 * MSS)
+    stay_grown(lab, False)
     lab.drain(12_000)
+    assert connection.ack is not None
+    _MARK[0] = connection.ack
     offer(connection, pattern(60 * MSS))
     reach = _flight(connection)
     lab.check(0 < reach <= 10 * MSS, "at most ten segments", reach / MSS)

@@ -13,13 +13,13 @@ from pystack.lab.catalogue._tcp import (
     Again,
     acks,
     altered,
+    and_next,
     any_segment,
     data_segments,
     empty,
     flagged,
     highest,
     lacking,
-    loaded,
     offer,
     pattern,
     segments,
@@ -36,11 +36,6 @@ RFC = "RFC 2018"
 PERMITTED = "SAckOK"
 BLOCKS = "SAck"
 SIZE = 100
-
-
-def _and_next(frame: Packet) -> list[Packet]:
-    more = altered(loaded, seq=lambda header: header.seq + MSS)(frame.copy())
-    return [frame, more]  # type: ignore[list-item]
 
 
 def blocks_of(packet: Packet) -> list[tuple[int, int]]:
@@ -305,7 +300,7 @@ def duplicate_block(lab: Tester) -> None:
     rfc=RFC,
     section="5.1",
     level=Level.SHOULD,
-    mutant=Mutant("sends what follows a lost one again, too", outgoing=Again(_and_next)),
+    mutant=Mutant("sends what follows a lost one again, too", outgoing=Again(and_next)),
     seconds=4,
 )
 def not_again(lab: Tester) -> None:

@@ -32,6 +32,8 @@ REPEATABLE = (
     ("net.ipv6.icmp.ratemask", "-"),
     ("net.ipv4.tcp_invalid_ratelimit", "0"),
     ("net.ipv4.tcp_challenge_ack_limit", "2147483647"),
+    # That of RFC 5681, which every namespace may choose; the default is the machine's (BBR, say).
+    ("net.ipv4.tcp_congestion_control", "reno"),
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.all.arp_ignore", "0"),
     ("net.ipv4.conf.all.arp_announce", "0"),
