@@ -15,7 +15,7 @@ struct tcp_buffer_tuning {
     bool receive_is_fixed, send_is_fixed; /* the user has set the size */
     uint32_t window_end, window_at_us, rtt_us;
     uint32_t since_us;
-    uint64_t read, read_before; /* bytes since then, and in the round trip before */
+    uint64_t read, most_read; /* bytes since then, and the most in a round trip before */
 };
 
 /* Urgent data that came (tcp_urgent.c). */

@@ -36,11 +36,11 @@ def test_buffers_grow_with_the_path_up_to_their_maximum() -> None:
     with path(LONG, memory_limit=256 << 20) as it:
         for stack in (it.sender, it.receiver):
             stack.sysctl["net.ipv4.tcp_rmem_max"] = 3 * MEBIBYTE
-            stack.sysctl["net.ipv4.tcp_wmem_max"] = 4 * MEBIBYTE
+            stack.sysctl["net.ipv4.tcp_wmem_max"] = 2 * MEBIBYTE
         client, server = it.connected()
         assert sizes(client, server) == (MEBIBYTE, MEBIBYTE)
         it.transfer(client, server, 20 * MEBIBYTE)
-        assert sizes(client, server) == (4 * MEBIBYTE, 3 * MEBIBYTE)
+        assert sizes(client, server) == (2 * MEBIBYTE, 3 * MEBIBYTE)
 
 
 def test_a_slow_path_leaves_them_small() -> None:
@@ -48,6 +48,18 @@ def test_a_slow_path_leaves_them_small() -> None:
         client, server = it.connected()
         it.transfer(client, server, 4 * MEBIBYTE)
         assert sizes(client, server) == (MEBIBYTE, MEBIBYTE)
+
+
+def test_a_reader_that_comes_seldom_is_not_a_long_path() -> None:
+    with path(Impairment(delay=0.0005)) as it:
+        client, server = it.connected()
+        for _ in range(20):
+            sent = client.send(bytes(MEBIBYTE // 2))
+            it.run(lambda: False, seconds=0.1)  # nobody reads, and all of it comes
+            got = 0
+            while got < sent:
+                got += len(server.recv(sent))
+        assert sizes(client, server)[1] == MEBIBYTE
 
 
 def test_a_size_that_the_user_set_stays() -> None:
