@@ -30,8 +30,3 @@ uint32_t congestion_reduced(struct tcp_pcb *pcb, uint32_t flight)
 {
     return LWIP_MAX(flight / 2, 2U * pcb->mss);
 }
-
-void congestion_undone(struct tcp_pcb *pcb)
-{
-    (void)pcb;
-}

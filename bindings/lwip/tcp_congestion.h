@@ -1,5 +1,5 @@
 /*
- * Congestion control, as loss recovery (tcp_recovery.c) asks for it: the seam where algorithms meet.
+ * Congestion control, as loss recovery (tcp_recovery.c) asks for it.
  */
 #ifndef PYSTACK_LWIP_TCP_CONGESTION_H
 #define PYSTACK_LWIP_TCP_CONGESTION_H
@@ -14,7 +14,5 @@ void congestion_acked(struct tcp_pcb *pcb, uint32_t size);
 uint32_t congestion_reduced(struct tcp_pcb *pcb, uint32_t flight);
 /* The window of a connection that begins, or begins again (RFC 6928). */
 uint32_t congestion_initial(const struct tcp_pcb *pcb);
-/* The last reduction was a mistake: cwnd and ssthresh are back. */
-void congestion_undone(struct tcp_pcb *pcb);
 
 #endif

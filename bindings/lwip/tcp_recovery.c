@@ -375,7 +375,6 @@ static void undo(struct tcp_pcb *pcb, uint32_t twice)
     pcb->cwnd = LWIP_MAX(pcb->cwnd, r->undo_cwnd);
     pcb->ssthresh = LWIP_MAX(pcb->ssthresh, r->undo_ssthresh);
     r->state = TCP_OPEN;
-    congestion_undone(pcb);
 }
 
 /* RFC 8985 7.4: a probe of old data that did not come twice has filled a hole. */
