@@ -83,10 +83,76 @@ static bool refuses(struct arena *arena, size_t size)
     return true;
 }
 
+/* --- small blocks -------------------------------------------------------------------------- */
+
+/* A segment is two small blocks that live for a round trip, made in one thread and given up in
+ * another: the C library would take a lock for each, join it with its neighbours and hand pages
+ * back to the kernel. */
+static size_t class_of(size_t size)
+{
+    return (size - 1) / ARENA_CLASS_BYTES;
+}
+
+static bool spare_is_kept(size_t size)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    (void)size;
+    return false; /* as above */
+#else
+    return class_of(size) < ARENA_CLASSES;
+#endif
+}
+
+static struct arena_block *small_obtain(struct arena *arena, size_t size)
+{
+    size_t class = class_of(size), whole = (class + 1) * ARENA_CLASS_BYTES;
+    struct arena_block *block = arena->spare[class];
+    if (block == NULL)
+        return malloc(whole);
+    arena->spare[class] = block->next;
+    arena->spare_bytes -= whole;
+    return block;
+}
+
+static void small_give_back(struct arena *arena, struct arena_block *block)
+{
+    size_t class = class_of(block->size), whole = (class + 1) * ARENA_CLASS_BYTES;
+    if (arena->spare_bytes + whole > ARENA_SPARE_BYTES) {
+        free(block);
+        return;
+    }
+    block->next = arena->spare[class];
+    arena->spare[class] = block;
+    arena->spare_bytes += whole;
+}
+
+static void release_spare(struct arena *arena)
+{
+    for (size_t class = 0; class < ARENA_CLASSES; class ++) {
+        struct arena_block *next;
+        for (struct arena_block *block = arena->spare[class]; block != NULL; block = next) {
+            next = block->next;
+            free(block);
+        }
+        arena->spare[class] = NULL;
+    }
+    arena->spare_bytes = 0;
+}
+
+/* --- any block ----------------------------------------------------------------------------- */
+
+/* As for a frame: for a long segment. */
+static bool is_frame_sized(size_t size)
+{
+    return size > FRAME_BLOCK_BYTES / 2 && size <= FRAME_BLOCK_BYTES && SPARE_BLOCKS > 0;
+}
+
 static struct arena_block *obtain(struct arena *arena, size_t size)
 {
     if (arena->python->memory_allocate == NULL)
-        return malloc(size);
+        return spare_is_kept(size)    ? small_obtain(arena, size)
+               : is_frame_sized(size) ? frame_block_obtain()
+                                      : malloc(size);
     void *memory = NULL;
     return arena->python->memory_allocate(arena->python->python, size, &memory) == 0 ? memory
                                                                                      : NULL;
@@ -94,12 +160,14 @@ static struct arena_block *obtain(struct arena *arena, size_t size)
 
 static void give_back(struct arena *arena, struct arena_block *block)
 {
-    if (arena->python->memory_allocate == NULL && block->size == FRAME_BLOCK_BYTES)
-        frame_block_give_back(block);
-    else if (arena->python->memory_allocate == NULL)
-        free(block);
-    else
+    if (arena->python->memory_allocate != NULL)
         arena->python->memory_free(arena->python->python, block);
+    else if (is_frame_sized(block->size))
+        frame_block_give_back(block);
+    else if (spare_is_kept(block->size))
+        small_give_back(arena, block);
+    else
+        free(block);
 }
 
 static void enter(struct arena *arena, struct arena_block *block, size_t whole)
@@ -168,4 +236,5 @@ void arena_release(struct arena *arena)
 {
     while (arena->blocks != NULL)
         arena_free(arena, arena->blocks + 1);
+    release_spare(arena);
 }

@@ -6,6 +6,10 @@
 
 #include "host_api.h"
 
+#define ARENA_CLASS_BYTES 32 /* small blocks are so many bytes, or a multiple of it */
+#define ARENA_CLASSES 64
+#define ARENA_SPARE_BYTES (1u << 20)
+
 struct arena_block;
 
 struct arena {
@@ -13,6 +17,9 @@ struct arena {
     uint64_t fail_after, fail_count;           /* injected failures; fail_count 0: none */
     struct arena_block *blocks;                /* all that are live */
     const struct ps_python_hypercalls *python; /* allocates in malloc's place, if it can */
+
+    struct arena_block *spare[ARENA_CLASSES]; /* small ones that wait to be used again */
+    size_t spare_bytes;
 };
 
 void *arena_allocate(struct arena *arena, size_t size);

@@ -38,6 +38,7 @@ err_t interface_frame_out(struct netif *netif, struct pbuf *p)
         flat = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
         if (flat == NULL)
             return ERR_MEM;
+        flat->segment_size = p->segment_size;
         p = flat;
     }
     int result;

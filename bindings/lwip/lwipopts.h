@@ -6,6 +6,7 @@
 #define PYSTACK_LWIPOPTS_H
 
 #include "tcp_recovery.h"
+#include "tcp_segment.h"
 #include "tunables.h"
 
 /* --- platform ------------------------------------------------------------------------ */

@@ -1,10 +1,9 @@
 /*
  * What the wire's far end does for us: checksums, and the cutting of long TCP and UDP packets.
  *
- * lwIP goes on making segments that fit the MTU, and so its windows, its timers and its
- * retransmissions stay as they are. Segments of one connection that leave one after the other are
- * merged here into one long packet, without copying: it holds the segments' buffers until it
- * leaves, which it does at the latest when the engine is left.
+ * A segment that is long already (tcp_segment.c) leaves as it is. Short ones of one connection that
+ * leave one after the other are merged here into one long packet, without copying: it holds the
+ * segments' buffers until it leaves, which it does at the latest when the engine is left.
  *
  * The datagrams that one send is to be cut into (PS_OPT_UDP_SEGMENT) are merged likewise; others
  * leave as they come.
@@ -289,7 +288,12 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         return false;
     uint32_t cut = layout.is_ip6 ? PS_OFFLOAD_TCP6 : PS_OFFLOAD_TCP4;
     bool last = (tcp[13] & (TCP_PSH | TCP_FIN)) != 0;
-    bool alone = !(interface->offloads & cut) || layout.payload == 0 ||
+    bool is_long = p->segment_size != 0 && layout.payload > p->segment_size;
+    if (is_long && !(interface->offloads & cut)) {
+        *result = -EMSGSIZE; /* the route has changed: TCP will send it again, in pieces */
+        return true;
+    }
+    bool alone = is_long || !(interface->offloads & cut) || layout.payload == 0 ||
                  (tcp[13] & ~(TCP_PSH | TCP_FIN)) != TCP_ACK || pieces_of(p, layout.header) > 8;
     uint8_t pattern[MOST_HEADER];
     bool next = false;
@@ -305,8 +309,15 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         offload_flush();
         put16(tcp + CHECKSUM_OFFSET,
               pseudo_sum(header + layout.network, &layout, p->tot_len - layout.transport));
-        *result = send_partial(interface, pieces, count, &layout, layout.payload);
+        size_t piece = is_long ? p->segment_size : layout.payload;
+        *result = send_partial(interface, pieces, count, &layout, piece);
         put16(tcp + CHECKSUM_OFFSET, 0);
+        if (is_long && *result == 0) {
+            size_t segments = (layout.payload + piece - 1) / piece;
+            interface->counters.out_octets += layout.payload + segments * layout.header;
+            interface->counters.out_unicast_packets += segments;
+            *result = 1; /* they are counted */
+        }
         return true;
     }
     if (!next) {

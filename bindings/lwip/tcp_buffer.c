@@ -6,27 +6,44 @@
  */
 #include "tcp_socket.h"
 
-/* What a program can write while it waits for no one: more that waits to be sent than this would
- * only push out of the processor's caches what is sent next. */
-#define SPARE 0x40000u
-
-/* The receive buffer has to hold what the sender may have in flight when it hears of a larger
- * window: twice the most that was read in a round trip, and as much again for a sender that doubles
- * its rate meanwhile (dynamic right-sizing; Fisk, Feng 2001). */
-static uint64_t wanted(uint64_t read, uint64_t most_before)
+/* What a buffer has to hold so that it never is what bounds the rate: twice the most that has passed
+ * it in a round trip, and as much again for a sender that doubles its rate meanwhile (dynamic
+ * right-sizing; Fisk, Feng 2001). A larger one would cost more than it gives: it does not fit the
+ * processor's caches. */
+static uint64_t wanted(uint64_t passed, uint64_t most_before)
 {
-    uint64_t size = 2 * read;
-    if (read > most_before)
-        size += LWIP_MIN(size * (read - most_before) / LWIP_MAX(most_before, 1), size);
+    uint64_t size = 2 * passed;
+    if (passed > most_before)
+        size += LWIP_MIN(size * (passed - most_before) / LWIP_MAX(most_before, 1), size);
     return size;
+}
+
+/* `size` bytes more pass a buffer. Returns what it should hold; 0: as before. */
+static uint64_t pass(struct tcp_buffer_flow *flow, uint32_t rtt_us, size_t size)
+{
+    uint32_t now_us = (uint32_t)port.now_us, took_us = now_us - flow->since_us;
+    uint64_t result = 0;
+    if (rtt_us > 0 && took_us >= rtt_us) {
+        /* A burst after a pause, as of a reader that comes seldom, is no longer path. */
+        uint64_t passed = flow->passed * rtt_us / took_us;
+        uint64_t steady = LWIP_MIN(passed, flow->before);
+        flow->before = passed;
+        result = wanted(steady, flow->most);
+        flow->most = LWIP_MAX(flow->most, steady);
+        flow->passed = 0;
+        flow->since_us = now_us;
+    }
+    flow->passed += size; /* the clock stood still while it was copied: it counts from now on */
+    return result;
 }
 
 /* The round trip as a receiver sees it. One that sends too has measured it; else it is the time
  * that a bufferful takes to come: more, if the sender doesn't fill the window. */
-static uint32_t round_trip_us(struct tcp_socket *socket, uint32_t now_us)
+static uint32_t round_trip_us(struct tcp_socket *socket)
 {
     struct tcp_buffer_tuning *tuning = &socket->tuning;
     const struct tcp_pcb *pcb = socket->pcb;
+    uint32_t now_us = (uint32_t)port.now_us;
     if (tuning->window_end == 0 || TCP_SEQ_GEQ(pcb->rcv_nxt, tuning->window_end)) {
         uint32_t took_us = now_us - tuning->window_at_us;
         if (tuning->window_end != 0 && (tuning->rtt_us == 0 || took_us < tuning->rtt_us))
@@ -40,47 +57,37 @@ static uint32_t round_trip_us(struct tcp_socket *socket, uint32_t now_us)
                : tuning->rtt_us;
 }
 
-static void grow_receive_buffer(struct tcp_socket *socket, uint64_t read)
+void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size)
 {
-    uint64_t size = wanted(read, socket->tuning.most_read);
-    socket->tuning.most_read = LWIP_MAX(socket->tuning.most_read, read);
+    struct port_socket *head = &socket->head;
+    if (socket->tuning.receive_is_fixed || !tunables.tcp_tune_receive_buffer)
+        return;
     uint64_t most = (uint64_t)tunables.tcp_receive_buffer_max;
     if (!(socket->pcb->flags & TF_WND_SCALE))
         most = LWIP_MIN(most, 0xffff);
-    size = LWIP_MIN(size, most);
-    if (size > socket->head.receive_buffer) {
-        socket->pcb->rcv_wnd += (uint32_t)size - socket->head.receive_buffer;
-        socket->head.receive_buffer = (uint32_t)size;
+    uint64_t target = pass(&socket->tuning.received, round_trip_us(socket), size);
+    target = LWIP_MIN(target, most);
+    if (target > head->receive_buffer) {
+        socket->pcb->rcv_wnd += (uint32_t)target - head->receive_buffer;
+        head->receive_buffer = (uint32_t)target;
     }
 }
 
-void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size)
-{
-    struct tcp_buffer_tuning *tuning = &socket->tuning;
-    if (tuning->receive_is_fixed || !tunables.tcp_tune_receive_buffer)
-        return;
-    uint32_t now_us = (uint32_t)port.now_us, rtt_us = round_trip_us(socket, now_us);
-    uint32_t took_us = now_us - tuning->since_us;
-    if (rtt_us > 0 && took_us >= rtt_us) {
-        /* A reader that comes seldom and takes much is no longer path. A buffer larger than the
-         * path needs would cost more than it gives: it does not fit the processor's caches. */
-        grow_receive_buffer(socket, tuning->read * rtt_us / took_us);
-        tuning->read = 0;
-        tuning->since_us = now_us;
-    }
-    tuning->read += size; /* the clock stood still while it was copied: it counts from now on */
-}
-
-/* What may be in flight, and a spare for when an acknowledgement comes. A congestion window beyond
- * the peer's largest window is never used up. */
-void tcp_tune_send_buffer(struct tcp_socket *socket)
+void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size)
 {
     struct port_socket *head = &socket->head;
     if (socket->tuning.send_is_fixed || socket->pcb == NULL)
         return;
-    uint64_t flight = LWIP_MIN(socket->pcb->cwnd, socket->pcb->snd_wnd_max);
-    uint64_t size =
-        LWIP_MIN(flight + LWIP_MIN(flight, SPARE), (uint64_t)tunables.tcp_send_buffer_max);
-    if (size > head->send_buffer)
-        head->send_buffer = (uint32_t)size;
+    /* The shortest, for the queue that a large buffer makes is not the path's; and a mean, for what
+     * is sent and acknowledged before the clock moves would seem to take no time. */
+    struct tcp_buffer_tuning *tuning = &socket->tuning;
+    uint32_t rtt_us = socket->pcb->recovery.srtt_us;
+    if (rtt_us != 0 && (tuning->send_rtt_us == 0 || rtt_us < tuning->send_rtt_us))
+        tuning->send_rtt_us = rtt_us;
+    /* Without SACK nobody has measured it: the congestion window says what is under way. */
+    uint64_t target =
+        rtt_us == 0 ? 2ULL * socket->pcb->cwnd : pass(&tuning->sent, tuning->send_rtt_us, size);
+    target = LWIP_MIN(target, (uint64_t)tunables.tcp_send_buffer_max);
+    if (target > head->send_buffer)
+        head->send_buffer = (uint32_t)target;
 }

@@ -6,9 +6,11 @@
  */
 #include "lwip/sys.h"
 #include "tcp_congestion.h"
+#include "tcp_segment.h"
 #include "tcp_socket.h"
 
-/* tcp_write takes all or nothing; smaller helpings let a nearly full arena go on. */
+/* tcp_write takes all or nothing, and counts in 16 bits; smaller helpings let a nearly full arena go
+ * on. */
 #define LARGEST_WRITE 0x8000u
 
 /* --- receiving ---------------------------------------------------------------------------- */
@@ -156,7 +158,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     (void)pcb;
     struct tcp_socket *socket = argument;
     socket->sent += size;
-    tcp_tune_send_buffer(socket);
+    tcp_tune_send_buffer(socket, size);
     socket_event(&socket->head);
     return ERR_OK;
 }
@@ -175,7 +177,7 @@ static void restart_after_idle(struct tcp_pcb *pcb)
 static int64_t write_some(struct tcp_pcb *pcb, const uint8_t *data, size_t size, bool more)
 {
     restart_after_idle(pcb);
-    size_t helping = LWIP_MIN(size, LARGEST_WRITE);
+    size_t helping = LWIP_MIN(size, LWIP_MAX(LARGEST_WRITE, tcp_segment_longest(pcb)));
     for (;;) {
         u8_t how = TCP_WRITE_FLAG_COPY | (more || helping < size ? TCP_WRITE_FLAG_MORE : 0);
         if (tcp_write(pcb, data, (u16_t)helping, how) == ERR_OK)
@@ -241,7 +243,8 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
         hold = false;
     }
     /* A held-back tail leaves with the next write, an acknowledgement or the timer. */
-    if (!hold || (pcb->unsent != NULL && pcb->unsent->next != NULL) || result == -EAGAIN)
+    const struct tcp_seg *first = pcb->unsent;
+    if (!hold || result == -EAGAIN || (first != NULL && (first->next || first->len > pcb->mss)))
         tcp_output(pcb);
     if (urgent && nagle)
         tcp_nagle_enable(pcb);

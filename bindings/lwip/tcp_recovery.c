@@ -16,6 +16,7 @@
 #include "lwip/timeouts.h"
 #include "port.h"
 #include "tcp_congestion.h"
+#include "tcp_segment.h"
 
 enum { SENT = 1, RETRANSMITTED = 2, SACKED = 4, LOST = 8 };
 
@@ -149,10 +150,32 @@ void hook_tcp_segment_acked(struct tcp_pcb *pcb, struct tcp_seg *segment)
     unmark_lost(pcb, segment);
     if (segment->marks & SACKED) {
         pcb->recovery.sacked -= TCP_TCPLEN(segment);
-        pcb->recovery.sacked_segments--;
+        pcb->recovery.sacked_segments -= tcp_segment_pieces(segment);
     } else {
         delivered(pcb, segment);
     }
+}
+
+void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size)
+{
+    if (!hook_tcp_recovers(pcb))
+        return;
+    if (segment->marks & LOST)
+        pcb->recovery.lost -= size;
+    news.delivered += size;
+}
+
+/* A long segment that a block covers a part of is cut at the block's edges. Returns whether it is
+ * another one now. */
+static bool cut_at_edges(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t left,
+                         uint32_t right)
+{
+    uint32_t first = first_of(segment), end = end_of(segment);
+    if (TCP_SEQ_LT(first, left) && TCP_SEQ_LT(left, end))
+        return tcp_segment_split(pcb, segment, left - first);
+    if (TCP_SEQ_LT(right, end) && TCP_SEQ_GEQ(first, left))
+        return tcp_segment_split(pcb, segment, right - first);
+    return false;
 }
 
 static void take_block(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
@@ -163,12 +186,14 @@ static void take_block(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
             segment = past_sacked(segment);
             continue;
         }
+        if (cut_at_edges(pcb, segment, left, right))
+            continue;
         if (TCP_SEQ_GEQ(first_of(segment), left) && TCP_SEQ_LEQ(end_of(segment), right)) {
             unmark_lost(pcb, segment);
             segment->marks |= SACKED;
             segment->run_end = segment;
             pcb->recovery.sacked += TCP_TCPLEN(segment);
-            pcb->recovery.sacked_segments++;
+            pcb->recovery.sacked_segments += tcp_segment_pieces(segment);
             delivered(pcb, segment);
         }
         segment = segment->next;
@@ -425,7 +450,8 @@ void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
     } else if (advanced > 0) {
         /* A window that the sender doesn't fill says nothing about the path (RFC 5681 4.1). */
         uint32_t before = pipe_of(pcb) + news.delivered;
-        if (before >= pcb->cwnd / 2 && (pcb->cwnd < pcb->ssthresh || before + pcb->mss > pcb->cwnd))
+        if (before >= pcb->cwnd / 2 &&
+            (pcb->cwnd < pcb->ssthresh || before + tcp_segment_slack(pcb) > pcb->cwnd))
             congestion_acked(pcb, advanced);
     }
     memset(&news, 0, sizeof news);
@@ -437,8 +463,11 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
 {
     struct tcp_recovery *r = &pcb->recovery;
     unmark_lost(pcb, segment);
+    tcp_segment_mark(pcb, segment);
     if (segment->marks & SENT)
         segment->marks |= RETRANSMITTED;
+    else
+        lwip_stats.mib2.tcpoutsegs += tcp_segment_pieces(segment) - 1; /* lwIP counts one */
     segment->marks |= SENT;
     segment->sent_us = r->last_us = now_us();
     if (pcb->unacked == NULL && !(segment->marks & RETRANSMITTED))
@@ -474,6 +503,7 @@ void hook_tcp_retransmit(struct tcp_pcb *pcb)
         }
         if (segment->marks & LOST) {
             uint32_t pipe = pipe_of(pcb);
+            tcp_segment_fit(pcb, segment, pcb->cwnd > pipe ? pcb->cwnd - pipe : 0);
             if ((pipe > 0 && pipe + TCP_TCPLEN(segment) > pcb->cwnd) ||
                 tcp_resend(pcb, segment) != ERR_OK)
                 return;
@@ -551,11 +581,14 @@ void hook_tcp_tick(struct tcp_pcb *pcb)
     if (fresh != NULL && first_of(fresh) == pcb->snd_nxt &&
         end_of(fresh) - pcb->lastack <= pcb->snd_wnd) {
         tcpwnd_size_t cwnd = pcb->cwnd;
+        tcp_segment_fit(pcb, fresh, 0);
         pcb->cwnd = pipe_of(pcb) + TCP_TCPLEN(fresh);
         tcp_output(pcb);
         pcb->cwnd = cwnd;
     }
     r->probe_was_old = pcb->snd_nxt == old_next;
+    if (r->probe_was_old)
+        tcp_segment_cut_last(pcb);
     if (r->probe_was_old && tcp_resend(pcb, pcb->unacked_last) != ERR_OK)
         return;
     r->probing = true;

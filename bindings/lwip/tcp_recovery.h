@@ -56,6 +56,8 @@ void hook_tcp_retransmit(struct tcp_pcb *pcb);
 bool hook_tcp_timeout(struct tcp_pcb *pcb);
 uint32_t hook_tcp_timeout_ssthresh(const struct tcp_pcb *pcb, uint32_t otherwise);
 void hook_tcp_tick(struct tcp_pcb *pcb);
+/* The first bytes of a segment, the first in flight, have arrived. */
+void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size);
 /* The PCB is about to be freed. */
 void tcp_recovery_forget(struct tcp_pcb *pcb);
 

@@ -11,11 +11,14 @@
 #define OWNER 0
 
 /* What tcp_buffer.c goes by. */
+struct tcp_buffer_flow {
+    uint32_t since_us;
+    uint64_t passed, before, most; /* bytes since then, in the round trip before, the most in two */
+};
 struct tcp_buffer_tuning {
     bool receive_is_fixed, send_is_fixed; /* the user has set the size */
-    uint32_t window_end, window_at_us, rtt_us;
-    uint32_t since_us;
-    uint64_t read, most_read; /* bytes since then, and the most in a round trip before */
+    uint32_t window_end, window_at_us, rtt_us, send_rtt_us;
+    struct tcp_buffer_flow received, sent;
 };
 
 /* Urgent data that came (tcp_urgent.c). */
@@ -109,7 +112,7 @@ void tcp_urgent_sent(struct tcp_pcb *pcb);
 /* `size` bytes are being read; the window has not grown by them yet. */
 void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
 /* An acknowledgement came. */
-void tcp_tune_send_buffer(struct tcp_socket *socket);
+void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size);
 
 /* tcp_option.c */
 int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value);
