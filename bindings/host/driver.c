@@ -452,7 +452,7 @@ int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us)
         if (stack->state == STACK_OPEN)
             stack_move(stack);
     }
-    uint64_t due = next_due(stack);
+    uint64_t due = stack->unfinished ? 0 : next_due(stack);
     *next_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;
     stack->driving = false;
     if (--stack->waiting == 0 && stack->state == STACK_CLOSING)

@@ -12,8 +12,9 @@
 #include "nic.h"
 #include "nic_api.h"
 
-/* Frames taken from the inner NIC at a time. */
-#define BATCH 64
+/* Frames taken from the inner NIC at a time: all that are there, for they have come now, and a
+ * virtual clock doesn't stand still until all have been taken; but not for ever. */
+#define BATCH 65536
 
 struct delayed_frame {
     struct delayed_frame *next;

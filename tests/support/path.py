@@ -20,12 +20,13 @@ PIECE = memoryview(bytes(1 << 18))
 
 @dataclass
 class Path:
-    """The two Stacks, the clock that they share, and the wire's faults."""
+    """The two Stacks, the clock that they share, and the wire's faults, at one of its ends."""
 
     clock: ManualClock
     wire: Impaired
     sender: pystack.Stack
     receiver: pystack.Stack
+    at_sender: bool = True
     opened: list[Socket] = field(default_factory=list)
 
     @property
@@ -36,11 +37,14 @@ class Path:
     def run(self, until: Callable[[], bool], *, seconds: float = 300.0) -> bool:
         """Lets time pass from event to event. Returns whether `until` came to hold."""
         end = self.now + seconds
+        near, far = self.sender, self.receiver
+        if not self.at_sender:
+            near, far = far, near
         while not until():
-            # The sender's end of the wire is the one with the faults: it takes in what the
-            # receiver has just sent, and says when that is due.
-            self.sender.step()
-            due = [self.receiver.step(), self.sender.step()]
+            # The end of the wire with the faults takes in what the other one has just sent, and
+            # says when that is due.
+            near.step()
+            due = [far.step(), near.step()]
             if until():
                 break
             wait = min(end - self.now if one is None else one for one in due)
@@ -123,6 +127,7 @@ def path(
     seed: int = 1,
     memory_limit: int = 256 << 20,
     engines: tuple[str, str] = ("lwip", "lwip"),
+    at_sender: bool = True,
 ) -> Iterator[Path]:
     """A `Path` for the block.
 
@@ -133,18 +138,23 @@ def path(
         seed: Of the faults and of both Stacks.
         memory_limit: Of each Stack's arena.
         engines: The sender's and the receiver's.
+        at_sender: The faults are at the sender's end, which then sees ordinary frames; else at the
+            receiver's, and the sender leaves it to the wire to cut its segments.
     """
     clock = ManualClock()
     left, right = pystack.nic.wire(mtu)
-    wire = impair(left, there, there if back is None else back, seed=seed)
+    back = there if back is None else back
+    wire = (
+        impair(left, there, back, seed=seed) if at_sender else impair(right, back, there, seed=seed)
+    )
     options: Any = {"threaded": False, "clock": clock, "memory_limit": memory_limit}
     with (
         pystack.Stack(engine=engines[0], seed=seed, **options) as sender,
         pystack.Stack(engine=engines[1], seed=seed + 1, **options) as receiver,
     ):
-        sender.attach(wire, f"{SENDER}/24")
-        receiver.attach(right, f"{RECEIVER}/24")
-        it = Path(clock, wire, sender, receiver)
+        sender.attach(wire if at_sender else left, f"{SENDER}/24")
+        receiver.attach(right if at_sender else wire, f"{RECEIVER}/24")
+        it = Path(clock, wire, sender, receiver, at_sender)
         try:
             yield it
         finally:
