@@ -5,6 +5,7 @@
 #ifndef PYSTACK_LWIPOPTS_H
 #define PYSTACK_LWIPOPTS_H
 
+#include "tcp_ack.h"
 #include "tcp_recovery.h"
 #include "tcp_segment.h"
 #include "tunables.h"

@@ -108,9 +108,10 @@ uint32_t port_tcp_window(const struct tcp_pcb *pcb)
 
 uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb)
 {
-    /* A quarter of the window, but no more than a few segments: a sender that waits for
-     * room should hear of it soon. */
-    return LWIP_MIN(port_tcp_window(pcb) / 4, 4U * pcb->mss);
+    /* What has come since is acknowledged anyway, and that tells of the window. A sender that waits
+     * for room should hear of it soon: when what it may send has become twice as much. */
+    uint32_t left = pcb->rcv_ann_right_edge - pcb->rcv_nxt;
+    return LWIP_MIN(port_tcp_window(pcb) / 4, LWIP_MAX(left, 4U * pcb->mss));
 }
 
 /* --- what a user has set, asked by lwIP ----------------------------------------------------- */

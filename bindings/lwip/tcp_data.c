@@ -73,11 +73,13 @@ static void consumed(struct tcp_socket *socket, size_t size)
     socket->queued -= size;
     if (socket->pcb != NULL && socket->phase == TCP_CONNECTED)
         tcp_tune_receive_buffer(socket, size);
-    while (size > 0 && socket->pcb != NULL) {
-        u16_t part = (u16_t)LWIP_MIN(size, 0xffff);
-        tcp_recved(socket->pcb, part);
-        size -= part;
-    }
+    if (size == 0 || socket->pcb == NULL)
+        return;
+    /* lwIP takes 16 bits at a time, and might tell the peer of each. */
+    size_t last = LWIP_MIN(size, 0xffff);
+    struct tcp_pcb *pcb = socket->pcb;
+    pcb->rcv_wnd = (u32_t)LWIP_MIN(pcb->rcv_wnd + (size - last), TCP_WND_MAX(pcb));
+    tcp_recved(pcb, (u16_t)last);
 }
 
 /* Copies up to all that is queued; with `discard` into nowhere. */

@@ -1,0 +1,20 @@
+/*
+ * One acknowledgement for all that comes at once. lwIP's configuration includes this.
+ */
+#ifndef PYSTACK_LWIP_TCP_ACK_H
+#define PYSTACK_LWIP_TCP_ACK_H
+
+#include <stdbool.h>
+
+struct tcp_pcb;
+
+/* An acknowledgement is due, for data that came in order. False: send it. */
+bool hook_tcp_ack_later(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_ACK_LATER(pcb) hook_tcp_ack_later(pcb)
+
+/* Sends those that are due. */
+void tcp_ack_flush(void);
+/* The PCB is about to be freed. */
+void tcp_ack_forget(const struct tcp_pcb *pcb);
+
+#endif
