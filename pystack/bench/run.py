@@ -7,6 +7,7 @@ import platform
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pystack.bench.ways import Network, Way, opened
@@ -80,10 +81,19 @@ class Result:
         }
 
 
-def _machine() -> str:
+def _congestion_default() -> str | None:
+    """Which congestion control the kernel's TCP takes when nobody asks; None: it does not say."""
+    try:
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+def _machine(congestion: str | None) -> str:
+    control = congestion or _congestion_default()
     return (
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}"
+        f"{platform.system()} {platform.release()}{f' ({control})' if control else ''}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}"
     )
 
 
@@ -107,6 +117,8 @@ def measure(
     rounds: int = 5,
     seconds: float = 0.5,
     progress: Callable[[str], None] = lambda _text: None,
+    *,
+    congestion: str | None = None,
 ) -> Result:
     """Measures; takes about rounds x ways x workloads x seconds.
 
@@ -116,9 +128,14 @@ def measure(
         rounds: How often each.
         seconds: How long a client goes on each time.
         progress: Is told of each step before it is done.
+        congestion: The congestion control of the kernel's sockets; None: the machine's default.
     """
-    result = Result(ways, workloads, rounds, seconds, machine=_machine())
+    result = Result(ways, workloads, rounds, seconds, machine=_machine(congestion))
     with opened({way.network for way in ways}, result.absent) as networks:
+        if congestion is not None:
+            for network in networks.values():
+                for worker in (network.one, network.two):
+                    worker.call(Here.control, congestion)
         broken: set[str] = set()
         for number in range(rounds):
             for workload in workloads:

@@ -7,6 +7,7 @@ import multiprocessing
 import resource
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
@@ -39,6 +40,13 @@ class Here:
         self.cleanup = contextlib.ExitStack()
         self.kept: Any = None
         self._listener: Any = None
+
+    def control(self, congestion: str) -> None:
+        """Has the kernel's sockets take this congestion control."""
+        if self.server is not None:
+            self.server = replace(self.server, congestion=congestion)
+        if self.client is not None:
+            self.client = replace(self.client, congestion=congestion)
 
     def open(self, workload: str) -> Any:
         """Makes the server's socket of a workload; gives its address."""

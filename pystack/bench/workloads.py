@@ -33,18 +33,26 @@ class Ends:
     Attributes:
         sockets: The module `socket`, or what stands in for it.
         host: The end's own address.
+        congestion: Which congestion control the kernel's sockets take; None: the machine's default.
     """
 
     sockets: Any
     host: str
+    congestion: str | None = None
+
+    def _controlled(self, made: Any) -> Any:
+        if self.congestion is not None and self.sockets is socket:
+            name = self.congestion.encode()
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+        return made
 
     def listen(self) -> Any:
         """A listening socket on a free port."""
-        return self.sockets.create_server((self.host, 0), backlog=128)
+        return self._controlled(self.sockets.create_server((self.host, 0), backlog=128))
 
     def connect(self, address: Address) -> Any:
         """A connection that sends without delay."""
-        made = self.sockets.create_connection(address)
+        made = self._controlled(self.sockets.create_connection(address))
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 

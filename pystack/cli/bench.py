@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import click
@@ -16,6 +17,18 @@ def _names() -> list[str]:
     from pystack.bench import WORKLOADS  # noqa: PLC0415 - only this command needs it
 
     return [*WORKLOADS, SCALE, QUEUES]
+
+
+def _check(congestion: str) -> None:
+    try:
+        with socket.socket() as kernel:
+            name = congestion.encode()
+            kernel.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+    except (AttributeError, OSError) as error:
+        raise click.UsageError(
+            f"the kernel does not take {congestion!r}: {error} (sysctl "
+            "net.ipv4.tcp_allowed_congestion_control has what anybody may choose)"
+        ) from error
 
 
 @click.command()
@@ -36,6 +49,11 @@ def _names() -> list[str]:
     show_default=True,
     help="How many `scale` opens.",
 )
+@click.option(
+    "--congestion",
+    metavar="NAME",
+    help="The congestion control of the kernel's sockets, as reno; default: the machine's.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="PNG, SVG or PDF."
@@ -46,6 +64,7 @@ def bench(
     seconds: float,
     wanted: tuple[str, ...],
     connections: int,
+    congestion: str | None,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
@@ -76,6 +95,8 @@ def bench(
         raise click.UsageError(
             f"no way has that in its name; there are {', '.join(one.name for one in WAYS)}"
         )
+    if congestion is not None:
+        _check(congestion)
     if plot_file is not None:
         try:
             import matplotlib as mpl  # noqa: F401, PLC0415 - is it there?
@@ -98,7 +119,11 @@ def bench(
         def progress(text: str) -> None:
             bar.update(task, description=text, advance=1)
 
-        result = measure(ways, chosen, rounds, seconds, progress) if chosen else None
+        result = (
+            measure(ways, chosen, rounds, seconds, progress, congestion=congestion)
+            if chosen
+            else None
+        )
         if not names or SCALE in names:
             try:
                 figures = scale(connections, lambda text: bar.update(task, description=text))

@@ -1,8 +1,9 @@
 """The ratios that we hold ourselves to, measured in one run: which are met, and which are not.
 
-``.venv/bin/python tests/bench/targets.py [--rounds N]``. It measures nothing by itself: it is
-`pystack bench` and a list. It ends with 1 when something is missed. Growth is measured with twice
-the connections that the bound is for (instructions.py counts instructions instead of time).
+``.venv/bin/python tests/bench/targets.py [--rounds N] [--congestion NAME]``. It measures nothing by
+itself: it is `pystack bench` and a list. It ends with 1 when something is missed. Growth is measured
+with twice the connections that the bound is for (instructions.py counts instructions instead of
+time).
 """
 
 from __future__ import annotations
@@ -69,11 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=100_000)
+    parser.add_argument("--congestion", help="as of `pystack bench`")
     arguments = parser.parse_args()
     names = {one.way for one in TARGETS}
     ways = [one for one in WAYS if one.name in names or one.name == one.base]
     workloads = [WORKLOADS[name] for name in ("bulk", "latency", "connections", "udp")]
-    result = measure(ways, workloads, arguments.rounds)
+    result = measure(ways, workloads, arguments.rounds, congestion=arguments.congestion)
     figures = {one.name: one for one in scale(arguments.connections) + queues(arguments.rounds)}
     table = Table("what", "of", "bound", "found", title=result.machine)
     missed = 0

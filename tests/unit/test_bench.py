@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,23 @@ def test_the_command_writes_what_it_found(tmp_path: Path) -> None:
     assert len(ways) == 2  # and its base
     assert all(one["values"]["p50"][0] <= one["values"]["p99"][0] for one in ways.values())
     assert drawn.read_bytes().startswith(b"\x89PNG")
-    for wrong in (["bench", "speed"], ["bench", "--way", "pigeon"]):
+    wrongs = (["bench", "speed"], ["bench", "--way", "pigeon"], ["bench", "--congestion", "hope"])
+    for wrong in wrongs:
         assert CliRunner().invoke(cli, wrong).exit_code == 2
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="Linux has it")
+def test_the_kernels_congestion_control_can_be_chosen() -> None:
+    with socket.socket() as kernel:
+        name = kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    chosen = "reno" if not name.startswith(b"reno") else name.rstrip(b"\0").decode()
+    ends = Ends(socket, "127.0.0.1", chosen)
+    with ends.listen() as listener, ends.connect(listener.getsockname()) as made:
+        found = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        assert found.rstrip(b"\0").decode() == chosen
+    result = measure(ONE_PROCESS, [WORKLOADS["latency"]], 1, 0.05, congestion=chosen)
+    assert f"({chosen})" in result.machine
+    assert not result.failures
 
 
 def test_a_plot_of_nothing_is_drawn_too(tmp_path: Path) -> None:
