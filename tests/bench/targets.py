@@ -1,9 +1,9 @@
 """The ratios that we hold ourselves to, measured in one run: which are met, and which are not.
 
 ``.venv/bin/python tests/bench/targets.py [--rounds N] [--congestion NAME]``. It measures nothing by
-itself: it is `pystack bench` and a list. It ends with 1 when something is missed. Growth is measured
-with twice the connections that the bound is for (instructions.py counts instructions instead of
-time).
+itself: it is `pystack bench` and a list. It ends with 1 when something is missed. Growth is
+measured with twice the connections that the bound is for (instructions.py counts instructions
+instead of time).
 """
 
 from __future__ import annotations
