@@ -133,8 +133,8 @@ def measure(
     result = Result(ways, workloads, rounds, seconds, machine=_machine(congestion))
     with opened({way.network for way in ways}, result.absent) as networks:
         if congestion is not None:
-            for network in networks.values():
-                for worker in (network.one, network.two):
+            for each in networks.values():
+                for worker in (each.one, each.two):
                     worker.call(Here.control, congestion)
         broken: set[str] = set()
         for number in range(rounds):
