@@ -111,3 +111,50 @@ def test_what_nobody_reads_waits_at_the_sender() -> None:
     with path(LONG) as it:
         # A receive buffer and a send buffer, and neither grows for nothing.
         assert fill(it) < 5 * MEBIBYTE
+
+
+def test_a_batch_is_acknowledged_once() -> None:
+    with path(Impairment(delay=0.01)) as it:
+        client, server = it.connected()
+        it.transfer(client, server, MEBIBYTE)
+        it.run(lambda: False, seconds=0.1)
+        nic = it.receiver.interfaces[1].nic
+        before = nic.statistics()
+        client.send(bytes(30 * 1448))
+        it.run(lambda: False, seconds=0.015)
+        after = nic.statistics()
+        assert after.received_frames - before.received_frames == 30
+        assert after.sent_frames - before.sent_frames == 1
+
+
+def test_a_reader_tells_of_its_window_when_that_says_something() -> None:
+    with path(Impairment(delay=0.001)) as it:
+        client, server = it.connected()
+        it.transfer(client, server, MEBIBYTE)
+        client.send(bytes(MEBIBYTE // 2))
+        it.run(lambda: False, seconds=0.2)
+        nic = it.receiver.interfaces[1].nic
+        before = nic.statistics().sent_frames
+        for _ in range(64):
+            assert len(server.recv(MEBIBYTE // 128)) == MEBIBYTE // 128
+        assert nic.statistics().sent_frames - before <= 4
+
+
+def test_a_sender_that_waits_for_room_hears_of_it_soon() -> None:
+    with path(Impairment(delay=0.001)) as it:
+        client, server = it.connected()
+        sent = 0
+        while (count := _send(client)) > 0:  # until nothing more goes
+            sent += count
+            it.run(lambda: False, seconds=0.1)
+        nic = it.receiver.interfaces[1].nic
+        before = nic.statistics().sent_frames
+        assert len(server.recv(8 * 1448)) == 8 * 1448
+        assert nic.statistics().sent_frames - before == 1
+
+
+def _send(client: socket.socket) -> int:
+    try:
+        return client.send(bytes(MEBIBYTE))
+    except BlockingIOError:
+        return 0
