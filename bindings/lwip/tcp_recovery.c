@@ -464,10 +464,13 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
     struct tcp_recovery *r = &pcb->recovery;
     unmark_lost(pcb, segment);
     tcp_segment_mark(pcb, segment);
-    if (segment->marks & SENT)
+    uint32_t more = tcp_segment_pieces(segment) - 1; /* lwIP counts one */
+    if (segment->marks & SENT) {
         segment->marks |= RETRANSMITTED;
-    else
-        lwip_stats.mib2.tcpoutsegs += tcp_segment_pieces(segment) - 1; /* lwIP counts one */
+        lwip_stats.mib2.tcpretranssegs += more;
+    } else {
+        lwip_stats.mib2.tcpoutsegs += more;
+    }
     segment->marks |= SENT;
     segment->sent_us = r->last_us = now_us();
     if (pcb->unacked == NULL && !(segment->marks & RETRANSMITTED))
