@@ -13,6 +13,7 @@ from pystack.lab.catalogue._tcp import (
     grow,
     highest,
     loaded,
+    offer,
     pattern,
     receive,
     write,
@@ -88,7 +89,7 @@ def nothing_new(lab: Tester) -> None:
     start = connection.ack
     connection.window = 4 * MSS
     connection.send("A")
-    write(connection, pattern(45 * MSS))
+    offer(connection, pattern(45 * MSS))
     sent = highest(data_segments(connection, 50), start)
     lab.need(sent >= 2 * MSS, "two segments under way")
     connection.ack = (start + MSS) % MODULUS
