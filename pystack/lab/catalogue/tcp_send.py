@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
@@ -20,7 +21,6 @@ from pystack.lab.catalogue._tcp import (
     having,
     loaded,
     loses,
-    offer,
     pattern,
     receive,
     repeats,
@@ -260,7 +260,8 @@ def _bulk(lab: Tester, family: int) -> None:
     lab.check(got == data, "the stream as sent", f"{len(got)} octets")
     came = b""
     while len(came) < size:  # as much at a time as the send buffer has room for
-        came += receive(connection, offer(connection, data[len(came) :]))
+        send = partial(connection.socket.send, data[len(came) : len(came) + 50_000])
+        came += receive(connection, lab.until(send, 2000, "room in the send buffer"))
     lab.check(came == data, "the stream as sent", "another")
 
 
