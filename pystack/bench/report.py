@@ -97,18 +97,20 @@ def plot(result: Result, path: Path) -> None:
 
 
 def _panel(panel: Any, result: Result, ways: list[Way], metric: Metric) -> None:
-    ratios = [result.ratio(way, metric.name) or 0.0 for way in ways]
+    found = [result.ratio(way, metric.name) for way in ways]
+    ratios = [one or 0.0 for one in found]
     better = [(one >= 1) == metric.more for one in ratios]
     panel.barh(
         [way.name for way in ways],
         ratios,
         color=["#2c7a4b" if one else "#b9770e" for one in better],
     )
-    for place, one in enumerate(ratios):
-        panel.text(one, place, f" {one:.2f}", va="center", fontsize=7)
+    for place, one in enumerate(found):
+        text = " not tried" if one is None else f" {one:.2f}"
+        panel.text(one or 0.0, place, text, va="center", fontsize=7)
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_title(f"{metric.title} ({'more' if metric.more else 'less'} is better)", fontsize=8)
     panel.set_xlim(0, max([1.2, *ratios]) * 1.15)
     panel.tick_params(labelsize=7)
-    panel.invert_yaxis()
+    panel.set_ylim(max(len(ways), 1) - 0.5, -0.5)  # the first on top
     panel.spines[["top", "right"]].set_visible(False)
