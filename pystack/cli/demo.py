@@ -249,7 +249,9 @@ def demo(mebibytes: int, pcap: Path, in_namespace: bool) -> None:
         return
     second = pcap.with_name(f"{pcap.stem}-kernel{pcap.suffix}")
     arguments = ["demo", "--in-namespace", "--mebibytes", str(mebibytes), "--pcap", str(second)]
-    program = [sys.executable, "-c", "from pystack.cli import main; main()"]
+    # Without the current folder, which may be a source tree that is not built.
+    code = "import sys; sys.path = [*filter(None, sys.path)]; from pystack.cli import main; main()"
+    program = [sys.executable, "-c", code]
     done = subprocess.run([*words, *program, *arguments], check=False)
     if done.returncode != 0:
         raise click.ClickException("the part against the kernel failed")

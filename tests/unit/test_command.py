@@ -85,6 +85,23 @@ def test_the_demo_against_the_kernel(tmp_path: Path) -> None:
 
 
 @needs_namespace
+def test_the_demo_inside_a_source_tree_that_is_not_built(tmp_path: Path) -> None:
+    """As the README has it: installed from a clone, and begun in there."""
+    tree = tmp_path / "pystack"
+    tree.mkdir()
+    (tree / "__init__.py").write_text("raise ImportError('this is not built')")
+    installed = (
+        "import sys; sys.path = [*filter(None, sys.path)]; from pystack.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", installed, "demo", "--mebibytes", "2"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("SHA-256 equal at both ends") == 3
+
+
+@needs_namespace
 def test_serve_get_and_ping(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("served by a stack")
     with namespace() as place:
