@@ -105,36 +105,36 @@ static bool spare_is_kept(size_t size)
 
 static struct arena_block *small_obtain(struct arena *arena, size_t size)
 {
-    size_t class = class_of(size), whole = (class + 1) * ARENA_CLASS_BYTES;
-    struct arena_block *block = arena->spare[class];
+    size_t slot = class_of(size), whole = (slot + 1) * ARENA_CLASS_BYTES;
+    struct arena_block *block = arena->spare[slot];
     if (block == NULL)
         return malloc(whole);
-    arena->spare[class] = block->next;
+    arena->spare[slot] = block->next;
     arena->spare_bytes -= whole;
     return block;
 }
 
 static void small_give_back(struct arena *arena, struct arena_block *block)
 {
-    size_t class = class_of(block->size), whole = (class + 1) * ARENA_CLASS_BYTES;
+    size_t slot = class_of(block->size), whole = (slot + 1) * ARENA_CLASS_BYTES;
     if (arena->spare_bytes + whole > ARENA_SPARE_BYTES) {
         free(block);
         return;
     }
-    block->next = arena->spare[class];
-    arena->spare[class] = block;
+    block->next = arena->spare[slot];
+    arena->spare[slot] = block;
     arena->spare_bytes += whole;
 }
 
 static void release_spare(struct arena *arena)
 {
-    for (size_t class = 0; class < ARENA_CLASSES; class ++) {
+    for (size_t slot = 0; slot < ARENA_CLASSES; slot++) {
         struct arena_block *next;
-        for (struct arena_block *block = arena->spare[class]; block != NULL; block = next) {
+        for (struct arena_block *block = arena->spare[slot]; block != NULL; block = next) {
             next = block->next;
             free(block);
         }
-        arena->spare[class] = NULL;
+        arena->spare[slot] = NULL;
     }
     arena->spare_bytes = 0;
 }

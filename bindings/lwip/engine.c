@@ -121,9 +121,9 @@ static int enter_engine(ps_engine *engine)
 
 static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
 {
-    tcp_ack_flush();
-    netif_poll_all(); /* packets to ourselves */
-    tcp_ack_flush();  /* of those */
+    do
+        netif_poll_all();    /* packets to ourselves */
+    while (tcp_ack_flush()); /* which may be of such */
     offload_flush();
     *deadline_us = engine->deadline_us = next_timer_us(engine);
     return 0;

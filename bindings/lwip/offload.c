@@ -139,6 +139,13 @@ static int send_partial(struct port_interface *interface, const struct ps_piece 
                              count, layout->header + layout->payload, &offload);
 }
 
+/* What the wire sees of a long packet: each segment has a header of its own. */
+static void count_out(struct port_counters *counters, const struct layout *layout, size_t segments)
+{
+    counters->out_octets += layout->payload + segments * layout->header;
+    counters->out_unicast_packets += segments;
+}
+
 /* --- merging -------------------------------------------------------------------------------- */
 
 void offload_flush(void)
@@ -165,8 +172,7 @@ void offload_flush(void)
     int result = send_partial(interface, merge.pieces, merge.count, layout, merge.segment_size);
     struct port_counters *counters = &interface->counters;
     if (result == 0) {
-        counters->out_octets += layout->payload + merge.segments * layout->header;
-        counters->out_unicast_packets += merge.segments;
+        count_out(counters, layout, merge.segments);
     } else {
         counters->out_discards += merge.segments;
     }
@@ -314,8 +320,7 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         put16(tcp + CHECKSUM_OFFSET, 0);
         if (is_long && *result == 0) {
             size_t segments = (layout.payload + piece - 1) / piece;
-            interface->counters.out_octets += layout.payload + segments * layout.header;
-            interface->counters.out_unicast_packets += segments;
+            count_out(&interface->counters, &layout, segments);
             *result = 1; /* they are counted */
         }
         return true;

@@ -31,8 +31,9 @@ bool hook_tcp_ack_later(struct tcp_pcb *pcb)
     return true;
 }
 
-void tcp_ack_flush(void)
+bool tcp_ack_flush(void)
 {
+    bool any = pending_count > 0;
     while (pending_count > 0) {
         struct tcp_pcb *pcb = pending[--pending_count];
         if (!(pcb->flags & TF_ACK_DELAY))
@@ -41,6 +42,7 @@ void tcp_ack_flush(void)
         tcp_ack_now(pcb);
         tcp_output(pcb);
     }
+    return any;
 }
 
 void tcp_ack_forget(const struct tcp_pcb *pcb)

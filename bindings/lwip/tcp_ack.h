@@ -12,8 +12,8 @@ struct tcp_pcb;
 bool hook_tcp_ack_later(struct tcp_pcb *pcb);
 #define LWIP_HOOK_TCP_ACK_LATER(pcb) hook_tcp_ack_later(pcb)
 
-/* Sends those that are due. */
-void tcp_ack_flush(void);
+/* Sends those that are due. Returns whether there were any. */
+bool tcp_ack_flush(void);
 /* The PCB is about to be freed. */
 void tcp_ack_forget(const struct tcp_pcb *pcb);
 

@@ -179,7 +179,9 @@ static void restart_after_idle(struct tcp_pcb *pcb)
 static int64_t write_some(struct tcp_pcb *pcb, const uint8_t *data, size_t size, bool more)
 {
     restart_after_idle(pcb);
-    size_t helping = LWIP_MIN(size, LWIP_MAX(LARGEST_WRITE, tcp_segment_longest(pcb)));
+    size_t helping = size;
+    if (size > LARGEST_WRITE)
+        helping = LWIP_MIN(size, LWIP_MAX(LARGEST_WRITE, tcp_segment_longest(pcb)));
     for (;;) {
         u8_t how = TCP_WRITE_FLAG_COPY | (more || helping < size ? TCP_WRITE_FLAG_MORE : 0);
         if (tcp_write(pcb, data, (u16_t)helping, how) == ERR_OK)
