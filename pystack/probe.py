@@ -183,7 +183,7 @@ class _Prober:
     """A raw ICMP socket, and the requests and answers of one family on it."""
 
     def __init__(self, sockets: SocketModule, destination: str) -> None:
-        info = sockets.getaddrinfo(destination, 0, type=socket.SOCK_RAW)[0]
+        info = sockets.getaddrinfo(destination, None, type=socket.SOCK_RAW)[0]
         self.family, self.where = info[0], info[4]
         self.v6 = self.family == socket.AF_INET6
         protocol = socket.IPPROTO_ICMPV6 if self.v6 else socket.IPPROTO_ICMP

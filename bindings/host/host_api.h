@@ -113,8 +113,10 @@ int ps_close_unless_lingering(ps_stack *stack, int64_t handle);
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
 int ps_listen(ps_stack *stack, int64_t handle, int backlog);
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us);
-/* Never waits: -EINPROGRESS, then ps_wait for PS_READY_WRITE and PS_OPT_ERROR. */
-int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address);
+/* -EINPROGRESS when it can't wait; then ps_wait for PS_READY_WRITE and PS_OPT_ERROR. After -EINTR
+ * and -EAGAIN, too, it goes on by itself. */
+int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
+               int64_t timeout_us);
 int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                 uint32_t flags, const struct ps_address *to, const struct ps_send_control *control,
                 int64_t timeout_us);

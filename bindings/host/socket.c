@@ -66,10 +66,55 @@ int ps_listen(ps_stack *stack, int64_t handle, int backlog)
                                  stack->table->socket_listen(stack->engine, handle, backlog)));
 }
 
-int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
+static int ready(ps_stack *stack, int64_t handle)
 {
-    ENGINE_CALL(stack, refreshed(stack, handle,
-                                 stack->table->socket_connect(stack->engine, handle, address)));
+    uint32_t mask;
+    int result = stack->table->socket_ready(stack->engine, handle, &mask);
+    return result < 0 ? result : (int)mask;
+}
+
+static int begin_to_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
+{
+    int result = stack->table->socket_connect(stack->engine, handle, address);
+    refresh(stack, handle);
+    return result;
+}
+
+/* How a connect that was begun has ended; -EINPROGRESS: not yet. */
+static int end_of_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
+{
+    int64_t error;
+    int result = ready(stack, handle);
+    if (result >= 0 && !(result & (PS_READY_WRITE | PS_READY_ERROR | PS_READY_HANGUP)))
+        return -EINPROGRESS;
+    if (result >= 0)
+        result = stack->table->option_get(stack->engine, handle, PS_OPT_ERROR, &error);
+    if (result < 0)
+        return result;
+    /* The engine tells the next call that the connection is there; this is the one. */
+    return error != 0 ? (int)-error : begin_to_connect(stack, handle, address);
+}
+
+int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
+               int64_t timeout_us)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t result = stack_lock(stack);
+    if (result < 0)
+        return (int)result;
+    ENGINE_GUARD(stack, result, begin_to_connect(stack, handle, address));
+    while (result == -EINPROGRESS && timeout_us != 0) {
+        /* Look first: on the loopback it has ended before the engine was left. */
+        ENGINE_GUARD(stack, result, end_of_connect(stack, handle, address));
+        if (result != -EINPROGRESS)
+            break;
+        result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
+        if (result == 0)
+            result = -EINPROGRESS;
+    }
+    result = stack_outcome(stack, result);
+    stack_unlock(stack);
+    return (int)result;
 }
 
 int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how)
@@ -147,13 +192,6 @@ int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t 
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)
 {
     ENGINE_CALL(stack, stack->table->socket_name(stack->engine, handle, (enum ps_name)which, out));
-}
-
-static int ready(ps_stack *stack, int64_t handle)
-{
-    uint32_t mask;
-    int result = stack->table->socket_ready(stack->engine, handle, &mask);
-    return result < 0 ? result : (int)mask;
 }
 
 int ps_ready(ps_stack *stack, int64_t handle)

@@ -147,6 +147,8 @@ def _conduct(
     Raises:
         click.UsageError: No such Host.
     """
+    from pystack.lab.confirm import confirm, doubtful  # noqa: PLC0415
+    from pystack.lab.expected import expectations  # noqa: PLC0415
     from pystack.lab.hosts import hosts  # noqa: PLC0415
     from pystack.lab.report import Report  # noqa: PLC0415
     from pystack.lab.run import jobs_for, run_jobs  # noqa: PLC0415
@@ -182,6 +184,12 @@ def _conduct(
             progress.advance(bars[one.host])
 
         results = run_jobs(phases, executor, advance) + run_jobs(one_by_one, queue, advance)
+        doubts = [] if mutants else doubtful(results, expectations())
+        if doubts:
+            again = progress.add_task("again, alone", total=len(doubts))
+            results = confirm(
+                results, doubts, executor, lambda _: progress.advance(again), **options
+            )
     titles = {name: kinds[name].title for name in chosen}
     return Report(cases, chosen, results, absent, titles)
 

@@ -22,8 +22,8 @@ from pystack.lab.verdict import CaseFailed, HostCrashed, Inconclusive, Unable, V
 __all__ = ["Job", "Result", "jobs_for", "run_case", "run_job", "run_jobs", "run_mutant"]
 
 PATIENCE_S = 20.0
-# A failure on a Host with a real clock counts only if it comes again.
-CONFIRMATIONS = 2
+# A failure on a Host with a real clock counts only if it comes each time.
+TRIES = 3
 CHUNK = 24  # cases of a job
 
 
@@ -50,13 +50,16 @@ class Result:
     ladder: tuple[Event, ...] = field(default=(), repr=False)
 
 
-def run_case(host: Host, case: Case, *, patience_s: float = PATIENCE_S) -> Result:
+def run_case(
+    host: Host, case: Case, *, patience_s: float = PATIENCE_S, tries: int = TRIES
+) -> Result:
     """Runs one case. The Host is started for it, and left as the case leaves it.
 
     Args:
         host: Any Host; started or not. Whoever made it stops it.
         case: The case.
         patience_s: How many seconds a case may last on a Host whose clock is real.
+        tries: How often a failure has to come on such a Host.
     """
     if not host.virtual and case.seconds > patience_s:
         reason = f"lasts {case.seconds:g} s, and the clock is real (--patience)"
@@ -67,7 +70,7 @@ def run_case(host: Host, case: Case, *, patience_s: float = PATIENCE_S) -> Resul
     result = _once(host, case)
     if host.virtual or result.verdict in (Verdict.PASS, Verdict.NOT_APPLICABLE):
         return result
-    for _ in range(CONFIRMATIONS):
+    for _ in range(tries - 1):
         again = _once(host, case)
         if again.verdict is not result.verdict:
             reason = f"not the same twice: {result.verdict.value} ({result.reason}), "
@@ -142,6 +145,7 @@ class Job:
         files: Files of somebody's own, with cases and Hosts, that have to be loaded first.
         mutants: Whether to run each case on its mutant of the Host instead.
         patience_s: See `run_case`.
+        tries: See `run_case`.
         ladders: Whether the results keep what happened; those of failures always do.
     """
 
@@ -150,6 +154,7 @@ class Job:
     files: tuple[Path, ...] = ()
     mutants: bool = False
     patience_s: float = PATIENCE_S
+    tries: int = TRIES
     ladders: bool = False
 
 
@@ -165,7 +170,7 @@ def run_job(job: Job) -> list[Result]:
     host = kind.make()
     try:
         for name in job.cases:
-            result = run_case(host, known[name], patience_s=job.patience_s)
+            result = run_case(host, known[name], patience_s=job.patience_s, tries=job.tries)
             if result.verdict is Verdict.PASS and not job.ladders:
                 result = replace(result, ladder=())
             results.append(replace(result, ladder=tuple(map(told, result.ladder))))

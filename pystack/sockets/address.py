@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pystack._native import StackHandle, ffi, lib
@@ -17,6 +18,7 @@ SocketAddress: TypeAlias = tuple[Any, ...]
 # AF_* of the module socket to the engine's; every socket here has one of these.
 FAMILIES = {int(socket.AF_INET): lib.PS_INET, int(socket.AF_INET6): lib.PS_INET6}
 
+LONGEST_LITERAL = 45  # characters
 _BROADCAST = b"\xff\xff\xff\xff"
 
 
@@ -93,6 +95,9 @@ def to_c(
         OverflowError: The port, flow or scope is out of range.
         socket.gaierror: The name could not be resolved.
     """
+    plain = literal(address, family)
+    if plain is not None:
+        return plain
     v6 = family == socket.AF_INET6
     if not isinstance(address, tuple):
         raise TypeError(
@@ -109,21 +114,41 @@ def to_c(
         raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
     port = _port(address[1], caller)
     bytes_, zone = host_to_packed(address[0], family, handle, resolve)
+    return _new(family, port, bytes_, flow, scope or zone)
+
+
+def _new(family: int, port: int, bytes_: bytes, flow: int = 0, scope: int = 0) -> Any:
     out = ffi.new("struct ps_address *")
     out.family = FAMILIES[family]
     out.port = port
     out.flow = flow
-    out.scope = scope or zone
+    out.scope = scope
     ffi.memmove(out.bytes, bytes_, len(bytes_))
     return out
 
 
-def is_plain(address: SocketAddress) -> bool:
-    """Whether what `to_c` makes of an address is the same next time: no name, no scope."""
-    host = address[0]
-    if len(address) != 2 or type(host) is not str or type(address[1]) is not int:
-        return False
-    return host[:1].isdigit() and host.replace(".", "").isdigit()
+def literal(address: Any, family: int) -> Any:
+    """The `struct ps_address *` of an IPv4 or IPv6 address in text, and a port.
+
+    It is kept and given again, so nobody may write to it. None: the address is of another form, or
+    a name, which may mean something else next time.
+    """
+    if type(address) is not tuple or len(address) != 2:
+        return None
+    host, port = address
+    if type(host) is not str or type(port) is not int or len(host) > LONGEST_LITERAL:
+        return None
+    return _literal(host, port, family)
+
+
+@lru_cache(maxsize=256)
+def _literal(host: str, port: int, family: int) -> Any:
+    if not 0 <= port <= 0xFFFF:
+        return None
+    try:
+        return _new(family, port, socket.inet_pton(family, host))
+    except (OSError, UnicodeEncodeError, ValueError):
+        return None
 
 
 def from_c(address: Any, family: int) -> SocketAddress:

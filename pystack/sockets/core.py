@@ -177,13 +177,14 @@ class CoreSocket(WaitingSocket):
 
     def _connect(self, where: Any) -> int:
         pointer, number = self._handle.pointer, self._number
-        result = lib.ps_connect(pointer, number, where)
-        if result != _EINPROGRESS or self._timeout == 0:
+        limit = self._open.send_timeout
+        at_once = -1 if self._timeout is None and limit is None else 0
+        result = lib.ps_connect(pointer, number, where, at_once)
+        if result not in (_EINPROGRESS, _EINTR) or self._timeout == 0:
             if self._handle.answers.raised is not None or result in _STACK_ERRORS[1:]:
                 self._handle.fail(result)
             return int(-result)
         try:
-            limit = self._open.send_timeout
             self._wait(lib.PS_READY_WRITE, limit if self._timeout is None else self._timeout)
         except TimeoutError:
             return errno.EINPROGRESS if self._timeout is None else errno.EAGAIN
@@ -191,7 +192,7 @@ class CoreSocket(WaitingSocket):
         if not code and self._timeout is None:
             # One call that waits has heard the end of it; of a connect in steps, which is what a
             # timeout makes of it, the kernel tells the end to the next connect too.
-            code = int(-lib.ps_connect(pointer, number, where))
+            code = int(-lib.ps_connect(pointer, number, where, 0))
         return code
 
     def shutdown(self, how: int, /) -> None:
@@ -258,9 +259,11 @@ class CoreSocket(WaitingSocket):
         last = self._sent_to  # most datagrams of a socket go where the one before went
         if last is not None and last[0] == address:
             return self._send(data, flags, last[1])
-        to = self._address(address, "sendto")
-        if addresses.is_plain(address):
+        to = addresses.literal(address, self._family)
+        if to is not None:
             self._sent_to = (address, to)
+        else:
+            to = self._address(address, "sendto")
         return self._send(data, flags, to)
 
     def _send(self, data: Buffer, flags: int, to: Any) -> int:

@@ -46,6 +46,8 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
     """
 
     def new(cls: type[Socket], *arguments: Any, **named: Any) -> Any:
+        if not named and 0 < len(arguments) < 4 and to_index(arguments[0]) in FAMILIES:
+            return object.__new__(cls)
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
         fileno = values.get("fileno")

@@ -88,6 +88,8 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (IPV6, _constant("IPV6_CHECKSUM", 7)): lib.PS_OPT_IPV6_CHECKSUM,
 }
 
+_BUFFER_SIZES = (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF)
+
 # Which ancillary data `recvmsg` gives; bits of CoreSocket._ancillary.
 ANCILLARY = {
     (IP, IP_PKTINFO): 1,
@@ -122,6 +124,9 @@ def _error(code: int) -> OSError:
 def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int | None) -> None:
     """See `CoreSocket.setsockopt`."""
     key = (int(level), int(name))
+    if type(value) is int and length is None and key in _INTEGERS:  # as most are
+        _set_integer(sock, _INTEGERS[key], _within_int(value))
+        return
     if value is None:
         if length is None:
             raise TypeError("setsockopt() with None as value takes an option length")
@@ -132,10 +137,7 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
     if length is not None:
         raise TypeError("an option length goes with None as value only")
     if hasattr(value, "__index__"):
-        number = int(value.__index__())
-        if not -(1 << 31) <= number < 1 << 31:
-            raise OverflowError("signed int is greater than maximum")
-        data = _INT.pack(number)
+        data = _INT.pack(_within_int(int(value.__index__())))
     else:
         with memoryview(value) as view:
             data = view.tobytes()
@@ -155,15 +157,23 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         bit = ANCILLARY[key]
         sock._ancillary = sock._ancillary | bit if _number(data) else sock._ancillary & ~bit
     elif key in _INTEGERS:
-        number = _number(data)
-        option = _INTEGERS[key]
-        if option in (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF) and sys.platform == "linux":
-            # socket(7): the kernel doubles the value for its own accounts, and reads it back
-            # doubled. Programs compare what they set with what they get.
-            number = min(number, 0x3FFFFFFF) * 2 if number >= 0 else 0x7FFFFFFF
-        _set(sock, option, number)
+        _set_integer(sock, _INTEGERS[key], _number(data))
     else:
         raise _error(errno.ENOPROTOOPT)
+
+
+def _within_int(number: int) -> int:
+    if not -(1 << 31) <= number < 1 << 31:
+        raise OverflowError("signed int is greater than maximum")
+    return number
+
+
+def _set_integer(sock: CoreSocket, option: int, number: int) -> None:
+    if option in _BUFFER_SIZES and sys.platform == "linux":
+        # socket(7): the kernel doubles the value for its own accounts, and reads it back
+        # doubled. Programs compare what they set with what they get.
+        number = min(number, 0x3FFFFFFF) * 2 if number >= 0 else 0x7FFFFFFF
+    _set(sock, option, number)
 
 
 def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:

@@ -6,12 +6,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
 from operator import index
 from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle
-from pystack.sockets.address import SocketAddress, host_to_packed
+from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
 
@@ -21,6 +23,7 @@ _KINDS = (
     (socket.SOCK_RAW, 0, ""),
 )
 _FAMILIES = (socket.AF_INET6, socket.AF_INET)
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 
 # What a lookup of the Stack is: a name and a family (0: both) to addresses as text.
 Lookup = Callable[[str, int], list[str]]
@@ -35,25 +38,72 @@ def hosts_file() -> Path:
     return Path("/etc/hosts")
 
 
-def _numeric(host: str, family: int) -> Iterator[tuple[socket.AddressFamily, str]]:
-    for one in _FAMILIES:
-        try:
-            socket.inet_pton(one, host.partition("%")[0])
-        except (OSError, UnicodeEncodeError):
-            continue
-        if family in (0, one):
-            yield one, host
-        else:
-            raise socket.gaierror(
-                socket.EAI_ADDRFAMILY, "Address family for hostname not supported"
-            )
-    if family in (0, socket.AF_INET):
-        try:  # "127.1" and "0x7f000001", as inet_aton(3) has them
-            packed = socket.inet_aton(host)
-        except (OSError, UnicodeEncodeError):
-            return
-        if host.count(".") < 3:
-            yield socket.AF_INET, socket.inet_ntoa(packed)
+def _numeric(host: str, family: int) -> list[tuple[socket.AddressFamily, str]]:
+    """The address that a text is, in a family (0: either); none: the text is a name.
+
+    Raises:
+        socket.gaierror: EAI_ADDRFAMILY, it is of the other family.
+    """
+    found, packed = _packed(host)
+    if found is None:
+        return []
+    if found == socket.AF_INET:
+        host = socket.inet_ntoa(packed)  # "127.1" was one, too
+    elif family == socket.AF_INET and packed[:12] == _MAPPED:
+        found, host = socket.AF_INET, socket.inet_ntoa(packed[12:])
+    if family not in (0, found):
+        raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
+    return [(found, host)]
+
+
+def _packed(host: str) -> tuple[socket.AddressFamily | None, bytes]:
+    with suppress(OSError, UnicodeEncodeError, ValueError):
+        return socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    if any(map(str.isspace, host)):  # inet_aton does not look beyond a space
+        return None, b""
+    with suppress(OSError, UnicodeEncodeError, ValueError):
+        return socket.AF_INET, socket.inet_aton(host)
+    return None, b""
+
+
+@lru_cache(maxsize=256)
+def _of_literal(host: str, port: int, family: int, kind: int, proto: int) -> AddressInfo | None:
+    """The one thing to say of an address without a zone; None: there is more to say, or to ask."""
+    found = socket.AF_INET6 if ":" in host else socket.AF_INET
+    protocol = next((number for one, number, name in _KINDS if one == kind and name), None)
+    if family not in (0, found) or protocol is None or proto not in (0, protocol):
+        return None
+    if len(host) > LONGEST_LITERAL or not 0 <= port <= 0xFFFF:
+        return None
+    try:
+        text = socket.inet_ntop(found, socket.inet_pton(found, host))
+    except (OSError, UnicodeEncodeError, ValueError):
+        return None
+    where = (text, int(port)) if found == socket.AF_INET else (text, int(port), 0, 0)
+    return found, socket.SocketKind(kind), protocol, "", where
+
+
+def _kinds(wanted: int, proto: int, has_port: bool) -> list[tuple[socket.SocketKind, int, str]]:
+    """Which rows of `_KINDS` a type and a protocol (0: any) stand for.
+
+    Raises:
+        socket.gaierror: None.
+    """
+    # Raw sockets take any protocol, and have no ports: with one, they are named only for
+    # completeness (as the GNU C library does).
+    any_protocol = wanted == proto == 0
+    raw = any_protocol if has_port else proto not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+    raw = raw or (wanted == socket.SOCK_RAW and not has_port)
+    found = [
+        entry
+        for entry in _KINDS
+        if wanted in (0, entry[0]) and (proto in (0, entry[1]) if entry[2] else raw)
+    ]
+    if not found and wanted in (0, socket.SOCK_RAW):
+        raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+    if not found:
+        raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
+    return found
 
 
 class Resolver:
@@ -94,9 +144,11 @@ class Resolver:
         Raises:
             socket.gaierror: There are none.
         """
-        found = list(_numeric(name, family)) or self._from_hosts(name, family)
+        found = _numeric(name, family) or self._from_hosts(name, family)
         if found:
             return found
+        if any(map(str.isspace, name)):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [
             (socket.AF_INET6 if ":" in text else socket.AF_INET, text)
             for text in self._lookup(name, family)
@@ -117,43 +169,41 @@ class Resolver:
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
         family, wanted, proto, flags = index(family), index(type), index(proto), index(flags)
+        if isinstance(host, str) and isinstance(port, int) and not flags:
+            plain = _of_literal(host, port, family, wanted, proto)
+            if plain is not None:
+                return [plain]
         if family not in (0, *map(int, _FAMILIES)):
             raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
         if isinstance(host, (bytes, bytearray)):
             host = host.decode("ascii")
         if host is None and port is None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        kinds = [
-            entry
-            for entry in _KINDS
-            if wanted in (0, entry[0]) and (proto in (0, entry[1]) or entry[0] == socket.SOCK_RAW)
+        services = [
+            (kind, protocol or proto, number)
+            for kind, protocol, name in _kinds(wanted, proto, port is not None)
+            if (number := self._port(port, name, flags)) is not None
         ]
-        if not kinds:
-            raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
-        if host is None or host == "":
+        if not services:
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+        if host is None:
             passive = flags & socket.AI_PASSIVE
             hosts = [
                 (socket.AF_INET6, "::" if passive else "::1"),
                 (socket.AF_INET, "0.0.0.0" if passive else "127.0.0.1"),
             ]
             found = [entry for entry in hosts if family in (0, entry[0])]
-        elif flags & socket.AI_NUMERICHOST and not list(_numeric(host, 0)):
+        elif not host or (flags & socket.AI_NUMERICHOST and not _numeric(host, 0)):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         else:
             found = self._found(host, family, flags)
         canonical = host if flags & socket.AI_CANONNAME and isinstance(host, str) else ""
         result: list[AddressInfo] = []
         for one, text in found:
-            for kind, protocol, name in kinds:
-                number = self._port(port, name, flags)
-                if number is None:
-                    continue
-                result.append(
-                    (one, kind, protocol or proto, canonical, self._sockaddr(one, text, number))
-                )
+            for kind, protocol, number in services:
+                where = self._sockaddr(one, text, number)
+                result.append((one, kind, protocol, canonical, where))
                 canonical = ""
-        if not result:
-            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
         return result
 
     def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
@@ -170,7 +220,7 @@ class Resolver:
             raise TypeError(f"the host must be str, not {type(host).__name__}")
         if len(sockaddr) > 2 and not 0 <= sockaddr[2] <= 0xFFFFF:
             raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
-        found = list(_numeric(host, 0))
+        found = _numeric(host, 0)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         if found[0][0] == socket.AF_INET and len(sockaddr) != 2:

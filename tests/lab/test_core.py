@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from scapy.packet import Raw
 from scapy.utils import rdpcap
 
 from pystack.lab.case import Case, case, catalogue, load_file
+from pystack.lab.confirm import confirm, doubtful
 from pystack.lab.expected import Expectation, surprise
 from pystack.lab.hosts import hosts, register_host
 from pystack.lab.hosts.stack import StackHost
@@ -389,6 +391,58 @@ def test_expected_failures_have_to_keep_failing() -> None:
     assert surprise(result(Verdict.FAIL, "2.1.3"), known) is not None
     assert "expected to fail" in (surprise(result(Verdict.PASS), known) or "")
     assert surprise(result(Verdict.NOT_APPLICABLE), known) is None
+
+
+def moody(verdict: Verdict, case: str = "ARP-3.1", reason: str = "") -> Result:
+    return Result(case, "moody", "1", verdict, reason)
+
+
+@pytest.fixture
+def moody_host() -> Iterator[None]:
+    from pystack.lab import hosts as registry
+
+    register_host("moody", "said to have a real clock", lambda: StackHost("moody"))
+    yield
+    del registry._kinds["moody"]
+
+
+@pytest.mark.usefixtures("moody_host")
+def test_what_is_doubtful() -> None:
+    known = [Expectation("moody", "1", "ARP-3.2", "a reason")]
+    anchor = moody(Verdict.FAIL, "ARP-3.2")
+    assert doubtful([anchor], known) == []
+    assert doubtful([anchor, moody(Verdict.PASS)], known) == []
+    assert doubtful([anchor, moody(Verdict.INCONCLUSIVE)], known) == []
+    for verdict in (Verdict.FAIL, Verdict.CRASH):
+        assert doubtful([anchor, moody(verdict)], known) == [moody(verdict)]
+    assert doubtful([moody(Verdict.PASS, "ARP-3.2")], known) == [moody(Verdict.PASS, "ARP-3.2")]
+    # Nothing is declared of it, and a clock of ours makes no mistakes.
+    assert doubtful([moody(Verdict.FAIL)], known) == []
+    row = Expectation("lwip", "2.2.1", "ARP-3.1", "a reason")
+    assert doubtful([result(Verdict.PASS)], [row]) == []
+
+
+@pytest.mark.usefixtures("moody_host")
+@pytest.mark.parametrize(
+    ("first", "settled"),
+    [
+        (Verdict.FAIL, Verdict.INCONCLUSIVE),
+        (Verdict.CRASH, Verdict.INCONCLUSIVE),
+        (Verdict.PASS, Verdict.PASS),
+    ],
+)
+def test_a_second_try_alone_settles_it(first: Verdict, settled: Verdict) -> None:
+    # Alone, this Host passes.
+    others = [moody(Verdict.FAIL, "ARP-3.2"), result(Verdict.PASS)]
+    doubt = moody(first, reason="came late")
+    told: list[Result] = []
+    with ThreadPoolExecutor(1) as executor:
+        found = confirm([*others, doubt], [doubt], executor, told.append)
+    assert found[:2] == others
+    assert found[2].verdict is settled
+    assert [one.verdict for one in told] == [Verdict.PASS]
+    if settled is Verdict.INCONCLUSIVE:
+        assert "came late" in found[2].reason
 
 
 def test_junit_calls_only_surprises_failures() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from pair import RIGHT, Pair, pair
 
+import pystack
+
 
 def answers(both: Pair) -> None:
     """The right Stack takes frames, and its answers come back, though nobody calls it."""
@@ -103,3 +105,14 @@ def test_closing_ends_every_wait() -> None:
         for client, server in ends:
             client.close()
             server.close()
+
+
+def test_a_connect_on_the_loopback_waits_for_nothing() -> None:
+    # It has ended before anybody could wait; who waits then is woken after half a second.
+    def took(listener: Any) -> float:
+        began = time.monotonic()
+        with net.sockets.create_connection(listener.getsockname()):
+            return time.monotonic() - began
+
+    with pystack.Stack() as net, net.sockets.create_server(("127.0.0.1", 0)) as listener:
+        assert min(took(listener) for _ in range(5)) < 0.3
