@@ -75,6 +75,22 @@ def test_no_more_is_sent_again_than_of_short_segments(loss: float) -> None:
     assert again[1] < 1.2 * again[0]
 
 
+def test_one_frame_of_many_segments_is_acknowledged_at_once() -> None:
+    with path(FLAWS["clean"], FLAWS["clean"], at_sender=False) as it:
+        client, server = it.connected()
+        it.transfer(client, server, MEBIBYTE)
+
+        def acknowledged() -> bool:
+            return client.tcp_info().unacked_segments == 0
+
+        for _ in range(3):
+            began = it.now
+            client.send(bytes(20 * 1448))  # which nobody reads
+            assert it.run(acknowledged)
+            assert it.now - began < 0.01, "round trip 2 ms, an acknowledgement's delay 40"
+        assert len(server.recv(MEBIBYTE)) == 3 * 20 * 1448
+
+
 def test_the_rest_of_a_write_waits_for_nagle() -> None:
     with path(FLAWS["clean"], at_sender=False) as it:
         client, server = it.connected()
