@@ -96,9 +96,9 @@ def test_one_frame_of_many_segments_is_acknowledged_at_once() -> None:
             settle()
             server, _peer = listener.accept()
         with client, server:
-            for round in range(6):
+            for count in range(6):
                 before = two.interfaces[1].nic.statistics().received_frames
-                sent = client.send(bytes(20 * 1448 if round else 10 * 1448))  # nobody reads it
+                sent = client.send(bytes(20 * 1448 if count else 10 * 1448))  # nobody reads it
                 settle()
                 assert client.tcp_info().unacked_segments == 0
                 frames = two.interfaces[1].nic.statistics().received_frames - before
