@@ -113,8 +113,8 @@ int ps_close_unless_lingering(ps_stack *stack, int64_t handle);
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
 int ps_listen(ps_stack *stack, int64_t handle, int backlog);
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us);
-/* -EINPROGRESS when it can't wait; then ps_wait for PS_READY_WRITE and PS_OPT_ERROR. After -EINTR
- * and -EAGAIN, too, it goes on by itself. */
+/* With timeout_us 0 -EINPROGRESS. After that, -EINTR or -EAGAIN the connection goes on coming about:
+ * ps_wait for PS_READY_WRITE, then PS_OPT_ERROR. */
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
                int64_t timeout_us);
 int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
