@@ -257,7 +257,8 @@ class CoreSocket(WaitingSocket):
         flags = index(arguments[0]) if len(arguments) == 2 else 0
         address = arguments[-1]
         last = self._sent_to  # most datagrams of a socket go where the one before went
-        if last is not None and last[0] == address:
+        # 80 == 80.0, which is no port.
+        if last is not None and last[0] == address and type(address[1]) is int:
             return self._send(data, flags, last[1])
         to = addresses.literal(address, self._family)
         if to is not None:

@@ -80,6 +80,16 @@ def test_what_is_kept_of_an_address_is_of_its_family_and_port() -> None:
                     four.bind(("192.0.2.1", 5000.0))
 
 
+def test_a_datagram_after_another_is_looked_at_as_closely() -> None:
+    with pystack.Stack() as net, net.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 5000))
+        for _ in range(3):
+            sock.sendto(b"x", ("127.0.0.1", 5000))
+            with pytest.raises(TypeError):
+                sock.sendto(b"x", ("127.0.0.1", 5000.0))
+        assert [sock.recv(1) for _ in range(3)] == [b"x"] * 3
+
+
 def test_a_name_that_begins_as_an_address_is_asked_for_each_time(tmp_path: Any) -> None:
     hosts = tmp_path / "hosts"
     with pystack.Stack() as net:
