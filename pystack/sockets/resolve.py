@@ -73,7 +73,7 @@ def _of_literal(host: str, port: int, family: int, kind: int, proto: int) -> Add
     protocol = next((number for one, number, name in _KINDS if one == kind and name), None)
     if family not in (0, found) or protocol is None or proto not in (0, protocol):
         return None
-    if len(host) > LONGEST_LITERAL or not 0 <= port <= 0xFFFF:
+    if not 0 <= port <= 0xFFFF:
         return None
     try:
         text = socket.inet_ntop(found, socket.inet_pton(found, host))
@@ -91,9 +91,10 @@ def _kinds(wanted: int, proto: int, has_port: bool) -> list[tuple[socket.SocketK
     """
     # Raw sockets take any protocol, and have no ports: with one, they are named only for
     # completeness (as the GNU C library does).
-    any_protocol = wanted == proto == 0
-    raw = any_protocol if has_port else proto not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
-    raw = raw or (wanted == socket.SOCK_RAW and not has_port)
+    if has_port:
+        raw = wanted == proto == 0
+    else:
+        raw = wanted == socket.SOCK_RAW or proto not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
     found = [
         entry
         for entry in _KINDS
@@ -169,7 +170,8 @@ class Resolver:
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
         family, wanted, proto, flags = index(family), index(type), index(proto), index(flags)
-        if isinstance(host, str) and isinstance(port, int) and not flags:
+        short = isinstance(host, str) and len(host) <= LONGEST_LITERAL
+        if short and isinstance(port, int) and not flags:
             plain = _of_literal(host, port, family, wanted, proto)
             if plain is not None:
                 return [plain]
