@@ -11,6 +11,13 @@ class StackPanic(RuntimeError):  # noqa: N818 - a panic is what it is called
     Only that Stack is lost: each further call on it raises this again, and closing it still
     gives everything back. Other Stacks and the process go on.
 
+    The rule for what is an assertion: it speaks of the engine's own invariants, and its failure is
+    a fault of the engine. What a packet, a peer or a lack of memory can bring about is no
+    assertion: the packet is dropped or its one connection is reset, and where the engine finds that
+    an input has led it where its authors thought none could, it counts that in the Stack's counter
+    "assertions" and says so in the log. A panic that something on the wire can cause is a fault to
+    report.
+
     Attributes:
         text: What the engine said.
     """

@@ -1,8 +1,8 @@
 /*
  * Counters, by names in the manner of the MIBs: "tcp.out_segments", "ip.in_receives".
  *
- * The protocols' counters are lwIP's own and have 32 bits: they wrap. An interface's are
- * kept by interface.c in 64.
+ * The protocols' counters are lwIP's own and have 32 bits: they wrap. Those of struct port_counts
+ * and of an interface (interface.c) have 64.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -97,6 +97,12 @@ static const struct name stack_counters[] = {
     {"tcp.memory_errors", offsetof(struct stats_, tcp.memerr)},
 };
 
+struct port_counts port_counts;
+
+static const struct name own_counters[] = {
+    {"assertions", offsetof(struct port_counts, assertions)},
+};
+
 static const struct name interface_counters[] = {
     {"in_octets", offsetof(struct port_counters, in_octets)},
     {"in_unicast_packets", offsetof(struct port_counters, in_unicast_packets)},
@@ -127,17 +133,28 @@ static void loopback_counters(struct port_counters *out)
     };
 }
 
-int engine_counter_at(ps_engine *engine, uint32_t index, size_t position, struct ps_counter *out)
+static int stack_counter_at(size_t position, struct ps_counter *out)
 {
-    (void)engine;
-    if (index == 0) {
-        if (position >= COUNT(stack_counters))
-            return 0;
+    if (position < COUNT(stack_counters)) {
         const struct name *name = &stack_counters[position];
         snprintf(out->name, sizeof out->name, "%s", name->name);
         out->value = *(const STAT_COUNTER *)((const char *)&lwip_stats + name->offset);
         return 1;
     }
+    position -= COUNT(stack_counters);
+    if (position >= COUNT(own_counters))
+        return 0;
+    const struct name *name = &own_counters[position];
+    snprintf(out->name, sizeof out->name, "%s", name->name);
+    out->value = *(const uint64_t *)((const char *)&port_counts + name->offset);
+    return 1;
+}
+
+int engine_counter_at(ps_engine *engine, uint32_t index, size_t position, struct ps_counter *out)
+{
+    (void)engine;
+    if (index == 0)
+        return stack_counter_at(position, out);
     struct netif *netif = interface_by_index(index);
     if (netif == NULL)
         return -ENODEV;

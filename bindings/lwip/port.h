@@ -33,6 +33,14 @@ extern struct ps_engine port;
 void *port_allocate(size_t size);
 void port_free(void *memory);
 
+/* --- counters.c ---------------------------------------------------------------------- */
+
+/* Counts of the whole Stack that lwIP's MIB has no place for. */
+struct port_counts {
+    uint64_t assertions; /* LWIP_INPUT_CHECKs that failed */
+};
+extern struct port_counts port_counts;
+
 /* --- errors.c ------------------------------------------------------------------------ */
 
 /* lwIP's err_t as a negative errno (0 for ERR_OK). */

@@ -13,5 +13,11 @@
 /* What the patches call of our port. The lists are walked, as without a port. */
 #define LWIP_HOOK_TCP_FREE(pcb)
 #define LWIP_HOOK_TCP_ACTIVE(pcb)
+#define LWIP_INPUT_CHECK(text, condition, handler) \
+    do { \
+        if (!(condition)) { \
+            handler; \
+        } \
+    } while (0)
 #define hook_icmp4_may_answer(packet) 1
 #define hook_icmp6_may_answer(...) 1

@@ -15,6 +15,17 @@
 _Noreturn void port_assertion_failed(const char *text, const char *file, int line);
 #define LWIP_PLATFORM_ASSERT(text) port_assertion_failed(text, __FILE__, __LINE__)
 
+/* For what a peer can bring about: a failure is counted ("assertions") and said once in a while,
+ * and `handler` drops the packet or ends its connection (engine.c). */
+void port_input_check_failed(const char *text, const char *file, int line);
+#define LWIP_INPUT_CHECK(text, condition, handler) \
+    do { \
+        if (!(condition)) { \
+            port_input_check_failed(text, __FILE__, __LINE__); \
+            handler; \
+        } \
+    } while (0)
+
 uint32_t port_random(void);
 #define LWIP_RAND() port_random()
 
