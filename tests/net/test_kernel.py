@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.client
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from installed import needs_programs
 from namespace import Namespace, namespace, needs_namespace
 
 import pystack
@@ -148,6 +148,7 @@ def fetch_by_stack(it: World, address: str, path: str) -> str:
     return digest.hexdigest()
 
 
+@needs_programs("curl")
 @pytest.mark.parametrize("address", [STACK, STACK6], ids=["ipv4", "ipv6"])
 def test_curl_fetches_a_gibibyte_from_the_stack(files: Path, tmp_path: Path, address: str) -> None:
     with world() as it, it.serving(files, address) as url:
@@ -160,6 +161,7 @@ def test_the_stack_fetches_a_gibibyte_from_the_kernel(files: Path, address: str)
         assert fetch_by_stack(it, address, "/gibibyte") == sha256(files / "gibibyte")
 
 
+@needs_programs("curl")
 @pytest.mark.parametrize("address", [STACK, STACK6], ids=["ipv4", "ipv6"])
 def test_curl_fetches_over_a_bad_wire(files: Path, tmp_path: Path, address: str) -> None:
     with world(impairment=BAD) as it, it.serving(files, address) as url:
@@ -174,7 +176,7 @@ def test_the_stack_fetches_over_a_bad_wire(files: Path, address: str) -> None:
         assert fetch_by_stack(it, address, "/ten") == sha256(files / "ten")
 
 
-@pytest.mark.skipif(shutil.which("ping") is None, reason="no ping(8)")
+@needs_programs("ping")
 @pytest.mark.parametrize(
     "words",
     [(STACK,), (STACK6, "-6"), (STACK, "-s", "8000"), (STACK6, "-6", "-s", "8000")],

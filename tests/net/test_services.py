@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import needs_programs
 from namespace import Namespace, namespace, needs_namespace
 
 import pystack
@@ -22,7 +22,7 @@ from pystack.services import LeaseState
 pytestmark = [
     needs_namespace,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="no dnsmasq(8)"),
+    needs_programs("dnsmasq"),
 ]
 
 SERVER, SERVER6 = "10.7.0.1", "fd07::1"

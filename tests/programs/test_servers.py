@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from installed import needs_programs
 from namespace import Namespace, namespace, needs_namespace
 
 pytestmark = [needs_namespace, pytest.mark.timeout(180)]
@@ -82,7 +82,7 @@ def test_a_module_with_options_of_its_own(place: Namespace, tmp_path: Path) -> N
     assert printed == "['--address', '-m'] <class 'pystack.sockets.socket'>\n"
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
+@needs_programs("redis-server")
 def test_redis(place: Namespace, tmp_path: Path) -> None:
     words = ("redis-server", "--bind", SERVER, "--port", "6379", "--save", "", "--dir", "/tmp",
              "--protected-mode", "no")  # fmt: skip
@@ -141,7 +141,7 @@ def test_postgresql(place: Namespace, tmp_path: Path) -> None:
     assert printed == "[[500, 124750, 124750]]\n[['10.3.0.2']]\n3000000\n"
 
 
-@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="no dnsmasq(8)")
+@needs_programs("dnsmasq")
 def test_dnspython(place: Namespace, tmp_path: Path) -> None:
     words = ("dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root",
              "--conf-file=/dev/null", f"--listen-address={SERVER}", "--bind-interfaces",

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from installed import needs_programs
 from namespace import namespace, needs_namespace
 
 PROGRAM = [sys.executable, "-c", "from pystack.cli import main; main()"]
@@ -102,6 +103,7 @@ def test_the_demo_inside_a_source_tree_that_is_not_built(tmp_path: Path) -> None
 
 
 @needs_namespace
+@needs_programs("curl")
 def test_serve_get_and_ping(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("served by a stack")
     with namespace() as place:

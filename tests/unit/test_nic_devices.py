@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
+from installed import needs_programs
 from namespace import namespace, needs_namespace
 
 import pystack
@@ -51,12 +53,13 @@ def test_a_device_that_is_in_use_or_of_the_other_kind() -> None:
             Tap("tap1", 10)
 
 
+@needs_programs("ping")
 def test_a_stack_on_a_packet_socket() -> None:
     with namespace() as place:
         place.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
         place.device("v0", "10.0.0.1/24")
         place.run("ip", "link", "set", "v1", "up")
-        place.run("sysctl", "-qw", "net.ipv6.conf.v1.disable_ipv6=1")
+        place.call(Path("/proc/sys/net/ipv6/conf/v1/disable_ipv6").write_text, "1")
         with place.call(lambda: Packet("v1", promiscuous=True)) as wire, pystack.Stack() as net:
             assert (wire.name, wire.mtu, wire.layer) == ("v1", 1500, Layer.ETHERNET)
             net.attach(wire, "10.0.0.2/24", mac="02:00:00:00:00:77")
@@ -74,6 +77,7 @@ def test_a_stack_on_a_packet_socket() -> None:
             place.call(Packet, "none0")
 
 
+@needs_programs("setpriv")
 def test_without_permission_the_message_helps() -> None:
     program = """
 import sys
