@@ -67,8 +67,7 @@ void port_lwip_free(void *memory);
 #define IP_FORWARD 1                      /* switched by tunables.ip_forward: hooks.h */
 #define IP_REASSEMBLY 1
 #define IP_FRAG 1
-#define IP_REASS_MAX_PBUFS ((u16_t)tunables.ip_reassembly_max_fragments)
-#define IP_REASS_MAXAGE ((u8_t)tunables.ip_reassembly_time_s)
+#define LWIP_PORT_REASSEMBLY 1 /* ours: ip4_reassembly.c, ip6_reassembly.c */
 #define IP_DEFAULT_TTL ((u8_t)tunables.ip_ttl)
 #define IP_SOF_BROADCAST 1      /* sending to a broadcast address needs SO_BROADCAST, as in Linux */
 #define IP_SOF_BROADCAST_RECV 0 /* receiving does not */
@@ -120,7 +119,6 @@ void port_lwip_free(void *memory);
 #define LWIP_IPV6_FRAG 1
 #define LWIP_IPV6_REASS 1
 #define IPV6_FRAG_COPYHEADER 1 /* needed where pointers have 64 bits */
-#define IPV6_REASS_MAXAGE ((u8_t)tunables.ip6_reassembly_time_s)
 #define LWIP_ICMP6 1
 #define LWIP_ICMP6_DATASIZE 1232 /* as much of the packet as fits (RFC 4443 2.4 c) */
 #define LWIP_ICMP6_HL ((u8_t)tunables.ip6_hop_limit)

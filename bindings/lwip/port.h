@@ -111,6 +111,9 @@ void offload_flush(void);
 /* lookup.c: a keyed hash of what a connection is found by; 24 bits of it are good. */
 uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port);
 
+/* sequence.c: the same of whatever it may be, and nobody's guess; 64 bits. */
+uint64_t keyed_hash(const uint64_t *words, size_t count);
+
 /* offload.c, again: between the two, datagrams that leave are merged, too. */
 void offload_burst(bool on);
 

@@ -59,6 +59,12 @@ static void draw_key(void)
     }
 }
 
+uint64_t keyed_hash(const uint64_t *words, size_t count)
+{
+    draw_key();
+    return siphash(words, count);
+}
+
 /* A flow is what has the same addresses and ports (RFC 6437 3). What has no ports has no label. */
 u32_t hook_ip6_flow_label(const struct pbuf *packet)
 {

@@ -15,6 +15,7 @@ struct port_tunables {
     int64_t ip_ttl, ip_forward, ip6_hop_limit, ip6_forward;
     int64_t ip_accept_redirects, ip_send_redirects;
     int64_t ip_reassembly_time_s, ip6_reassembly_time_s, ip_reassembly_max_fragments;
+    int64_t ip_reassembly_max_bytes, ip6_reassembly_max_bytes;
     int64_t local_port_first, local_port_last;
     int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
     /* Neighbours */
