@@ -15,7 +15,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, overload
 
 from pystack._native import StackHandle, ffi, lib
-from pystack._native.address import Address, from_c, to_c
+from pystack._native.address import Address, from_c, parse, text, to_c
+from pystack.tables import interface_index
 
 __all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices", "resolve"]
 
@@ -155,7 +156,7 @@ class InterfaceServices:
         already is given back first. Only the first offer is considered.
 
         Args:
-            start: False gives the address back and stops; the name servers stay.
+            start: False gives the address back and stops; the lease's name servers go.
             hostname: Sent to the server (RFC 2132 3.14), at most 63 bytes.
             timeout: Seconds to wait for a lease; None waits for ever, and 0 does not wait:
                 the returned lease is what `lease` gives. The client goes on either way.
@@ -200,7 +201,8 @@ class InterfaceServices:
     def slaac(self, on: bool = True) -> None:
         """Make IPv6 addresses of what routers advertise (RFC 4862), or stop that.
 
-        Routers are asked at once. Addresses made so far stay until their lifetimes end.
+        Their name servers are taken as well (RFC 8106). Routers are asked at once. Addresses
+        made and servers learnt so far stay until their lifetimes end.
 
         Args:
             on: Whether to do it.
@@ -263,28 +265,51 @@ class InterfaceServices:
 
 
 class NameServers(MutableSequence[Address]):
-    """A stack's name servers, in the order they are asked; at most four.
+    """A stack's name servers, in the order they are asked: your own, then those it learnt.
 
-    DHCP, DHCPv6 and routers (RFC 8106) write to the same list, from its front.
+    Your own are at most four, and nothing but you changes them. What DHCP, DHCPv6 and, where
+    `slaac()` runs, routers (RFC 8106) tell comes behind, and goes by itself: with the lease, at
+    the end of the server's or the router's lifetime, or with the interface. The first eight
+    are asked.
+
+    An assignment, an insertion or a deletion is one to your own: `servers[:] = [...]` replaces
+    all of these and none that was learnt; a position behind them is out of range, and
+    `append` puts a server behind your last. A link-local address has its interface with it, as
+    "fe80::53%eth0" or "fe80::53%2"; shown is the latter.
 
     Raises:
-        OSError: ENOSPC, a fifth; EINVAL, an unspecified or multicast address.
+        OSError: ENOSPC, a fifth of your own; EINVAL, an unspecified or multicast address;
+            ENODEV, no interface of that name.
     """
 
     def __init__(self, handle: StackHandle) -> None:
         self._handle = handle
 
-    def _read(self) -> list[Address]:
-        out = ffi.new("struct ps_address[]", NAME_SERVERS_MAXIMUM)
-        handle = self._handle
-        count = handle.check(lib.ps_nameservers(handle.pointer, out, NAME_SERVERS_MAXIMUM))
-        return [from_c(out[i]) for i in range(min(count, NAME_SERVERS_MAXIMUM))]
+    def _read(self, learnt: bool = True) -> list[Address]:
+        listing = self._handle.listing(
+            "struct ps_nameserver",
+            lambda out, room: lib.ps_nameservers(self._handle.pointer, out, room),
+        )
+        return [
+            parse(text(raw.address))
+            for raw in listing
+            if learnt or raw.origin == lib.PS_ORIGIN_STATIC
+        ]
+
+    def _to_c(self, server: Address | str) -> Any:
+        address = parse(server)
+        scope = getattr(address, "scope_id", None)
+        if scope is None:
+            return to_c(address)
+        return to_c(
+            address, scope=int(scope) if scope.isdigit() else interface_index(self._handle, scope)
+        )
 
     def _write(self, servers: Sequence[Address | str]) -> None:
         if len(servers) > NAME_SERVERS_MAXIMUM:
             raise OSError(errno.ENOSPC, f"at most {NAME_SERVERS_MAXIMUM} name servers")
-        wanted = [to_c(server) for server in servers]
-        before = self._read()
+        wanted = [self._to_c(server) for server in servers]
+        before = self._read(learnt=False)
         try:
             for position in range(NAME_SERVERS_MAXIMUM):
                 one = wanted[position] if position < len(wanted) else ffi.NULL
@@ -308,18 +333,18 @@ class NameServers(MutableSequence[Address]):
         return self._read()[position]
 
     def __setitem__(self, position: Any, value: Any) -> None:
-        servers: list[Any] = list(self._read())
+        servers: list[Any] = list(self._read(learnt=False))
         servers[position] = value
         self._write(servers)
 
     def __delitem__(self, position: int | slice) -> None:
-        servers = self._read()
+        servers = self._read(learnt=False)
         del servers[position]
         self._write(servers)
 
     def insert(self, index: int, value: Address | str) -> None:
-        """Insert a server before `index`."""
-        servers: list[Address | str] = list(self._read())
+        """Insert a server before `index`, or behind the last of your own."""
+        servers: list[Address | str] = list(self._read(learnt=False))
         servers.insert(index, value)
         self._write(servers)
 
@@ -415,7 +440,7 @@ class StackServices:
 
     @property
     def nameservers(self) -> NameServers:
-        """The name servers, a list that can be changed; assign to replace all of them."""
+        """The name servers, yours first; assign to replace all of yours (see `NameServers`)."""
         return NameServers(self._handle)
 
     @nameservers.setter

@@ -48,7 +48,7 @@ class _HasIndex(Protocol):
 InterfaceLike: TypeAlias = "_HasIndex | int | str"
 
 
-def _index(handle: StackHandle, interface: InterfaceLike | None) -> int:
+def interface_index(handle: StackHandle, interface: InterfaceLike | None) -> int:
     """An interface's index; 0 for None."""
     if interface is None:
         return 0
@@ -106,7 +106,7 @@ class NeighbourTable:
 
     def list(self, interface: InterfaceLike | None = None) -> list[Neighbour]:
         """All entries, or one interface's."""
-        index = _index(self._handle, interface)
+        index = interface_index(self._handle, interface)
         listing = self._handle.listing(
             "struct ps_neighbour",
             lambda out, room: lib.ps_neighbours(self._handle.pointer, out, room),
@@ -133,7 +133,7 @@ class NeighbourTable:
     def _on(self, address: Address | str, interface: InterfaceLike | None) -> int:
         """The interface that was named, or the one that the routes lead to."""
         if interface is not None:
-            return _index(self._handle, interface)
+            return interface_index(self._handle, interface)
         return RouteTable(self._handle).lookup(address).interface
 
     def add(
@@ -184,7 +184,7 @@ class NeighbourTable:
         families = {socket.AF_UNSPEC: 0, socket.AF_INET: 4, socket.AF_INET6: 6}
         if family not in families:
             raise ValueError("the family is AF_INET, AF_INET6 or AF_UNSPEC")
-        index = _index(self._handle, interface)
+        index = interface_index(self._handle, interface)
         which = families[socket.AddressFamily(family)]
         self._handle.check(lib.ps_neighbour_flush(self._handle.pointer, index, which, permanent))
 
@@ -273,7 +273,7 @@ class RouteTable:
             raise ValueError("a metric has 32 bits")
         raw.destination = network_to_c(destination)[0]
         raw.metric = metric
-        raw.interface = _index(self._handle, interface)
+        raw.interface = interface_index(self._handle, interface)
         if gateway is not None:
             raw.gateway = to_c(gateway)[0]
         if source is not None:

@@ -63,6 +63,6 @@ int64_t gvTcpInfo(engine *, int64_t handle, struct ps_tcp_info *out);
 
 int64_t gvServiceSet(engine *, uint32_t index, enum ps_service, bool on);
 int64_t gvNameserverSet(engine *, size_t position, const struct ps_address *);
-int64_t gvNameserverAt(engine *, size_t position, struct ps_address *out);
+int64_t gvNameserverAt(engine *, size_t position, struct ps_nameserver *out);
 
 #endif

@@ -232,14 +232,14 @@ func gvNameserverSet(
 }
 
 //export gvNameserverAt
-func gvNameserverAt(c *C.struct_ps_engine, position C.size_t, out *C.struct_ps_address) int64 {
+func gvNameserverAt(c *C.struct_ps_engine, position C.size_t, out *C.struct_ps_nameserver) int64 {
 	return call(c, func(e *engine) int64 {
 		for _, each := range e.nameservers {
 			if each.family == C.PS_UNSPECIFIED {
 				continue
 			}
 			if position == 0 {
-				*out = each
+				*out = C.struct_ps_nameserver{address: each}
 				return 1
 			}
 			position--

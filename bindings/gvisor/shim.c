@@ -285,7 +285,7 @@ HAND_ON(int, nameserver_set, gvNameserverSet,
         (ps_engine * self, size_t position, const struct ps_address *address), self, position,
         address)
 HAND_ON(int, nameserver_at, gvNameserverAt,
-        (ps_engine * self, size_t position, struct ps_address *out), self, position, out)
+        (ps_engine * self, size_t position, struct ps_nameserver *out), self, position, out)
 
 #ifndef GVISOR_RELEASE
 #define GVISOR_RELEASE "unknown"

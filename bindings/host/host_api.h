@@ -86,7 +86,7 @@ int64_t ps_routes(ps_stack *stack, struct ps_route *out, size_t room);
 int64_t ps_connections(ps_stack *stack, struct ps_connection *out, size_t room);
 int64_t ps_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room);
 int64_t ps_tunables(ps_stack *stack, struct ps_tunable *out, size_t room);
-int64_t ps_nameservers(ps_stack *stack, struct ps_address *out, size_t room);
+int64_t ps_nameservers(ps_stack *stack, struct ps_nameserver *out, size_t room);
 int ps_neighbour_add(ps_stack *stack, const struct ps_neighbour *neighbour);
 int ps_neighbour_remove(ps_stack *stack, uint32_t index, const struct ps_address *address);
 int ps_neighbour_flush(ps_stack *stack, uint32_t index, int family, bool all);

@@ -28,7 +28,7 @@ LIST(ps_neighbours, struct ps_neighbour, neighbour_at)
 LIST(ps_routes, struct ps_route, route_at)
 LIST(ps_connections, struct ps_connection, connection_at)
 LIST(ps_tunables, struct ps_tunable, tunable_at)
-LIST(ps_nameservers, struct ps_address, nameserver_at)
+LIST(ps_nameservers, struct ps_nameserver, nameserver_at)
 
 static int64_t list_counters(ps_stack *stack, uint32_t index, struct ps_counter *out, size_t room)
 {

@@ -16,7 +16,7 @@
 
 #include "hypercalls.h"
 
-#define PS_ENGINE_VERSION 3
+#define PS_ENGINE_VERSION 4
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16  /* an interface's name, terminator included */
@@ -79,6 +79,13 @@ enum ps_address_origin {
     PS_ORIGIN_SLAAC,
     PS_ORIGIN_AUTOIP,
     PS_ORIGIN_LINK_LOCAL
+};
+
+/* The user's own have the origin PS_ORIGIN_STATIC and no interface. */
+struct ps_nameserver {
+    struct ps_address address;
+    uint32_t interface; /* on which it was learnt */
+    uint8_t origin;     /* enum ps_address_origin */
 };
 
 struct ps_interface_address {
@@ -402,8 +409,9 @@ struct ps_engine_table {
     /* Services. `name` is a DHCP or mDNS host name, or NULL. */
     int (*service_set)(ps_engine *, uint32_t index, enum ps_service, bool on, const char *name);
     int (*lease_get)(ps_engine *, uint32_t index, struct ps_lease *out);
+    /* Sets one of the user's own; the list has them first, and then what was learnt. */
     int (*nameserver_set)(ps_engine *, size_t position, const struct ps_address *);
-    int (*nameserver_at)(ps_engine *, size_t position, struct ps_address *out);
+    int (*nameserver_at)(ps_engine *, size_t position, struct ps_nameserver *out);
     /* Starts a lookup of A (PS_INET), AAAA (PS_INET6) or both (PS_UNSPECIFIED) and returns a
      * request id; its end is the event PS_EVENT_RESOLVE. From resolve_result: -EAGAIN, not
      * yet; else the request is forgotten, and it is the count of addresses (only `room` of

@@ -112,6 +112,18 @@ void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u1
 #define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
     hook_dns_response(flags1, flags2, response, offset, answers)
 
+/* nameservers.c: a name server that a router or a DHCP server told, the position'th of its message;
+ * and that a router is none any more. */
+void hook_nd_nameserver(const struct netif *netif, const ip6_addr_t *router,
+                        const ip_addr_t *server, u32_t lifetime_s);
+void hook_dhcp_nameserver(const struct netif *netif, u8_t position, const ip_addr_t *server);
+void hook_nd_router_gone(const struct netif *netif, const ip6_addr_t *router);
+#define LWIP_HOOK_ND6_RDNSS(netif, router, server, lifetime) \
+    hook_nd_nameserver(netif, router, server, lifetime)
+#define LWIP_HOOK_DHCP_DNS_SERVER(netif, position, server) \
+    hook_dhcp_nameserver(netif, position, server)
+#define LWIP_HOOK_ND6_ROUTER_GONE(netif, router) hook_nd_router_gone(netif, router)
+
 /* services.c: the next address that AutoIP is to try. */
 u32_t hook_autoip_address(const struct netif *netif);
 

@@ -14,6 +14,7 @@
 #include "lwip/igmp.h"
 #include "lwip/nd6.h"
 #include "lwip/snmp.h"
+#include "nameservers.h"
 #include "netif/ethernet.h"
 #include "port.h"
 #include "services.h"
@@ -57,7 +58,14 @@ void interface_changed(const struct netif *netif)
 static void on_change(struct netif *netif, netif_nsc_reason_t reason,
                       const netif_ext_callback_args_t *arguments)
 {
+    enum {
+        /* What decides on which link a destination is, and which link may be used */
+        ROUTES = LWIP_NSC_IPV6_SET | LWIP_NSC_IPV6_ADDR_STATE_CHANGED | LWIP_NSC_STATUS_CHANGED |
+                 LWIP_NSC_LINK_CHANGED | LWIP_NSC_NETIF_REMOVED,
+    };
     (void)arguments;
+    if (reason & ROUTES)
+        nd6_clear_destination_cache(); /* RFC 4861 6.3.5 */
     if (reason & ~LWIP_NSC_NETIF_REMOVED)
         interface_changed(netif);
 }
@@ -177,6 +185,7 @@ static void remove_interface(struct port_interface *interface)
     while (interface->next_alias != NULL)
         drop_alias(interface, interface->next_alias);
     services_interface_removed(&interface->netif);
+    nameservers_interface_removed(&interface->netif);
     route_interface_removed(&interface->netif);
     netif_remove(&interface->netif);
     port_free(interface);

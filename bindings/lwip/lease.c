@@ -5,9 +5,9 @@
 
 #include "hooks.h"
 #include "lwip/dhcp.h"
-#include "lwip/dns.h"
 #include "lwip/ip.h"
 #include "lwip/prot/dhcp.h"
+#include "nameservers.h"
 #include "services.h"
 
 #define OPTION_DOMAIN_NAME 15 /* RFC 2132 3.17 */
@@ -91,6 +91,13 @@ enum ps_lease_state lease_state(const struct netif *netif)
     }
 }
 
+bool lease_is_held(const struct netif *netif)
+{
+    const struct dhcp *dhcp = netif_dhcp_data(netif);
+    return dhcp != NULL &&
+           (lease_state(netif) >= PS_LEASE_CHECKING || dhcp->state == DHCP_STATE_REBOOTING);
+}
+
 static void fill_address(const ip4_addr_t *ip, struct ps_address *out)
 {
     ip_addr_t any_family;
@@ -121,12 +128,11 @@ int engine_lease_get(ps_engine *engine, uint32_t index, struct ps_lease *out)
     fill_address(ip_2_ip4(&dhcp->server_ip_addr), &out->server);
     if (out->state >= PS_LEASE_BOUND)
         out->address.prefix = (uint8_t)__builtin_popcount(netif_ip4_netmask(netif)->addr);
-    /* lwIP hands a server's list straight to the resolver, so these are the stack's IPv4
-     * name servers, wherever they came from. */
-    size_t count = 0;
-    for (u8_t i = 0; i < DNS_MAX_SERVERS && count < sizeof out->dns / sizeof *out->dns; i++)
-        if (IP_IS_V4(dns_getserver(i)) && !ip_addr_isany(dns_getserver(i)))
-            fill_address(ip_2_ip4(dns_getserver(i)), &out->dns[count++]);
+    for (size_t i = 0; i < sizeof out->dns / sizeof *out->dns; i++) {
+        const ip4_addr_t *server = nameservers_of_lease(netif, i);
+        if (server != NULL)
+            fill_address(server, &out->dns[i]);
+    }
     out->obtained_s = dhcp->lease_used; /* ticks of one second */
     out->lease_s = dhcp->offered_t0_lease;
     out->renew_s = dhcp->offered_t1_renew;

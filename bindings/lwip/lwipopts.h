@@ -203,7 +203,7 @@ void port_tcp_urgent_out(struct tcp_pcb *pcb, struct tcp_hdr *header);
 #define LWIP_UDPLITE 1
 #define LWIP_NETBUF_RECVINFO 0
 #define LWIP_DNS 1
-#define DNS_MAX_SERVERS 4
+#define DNS_MAX_SERVERS 8  /* four of the user's, and what was learnt */
 #define DNS_TABLE_SIZE 255 /* lookups under way: lwIP counts them in 8 bits */
 #define DNS_MAX_REQUESTS 255
 #define DNS_MAX_TTL 0 /* no cache, as in the C library: lwIP's has one address a name */

@@ -56,9 +56,9 @@ int nd_entry_at(size_t slot, struct ps_neighbour *out)
 void nd_entry_free(size_t slot)
 {
     /* A default router goes with its neighbour; its next advertisement brings both back. */
-    for (size_t i = 0; i < LWIP_ND6_NUM_ROUTERS; i++)
+    for (s8_t i = 0; i < LWIP_ND6_NUM_ROUTERS; i++)
         if (default_router_list[i].neighbor_entry == &neighbor_cache[slot])
-            memset(&default_router_list[i], 0, sizeof default_router_list[i]);
+            nd6_remove_router(i);
     neighbor_cache[slot].isrouter = 0;
     nd6_free_neighbor_cache_entry((s8_t)slot);
     nd6_clear_destination_cache();

@@ -296,7 +296,7 @@ int engine_tcp_info(ps_engine *, int64_t handle, struct ps_tcp_info *out);
 int engine_service_set(ps_engine *, uint32_t index, enum ps_service, bool on, const char *name);
 int engine_lease_get(ps_engine *, uint32_t index, struct ps_lease *out);
 int engine_nameserver_set(ps_engine *, size_t position, const struct ps_address *);
-int engine_nameserver_at(ps_engine *, size_t position, struct ps_address *out);
+int engine_nameserver_at(ps_engine *, size_t position, struct ps_nameserver *out);
 int64_t engine_resolve_start(ps_engine *, const char *name, enum ps_family);
 int engine_resolve_result(ps_engine *, int64_t request, struct ps_address *out, size_t room);
 int engine_resolve_cancel(ps_engine *, int64_t request);

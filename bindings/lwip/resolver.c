@@ -49,40 +49,6 @@ static struct {
     struct ps_address addresses[MOST_ADDRESSES];
 } response;
 
-/* --- name servers --------------------------------------------------------------------- */
-
-int engine_nameserver_set(ps_engine *engine, size_t position, const struct ps_address *address)
-{
-    (void)engine;
-    ip_addr_t ip;
-    if (position >= DNS_MAX_SERVERS)
-        return -ENOSPC;
-    if (address == NULL || address->family == PS_UNSPECIFIED) {
-        dns_setserver((u8_t)position, NULL);
-        return 0;
-    }
-    int result = address_to_lwip(address, &ip);
-    if (result < 0)
-        return result;
-    if (ip_addr_isany(&ip) || ip_addr_ismulticast(&ip))
-        return -EINVAL;
-    dns_setserver((u8_t)position, &ip);
-    return 0;
-}
-
-int engine_nameserver_at(ps_engine *engine, size_t position, struct ps_address *out)
-{
-    (void)engine;
-    for (u8_t i = 0; i < DNS_MAX_SERVERS; i++) {
-        const ip_addr_t *server = dns_getserver(i);
-        if (!ip_addr_isany(server) && position-- == 0) {
-            address_from_lwip(server, 0, IP_IS_V6(server) ? PS_INET6 : PS_INET, out);
-            return 1;
-        }
-    }
-    return 0;
-}
-
 /* --- responses ------------------------------------------------------------------------ */
 
 /* The offset behind a name, or -1. */

@@ -21,7 +21,7 @@
 #include "lwip/prot/iana.h"
 #include "lwip/timeouts.h"
 #include "lwip/udp.h"
-#include "hooks.h"
+#include "nameservers.h"
 #include "services.h"
 
 #define WATCH_INTERVAL_MS 1000
@@ -118,6 +118,8 @@ static void on_change(struct netif *netif, netif_nsc_reason_t reason,
     if (reason & LWIP_NSC_IPV4_ADDRESS_CHANGED) {
         conflict_address_changed(state);
         autoip_yield(netif);
+        if (!lease_is_held(netif))
+            nameservers_forget(netif, PS_ORIGIN_DHCP, PS_INET);
         /* Who had the address before is still in the neighbours' tables (RFC 2131 4.4.1). ACD
          * announces what it has probed. */
         if (dhcp_supplied_address(netif) && !tunables.dhcp_conflict_check)
@@ -144,6 +146,8 @@ static void watch(void *argument)
         conflict_listen(state);
         if (state->lease_state != lease_state(netif)) {
             state->lease_state = (uint8_t)lease_state(netif);
+            if (!lease_is_held(netif))
+                nameservers_forget(netif, PS_ORIGIN_DHCP, PS_INET);
             interface_changed(netif);
         }
     }
@@ -224,6 +228,7 @@ static void dhcp_turn_off(struct service_state *state)
     netif_set_hostname(netif, NULL);
     state->hostname[0] = '\0';
     state->domain[0] = '\0';
+    nameservers_forget(netif, PS_ORIGIN_DHCP, PS_INET);
 }
 
 static int dhcp_turn_on(struct service_state *state, const char *name)
@@ -252,6 +257,7 @@ static void dhcp6_turn_off(struct service_state *state)
 {
     dhcp6_disable(state->netif);
     dhcp6_cleanup(state->netif);
+    nameservers_forget(state->netif, PS_ORIGIN_DHCP, PS_INET6);
 }
 
 static int dhcp6_turn_on(struct service_state *state)
@@ -395,12 +401,14 @@ void services_interface_removed(struct netif *netif)
 
 void services_init(void)
 {
+    nameservers_init();
     netif_add_ext_callback(&change_callback, on_change);
 }
 
 void services_close(void)
 {
     resolver_close();
+    nameservers_close();
     /* What is left now are lwIP's own: of lookups under way, and mDNS's. */
     while (udp_pcbs != NULL)
         udp_remove(udp_pcbs);

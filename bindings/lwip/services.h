@@ -63,6 +63,8 @@ void conflict_forget(struct netif *netif, struct acd *client);
 /* --- lease.c ------------------------------------------------------------------------- */
 
 enum ps_lease_state lease_state(const struct netif *netif);
+/* Whether the server's last word still counts: it has not been given back, lost or refused. */
+bool lease_is_held(const struct netif *netif);
 
 /* --- mdns.c -------------------------------------------------------------------------- */
 
