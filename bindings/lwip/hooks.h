@@ -106,11 +106,17 @@ void hook_udp_free(struct udp_pcb *pcb);
 void hook_finish_checksum(const struct netif *netif, struct pbuf *packet);
 #define LWIP_HOOK_FINISH_CHECKSUM(netif, packet) hook_finish_checksum(netif, packet)
 
-/* resolver.c: a DNS response that matches a question of ours; the answers begin at offset. */
-void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *response, u16_t offset,
-                       u16_t answers);
-#define LWIP_HOOK_DNS_RESPONSE(flags1, flags2, response, offset, answers) \
-    hook_dns_response(flags1, flags2, response, offset, answers)
+/* resolver.c: what a message from a name server that was asked for `name` is worth. */
+enum dns_response {
+    DNS_RESPONSE_NONE, /* it answers something else, or nothing */
+    DNS_RESPONSE_ADDRESS,
+    DNS_RESPONSE_NO_ADDRESS, /* and no other server has one */
+    DNS_RESPONSE_FAILURE,    /* another server may do better */
+};
+enum dns_response hook_dns_response(const struct pbuf *message, const char *name, bool mdns,
+                                    bool is_v6, ip_addr_t *first);
+#define LWIP_HOOK_DNS_RESPONSE(message, name, mdns, is_v6, first) \
+    hook_dns_response(message, name, mdns, is_v6, first)
 
 /* nameservers.c: a name server that a router or a DHCP server told, the position'th of its message;
  * and that a router is none any more. */
@@ -136,11 +142,17 @@ void hook_dhcp_message(const struct netif *netif, const struct dhcp *dhcp, struc
 #define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, length) \
     hook_dhcp_message(netif, dhcp, message, type, length)
 
+/* lease.c: whether a reply is from the server that was asked, and about what it was asked for.
+ * `server` and `type` are its identifier and its type, 0: none. */
+bool hook_dhcp_believe(const struct netif *netif, const struct dhcp *dhcp,
+                       const struct dhcp_msg *message, u8_t type, u32_t server);
+#define LWIP_HOOK_DHCP_BELIEVE(netif, dhcp, message, type, server) \
+    hook_dhcp_believe(netif, dhcp, message, type, server)
+
 /* lease.c: a DHCP option that lwIP itself does not read. */
-void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
-                      u16_t offset);
+void hook_dhcp_option(u8_t option, u8_t length, const struct pbuf *packet, u16_t offset);
 #define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, length, packet, \
                                     offset) \
-    ((void)(message), hook_dhcp_option(type, option, length, packet, offset))
+    ((void)(message), hook_dhcp_option(option, length, packet, offset))
 
 #endif

@@ -8,11 +8,13 @@
  */
 #include "datagram.h"
 #include "lwip/inet_chksum.h"
+#include "lwip/prot/dns.h"
 #include "lwip/prot/icmp.h"
 #include "lwip/prot/icmp6.h"
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
 #include "lwip/raw.h"
+#include "services.h"
 
 #define ICMP_HEADER 8
 #define SEQUENCE 4 /* bytes of TCP's sequence number, which follows the ports */
@@ -185,8 +187,12 @@ static void pass_on(const struct quoted *quoted, const struct verdict *verdict)
                             read16(quoted->transport + PORTS + 2);
         tcp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, sequence,
                        verdict->error, verdict->hard);
-    } else if (verdict->hard &&
-               (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE))
+        return;
+    }
+    if (quoted->protocol == IP_PROTO_UDP && remote_port == DNS_SERVER_PORT &&
+        verdict->error != EMSGSIZE)
+        resolver_unreachable(local_port, &quoted->remote);
+    if (verdict->hard && (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE))
         /* A datagram socket hears of hard errors alone, as in Linux without IP_RECVERR. */
         udp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error);
 }

@@ -12,14 +12,49 @@
 
 #define OPTION_DOMAIN_NAME 15 /* RFC 2132 3.17 */
 
-void hook_dhcp_option(u8_t message_type, u8_t option, u8_t length, const struct pbuf *packet,
-                      u16_t offset)
+/* The name in the message that is being read, which may prove to be another's. */
+static char read_domain[PS_HOST_SIZE];
+
+void hook_dhcp_option(u8_t option, u8_t length, const struct pbuf *packet, u16_t offset)
 {
-    struct service_state *state = service_state_of(ip_current_input_netif());
-    if (state == NULL || message_type != DHCP_ACK || option != OPTION_DOMAIN_NAME)
+    if (option != OPTION_DOMAIN_NAME)
         return;
-    u16_t copied = pbuf_copy_partial(packet, state->domain, length, offset);
-    state->domain[copied] = '\0'; /* at most 255 bytes of 256 */
+    u16_t copied = pbuf_copy_partial(packet, read_domain, length, offset);
+    read_domain[copied] = '\0'; /* at most 255 bytes of 256 */
+}
+
+/* Whether a host can have this address. */
+static bool is_hosts(ip4_addr_p_t ip)
+{
+    u8_t first = (u8_t)(lwip_ntohl(ip.addr) >> 24);
+    return first != 0 && first != 127 && first < 224;
+}
+
+static bool believe(const struct dhcp *dhcp, const struct dhcp_msg *message, u8_t type,
+                    u32_t server)
+{
+    if (type == DHCP_OFFER)
+        return is_hosts(message->yiaddr);
+    if (type != DHCP_ACK && type != DHCP_NAK)
+        return false;
+    /* These two states ask one server, the others all of them (RFC 2131 4.3.2). */
+    bool asked_one = dhcp->state == DHCP_STATE_REQUESTING || dhcp->state == DHCP_STATE_RENEWING;
+    if (asked_one && server != ip_2_ip4(&dhcp->server_ip_addr)->addr)
+        return false;
+    return type == DHCP_NAK || message->yiaddr.addr == dhcp->offered_ip_addr.addr;
+}
+
+bool hook_dhcp_believe(const struct netif *netif, const struct dhcp *dhcp,
+                       const struct dhcp_msg *message, u8_t type, u32_t server)
+{
+    struct service_state *state = service_state_of(netif);
+    bool believed = believe(dhcp, message, type, server);
+    bool answers = dhcp->state == DHCP_STATE_REQUESTING || dhcp->state == DHCP_STATE_REBOOTING ||
+                   dhcp->state == DHCP_STATE_RENEWING || dhcp->state == DHCP_STATE_REBINDING;
+    if (believed && answers && type == DHCP_ACK && state != NULL && read_domain[0] != '\0')
+        memcpy(state->domain, read_domain, sizeof read_domain);
+    read_domain[0] = '\0';
+    return believed;
 }
 
 /* RFC 2131 4.1: 4, 8, 16, 32 and then ever 64 seconds, give or take one. lwIP counts half seconds

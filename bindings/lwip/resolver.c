@@ -4,9 +4,8 @@
  *
  * lwIP gives one address a name and one kind of failure. A hook (vendor/patches) shows each
  * response, so that all its addresses and its response code are taken here. What stays:
- * answers over UDP only, of 512 bytes as a rule; no search domains; the owners of the
- * answers' records are not compared with the question; a label's case comes back as the
- * server likes. There is no cache.
+ * answers over UDP only, of 512 bytes as a rule; no search domains; a label's case comes back
+ * as the server likes. There is no cache.
  *
  * A lookup ends with the count of its addresses, or with
  *   -ENOENT       no such name, or a name without addresses of this family
@@ -18,6 +17,7 @@
  */
 #include <string.h>
 
+#include "dns_answer.h"
 #include "hooks.h"
 #include "lwip/dns.h"
 #include "lwip/ip.h"
@@ -25,7 +25,6 @@
 #include "lwip/udp.h"
 #include "services.h"
 
-#define MOST_ADDRESSES 64
 #define LONGEST_LABEL 63 /* RFC 1035 2.3.4 */
 #define LONGEST_NAME 253
 
@@ -42,64 +41,29 @@ static struct request *requests;
 static int64_t last_id;
 
 /* The response that lwIP is working on. */
-static struct {
-    uint8_t code;
-    bool truncated;
-    int count;
-    struct ps_address addresses[MOST_ADDRESSES];
-} response;
+static struct dns_answer response;
+static bool in_icmp; /* it is working on an error about a question instead */
 
 /* --- responses ------------------------------------------------------------------------ */
 
-/* The offset behind a name, or -1. */
-static int skip_name(const struct pbuf *p, int offset)
+enum dns_response hook_dns_response(const struct pbuf *message, const char *name, bool mdns,
+                                    bool is_v6, ip_addr_t *first)
 {
-    for (;;) {
-        int length = offset < p->tot_len ? pbuf_try_get_at(p, (u16_t)offset) : -1;
-        if (length < 0)
-            return -1;
-        if (length == 0)
-            return offset + 1;
-        if ((length & 0xc0) == 0xc0)
-            return offset + 2; /* a pointer ends the name */
-        offset += 1 + length;
-    }
+    if (!dns_answer_read(message, name, mdns, is_v6 ? PS_INET6 : PS_INET, &response))
+        return DNS_RESPONSE_NONE;
+    if (response.code != 0 && response.code != DNS_FLAG2_ERR_NAME)
+        return DNS_RESPONSE_FAILURE;
+    if (response.code != 0 || response.count == 0)
+        return DNS_RESPONSE_NO_ADDRESS;
+    return address_to_lwip(&response.addresses[0], first) < 0 ? DNS_RESPONSE_NONE
+                                                              : DNS_RESPONSE_ADDRESS;
 }
 
-static void take_address(const struct pbuf *p, u16_t offset, uint8_t family, u16_t size)
+void resolver_unreachable(uint16_t local_port, const ip_addr_t *server)
 {
-    if (response.count == MOST_ADDRESSES)
-        return;
-    struct ps_address *out = &response.addresses[response.count++];
-    memset(out, 0, sizeof *out);
-    out->family = family;
-    pbuf_copy_partial(p, out->bytes, size, offset);
-}
-
-void hook_dns_response(u8_t flags1, u8_t flags2, const struct pbuf *p, u16_t start, u16_t answers)
-{
-    response.code = flags2 & DNS_FLAG2_ERR_MASK;
-    response.truncated = (flags1 & DNS_FLAG1_TRUNC) != 0;
-    response.count = 0;
-    int offset = start;
-    for (; answers > 0; answers--) {
-        u8_t head[10]; /* type, class, TTL and length of the data */
-        offset = skip_name(p, offset);
-        if (offset < 0 || offset + (int)sizeof head > p->tot_len)
-            return;
-        pbuf_copy_partial(p, head, sizeof head, (u16_t)offset);
-        offset += (int)sizeof head;
-        unsigned type = head[0] << 8 | head[1], class = head[2] << 8 | head[3];
-        int length = head[8] << 8 | head[9];
-        if (offset + length > p->tot_len)
-            return;
-        class &= 0x7fff; /* mDNS: the top bit flushes caches (RFC 6762 10.2) */
-        if (class == DNS_RRCLASS_IN && type == DNS_RRTYPE_A && length == 4)
-            take_address(p, (u16_t)offset, PS_INET, 4);
-        else if (class == DNS_RRCLASS_IN && type == DNS_RRTYPE_AAAA && length == 16)
-            take_address(p, (u16_t)offset, PS_INET6, 16);
-        offset += length;
-    }
+    in_icmp = true;
+    dns_unreachable(local_port, server);
+    in_icmp = false;
 }
 
 /* --- requests ------------------------------------------------------------------------- */
@@ -145,7 +109,7 @@ static void add_lwip_address(struct request *request, const ip_addr_t *ip)
 static int failure(void)
 {
     /* lwIP's timer gives up on silence; only a packet brings a response. */
-    if (ip_current_input_netif() == NULL)
+    if (ip_current_input_netif() == NULL || in_icmp)
         return -ETIMEDOUT;
     if (response.code != 0 && response.code != DNS_FLAG2_ERR_NAME)
         return -EREMOTEIO;

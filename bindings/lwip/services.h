@@ -74,5 +74,7 @@ void mdns_stop(struct service_state *state);
 /* --- resolver.c ---------------------------------------------------------------------- */
 
 void resolver_close(void);
+/* An ICMP error says that what was sent from this port does not reach this name server. */
+void resolver_unreachable(uint16_t local_port, const ip_addr_t *server);
 
 #endif

@@ -260,6 +260,8 @@ def test_control_c_interrupts(call: str) -> None:
     a.attach(left, "10.0.0.1/24")
     b.attach(right, "10.0.0.2/24")
     a.nameservers = ["10.0.0.2"]
+    silent = b.socket(2, 2)
+    silent.bind(("10.0.0.2", 53))
     listener = a.sockets.create_server(("10.0.0.1", 80))
     taker = b.sockets.create_server(("10.0.0.2", 80))
     client = a.sockets.create_connection(("10.0.0.2", 80))

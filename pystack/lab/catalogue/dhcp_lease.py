@@ -496,3 +496,28 @@ def infinite(lab: Tester) -> None:
     lab.drain(1000)
     lab.expect_nothing(any_message(), 880_000)
     lab.check(server.holds(), LEASED, lab.host.addresses())
+
+
+@bare(
+    "DHCP-6.9",
+    "A lease is renewed before its end, whatever the server says of T1 and T2",
+    rfc=RFC,
+    section="4.4.5",
+    mutant=Mutant(
+        "never renews",
+        outgoing=lambda frame: (
+            None if kind_of(frame) == REQUEST and frame[BOOTP].ciaddr != "0.0.0.0" else frame
+        ),
+    ),
+    seconds=500,
+)
+def times_out_of_order(lab: Tester) -> None:
+    """T1 must be earlier than T2, and T2 than the end.
+
+    1. The client gets an address for 480 seconds, with T1 = T2 = 0xffffffff.
+    2. Before they are over it sends a REQUEST.
+    """
+    server = Server(lab, lease_s=LEASE_S)
+    server.extra = [(T1, seconds(0xFFFFFFFF)), (T2, seconds(0xFFFFFFFF))]
+    since = server.bind()
+    server.expect(REQUEST, since + LEASE_S - lab.now, but_not=message(DISCOVER))
