@@ -49,6 +49,7 @@ void hook_tcp_active(struct tcp_pcb *pcb)
 void hook_tcp_free(struct tcp_pcb *pcb)
 {
     tcp_recovery_forget(pcb);
+    tcp_reassembly_forget(pcb);
     tcp_ack_forget(pcb);
     if (pcb->lookup_link == NULL)
         return;

@@ -6,6 +6,7 @@
 #define PYSTACK_LWIPOPTS_H
 
 #include "tcp_ack.h"
+#include "tcp_reassembly.h"
 #include "tcp_recovery.h"
 #include "tcp_segment.h"
 #include "tunables.h"
@@ -145,7 +146,7 @@ void port_lwip_free(void *memory);
 #define LWIP_TCP_TIMESTAMPS 1
 #define LWIP_TCP_SACK_OUT 1
 #define LWIP_TCP_MAX_SACK_NUM 4
-#define TCP_QUEUE_OOSEQ 1
+#define TCP_QUEUE_OOSEQ 0 /* ours: tcp_reassembly.c */
 #define TCP_LISTEN_BACKLOG 1
 #define LWIP_TCP_KEEPALIVE 1
 /* RFC 6928 2 */

@@ -6,6 +6,19 @@
  */
 #include "tcp_socket.h"
 
+/* The window never shrinks below what the peer was promised: lwIP keeps the right edge (RFC 9293
+ * 3.8.6). After a smaller buffer was set it opens again when as much has been read. */
+void tcp_open_window(struct tcp_socket *socket)
+{
+    struct tcp_pcb *pcb = socket->pcb;
+    tcpwnd_size_t most = TCP_WND_MAX(pcb);
+    pcb->rcv_wnd = most > socket->queued ? (tcpwnd_size_t)(most - socket->queued) : 0;
+    if (tcp_update_rcv_ann_wnd(pcb) >= TCP_WND_UPDATE_THRESHOLD) {
+        tcp_ack_now(pcb);
+        tcp_output(pcb);
+    }
+}
+
 /* What a buffer has to hold so that it never is what bounds the rate: twice the most that has passed
  * it in a round trip, and as much again for a sender that doubles its rate meanwhile (dynamic
  * right-sizing; Fisk, Feng 2001). A larger one would cost more than it gives: it does not fit the

@@ -15,6 +15,41 @@
 
 /* --- receiving ---------------------------------------------------------------------------- */
 
+#define SMALL 512
+#define COLLECTOR 1920
+
+static void append(struct tcp_socket *socket, struct pbuf *p)
+{
+    if (socket->last != NULL)
+        socket->last->next = p;
+    else
+        socket->first = p;
+    socket->last = p;
+    socket->last_room = 0;
+}
+
+/* A buffer costs some hundred bytes more than what is in it, and the window counts only that: a few
+ * bytes that find others waiting are put with them. False: it stays a buffer of its own. */
+static bool collect(struct tcp_socket *socket, struct pbuf *p)
+{
+    if (socket->last_room < p->len) {
+        if (socket->last == NULL || p->len >= SMALL)
+            return false;
+        struct pbuf *collector = pbuf_alloc(PBUF_RAW, COLLECTOR, PBUF_RAM);
+        if (collector == NULL)
+            return false;
+        collector->len = collector->tot_len = 0;
+        append(socket, collector);
+        socket->last_room = COLLECTOR;
+    }
+    struct pbuf *last = socket->last;
+    memcpy((uint8_t *)last->payload + last->len, p->payload, p->len);
+    last->len = last->tot_len = (u16_t)(last->len + p->len);
+    socket->last_room = (u16_t)(socket->last_room - p->len);
+    pbuf_free(p);
+    return true;
+}
+
 err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
 {
     (void)error;
@@ -24,26 +59,23 @@ err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t 
         socket_event(&socket->head);
         return ERR_OK;
     }
-    size_t removed = tcp_urgent_received(socket, p);
-    socket->queued += p->tot_len - removed;
-    socket->received += p->tot_len;
+    size_t size = 0; /* more than a chain of lwIP's can count, if a gap was filled */
+    for (const struct pbuf *part = p; part != NULL; part = part->next)
+        size += part->len;
+    size_t removed = tcp_urgent_received(socket, p, size);
+    socket->queued += size - removed;
+    socket->received += size;
     if (removed > 0)
         tcp_recved(pcb, (u16_t)removed);
-    /* Out of the chain, which counts its bytes in 16 bits, into a list of our own. */
     struct pbuf *next;
     for (; p != NULL; p = next) {
         next = p->next;
         p->next = NULL;
         p->tot_len = p->len;
-        if (p->len == 0) { /* perhaps its only byte was urgent */
+        if (p->len == 0) /* perhaps its only byte was urgent */
             pbuf_free(p);
-            continue;
-        }
-        if (socket->last != NULL)
-            socket->last->next = p;
-        else
-            socket->first = p;
-        socket->last = p;
+        else if (!collect(socket, p))
+            append(socket, p);
     }
     socket_event(&socket->head);
     return ERR_OK;
@@ -53,8 +85,10 @@ static void drop_first(struct tcp_socket *socket)
 {
     struct pbuf *p = socket->first;
     socket->first = p->next;
-    if (socket->first == NULL)
+    if (socket->first == NULL) {
         socket->last = NULL;
+        socket->last_room = 0;
+    }
     socket->first_offset = 0;
     p->next = NULL;
     pbuf_free(p);
@@ -75,11 +109,7 @@ static void consumed(struct tcp_socket *socket, size_t size)
         tcp_tune_receive_buffer(socket, size);
     if (size == 0 || socket->pcb == NULL)
         return;
-    /* lwIP takes 16 bits at a time, and might tell the peer of each. */
-    size_t last = LWIP_MIN(size, 0xffff);
-    struct tcp_pcb *pcb = socket->pcb;
-    pcb->rcv_wnd = (u32_t)LWIP_MIN(pcb->rcv_wnd + (size - last), TCP_WND_MAX(pcb));
-    tcp_recved(pcb, (u16_t)last);
+    tcp_open_window(socket);
 }
 
 /* Copies up to all that is queued; with `discard` into nowhere. */

@@ -59,15 +59,7 @@ int tcp_option_changed(struct port_socket *head, enum ps_option option)
     if (socket->pcb == NULL)
         return 0;
     if (option == PS_OPT_RCVBUF && connected(socket) && socket->pcb->state != CLOSED) {
-        /* The window is what the buffer has room for. It never shrinks below what the peer
-         * was promised: lwIP keeps the right edge (RFC 9293 3.8.6). */
-        struct tcp_pcb *pcb = socket->pcb;
-        tcpwnd_size_t most = TCP_WND_MAX(pcb);
-        pcb->rcv_wnd = most > socket->queued ? (tcpwnd_size_t)(most - socket->queued) : 0;
-        if (tcp_update_rcv_ann_wnd(pcb) >= TCP_WND_UPDATE_THRESHOLD) {
-            tcp_ack_now(pcb);
-            tcp_output(pcb);
-        }
+        tcp_open_window(socket);
         return 0;
     }
     tcp_apply_options(socket);

@@ -47,6 +47,7 @@ struct tcp_socket {
     /* Received and not yet read: single buffers linked by `next`, `tot_len` meaningless. */
     struct pbuf *first, *last;
     u16_t first_offset; /* bytes of `first` already read */
+    u16_t last_room;    /* bytes that may be put behind those of `last` */
     size_t queued;      /* bytes */
     u64_t received, sent;
     u32_t send_limit; /* the PCB's snd_buf when nothing waits */
@@ -100,7 +101,7 @@ u32_t tcp_send_room(const struct tcp_socket *socket);
 
 /* tcp_urgent.c */
 /* Takes the urgent byte out of what has come, if it is there and not for the stream: how many. */
-size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p);
+size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p, size_t size);
 int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pieces, size_t count,
                            bool peek);
 /* How many bytes may be read at once: up to the mark. */
@@ -109,6 +110,8 @@ size_t tcp_urgent_limit(struct tcp_socket *socket);
 void tcp_urgent_sent(struct tcp_pcb *pcb);
 
 /* tcp_buffer.c */
+/* Makes the window what the buffer has room for, and tells the peer, if that is worth it. */
+void tcp_open_window(struct tcp_socket *socket);
 /* `size` bytes are being read; the window has not grown by them yet. */
 void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
 /* An acknowledgement came. */

@@ -31,10 +31,10 @@ static void take_out(struct pbuf *p, u16_t offset)
     p->len--;
 }
 
-size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p)
+size_t tcp_urgent_received(struct tcp_socket *socket, struct pbuf *p, size_t size)
 {
     struct tcp_urgent *urgent = &socket->urgent;
-    if (!urgent->awaited || urgent->position >= socket->received + p->tot_len)
+    if (!urgent->awaited || urgent->position >= socket->received + size)
         return 0;
     size_t offset = (size_t)(urgent->position - socket->received);
     while (offset >= p->len) {
