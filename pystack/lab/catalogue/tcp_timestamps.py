@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from scapy.layers.inet import TCP
@@ -15,6 +16,7 @@ from pystack.lab.catalogue._tcp import (
     altered,
     any_segment,
     data_segments,
+    empty,
     flagged,
     having,
     highest,
@@ -25,6 +27,7 @@ from pystack.lab.catalogue._tcp import (
     pattern,
     replying,
     segments,
+    set_option,
     widen,
     with_option,
     without_option,
@@ -367,6 +370,56 @@ def gap_is_not_echoed(lab: Tester) -> None:
 def _old(connection: Connection) -> list[tuple[Any, ...]]:
     """The options of a segment that was sent long ago."""
     return [*PADDING, (STAMP, (FIRST - 10_000, connection.tsecr))]
+
+
+def _unstamped(header: Packet) -> list[Any]:
+    """A segment's other options."""
+    return [one for one in header.options if one[0] != STAMP]
+
+
+@case(
+    "TCP-10.17",
+    "A keep-alive has the timestamp that was agreed on",
+    rfc=RFC,
+    section="3.2",
+    mutant=Mutant(
+        "leaves it out of segments without data",
+        outgoing=altered(empty, options=_unstamped),
+    ),
+    seconds=6,
+)
+def stamp_of_keepalive(lab: Tester) -> None:
+    """Leave a connection alone.
+
+    1. A connection with timestamps. The program sets SO_KEEPALIVE and TCP_KEEPIDLE to two seconds.
+    2. The keep-alive has a timestamp.
+    """
+    connection = _stamped(lab)
+    lab.drain(200)
+    set_option(connection.socket, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1, "SO_KEEPALIVE")
+    set_option(connection.socket, socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2, "TCP_KEEPIDLE")
+    probe = connection.expect("A", 4000)
+    lab.check(stamp_of(probe) is not None, "a timestamp", probe[TCP].options)
+
+
+@case(
+    "TCP-10.18",
+    "A window probe has the timestamp that was agreed on",
+    rfc=RFC,
+    section="3.2",
+    mutant=Mutant("leaves it out of data", outgoing=altered(loaded, options=_unstamped)),
+    seconds=8,
+)
+def stamp_of_window_probe(lab: Tester) -> None:
+    """Close the window.
+
+    1. A connection with timestamps and a window of 0. The program sends.
+    2. What comes within six seconds has a timestamp.
+    """
+    connection = _stamped(lab, window=0)
+    write(connection, pattern(1000))
+    probe = lab.expect(connection.match(), 6000)
+    lab.check(stamp_of(probe) is not None, "a timestamp", probe[TCP].options)
 
 
 RENEWS = Mutant(
