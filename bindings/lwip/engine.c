@@ -3,6 +3,10 @@
  */
 #include <stdio.h>
 
+#include "hooks.h"
+#include "lwip/acd.h"
+#include "lwip/dhcp.h"
+#include "lwip/dhcp6.h"
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
 #include "lwip/igmp.h"
@@ -110,28 +114,26 @@ static int close_engine(ps_engine *engine, bool abrupt)
 /* When the next timer is due. */
 static uint64_t next_timer_us(const ps_engine *engine)
 {
+    uint64_t tcp_us = tcp_timer_next_us();
     u32_t sleep_ms = sys_timeouts_sleeptime();
-    return sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE
-               ? UINT64_MAX
-               : engine->now_us - engine->now_us % 1000 + (uint64_t)sleep_ms * 1000;
+    if (sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE)
+        return tcp_us;
+    return LWIP_MIN(tcp_us, engine->now_us - engine->now_us % 1000 + (uint64_t)sleep_ms * 1000);
 }
 
-/* Brings the engine to the present. Timers that are late see the moment at which they were due:
- * lwIP starts the next period from what it sees, and would lose the time between. */
+/* Most of lwIP's timers count what has passed of a lifetime. Those that only time how long an
+ * answer is waited for would send all they have at once. */
+bool hook_timer_catches_up(void (*handler)(void))
+{
+    return handler != acd_tmr && handler != dns_tmr && handler != dhcp_fine_tmr &&
+           handler != dhcp6_tmr;
+}
+
+/* Brings the engine to the present. Timers that are late wait for `run`: what came meanwhile may be
+ * what they would miss. */
 static int enter_engine(ps_engine *engine)
 {
-    uint64_t present_us;
-    int result = engine->hypercalls.clock(engine->hypercalls.user, &present_us);
-    if (result < 0)
-        return result;
-    while (engine->deadline_us <= present_us) {
-        if (engine->deadline_us > engine->now_us)
-            engine->now_us = engine->deadline_us;
-        sys_check_timeouts();
-        engine->deadline_us = next_timer_us(engine);
-    }
-    engine->now_us = present_us;
-    return 0;
+    return engine->hypercalls.clock(engine->hypercalls.user, &engine->now_us);
 }
 
 static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
@@ -140,7 +142,7 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
         netif_poll_all();    /* packets to ourselves */
     while (tcp_ack_flush()); /* which may be of such */
     offload_flush();
-    *deadline_us = engine->deadline_us = next_timer_us(engine);
+    *deadline_us = next_timer_us(engine);
     return 0;
 }
 
@@ -148,6 +150,7 @@ static int run_engine(ps_engine *engine)
 {
     (void)engine;
     sys_check_timeouts();
+    tcp_timer_run();
     return 0;
 }
 

@@ -78,6 +78,10 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
+/* engine.c: whether a timer that is late by whole periods makes up for them. */
+bool hook_timer_catches_up(void (*handler)(void));
+#define LWIP_HOOK_TIMER_CATCHES_UP(handler) hook_timer_catches_up(handler)
+
 /* tcp_listen.c: a listener is about to get a segment. */
 void hook_tcp_listener(struct tcp_pcb *pcb);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, size, size1, options, packet) \

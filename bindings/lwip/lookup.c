@@ -44,11 +44,12 @@ void hook_tcp_active(struct tcp_pcb *pcb)
     if (*head != NULL)
         (*head)->lookup_link = &pcb->lookup_next;
     *head = pcb;
+    tcp_timer_touch(pcb);
 }
 
 void hook_tcp_free(struct tcp_pcb *pcb)
 {
-    tcp_recovery_forget(pcb);
+    tcp_timer_forget(pcb);
     tcp_reassembly_forget(pcb);
     tcp_ack_forget(pcb);
     if (pcb->lookup_link == NULL)

@@ -9,6 +9,7 @@
 #include "tcp_reassembly.h"
 #include "tcp_recovery.h"
 #include "tcp_segment.h"
+#include "tcp_timer.h"
 #include "tunables.h"
 
 /* --- platform ------------------------------------------------------------------------ */
@@ -178,16 +179,11 @@ uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
 #define TCP_SNDLOWAT 1
 #define TCP_SNDQUEUELOWAT 1
 
-/* lwIP's timers count in ticks of this; stock lwIP has 250, so that a lost tail costs a
- * second. Slow ticks, the unit of the RTO, are two of these. */
-#define TCP_TMR_INTERVAL 25
+#define TCP_TMR_INTERVAL 25 /* how long an acknowledgement may be held back */
+#define TCP_SLOW_INTERVAL 1 /* the timers have no ticks (tcp_timer.c): all is in milliseconds */
 #define LWIP_TCP_RTO_TIME ((s16_t)tunables.tcp_rto_initial_ms)
-uint8_t port_tcp_retries(const struct tcp_pcb *pcb, int64_t usual);
-bool port_tcp_timed_out(const struct tcp_pcb *pcb);
 uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss);
-#define TCP_MAXRTX port_tcp_retries(pcb, tunables.tcp_retries)
-#define TCP_SYNMAXRTX port_tcp_retries(pcb, tunables.tcp_syn_retries)
-#define LWIP_HOOK_TCP_TIMED_OUT(pcb) port_tcp_timed_out(pcb)
+#define TCP_SYNMAXRTX ((u8_t)tunables.tcp_syn_retries)
 #define LWIP_HOOK_TCP_MSS(pcb, mss) port_tcp_mss(pcb, mss)
 struct tcp_hdr;
 void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end);

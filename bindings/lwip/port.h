@@ -18,8 +18,7 @@
 
 struct ps_engine {
     struct ps_hypercalls hypercalls;
-    uint64_t now_us;      /* read once at each entry */
-    uint64_t deadline_us; /* when the next timer is due, as of the last leave */
+    uint64_t now_us; /* read once at each entry */
     bool open;
     bool silent; /* sends nothing more: it is being closed abruptly */
 };

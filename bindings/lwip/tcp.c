@@ -7,8 +7,6 @@
  */
 #include "tcp_socket.h"
 
-#include "lwip/sys.h"
-
 /* --- the bond between a socket and its PCB --------------------------------------------- */
 
 static void on_freed(u8_t id, void *data)
@@ -121,26 +119,6 @@ uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss)
     const struct tcp_socket *socket = owner(pcb);
     return socket == NULL || socket->largest_segment == 0 ? mss
                                                           : LWIP_MIN(mss, socket->largest_segment);
-}
-
-/* With TCP_USER_TIMEOUT it is time that counts, not tries (tcp(7)). */
-uint8_t port_tcp_retries(const struct tcp_pcb *pcb, int64_t usual)
-{
-    const struct tcp_socket *socket = owner(pcb);
-    return socket != NULL && socket->user_timeout_ms != 0 ? UINT8_MAX : (uint8_t)usual;
-}
-
-/* RFC 5482 3, RFC 9293 3.8.3: what was sent, or waits for a window, is not acknowledged for too
- * long; or keepalive probes are not answered. */
-bool port_tcp_timed_out(const struct tcp_pcb *pcb)
-{
-    const struct tcp_socket *socket = owner(pcb);
-    if (socket == NULL || socket->user_timeout_ms == 0)
-        return false;
-    if (pcb->unacked != NULL || pcb->unsent != NULL)
-        return sys_now() - pcb->recovery.progress_ms > socket->user_timeout_ms;
-    return pcb->keep_cnt_sent > 0 &&
-           (u64_t)(tcp_ticks - pcb->tmr) * TCP_SLOW_INTERVAL > socket->user_timeout_ms;
 }
 
 /* --- open, bind, connect ---------------------------------------------------------------- */
@@ -310,8 +288,11 @@ static void close_socket(struct port_socket *head)
     }
     /* lwIP resets when its window isn't at rest; without unread bytes it should be. */
     pcb->rcv_wnd = TCP_WND_MAX(pcb);
+    if (pcb->state >= SYN_RCVD && pcb->state != TIME_WAIT)
+        tcp_orphan_add(pcb);
     if (tcp_close(pcb) != ERR_OK)
         tcp_abort(pcb);
+    tcp_orphan_limit();
 }
 
 static int name_socket(struct port_socket *head, enum ps_name which, struct ps_address *out)

@@ -199,8 +199,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
  * window begins small again (RFC 5681 4.1). */
 static void restart_after_idle(struct tcp_pcb *pcb)
 {
-    if (pcb->unacked != NULL || pcb->unsent != NULL ||
-        (s32_t)(tcp_ticks - pcb->tmr) <= (s32_t)pcb->rto)
+    if (pcb->unacked != NULL || pcb->unsent != NULL || tcp_ticks - pcb->tmr <= (u32_t)pcb->rto)
         return;
     pcb->cwnd = LWIP_MIN(pcb->cwnd, congestion_initial(pcb));
 }

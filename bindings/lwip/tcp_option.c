@@ -29,6 +29,8 @@ void tcp_apply_options(struct tcp_socket *socket)
     pcb->keep_idle = socket->keep_idle_ms;
     pcb->keep_intvl = socket->keep_interval_ms;
     pcb->keep_cnt = socket->keep_count;
+    pcb->timer.user_timeout_ms = socket->user_timeout_ms;
+    tcp_timer_touch(pcb);
     if (socket->no_delay)
         tcp_nagle_disable(pcb);
     else
@@ -294,17 +296,15 @@ int engine_tcp_info(ps_engine *engine, int64_t handle, struct ps_tcp_info *out)
         out->unacked_segments = socket->waiting;
         return 0;
     }
-    const uint32_t tick_us = TCP_SLOW_INTERVAL * 1000;
     out->retransmits = out->backoff = pcb->nrtx;
     out->probes = pcb->persist_probe;
     out->options = (u8_t)((pcb->flags & TF_TIMESTAMP ? 1 : 0) | (pcb->flags & TF_SACK ? 2 : 0) |
                           (pcb->flags & TF_WND_SCALE ? 4 : 0)); /* TCPI_OPT_* */
     out->send_wscale = pcb->snd_scale;
     out->receive_wscale = pcb->rcv_scale;
-    /* lwIP keeps the smoothed values scaled by 8 and 4, in ticks (Van Jacobson). */
-    out->rto_us = (uint32_t)pcb->rto * tick_us;
-    out->rtt_us = (uint32_t)(pcb->sa >> 3) * tick_us;
-    out->rttvar_us = (uint32_t)(pcb->sv >> 2) * tick_us;
+    out->rto_us = (uint32_t)pcb->rto * 1000;
+    out->rtt_us = pcb->recovery.srtt_us;
+    out->rttvar_us = pcb->recovery.rttvar_us;
     out->send_mss = out->receive_mss = pcb->mss;
     for (const struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next)
         out->unacked_segments++;

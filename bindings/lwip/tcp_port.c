@@ -76,7 +76,7 @@ static bool is_held(const ip_addr_t *ip, uint16_t port_number)
  * the clock, so that a second is enough (Linux: net.ipv4.tcp_tw_reuse). */
 static bool give_up_time_wait(struct tcp_pcb *pcb)
 {
-    if (pcb->state != TIME_WAIT || (u32_t)(tcp_ticks - pcb->tmr) <= 1000 / TCP_SLOW_INTERVAL)
+    if (pcb->state != TIME_WAIT || tcp_ticks - pcb->tmr <= 1000)
         return false;
     tcp_pcb_remove(&tcp_tw_pcbs, pcb);
     tcp_free(pcb);

@@ -13,7 +13,6 @@
 #include "hooks.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/sys.h"
-#include "lwip/timeouts.h"
 #include "port.h"
 #include "tcp_congestion.h"
 #include "tcp_segment.h"
@@ -25,6 +24,7 @@ enum { SENT = 1, RETRANSMITTED = 2, SACKED = 4, LOST = 8 };
 #define WINDOW_STEPS_LARGEST 16
 #define WINDOW_ROUNDS 16 /* recoveries that a widened reordering window lasts */
 #define MIN_RTT_AGE_US (300U * 1000000)
+#define LEAST_PROBE_US 25000U  /* on a fast path: a busy peer is none that lost something */
 #define DELAYED_ACK_US 200000U /* a lone segment's acknowledgement may be held back this long */
 
 /* The SACK option of the segment that is being processed. */
@@ -217,7 +217,7 @@ static uint32_t take_blocks(struct tcp_pcb *pcb)
     return twice;
 }
 
-/* RFC 6298 2, with one sample an acknowledgement; lwIP's timer goes by its own fields, in ticks. */
+/* One sample an acknowledgement. */
 static void take_round_trip(struct tcp_pcb *pcb)
 {
     struct tcp_recovery *r = &pcb->recovery;
@@ -230,21 +230,7 @@ static void take_round_trip(struct tcp_pcb *pcb)
         r->min_rtt_us = rtt_us;
         r->min_rtt_at_us = now_us();
     }
-    if (r->srtt_us == 0) {
-        r->srtt_us = rtt_us;
-        r->rttvar_us = rtt_us / 2;
-    } else {
-        uint32_t difference = rtt_us > r->srtt_us ? rtt_us - r->srtt_us : r->srtt_us - rtt_us;
-        r->rttvar_us = (uint32_t)((3ULL * r->rttvar_us + difference) / 4);
-        r->srtt_us = (uint32_t)((7ULL * r->srtt_us + rtt_us) / 8);
-    }
-    const uint32_t tick_us = TCP_SLOW_INTERVAL * 1000;
-    uint64_t mean = 8ULL * r->srtt_us / tick_us;
-    uint64_t spread = (4ULL * r->rttvar_us + tick_us - 1) / tick_us;
-    pcb->sa = (s16_t)LWIP_MIN(mean, 0x3fff);
-    pcb->sv = (s16_t)LWIP_MIN(spread + (mean % 8 != 0), 0x3fff);
-    s16_t least = (s16_t)(tunables.tcp_rto_min_ms / TCP_SLOW_INTERVAL);
-    pcb->rto = LWIP_MAX((s16_t)((pcb->sa >> 3) + pcb->sv), least);
+    tcp_round_trip(pcb, rtt_us);
 }
 
 /* --- what is lost --------------------------------------------------------------------------- */
@@ -257,8 +243,6 @@ static uint32_t reordering_window_us(const struct tcp_pcb *pcb)
     uint64_t window_us = (uint64_t)(r->window_steps + 1) * r->min_rtt_us / 4;
     return (uint32_t)LWIP_MIN(window_us, r->srtt_us);
 }
-
-static void on_timer(void *argument);
 
 /* Marks what is lost by now, and sets the timer for what may be soon (RFC 8985 6.2, step 5). */
 static bool detect_losses(struct tcp_pcb *pcb)
@@ -290,10 +274,7 @@ static bool detect_losses(struct tcp_pcb *pcb)
         }
         segment = segment->next;
     }
-    if (wait_us > 0 && !r->timer_is_set) {
-        r->timer_is_set = true;
-        sys_timeout(wait_us / 1000 + 1, on_timer, pcb);
-    }
+    r->reordering_due_us = wait_us > 0 ? port.now_us + wait_us : 0;
     return any;
 }
 
@@ -339,10 +320,9 @@ static void pace_recovery(struct tcp_pcb *pcb, bool advanced)
     pcb->cwnd = pipe + (uint32_t)LWIP_MAX(more, 0);
 }
 
-static void on_timer(void *argument)
+void tcp_recovery_reordered(struct tcp_pcb *pcb)
 {
-    struct tcp_pcb *pcb = argument;
-    pcb->recovery.timer_is_set = false;
+    pcb->recovery.reordering_due_us = 0;
     if (!hook_tcp_recovers(pcb) || !detect_losses(pcb))
         return;
     if (pcb->recovery.state == TCP_OPEN)
@@ -350,13 +330,6 @@ static void on_timer(void *argument)
     if (pcb->recovery.state == TCP_IN_RECOVERY)
         pace_recovery(pcb, false);
     tcp_output(pcb);
-}
-
-void tcp_recovery_forget(struct tcp_pcb *pcb)
-{
-    if (pcb->recovery.timer_is_set)
-        sys_untimeout(on_timer, pcb);
-    pcb->recovery.timer_is_set = false;
 }
 
 /* --- acknowledgements ------------------------------------------------------------------------ */
@@ -424,6 +397,8 @@ void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
     struct tcp_recovery *r = &pcb->recovery;
     if (advanced > 0)
         r->progress_ms = sys_now();
+    if (advanced > 0)
+        tcp_orphan_progress(pcb);
     if (!hook_tcp_recovers(pcb)) {
         blocks.count = 0;
         return;
@@ -512,7 +487,7 @@ void hook_tcp_retransmit(struct tcp_pcb *pcb)
                 return;
             r->undo_size += TCP_TCPLEN(segment);
             if (segment == pcb->unacked)
-                pcb->rtime = 0;
+                pcb->rtime = LWIP_TCP_TIMER_START;
         }
         segment = segment->next;
     }
@@ -568,17 +543,21 @@ uint32_t hook_tcp_timeout_ssthresh(const struct tcp_pcb *pcb, uint32_t otherwise
                : otherwise;
 }
 
-/* Each fast tick: the tail loss probe (RFC 8985 7.3) makes the peer say what it has before the
- * timeout does. */
-void hook_tcp_tick(struct tcp_pcb *pcb)
+uint64_t tcp_recovery_probe_due(const struct tcp_pcb *pcb)
 {
-    struct tcp_recovery *r = &pcb->recovery;
+    const struct tcp_recovery *r = &pcb->recovery;
     if (pcb->unacked == NULL || !hook_tcp_recovers(pcb) || r->probing || r->state != TCP_OPEN ||
         r->sacked > 0 || r->srtt_us == 0 || pcb->nrtx > 0 || pcb->persist_backoff > 0)
-        return;
-    uint32_t wait_us = 2 * r->srtt_us + (pcb->unacked->next == NULL ? DELAYED_ACK_US : 0);
-    if (now_us() - r->last_us < wait_us)
-        return;
+        return UINT64_MAX;
+    uint64_t wait_us = 2ULL * r->srtt_us + (pcb->unacked->next == NULL ? DELAYED_ACK_US : 0);
+    uint32_t passed_us = now_us() - r->last_us;
+    return port.now_us - passed_us + LWIP_MAX(wait_us, LEAST_PROBE_US);
+}
+
+/* The tail loss probe (RFC 8985 7.3) makes the peer say what it has before the timeout does. */
+void tcp_recovery_probe(struct tcp_pcb *pcb)
+{
+    struct tcp_recovery *r = &pcb->recovery;
     uint32_t old_next = pcb->snd_nxt;
     struct tcp_seg *fresh = pcb->unsent;
     if (fresh != NULL && first_of(fresh) == pcb->snd_nxt &&
@@ -596,5 +575,5 @@ void hook_tcp_tick(struct tcp_pcb *pcb)
         return;
     r->probing = true;
     r->probe_end = pcb->snd_nxt;
-    pcb->rtime = 0;
+    pcb->rtime = LWIP_TCP_TIMER_START;
 }

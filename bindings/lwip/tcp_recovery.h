@@ -21,8 +21,9 @@ struct tcp_recovery {
     /* Round trips. 0: none was measured yet. */
     uint32_t srtt_us, rttvar_us, min_rtt_us, min_rtt_at_us;
     /* RACK (RFC 8985 5.2, 6.2): of what was delivered, what was sent last. */
-    bool rack_valid, reordering_seen, timer_is_set, dsack_in_round;
+    bool rack_valid, reordering_seen, dsack_in_round;
     uint8_t window_steps, window_rounds;
+    uint64_t reordering_due_us; /* when what may have been overtaken is lost; 0: nothing may */
     uint32_t rack_sent_us, rack_end, rack_rtt_us;
     uint32_t fack;      /* the end of the farthest delivered */
     uint32_t round_end; /* when the reordering window may change again */
@@ -55,11 +56,13 @@ uint32_t hook_tcp_cwnd(struct tcp_pcb *pcb);
 void hook_tcp_retransmit(struct tcp_pcb *pcb);
 bool hook_tcp_timeout(struct tcp_pcb *pcb);
 uint32_t hook_tcp_timeout_ssthresh(const struct tcp_pcb *pcb, uint32_t otherwise);
-void hook_tcp_tick(struct tcp_pcb *pcb);
 /* The first bytes of a segment, the first in flight, have arrived. */
 void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size);
-/* The PCB is about to be freed. */
-void tcp_recovery_forget(struct tcp_pcb *pcb);
+/* The reordering window is over. */
+void tcp_recovery_reordered(struct tcp_pcb *pcb);
+/* When to ask the peer what it has, and to do so; UINT64_MAX: no time. */
+uint64_t tcp_recovery_probe_due(const struct tcp_pcb *pcb);
+void tcp_recovery_probe(struct tcp_pcb *pcb);
 
 /* Whether connections with SACK are ours; the rest is lwIP's NewReno (vendor/patches). */
 #define LWIP_HOOK_TCP_RECOVERS(pcb) hook_tcp_recovers(pcb)
@@ -73,6 +76,5 @@ void tcp_recovery_forget(struct tcp_pcb *pcb);
 #define LWIP_HOOK_TCP_RETRANSMIT(pcb) hook_tcp_retransmit(pcb)
 #define LWIP_HOOK_TCP_TIMEOUT(pcb) hook_tcp_timeout(pcb)
 #define LWIP_HOOK_TCP_TIMEOUT_SSTHRESH(pcb, otherwise) hook_tcp_timeout_ssthresh(pcb, otherwise)
-#define LWIP_HOOK_TCP_TICK(pcb) hook_tcp_tick(pcb)
 
 #endif

@@ -27,6 +27,7 @@ struct port_tunables {
     int64_t tcp_keepalive_time_s, tcp_keepalive_interval_s, tcp_keepalive_probes;
     int64_t tcp_syn_retries, tcp_retries, tcp_msl_ms, tcp_fin_timeout_ms,
         tcp_syn_received_timeout_ms;
+    int64_t tcp_orphan_retries, tcp_max_orphans;
     int64_t tcp_syn_backlog, tcp_max_backlog;
     int64_t tcp_receive_buffer, tcp_receive_buffer_max, tcp_send_buffer, tcp_send_buffer_max;
     int64_t tcp_tune_receive_buffer;

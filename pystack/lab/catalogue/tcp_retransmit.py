@@ -429,3 +429,31 @@ def partly_acknowledged(lab: Tester) -> None:
     connection.ack = (start + 1000) % MODULUS
     connection.send("A")
     connection.still_works()
+
+
+@case(
+    "TCP-8.14",
+    "The first round trip sets the timeout to three times as much",
+    rfc=RFC,
+    section="2.2",
+    mutant=Mutant("waits three times as long", outgoing=Again(when=loaded)),
+    seconds=4,
+)
+def first_round_trip(lab: Tester) -> None:
+    """Let the handshake take 100 ms.
+
+    1. The tester waits for 100 ms with the handshake's last acknowledgement. There are no SACKs and
+       no timestamps.
+    2. The program sends 100 octets, which the tester does not acknowledge. They come again after
+       300 ms (RTT + 4 * RTT / 2), give or take 100 ms; or after a second, the least that RFC 6298
+       2.4 asks for.
+    """
+    connection = in_state(lab, "SYN-RECEIVED", options=[("MSS", MSS)])
+    lab.drain(100)
+    connection.send("A")
+    with lab.preamble("accept"):
+        assert connection.listener is not None
+        connection.sock, _peer = lab.until(connection.listener.accept, 1000, "accept")
+    first = _sent(connection, pattern(100))
+    waited = _first_timeout(connection, first, 2000)
+    lab.check(0.2 <= waited <= 0.4 or 0.99 <= waited <= 1.1, "300 ms, or one second", waited)

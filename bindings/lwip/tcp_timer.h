@@ -1,0 +1,75 @@
+/*
+ * What TCP's timers (tcp_timer.c) keep of a connection. lwIP's configuration includes this, for lwIP's
+ * own struct holds it: plain C types only.
+ */
+#ifndef PYSTACK_LWIP_TCP_TIMER_H
+#define PYSTACK_LWIP_TCP_TIMER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tcp_pcb;
+
+/* Times are the Stack's clock, microseconds. */
+struct tcp_timer {
+    /* Among those that something is due for (tcp_timer_heap.c); `link` is NULL outside. */
+    struct tcp_pcb *child, *sibling, **link;
+    uint64_t due_us; /* not later than it is due: one that moves on is seen to when it is reached */
+    /* Among those that something has happened to since their timers were set. */
+    struct tcp_pcb *touched_next, **touched_link;
+    /* Among those that nobody holds any more (tcp_orphan.c). */
+    struct tcp_pcb *orphan_next, **orphan_link;
+    uint8_t state; /* as it was seen last, and whether its user had closed it */
+    bool closed;
+    uint64_t state_us;        /* since when it is so */
+    uint64_t answer_us;       /* what is owed goes then: an acknowledgement, a FIN; 0: nothing is */
+    uint64_t push_us;         /* what waits to be sent is tried again then; 0: nothing does */
+    uint64_t probed_us;       /* the last keep-alive was sent */
+    uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: none */
+};
+
+#define TCP_RTO_MAX_MS 120000U /* the longest timeout, and time between two window probes (Linux) */
+
+#define LWIP_TCP_CUSTOM_TIMERS 1
+#define LWIP_TCP_PCB_TIMER struct tcp_timer timer;
+#define LWIP_TCP_TIMER_T int64_t
+#define LWIP_TCP_TIMER_START tcp_timer_now_us()
+#define LWIP_TCP_ROUND_TRIP_START ((uint32_t)tcp_timer_now_us() | 1) /* 0: none is measured */
+#define LWIP_HOOK_TCP_ROUND_TRIP(pcb) \
+    tcp_round_trip(pcb, (uint32_t)tcp_timer_now_us() + 1 - (pcb)->rttest) /* it was made odd */
+#define LWIP_HOOK_TCP_TOUCHED(pcb) tcp_timer_touch(pcb)
+
+int64_t tcp_timer_now_us(void);
+/* Something happens to the connection: its timers are set anew before the engine is left. */
+void tcp_timer_touch(struct tcp_pcb *pcb);
+/* The PCB is about to be freed. */
+void tcp_timer_forget(struct tcp_pcb *pcb);
+/* Does what is due, once for each connection however late it is. */
+void tcp_timer_run(void);
+/* When something is due; UINT64_MAX: never. */
+uint64_t tcp_timer_next_us(void);
+
+/* tcp_timer_heap.c: the PCBs by `due_us`. */
+struct tcp_pcb *tcp_timer_heap_first(void);
+void tcp_timer_heap_add(struct tcp_pcb *pcb);
+void tcp_timer_heap_remove(struct tcp_pcb *pcb);
+
+/* tcp_round_trip.c: takes in a round trip, and sets the retransmission timeout by it. */
+void tcp_round_trip(struct tcp_pcb *pcb, uint32_t rtt_us);
+
+/* tcp_orphan.c: connections that were closed and still have something to deliver. */
+void tcp_orphan_add(struct tcp_pcb *pcb);
+void tcp_orphan_forget(struct tcp_pcb *pcb);
+/* Resets as many as there are too many. */
+void tcp_orphan_limit(void);
+bool tcp_is_orphan(const struct tcp_pcb *pcb);
+/* The peer has acknowledged something. */
+void tcp_orphan_progress(struct tcp_pcb *pcb);
+/* How often its segments, or its window probes, may go unanswered. */
+uint8_t tcp_orphan_retries(uint64_t timeout_ms);
+/* Whether one with a closed window has been asked often enough. */
+bool tcp_orphan_is_stuck(const struct tcp_pcb *pcb, uint64_t timeout_ms);
+/* Memory has run out: the one that has waited longest makes room. */
+void tcp_orphan_shed(void);
+
+#endif
