@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pystack.bench.floods import Outcome
     from pystack.bench.run import Result
     from pystack.bench.scale import Figure
     from pystack.bench.ways import Way
     from pystack.bench.workloads import Metric
 
-__all__ = ["figure_table", "plot", "table"]
+__all__ = ["figure_table", "flood_table", "plot", "table"]
 
 
 def _cell(result: Result, way: Way, metric: Metric) -> Text:
@@ -60,6 +62,46 @@ def figure_table(title: str, figures: list[Figure]) -> RenderableType:
     for one in figures:
         shown.add_row(one.title, f"{one.value:,.{one.digits}f} {one.unit}")
     return shown
+
+
+def _flood_row(one: Outcome, ordinary_us: float) -> list[str]:
+    if not one.kept:
+        return ["-"] * 5
+    cost = statistics.median(one.cost_us)
+    memory = max(one.memory_bytes)
+    return [
+        f"{statistics.median(one.kept):.0%}",
+        f"{one.succeeded} of {one.tried}",
+        f"{statistics.median(one.frames_per_s):,.0f}",
+        f"{cost:.2f} ({cost / ordinary_us:.2f})" if ordinary_us > 0 else f"{cost:.2f}",
+        f"{memory / 1e6:.1f}" if memory else "-",
+    ]
+
+
+def flood_table(outcomes: list[Outcome]) -> RenderableType:
+    """Floods by hosts: what was kept, and what it cost."""
+    shown = Table(
+        title="under a flood; in brackets what a frame costs as a multiple of an ordinary one",
+        title_justify="left",
+        pad_edge=False,
+    )
+    shown.add_column("flood")
+    shown.add_column("host")
+    titles = ("flow kept", "connected", "frames/s", "µs a frame", "most memory, MB")
+    for title in titles:
+        shown.add_column(title, justify="right")
+    ordinary = {
+        one.host: statistics.median(one.cost_us)
+        for one in reversed(outcomes)
+        if one.cost_us and one.flood == outcomes[0].flood
+    }
+    for one in outcomes:
+        if one.host == outcomes[0].host:
+            shown.add_section()
+        shown.add_row(one.flood, one.host, *_flood_row(one, ordinary.get(one.host, 0.0)))
+    failed = [(one.flood, one.host, why) for one in outcomes for why in one.failures]
+    notes = [Text(f"failed: {flood}, {host}: {why}", "red") for flood, host, why in failed]
+    return Group(shown, *notes)
 
 
 def plot(result: Result, path: Path) -> None:

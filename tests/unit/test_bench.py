@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from namespace import needs_namespace
+from rich.console import Console
+from scapy.layers.l2 import Ether
 
 from pystack.bench import WAYS, WORKLOADS, Result, Way, measure
+from pystack.bench.floods import HOSTS, Outcome, floods
+from pystack.bench.hostile import FLOODS, ORDINARY, Flood
 from pystack.bench.queues import queues
-from pystack.bench.report import plot
+from pystack.bench.report import flood_table, plot
 from pystack.bench.run import measure as run
 from pystack.bench.scale import scale
 from pystack.bench.worker import Here, Worker, WorkerError
@@ -56,6 +60,40 @@ def test_two_processes_on_a_tap() -> None:
     assert figures["one_queue"] > 10
     assert 0.1 < figures["queues"] < 10
     assert 0.1 < figures["queues_own"] < 10
+
+
+@pytest.mark.parametrize("flood", [ORDINARY, *FLOODS], ids=lambda one: one.name)
+def test_the_frames_of_a_flood_are_whole_and_differ(flood: Flood) -> None:
+    frames = [flood.frame(number) for number in range(0, 70_000, 7)]
+    assert len(set(frames)) == len(frames)
+    for frame in frames[:: len(frames) // 10]:
+        assert len(frame) <= 14 + 1500
+        found = Ether(frame)
+        for layer in ("IP", "TCP", "UDP", "ICMP", "ICMPv6ND_NS"):
+            for name in ("chksum", "cksum"):
+                if found.haslayer(layer) and hasattr(found[layer], name):
+                    delattr(found[layer], name)
+        fragment = "fragments" in flood.name  # it has no checksum yet
+        assert fragment or bytes(Ether(bytes(found))) == frame
+
+
+@needs_namespace
+def test_a_flood_is_endured() -> None:
+    steps: list[str] = []
+    outcomes = floods(1, 0.5, steps.append, [FLOODS[1]])
+    assert len(steps) == len(outcomes) == 4
+    for one in outcomes:
+        assert not one.failures
+        assert one.kept[0] > 0.01
+        assert one.tried >= 1
+        assert one.frames_per_s[0] > 100
+        assert one.cost_us[0] != 0
+        assert (one.memory_bytes[0] > 0) == (one.host == HOSTS[0])
+    shown = Console(record=True, width=120)
+    shown.print(flood_table([*outcomes, Outcome("Stack, TAP", "none", ["it broke"])]))
+    text = shown.export_text()
+    assert "(1.00)" in text  # an ordinary frame, compared with itself
+    assert "failed: none, Stack, TAP: it broke" in text
 
 
 def explode(ends: Ends, address: Any, seconds: float) -> dict[str, float]:
