@@ -1,0 +1,128 @@
+"""A peer that fights back: run it by hand against an installed pystack.
+
+    python tests/fuzz/hostile.py --seed 1 --frames 10000000
+    python tests/fuzz/hostile.py --seed 4711 --steps 1234 --trace
+    python tests/fuzz/hostile.py --seed 1 --engine gvisor
+
+A seed is one run of so many actions against a new Stack. What breaks a promise ends the command
+with status 1; it names the seed and the step, and writes a short script that does it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
+from adversary import episode, guard, known, show, shrink
+from adversary.violation import Violation
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--seed", type=int, default=1, help="of the first run")
+    parser.add_argument(
+        "--frames", type=int, default=0, help="seed after seed until so many were sent"
+    )
+    parser.add_argument("--steps", type=int, default=3000, help="actions of each run")
+    parser.add_argument("--engine", default="lwip")
+    parser.add_argument(
+        "--patience", type=float, default=guard.PATIENCE_S, help="seconds for one action"
+    )
+    parser.add_argument(
+        "--tolerate", action="append", default=[], help="an invariant not to look at"
+    )
+    parser.add_argument("--trace", action="store_true", help="show actions and frames of one run")
+    parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("hostile-found.py"))
+    return parser.parse_args()
+
+
+def trace(todo: list[episode.Action], engine: str, seed: int, tolerated: frozenset[str]) -> str:
+    """What a run looks like."""
+    lines: list[str] = []
+    outcome = episode.run(
+        todo,
+        engine=engine,
+        seed=seed,
+        tolerated=tolerated,
+        trace=lambda way, frame: lines.append(f"  {way} {show.line(frame)}"),
+        tell=lambda step, action: lines.append(f"{step} {action[0]} {action[1]:#x}"),
+    )
+    lines.append(str(outcome.found or "nothing found"))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    given = arguments()
+    tolerated = known.FAULTS.get(given.engine, frozenset()) | frozenset(given.tolerate)
+    if given.trace:
+        print(trace(episode.seeded(given.seed, given.steps), given.engine, given.seed, tolerated))
+        return 0
+    begin, processor = time.monotonic(), time.process_time()
+
+    def report(seed: int, frames: int) -> None:
+        if seed % 100 == 0:
+            spent = time.monotonic() - begin
+            print(f"seed {seed}: {frames} frames, {frames / spent:.0f}/s", flush=True)
+
+    sent, got, found, seed, step = guard.campaign(
+        given.seed,
+        max(given.frames, 1),
+        given.steps,
+        engine=given.engine,
+        tolerated=tolerated,
+        patience=given.patience,
+        report=report,
+    )
+    del processor
+    spent = time.monotonic() - begin
+    print(f"{sent} frames sent, {got} got, {spent:.1f} s, {sent / spent:.0f} frames/s")
+    if found is None:
+        print("every promise was kept")
+        return 0
+    command = shlex.join(
+        [
+            "python",
+            "tests/fuzz/hostile.py",
+            "--engine",
+            given.engine,
+            "--seed",
+            str(seed),
+            "--steps",
+            str(step),
+        ]
+    )
+    print(f"{found}\nagain: {command}")
+    if given.no_shrink:
+        return 1
+    todo = episode.seeded(seed, step)
+
+    def fails(trial: list[episode.Action]) -> bool:
+        again: Violation | None = guard.try_out(
+            trial, engine=given.engine, seed=seed, tolerated=tolerated, patience=5.0
+        )
+        return again is not None and again.invariant == found.invariant
+
+    if not fails(todo):
+        print("not found again: it may be one of time")
+        return 1
+    least = shrink.shrink(todo, fails)
+    story = (
+        "" if found.invariant in ("hang", "crash") else trace(least, given.engine, seed, tolerated)
+    )
+    given.output.write_text(
+        shrink.script(
+            least, engine=given.engine, seed=seed, what=str(found), command=command, trace=story
+        )
+    )
+    print(f"{len(least)} of {step} actions: {given.output}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

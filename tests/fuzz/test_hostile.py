@@ -1,0 +1,101 @@
+"""The peer that fights back (tests/fuzz/hostile.py), for as long as a test may take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from adversary import episode, guard, known, shrink
+from adversary.draw import Draw
+from adversary.episode import Action
+from adversary.violation import Violation
+
+SANITIZED = "PYSTACK_SANITIZED" in os.environ
+FRAMES = int(os.environ.get("PYSTACK_HOSTILE_FRAMES", "150000"))
+
+
+def found_in(engine: str, first: int, frames: int) -> list[str]:
+    """What is found from a seed on that the engine is not known for."""
+    tolerated = known.FAULTS.get(engine, frozenset())
+    found: list[str] = []
+    sent, seed = 0, first
+    while sent < frames:
+        more, _got, violation, at, step = guard.campaign(
+            seed, frames - sent, 2000, engine=engine, tolerated=tolerated, patience=5.0
+        )
+        sent += more or 1000
+        if violation is None:
+            break
+        if violation.invariant not in tolerated:
+            found.append(f"--engine {engine} --seed {at} --steps {step}: {violation}")
+        seed = at + 1
+    return found
+
+
+@pytest.mark.sanitize
+@pytest.mark.timeout(180)
+def test_every_promise_is_kept() -> None:
+    assert found_in("lwip", 1, FRAMES // 5 if SANITIZED else FRAMES) == []
+
+
+def test_a_run_is_its_seed() -> None:
+    first, second = ([], [])
+    for seen in (first, second):
+        episode.run(
+            episode.seeded(7, 100),
+            seed=7,
+            trace=lambda way, frame, seen=seen: seen.append((way, frame)),
+            tolerated=known.FAULTS.get("lwip", frozenset()),
+        )
+    assert first == second
+    assert len(first) > 100
+
+
+def test_zero_is_the_harmless_choice() -> None:
+    outcome = episode.run([(verb, 0) for verb in ("call", "tcp", "program", "time") * 20])
+    assert outcome.found is None
+    assert outcome.got_frames > 20
+
+
+def test_a_draw_is_one_number() -> None:
+    draw = Draw(5 + 7 * (2 + 3 * 1))
+    assert draw.below(7) == 5
+    assert draw.pick("abc") == "c"
+    assert draw.once_in(2)
+    assert draw.left == 0
+    assert not draw.once_in(2)
+
+
+def test_a_crash_and_a_hang_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episode, "run", lambda *_given, **_named: os.abort())
+    crash = guard.try_out([], engine="lwip", seed=1)
+    assert crash is not None
+    assert crash.invariant == "crash"
+    monkeypatch.setattr(episode, "run", lambda *_given, **_named: os.read(os.pipe()[0], 1))
+    hang = guard.try_out([], engine="lwip", seed=1, patience=0.2)
+    assert hang is not None
+    assert hang.invariant == "hang"
+
+
+def test_a_shrunk_run_is_the_least_that_fails() -> None:
+    actions: list[Action] = [("tcp", number) for number in range(1000, 1100)]
+
+    def fails(trial: Sequence[Action]) -> bool:
+        numbers = [number for _verb, number in trial]
+        return 1017 in numbers and any(number & 0xFF == 1050 & 0xFF for number in numbers)
+
+    assert shrink.shrink(actions, fails) == [("tcp", 1017), ("tcp", 1050 & 0xFF)]
+
+
+def test_promises_that_are_broken_are_seen() -> None:
+    stack = episode.Episode()
+    try:
+        stack.act(("call", 0))
+        flow = next(iter(stack.world.flows.values()))
+        flow.sent_end = flow.next = 0  # as if it had said nothing
+        with pytest.raises(Violation, match="acknowledged what was never sent"):
+            for _ in range(3):
+                stack.act(("time", 3))
+    finally:
+        stack.world.close()
