@@ -83,16 +83,13 @@ static int begin_to_connect(ps_stack *stack, int64_t handle, const struct ps_add
 /* How a connect that was begun has ended; -EINPROGRESS: not yet. */
 static int end_of_connect(ps_stack *stack, int64_t handle, const struct ps_address *address)
 {
-    int64_t error;
     int result = ready(stack, handle);
-    if (result >= 0 && !(result & (PS_READY_WRITE | PS_READY_ERROR | PS_READY_HANGUP)))
-        return -EINPROGRESS;
-    if (result >= 0)
-        result = stack->table->option_get(stack->engine, handle, PS_OPT_ERROR, &error);
     if (result < 0)
         return result;
-    /* The engine tells the next call that the connection is there; this is the one. */
-    return error != 0 ? (int)-error : begin_to_connect(stack, handle, address);
+    if (!(result & (PS_READY_WRITE | PS_READY_ERROR | PS_READY_HANGUP)))
+        return -EINPROGRESS;
+    /* The engine tells the next call how it has ended; this is the one. */
+    return begin_to_connect(stack, handle, address);
 }
 
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,

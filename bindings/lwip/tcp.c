@@ -181,6 +181,18 @@ static bool is_broadcast(const ip4_addr_t *address)
     return false;
 }
 
+/* A connect that has told of its failure leaves the socket as it was before, as in Linux. */
+static void forget_attempt(struct port_socket *head)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    socket->phase = TCP_FRESH;
+    socket->end_of_stream = head->shut_read = head->shut_write = false;
+    if (!socket->bound) {
+        ip_addr_set(&socket->local, head->family == PS_INET ? IP4_ADDR_ANY : IP6_ADDR_ANY);
+        socket->local_port = 0;
+    }
+}
+
 static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -192,8 +204,11 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     }
     if (socket->phase == TCP_CONNECTED || socket->phase == TCP_LISTENING)
         return -EISCONN;
-    if (head->error != 0)
+    if (head->error != 0) {
+        if (socket->phase == TCP_OVER)
+            forget_attempt(head);
         return socket_take_error(head);
+    }
     if (ip == NULL) /* AF_UNSPEC: nothing to dissolve */
         return 0;
     if (ip_addr_ismulticast(ip) || (IP_IS_V4(ip) && is_broadcast(ip_2_ip4(ip))))
@@ -207,10 +222,8 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
         else
             ip_addr_set_loopback(true, &target);
     }
-    if (socket->phase == TCP_OVER) { /* a failed attempt leaves the socket usable */
-        socket->phase = TCP_FRESH;
-        socket->end_of_stream = head->shut_read = head->shut_write = false;
-    }
+    if (socket->phase == TCP_OVER)
+        forget_attempt(head);
     bool renewed = socket->pcb == NULL;
     int result = tcp_need_pcb(socket);
     if (result < 0)

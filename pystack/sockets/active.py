@@ -6,18 +6,14 @@ block (and in the tasks that it starts) the Stack's, everywhere else the kernel'
 
 from __future__ import annotations
 
-import os
 import socket as kernel
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from pystack.sockets.descriptors import sendfile
 from pystack.sockets.patch import Place, patched
 from pystack.sockets.socket import Socket
-from pystack.sockets.tls import wrap_socket
 
 if TYPE_CHECKING:
     from pystack.sockets.module import SocketModule
@@ -80,11 +76,7 @@ _CHOOSERS = {name: _function(name) for name in FUNCTIONS}
 
 def standard_places(replacements: dict[str, Any]) -> dict[Place, Any]:
     """What a Stack replaces in the standard library, with these names of the module `socket`."""
-    places: dict[Place, Any] = {(kernel, name): value for name, value in replacements.items()}
-    places[ssl.SSLContext, "wrap_socket"] = wrap_socket
-    if hasattr(os, "sendfile"):
-        places[os, "sendfile"] = sendfile
-    return places
+    return {(kernel, name): value for name, value in replacements.items()}
 
 
 @contextmanager

@@ -188,12 +188,10 @@ class CoreSocket(WaitingSocket):
             self._wait(lib.PS_READY_WRITE, limit if self._timeout is None else self._timeout)
         except TimeoutError:
             return errno.EINPROGRESS if self._timeout is None else errno.EAGAIN
-        code = self._take_error()
-        if not code and self._timeout is None:
-            # One call that waits has heard the end of it; of a connect in steps, which is what a
-            # timeout makes of it, the kernel tells the end to the next connect too.
-            code = int(-lib.ps_connect(pointer, number, where, 0))
-        return code
+        if self._timeout is None:
+            return int(-lib.ps_connect(pointer, number, where, 0))
+        # With a timeout it is a connect in steps, whose end the kernel tells to the next connect.
+        return self._take_error()
 
     def shutdown(self, how: int, /) -> None:
         """Ends one direction or both: see shutdown(2)."""
@@ -347,8 +345,15 @@ class CoreSocket(WaitingSocket):
     # --- receiving -------------------------------------------------------------------------
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end."""
-        if flags or type(size) is not int or size < 0:
+        """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end.
+
+        A size of 0 asks nothing of the Stack, as CPython asks nothing of the kernel then: no error
+        is told and no datagram taken. The same holds for `recv_into` an empty buffer.
+        """
+        if flags or type(size) is not int or size <= 0:
+            size = index(size)
+            if size == 0:
+                return b""
             buffer, got = self._receive_new(size, flags, _NULL, "recv")
             return bytes(ffi.buffer(buffer, min(got, size)))
         buffer = _uncleared(_bytes, size)
@@ -362,7 +367,7 @@ class CoreSocket(WaitingSocket):
         return bytes(ffi.buffer(buffer, min(got, size))), self._sender(message)
 
     def _receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
-        size = size.__index__()
+        size = index(size)
         if size < 0:
             raise ValueError(f"negative buffersize in {caller}")
         buffer = _uncleared(_bytes, size)
@@ -384,12 +389,15 @@ class CoreSocket(WaitingSocket):
         self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
     ) -> int:
         with writable(buffer, caller) as target:
-            nbytes = nbytes.__index__()
+            nbytes = index(nbytes)
             if nbytes < 0:
                 raise ValueError(f"negative buffersize in {caller}")
             if nbytes > len(target):
                 raise ValueError("buffer too small for requested bytes")
-            return self._receive(target, nbytes or len(target), flags, message)
+            size = nbytes or len(target)
+            if size == 0 and not message:
+                return 0
+            return self._receive(target, size, flags, message)
 
     def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
         if not flags and not message:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import _ssl
-import weakref
 from operator import index
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,7 @@ from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.message import MessageSocket
 from pystack.sockets.module import SocketModule
-from pystack.sockets.records import RecordLayer, SocketLike
+from pystack.sockets.records import RecordLayer, secure
 
 # Of the C class, which typeshed doesn't show.
 _kernels_wrap_socket: Any = vars(_ssl._SSLContext)["_wrap_socket"]
@@ -139,8 +138,7 @@ def wrap_socket(context: Any, sock: Any, server_side: bool, *arguments: Any, **n
     records = RecordLayer(
         lambda size: _StackSocket.recv(sock, size), lambda data: _StackSocket.send(sock, data)
     )
-    inner = context._wrap_bio(records.incoming, records.outgoing, server_side, *arguments, **named)
-    return SocketLike(inner, records, weakref.ref(sock))
+    return secure(context, sock, records, server_side, *arguments, **named)
 
 
 def lowlevel(sockets: SocketModule) -> ModuleType:

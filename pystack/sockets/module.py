@@ -19,8 +19,10 @@ from pystack.sockets.descriptors import find
 from pystack.sockets.patch import patched
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
+from pystack.sockets.standard import introduce_stack_sockets
 
-_DEFAULT: Any = object()  # as socket._GLOBAL_DEFAULT_TIMEOUT: "no timeout was given"
+# "No timeout was given": the module's own, which http.client, ftplib and others hand on.
+_DEFAULT: Any = kernel._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 # Of what `setsockopt` takes, the names that the module socket has in later versions of Python only,
 # or on other systems.
 _ALSO = (
@@ -83,6 +85,7 @@ class SocketModule:
     def __init__(
         self, handle: StackHandle, lookup: Lookup, servers: Iterable[reverse.Server] = ()
     ) -> None:
+        introduce_stack_sockets()
         self._handle = handle
         self._resolver = Resolver(
             handle, lookup, lambda address: reverse.ask(self.socket, servers, address), hosts_file()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["RecordLayer", "SocketLike"]
+__all__ = ["RecordLayer", "SocketLike", "secure"]
 
 Result = TypeVar("Result")
 
 _HEADER = 5  # RFC 8446 5.1: type, version, length
+
+# Pythons that took a failed SSL_read_ex or SSL_write_ex for the stream's end, whatever the socket
+# said (CPython's issue 115627).
+_ERROR_IS_END = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 
 
 class RecordLayer:
@@ -127,21 +134,58 @@ class SocketLike:
 
     def do_handshake(self) -> None:
         """Shakes hands."""
-        self._records.drive(self._inner.do_handshake)
+        with _failure_says("The handshake operation timed out"):
+            self._records.drive(self._inner.do_handshake)
 
     def read(self, *arguments: Any) -> Any:
         """Decrypted data."""
-        return self._records.drive(lambda: self._inner.read(*arguments))
+        with _failure_says("The read operation timed out", end=_ERROR_IS_END):
+            return self._records.drive(lambda: self._inner.read(*arguments))
 
     def write(self, data: Any) -> Any:
         """Encrypts and sends."""
-        return self._records.drive(lambda: self._inner.write(data))
+        with _failure_says("The write operation timed out", end=_ERROR_IS_END):
+            return self._records.drive(lambda: self._inner.write(data))
 
     def shutdown(self) -> Any:
         """Ends TLS orderly."""
-        self._records.drive(self._inner.shutdown)
+        with _failure_says("The read operation timed out"):
+            self._records.drive(self._inner.shutdown)
         return self._sock()
 
     def verify_client_post_handshake(self) -> Any:
         """Asks for the client's certificate."""
         return self._records.drive(self._inner.verify_client_post_handshake)
+
+
+@contextmanager
+def _failure_says(timed_out: str, *, end: bool = False) -> Iterator[None]:
+    """What OpenSSL's object on a descriptor makes of a socket's errors.
+
+    Args:
+        timed_out: What a timeout says.
+        end: Whether any other error is the end of the stream.
+    """
+    try:
+        yield
+    except ssl.SSLError:
+        raise
+    except TimeoutError:
+        raise TimeoutError(timed_out) from None
+    except OSError as error:
+        if not end:
+            raise
+        raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol") from error
+
+
+def secure(
+    context: Any,
+    sock: Any,
+    records: RecordLayer,
+    server_side: bool,
+    *arguments: Any,
+    **named: Any,
+) -> SocketLike:
+    """Makes the state of a TLS connection; the arguments are `_ssl._SSLContext._wrap_socket`'s."""
+    inner = context._wrap_bio(records.incoming, records.outgoing, server_side, *arguments, **named)
+    return SocketLike(inner, records, weakref.ref(sock))

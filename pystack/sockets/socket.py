@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Self = TypeVar("Self", bound="Socket")
 
-_FILE_BLOCK = 1 << 18
-
 
 class Socket(MessageSocket):
     """A socket of a Stack, with the methods of `socket.socket`.
@@ -66,7 +64,7 @@ class Socket(MessageSocket):
     def __repr__(self) -> str:
         closed = " [closed]" if self._closed or self._number < 0 else ""
         text = (
-            f"<{type(self).__module__}.{type(self).__qualname__}{closed} "
+            f"<{self.__class__.__module__}.{self.__class__.__qualname__}{closed} "
             f"number={self._number & 0xFFFFFFFF if not closed else -1}, family={self._family}, "
             f"type={self._type}, proto={self._proto}"
         )
@@ -142,36 +140,11 @@ class Socket(MessageSocket):
         text.mode = mode
         return text  # type: ignore[no-any-return]
 
-    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
-        """Sends a binary file from `offset` on, `count` bytes or all. How many bytes went.
-
-        Raises:
-            ValueError: The socket doesn't wait, isn't a stream, or the file isn't binary.
-        """
-        if self._type != socket.SOCK_STREAM:
-            raise ValueError("only SOCK_STREAM type sockets are supported")
-        if "b" not in getattr(file, "mode", "b"):
-            raise ValueError("file should be opened in binary mode")
-        if count is not None and count <= 0:
-            raise ValueError("count must be a positive integer (got %r)" % (count,))  # noqa: UP031
-        if self._timeout == 0:
-            raise ValueError("non-blocking sockets are not supported")
-        if offset:
-            file.seek(offset)
-        block = memoryview(bytearray(_FILE_BLOCK if count is None else min(count, _FILE_BLOCK)))
-        total = 0
-        try:
-            while count is None or total < count:
-                want = len(block) if count is None else min(len(block), count - total)
-                got = file.readinto(block[:want])  # type: ignore[attr-defined]
-                if not got:
-                    break
-                self.sendall(block[:got])
-                total += got
-            return total
-        finally:
-            if total and hasattr(file, "seek"):
-                file.seek(offset + total)
+    # The library's own, which ask no more of a socket than this one has.
+    sendfile = socket.socket.sendfile
+    _sendfile_use_sendfile = socket.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
+    _sendfile_use_send = socket.socket._sendfile_use_send  # type: ignore[attr-defined]
+    _check_sendfile_params = socket.socket._check_sendfile_params  # type: ignore[attr-defined]
 
     def _decref_socketios(self) -> None:
         if self._io_refs > 0:
@@ -183,7 +156,10 @@ class Socket(MessageSocket):
         """Closes the socket, or, while a file of `makefile` is open, marks it closed."""
         self._closed = True
         if self._io_refs <= 0:
-            super().close()
+            self._real_close()
+
+    def _real_close(self) -> None:
+        super().close()
 
     def tcp_info(self) -> TcpInfo:
         """What TCP knows of the connection, typed; `getsockopt(IPPROTO_TCP, TCP_INFO, n)` is bytes.

@@ -22,7 +22,7 @@ def run(kind: str, module: str, *, patience: float = PATIENCE) -> Outcomes:
     """The outcome, and why, of each test of ``test.MODULE``.
 
     Args:
-        kind: "stack" or "kernel".
+        kind: "kernel", "stack" or "installed"; see `worker.py`.
         module: As "test_socket".
         patience: Seconds without a word until a test counts as hanging.
     """
@@ -99,9 +99,7 @@ if __name__ == "__main__":
             print(name, kind, {word: totals.count(word) for word in ("pass", "skip", "fail")})
         if len(kinds) == 2:
             for test in names:
-                kernel, stack = (
-                    found[kind].get(test, ("none", "")) for kind in ("kernel", "stack")
-                )
+                kernel, stack = (found[kind].get(test, ("none", "")) for kind in kinds)
                 if kernel[0] != stack[0]:
                     print("===", test, kernel[0], stack[0])
                     print(stack[1])

@@ -1,8 +1,9 @@
 """Runs tests of the standard library's own test package, one line of JSON for each.
 
-``worker.py KIND MODULE FIRST``: KIND is "stack" or "kernel"; the tests of ``test.MODULE`` from the
-FIRSTth on, in an order that is always the same. Runs in a network namespace of its own, with
-loopback up; a parent watches the time.
+``worker.py KIND MODULE FIRST``: KIND is "kernel", "stack" (a Stack's sockets under the library's
+socket.py) or "installed" (`Stack.installed` over the library as it is); the tests of
+``test.MODULE`` from the FIRSTth on, in an order that is always the same. Runs in a network namespace
+of its own, with loopback up; a parent watches the time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ def stand_in() -> Any:
 
     ssl.SSLContext._wrap_socket = wrap_socket
     return net
+
+
+def install() -> None:
+    """Does what users do: puts a Stack's sockets into the library's place."""
+    import pystack
+
+    net = pystack.Stack()
+    net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
+    block = net.installed()
+    block.__enter__()
+    globals()["kept"] = net, block
 
 
 def tests_of(suite: unittest.TestSuite) -> list[unittest.TestCase]:
@@ -96,6 +108,8 @@ def main() -> None:
     faulthandler.enable()
     if kind == "stack":
         stand_in()
+    elif kind == "installed":
+        install()
     from test import support
 
     support.use_resources = ["network"]  # of which there is none but loopback
