@@ -2,8 +2,8 @@
 
 ``worker.py KIND MODULE FIRST``: KIND is "kernel", "stack" (a Stack's sockets under the library's
 socket.py) or "installed" (`Stack.installed` over the library as it is); the tests of
-``test.MODULE`` from the FIRSTth on, in an order that is always the same. Runs in a network namespace
-of its own, with loopback up; a parent watches the time.
+``test.MODULE`` from the FIRSTth on, in an order that is always the same. Runs in a network
+namespace of its own, with loopback up; a parent watches the time.
 """
 
 from __future__ import annotations
