@@ -291,7 +291,6 @@ int engine_interface_set_mtu(ps_engine *engine, uint32_t index, uint32_t mtu)
         netif->mtu = netif->mtu6 = (u16_t)mtu;
     else
         apply_mtu(interface_of(netif), mtu);
-    tcp_mtu_changed(netif);
     nd6_clear_destination_cache(); /* which remembers the MTU of each path, at first this one */
     interface_changed(netif);
     return 0;

@@ -58,14 +58,13 @@ u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu)
     return path != NULL && path->mtu < link_mtu ? path->mtu : link_mtu;
 }
 
-bool path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu)
+void path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu)
 {
     struct path *path = find(destination);
     if (mtu < MINIMUM || mtu > UINT16_MAX || (path != NULL && mtu >= path->mtu))
-        return false;
+        return;
     if (path == NULL)
         path = make(destination);
     path->mtu = (uint16_t)mtu;
     path->reported_us = port.now_us;
-    return true;
 }

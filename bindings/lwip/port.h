@@ -197,7 +197,6 @@ void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct 
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, uint32_t sequence, int error, bool hard);
 /* Segments to come respect this interface's new MTU. */
-void tcp_mtu_changed(const struct netif *netif);
 /* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */
 int tcp_orphan_at(size_t position, struct ps_connection *out);
 
@@ -210,13 +209,8 @@ bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_add
                        uint16_t remote_port, uint32_t sequence);
 bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port);
-/* Cuts the segments that are still to be made for a destination to its path's MTU. */
-void tcp_path_changed(const ip_addr_t *remote);
-/* path_mtu.c: takes a router's report; whether it says anything new. */
-bool path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu);
-/* icmp_limit.c: whether an error may be sent now, besides those that were; it counts. */
-bool icmp4_is_within_rate(const ip4_addr_t *to, u8_t type, u8_t code);
-bool icmp6_is_within_rate(const ip6_addr_t *to, u8_t type);
+/* path_mtu.c: takes a router's report. */
+void path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu);
 /* Listens for ICMP errors and passes them to tcp_icmp_error and udp_icmp_error. */
 int icmp_error_init(void);
 void icmp_error_close(void);

@@ -5,6 +5,7 @@
  * socket learns of every such end through the PCB's extension argument, so that its
  * pointer is never stale.
  */
+#include "hooks.h"
 #include "tcp_socket.h"
 
 /* --- the bond between a socket and its PCB --------------------------------------------- */
@@ -379,53 +380,26 @@ const struct socket_kind tcp_kind = {
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, uint32_t sequence, int error, bool hard)
 {
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
-        if (pcb->local_port != local_port || pcb->remote_port != remote_port ||
-            !ip_addr_eq(&pcb->local_ip, local) || !ip_addr_eq(&pcb->remote_ip, remote))
-            continue;
-        /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any
-         * other goes on retransmitting, for the path may heal. */
-        struct tcp_socket *socket = pcb->ext_args[OWNER].data;
-        if (pcb->state != SYN_SENT || socket == NULL || !hard)
-            return;
-        /* Who guesses at ports does not know what is under way (RFC 5927 4.1). */
-        if (!TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt))
-            return;
-        tcp_disown(socket);
-        tcp_abandon(pcb, 0);
-        socket->phase = TCP_OVER;
-        socket_fail(&socket->head, error);
+    struct tcp_pcb *pcb = hook_tcp_lookup(local, local_port, remote, remote_port);
+    /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any
+     * other goes on retransmitting, for the path may heal. */
+    struct tcp_socket *socket = pcb != NULL ? pcb->ext_args[OWNER].data : NULL;
+    if (socket == NULL || pcb->state != SYN_SENT || !hard)
         return;
-    }
+    /* Who guesses at ports does not know what is under way (RFC 5927 4.1). */
+    if (!TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt))
+        return;
+    tcp_disown(socket);
+    tcp_abandon(pcb, 0);
+    socket->phase = TCP_OVER;
+    socket_fail(&socket->head, error);
 }
 
 bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port, uint32_t sequence)
 {
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
-        if (pcb->local_port == local_port && pcb->remote_port == remote_port &&
-            ip_addr_eq(&pcb->local_ip, local) && ip_addr_eq(&pcb->remote_ip, remote))
-            /* RFC 5927 4: what is under way. */
-            return TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt);
-    return false;
-}
-
-void tcp_path_changed(const ip_addr_t *remote)
-{
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
-        struct netif *way = NULL;
-        if (ip_addr_eq(&pcb->remote_ip, remote))
-            way = ip_route(&pcb->local_ip, &pcb->remote_ip);
-        if (way != NULL)
-            pcb->mss = tcp_eff_send_mss_netif(pcb->mss, way, &pcb->remote_ip);
-    }
-}
-
-void tcp_mtu_changed(const struct netif *netif)
-{
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
-        struct netif *way = ip_route(&pcb->local_ip, &pcb->remote_ip);
-        if (way != NULL && interface_index(way) == interface_index(netif))
-            pcb->mss = tcp_eff_send_mss_netif(pcb->mss, way, &pcb->remote_ip);
-    }
+    const struct tcp_pcb *pcb = hook_tcp_lookup(local, local_port, remote, remote_port);
+    /* RFC 5927 4: what is under way. */
+    return pcb != NULL && pcb->state != TIME_WAIT &&
+           TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt);
 }

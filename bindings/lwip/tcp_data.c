@@ -209,6 +209,8 @@ static int64_t write_some(struct tcp_pcb *pcb, const uint8_t *data, size_t size,
 {
     restart_after_idle(pcb);
     size_t helping = size;
+    if (size > pcb->mss) /* or the path of the last time makes the segments */
+        hook_tcp_path(pcb, tcp_path_route(pcb));
     if (size > LARGEST_WRITE)
         helping = LWIP_MIN(size, LWIP_MAX(LARGEST_WRITE, tcp_segment_longest(pcb)));
     for (;;) {

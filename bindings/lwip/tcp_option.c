@@ -90,6 +90,8 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
         *value = tunables.tcp_delayed_ack == 0;
         return 0;
     case PS_OPT_TCP_MAXSEG:
+        if (connected(socket) && socket->pcb->state != CLOSED)
+            hook_tcp_path(socket->pcb, tcp_path_route(socket->pcb));
         *value = connected(socket) && socket->pcb->state != CLOSED ? tcp_mss(socket->pcb)
                  : socket->largest_segment != 0                    ? socket->largest_segment
                                                                    : 536;
@@ -284,7 +286,7 @@ int engine_tcp_info(ps_engine *engine, int64_t handle, struct ps_tcp_info *out)
     if (head->kind != &tcp_kind)
         return -ENOPROTOOPT;
     struct tcp_socket *socket = tcp_socket_of(head);
-    const struct tcp_pcb *pcb = socket->pcb;
+    struct tcp_pcb *pcb = socket->pcb;
     memset(out, 0, sizeof *out);
     out->state = PS_TCP_CLOSED;
     out->bytes_received = socket->received;
@@ -305,6 +307,7 @@ int engine_tcp_info(ps_engine *engine, int64_t handle, struct ps_tcp_info *out)
     out->rto_us = (uint32_t)pcb->rto * 1000;
     out->rtt_us = pcb->recovery.srtt_us;
     out->rttvar_us = pcb->recovery.rttvar_us;
+    hook_tcp_path(pcb, tcp_path_route(pcb));
     out->send_mss = out->receive_mss = pcb->mss;
     for (const struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next)
         out->unacked_segments++;

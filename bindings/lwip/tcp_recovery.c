@@ -5,8 +5,8 @@
  * A segment is lost when one that was sent later by more than the reordering window has arrived.
  * That finds lost retransmissions too, and bears with segments that overtake each other. Segments
  * stay in lwIP's queue of unacknowledged ones, marked; what is neither SACKed nor lost is the pipe,
- * and the congestion window bounds that. Runs of SACKed segments are skipped in one step, so that
- * an acknowledgement costs as much as there are holes, not segments.
+ * and the congestion window bounds that. They are found in a tree (tcp_flight.c), so that an
+ * acknowledgement costs as much as it tells of, not as there are segments or holes.
  */
 #include "tcp_recovery.h"
 
@@ -17,7 +17,12 @@
 #include "tcp_congestion.h"
 #include "tcp_segment.h"
 
-enum { SENT = 1, RETRANSMITTED = 2, SACKED = 4, LOST = 8 };
+enum {
+    SENT = SEGMENT_SENT,
+    RETRANSMITTED = SEGMENT_RETRANSMITTED,
+    SACKED = SEGMENT_SACKED,
+    LOST = SEGMENT_LOST,
+};
 
 #define SACKS_LARGEST 4
 #define REORDERING_SEGMENTS 3 /* SACKed ones that settle it, while nothing was ever reordered */
@@ -59,9 +64,10 @@ static uint32_t end_of(const struct tcp_seg *segment)
     return first_of(segment) + TCP_TCPLEN(segment);
 }
 
+/* Not up to snd_nxt: after a timeout at a closed window lwIP has it all to send again. */
 static uint32_t flight_of(const struct tcp_pcb *pcb)
 {
-    return pcb->snd_nxt - pcb->lastack;
+    return pcb->unacked != NULL ? end_of(pcb->unacked_last) - pcb->lastack : 0;
 }
 
 static uint32_t pipe_of(const struct tcp_pcb *pcb)
@@ -70,21 +76,12 @@ static uint32_t pipe_of(const struct tcp_pcb *pcb)
     return flight > gone ? flight - gone : 0;
 }
 
-/* The first segment after a run of SACKed ones. Later walks have less far to go. */
-static struct tcp_seg *past_sacked(struct tcp_seg *segment)
-{
-    struct tcp_seg *last = segment->run_end;
-    while (last->next != NULL && last->next->marks & SACKED)
-        last = last->next->run_end;
-    segment->run_end = last;
-    return last->next;
-}
-
 static void unmark_lost(struct tcp_pcb *pcb, struct tcp_seg *segment)
 {
     if (segment->marks & LOST) {
         segment->marks &= (uint8_t)~LOST;
         pcb->recovery.lost -= TCP_TCPLEN(segment);
+        tcp_flight_changed(segment);
     }
 }
 
@@ -92,6 +89,7 @@ static void mark_lost(struct tcp_pcb *pcb, struct tcp_seg *segment)
 {
     segment->marks |= LOST;
     pcb->recovery.lost += TCP_TCPLEN(segment);
+    tcp_flight_changed(segment);
 }
 
 bool hook_tcp_recovers(const struct tcp_pcb *pcb)
@@ -147,6 +145,7 @@ void hook_tcp_segment_acked(struct tcp_pcb *pcb, struct tcp_seg *segment)
 {
     if (!hook_tcp_recovers(pcb) || !(segment->marks & SENT))
         return;
+    tcp_flight_remove(pcb, segment);
     unmark_lost(pcb, segment);
     if (segment->marks & SACKED) {
         pcb->recovery.sacked -= TCP_TCPLEN(segment);
@@ -156,13 +155,20 @@ void hook_tcp_segment_acked(struct tcp_pcb *pcb, struct tcp_seg *segment)
     }
 }
 
-void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size)
+void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size,
+                               uint32_t pieces)
 {
+    struct tcp_recovery *r = &pcb->recovery;
     if (!hook_tcp_recovers(pcb))
         return;
     if (segment->marks & LOST)
-        pcb->recovery.lost -= size;
-    news.delivered += size;
+        r->lost -= size;
+    if (segment->marks & SACKED) {
+        r->sacked -= size;
+        r->sacked_segments -= pieces;
+    } else {
+        news.delivered += size;
+    }
 }
 
 /* A long segment that a block covers a part of is cut at the block's edges. Returns whether it is
@@ -180,27 +186,25 @@ static bool cut_at_edges(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t 
 
 static void take_block(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
 {
-    struct tcp_seg *segment = pcb->unacked;
-    while (segment != NULL && TCP_SEQ_LT(first_of(segment), right)) {
-        if (segment->marks & SACKED) {
-            segment = past_sacked(segment);
-            continue;
-        }
+    struct tcp_seg *segment;
+    while ((segment = tcp_flight_open_after(pcb, left)) != NULL &&
+           TCP_SEQ_LT(first_of(segment), right)) {
         if (cut_at_edges(pcb, segment, left, right))
             continue;
         if (TCP_SEQ_GEQ(first_of(segment), left) && TCP_SEQ_LEQ(end_of(segment), right)) {
             unmark_lost(pcb, segment);
             segment->marks |= SACKED;
-            segment->run_end = segment;
+            tcp_flight_changed(segment);
             pcb->recovery.sacked += TCP_TCPLEN(segment);
             pcb->recovery.sacked_segments += tcp_segment_pieces(segment);
             delivered(pcb, segment);
         }
-        segment = segment->next;
+        left = end_of(segment);
     }
 }
 
-/* Takes in the SACK option. Returns how many bytes it says came twice (RFC 2883 4). */
+/* Takes in the SACK option; blocks about what was never sent, or is acknowledged, are a lie or old.
+ * Returns how many bytes it says came twice (RFC 2883 4). */
 static uint32_t take_blocks(struct tcp_pcb *pcb)
 {
     uint32_t twice = 0;
@@ -208,9 +212,11 @@ static uint32_t take_blocks(struct tcp_pcb *pcb)
         uint32_t left = blocks.left[i], right = blocks.right[i];
         bool inside = blocks.count > 1 && TCP_SEQ_GEQ(left, blocks.left[1]) &&
                       TCP_SEQ_LEQ(right, blocks.right[1]);
+        if (TCP_SEQ_GT(right, pcb->snd_nxt) || TCP_SEQ_LT(left, pcb->lastack - pcb->snd_wnd_max))
+            continue;
         if (i == 0 && (TCP_SEQ_LEQ(right, pcb->lastack) || inside))
             twice = right - left;
-        else if (TCP_SEQ_GT(right, pcb->lastack) && TCP_SEQ_LEQ(right, pcb->snd_nxt))
+        else if (TCP_SEQ_GT(left, pcb->lastack))
             take_block(pcb, left, right);
     }
     blocks.count = 0;
@@ -252,27 +258,20 @@ static bool detect_losses(struct tcp_pcb *pcb)
         return false;
     uint32_t allowed_us = r->rack_rtt_us + reordering_window_us(pcb), wait_us = 0;
     bool any = false;
-    struct tcp_seg *segment = pcb->unacked;
-    while (segment != NULL) {
-        if (segment->marks & SACKED) {
-            segment = past_sacked(segment);
-            continue;
-        }
+    struct tcp_seg *segment;
+    while ((segment = tcp_flight_oldest(pcb)) != NULL) {
         bool before =
             earlier(segment->sent_us, r->rack_sent_us) ||
             (segment->sent_us == r->rack_sent_us && TCP_SEQ_LT(end_of(segment), r->rack_end));
-        if (!before && !(segment->marks & RETRANSMITTED))
-            break; /* and all that follow were sent later still */
-        if (before && !(segment->marks & LOST)) {
-            int32_t left_us = (int32_t)(segment->sent_us + allowed_us - now_us());
-            if (left_us <= 0) {
-                mark_lost(pcb, segment);
-                any = true;
-            } else if ((uint32_t)left_us > wait_us) {
-                wait_us = (uint32_t)left_us;
-            }
+        if (!before)
+            break; /* and all others were sent later still */
+        int32_t left_us = (int32_t)(segment->sent_us + allowed_us - now_us());
+        if (left_us > 0) { /* by when all are lost that were sent before what has arrived */
+            wait_us = r->rack_sent_us + allowed_us - now_us();
+            break;
         }
-        segment = segment->next;
+        mark_lost(pcb, segment);
+        any = true;
     }
     r->reordering_due_us = wait_us > 0 ? port.now_us + wait_us : 0;
     return any;
@@ -434,11 +433,11 @@ void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
 
 /* --- sending ------------------------------------------------------------------------------- */
 
-void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
+void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *netif)
 {
     struct tcp_recovery *r = &pcb->recovery;
     unmark_lost(pcb, segment);
-    tcp_segment_mark(pcb, segment);
+    tcp_segment_mark(pcb, segment, netif);
     uint32_t more = tcp_segment_pieces(segment) - 1; /* lwIP counts one */
     if (segment->marks & SENT) {
         segment->marks |= RETRANSMITTED;
@@ -448,10 +447,17 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment)
     }
     segment->marks |= SENT;
     segment->sent_us = r->last_us = now_us();
+    tcp_flight_changed(segment);
     if (pcb->unacked == NULL && !(segment->marks & RETRANSMITTED))
         r->progress_ms = sys_now();
     if (r->state == TCP_IN_RECOVERY)
         r->prr_out += TCP_TCPLEN(segment);
+}
+
+void hook_tcp_in_flight(struct tcp_pcb *pcb, struct tcp_seg *segment)
+{
+    if (hook_tcp_recovers(pcb))
+        tcp_flight_add(pcb, segment);
 }
 
 /* What lwIP, which counts from the first unacknowledged byte, may send new data up to. */
@@ -462,8 +468,6 @@ uint32_t hook_tcp_cwnd(struct tcp_pcb *pcb)
         bool limited = pcb->state >= ESTABLISHED && !(pcb->flags & TF_INFR);
         return pcb->cwnd + (limited ? LWIP_MIN(pcb->dupacks, 2U) * pcb->mss : 0);
     }
-    if (pcb->unsent != NULL && first_of(pcb->unsent) != pcb->snd_nxt)
-        return pcb->cwnd;
     uint32_t flight = flight_of(pcb), pipe = pipe_of(pcb);
     return pcb->cwnd > pipe ? flight + (pcb->cwnd - pipe) : flight;
 }
@@ -473,23 +477,17 @@ void hook_tcp_retransmit(struct tcp_pcb *pcb)
     struct tcp_recovery *r = &pcb->recovery;
     if (r->lost == 0 || !hook_tcp_recovers(pcb))
         return;
-    struct tcp_seg *segment = pcb->unacked;
-    while (segment != NULL && r->lost > 0) {
-        if (segment->marks & SACKED) {
-            segment = past_sacked(segment);
-            continue;
-        }
-        if (segment->marks & LOST) {
-            uint32_t pipe = pipe_of(pcb);
-            tcp_segment_fit(pcb, segment, pcb->cwnd > pipe ? pcb->cwnd - pipe : 0);
-            if ((pipe > 0 && pipe + TCP_TCPLEN(segment) > pcb->cwnd) ||
-                tcp_resend(pcb, segment) != ERR_OK)
-                return;
-            r->undo_size += TCP_TCPLEN(segment);
-            if (segment == pcb->unacked)
-                pcb->rtime = LWIP_TCP_TIMER_START;
-        }
-        segment = segment->next;
+    hook_tcp_path(pcb, tcp_path_route(pcb));
+    struct tcp_seg *segment;
+    while ((segment = tcp_flight_first_lost(pcb)) != NULL) {
+        uint32_t pipe = pipe_of(pcb);
+        tcp_segment_fit(pcb, segment, pcb->cwnd > pipe ? pcb->cwnd - pipe : 0);
+        if ((pipe > 0 && pipe + TCP_TCPLEN(segment) > pcb->cwnd) ||
+            tcp_resend(pcb, segment) != ERR_OK)
+            return;
+        r->undo_size += TCP_TCPLEN(segment);
+        if (segment == pcb->unacked)
+            pcb->rtime = LWIP_TCP_TIMER_START;
     }
 }
 
@@ -497,8 +495,10 @@ void hook_tcp_retransmit(struct tcp_pcb *pcb)
 
 static void clear_marks(struct tcp_pcb *pcb, uint8_t marks)
 {
-    for (struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next)
+    for (struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next) {
         segment->marks &= (uint8_t)~marks;
+        tcp_flight_changed(segment);
+    }
 }
 
 /* The retransmission timer has run out (RFC 8985 6.3). False: lwIP's own way. */
@@ -560,6 +560,7 @@ void tcp_recovery_probe(struct tcp_pcb *pcb)
     struct tcp_recovery *r = &pcb->recovery;
     uint32_t old_next = pcb->snd_nxt;
     struct tcp_seg *fresh = pcb->unsent;
+    hook_tcp_path(pcb, tcp_path_route(pcb));
     if (fresh != NULL && first_of(fresh) == pcb->snd_nxt &&
         end_of(fresh) - pcb->lastack <= pcb->snd_wnd) {
         tcpwnd_size_t cwnd = pcb->cwnd;

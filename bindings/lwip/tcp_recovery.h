@@ -8,16 +8,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tcp_flight.h"
+#include "tcp_path.h"
+
+struct netif;
 struct tcp_pcb;
 struct tcp_seg;
 
 /* Times are microseconds of the Stack's clock, modulo 2**32; sizes are sequence numbers' worth. */
 struct tcp_recovery {
     enum { TCP_OPEN, TCP_IN_RECOVERY, TCP_IN_LOSS } state;
-    uint32_t sacked, sacked_segments; /* in flight, and in the peer's buffer already */
-    uint32_t lost;                    /* given up, and not sent again yet */
-    uint32_t last_us;                 /* the last segment was sent, or acknowledged */
-    uint32_t progress_ms;             /* since when the peer owes an acknowledgement */
+    uint32_t sacked, sacked_segments;     /* in flight, and in the peer's buffer already */
+    uint32_t lost;                        /* given up, and not sent again yet */
+    struct tcp_seg *flight, *flight_last; /* the tree's root, and the last of it */
+    uint32_t last_us;                     /* the last segment was sent, or acknowledged */
+    uint32_t progress_ms;                 /* since when the peer owes an acknowledgement */
     /* Round trips. 0: none was measured yet. */
     uint32_t srtt_us, rttvar_us, min_rtt_us, min_rtt_at_us;
     /* RACK (RFC 8985 5.2, 6.2): of what was delivered, what was sent last. */
@@ -40,14 +45,17 @@ struct tcp_recovery {
     uint32_t urgent_end;
 };
 
-#define LWIP_TCP_PCB_RECOVERY struct tcp_recovery recovery;
+#define LWIP_TCP_PCB_RECOVERY \
+    struct tcp_recovery recovery; \
+    struct tcp_path path;
 #define LWIP_TCP_SEG_RECOVERY \
-    uint8_t marks; \
+    uint8_t marks; /* SEGMENT_... */ \
     uint32_t sent_us; \
-    struct tcp_seg *run_end; /* of a SACKed one: a later one, all between them being SACKed */
+    struct tcp_flight_node node;
 
 bool hook_tcp_recovers(const struct tcp_pcb *pcb);
-void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment);
+void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *netif);
+void hook_tcp_in_flight(struct tcp_pcb *pcb, struct tcp_seg *segment);
 void hook_tcp_segment_acked(struct tcp_pcb *pcb, struct tcp_seg *segment);
 void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced);
 void hook_tcp_options(void);
@@ -56,8 +64,10 @@ uint32_t hook_tcp_cwnd(struct tcp_pcb *pcb);
 void hook_tcp_retransmit(struct tcp_pcb *pcb);
 bool hook_tcp_timeout(struct tcp_pcb *pcb);
 uint32_t hook_tcp_timeout_ssthresh(const struct tcp_pcb *pcb, uint32_t otherwise);
-/* The first bytes of a segment, the first in flight, have arrived. */
-void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size);
+/* The first bytes of a segment, the first in flight, have arrived, and are gone from it; the wire
+ * saw them as so many pieces. */
+void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t size,
+                               uint32_t pieces);
 /* The reordering window is over. */
 void tcp_recovery_reordered(struct tcp_pcb *pcb);
 /* When to ask the peer what it has, and to do so; UINT64_MAX: no time. */
@@ -67,7 +77,9 @@ void tcp_recovery_probe(struct tcp_pcb *pcb);
 /* Whether connections with SACK are ours; the rest is lwIP's NewReno (vendor/patches). */
 #define LWIP_HOOK_TCP_RECOVERS(pcb) hook_tcp_recovers(pcb)
 #define LWIP_HOOK_TCP_SEG_NEW(seg) ((seg)->marks = 0)
-#define LWIP_HOOK_TCP_SENT(pcb, seg) hook_tcp_sent(pcb, seg)
+#define LWIP_HOOK_TCP_SENT(pcb, seg, netif) hook_tcp_sent(pcb, seg, netif)
+#define LWIP_HOOK_TCP_IN_FLIGHT(pcb, seg) hook_tcp_in_flight(pcb, seg)
+#define LWIP_HOOK_TCP_REQUEUED(pcb) tcp_flight_forget(pcb)
 #define LWIP_HOOK_TCP_SEG_ACKED(pcb, seg) hook_tcp_segment_acked(pcb, seg)
 #define LWIP_HOOK_TCP_ACKED(pcb, size) hook_tcp_acked(pcb, size)
 #define LWIP_HOOK_TCP_OPTIONS(pcb) hook_tcp_options()

@@ -11,7 +11,6 @@
  */
 #include "tcp_segment.h"
 
-#include "lwip/ip.h"
 #include "lwip/memp.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/stats.h"
@@ -36,18 +35,12 @@ static bool cuts(const struct tcp_pcb *pcb, struct netif *netif)
     return interface != NULL && (interface_owner(interface)->offloads & how) != 0;
 }
 
-static struct netif *route_of(const struct tcp_pcb *pcb)
-{
-    return pcb->netif_idx != NETIF_NO_INDEX ? netif_get_by_index(pcb->netif_idx)
-                                            : ip_route(&pcb->local_ip, &pcb->remote_ip);
-}
-
 uint16_t tcp_segment_longest(struct tcp_pcb *pcb)
 {
     uint16_t piece = piece_of(pcb, pcb->flags & TF_TIMESTAMP ? TF_SEG_OPTS_TS : 0);
     uint32_t most = LWIP_MIN(LWIP_MIN(pcb->cwnd, pcb->snd_wnd_max) / 2, LONGEST) / piece * piece;
     bool may = most > piece && piece % HEADER_ALIGNMENT == 0 && hook_tcp_recovers(pcb) &&
-               cuts(pcb, route_of(pcb));
+               cuts(pcb, tcp_path_route(pcb));
     return may ? (uint16_t)most : piece;
 }
 
@@ -59,10 +52,10 @@ uint16_t hook_tcp_write_size(struct tcp_pcb *pcb, uint16_t usual, uint16_t lengt
     return (uint16_t)LWIP_MAX(usual, tcp_segment_longest(pcb) + options);
 }
 
-void tcp_segment_mark(const struct tcp_pcb *pcb, struct tcp_seg *segment)
+void tcp_segment_mark(const struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *netif)
 {
     uint16_t piece = piece_of(pcb, segment->flags);
-    segment->p->segment_size = segment->len > piece ? piece : 0;
+    segment->p->segment_size = segment->len > piece && cuts(pcb, netif) ? piece : 0;
 }
 
 uint32_t tcp_segment_pieces(const struct tcp_seg *segment)
@@ -102,6 +95,15 @@ static void drop_head(struct tcp_pcb *pcb, struct tcp_seg *segment, uint16_t siz
     bare(segment);
     pcb->snd_queuelen -= pbuf_clen(p);
     uint16_t here = (uint16_t)LWIP_MIN((size_t)size, p->len - header), left = size - here;
+    /* The header moves by whole words, and the data the rest of the way. */
+    uint16_t rest = here % HEADER_ALIGNMENT;
+    if (rest > 0) {
+        uint8_t *data = (uint8_t *)p->payload + header;
+        memmove(data, data + rest, p->len - header - rest);
+        p->len -= rest;
+        p->tot_len -= rest;
+        here -= rest;
+    }
     memmove((uint8_t *)p->payload + here, p->payload, header);
     pbuf_remove_header(p, here);
     while (left > 0) {
@@ -122,6 +124,27 @@ static void drop_head(struct tcp_pcb *pcb, struct tcp_seg *segment, uint16_t siz
     segment->tcphdr->seqno = lwip_htonl(lwip_ntohl(segment->tcphdr->seqno) + size);
     segment->len -= size;
     pcb->snd_queuelen += pbuf_clen(p);
+}
+
+/* The same for bytes that have arrived. */
+static void drop_arrived(struct tcp_pcb *pcb, struct tcp_seg *segment, uint16_t size)
+{
+    uint32_t pieces = tcp_segment_pieces(segment);
+    drop_head(pcb, segment, size);
+    tcp_recovery_partly_acked(pcb, segment, size, pieces - tcp_segment_pieces(segment));
+}
+
+/* What was left of that is dropped before a segment is cut or sent anew. */
+static void drop_acked(struct tcp_pcb *pcb, struct tcp_seg *segment)
+{
+    uint32_t first = lwip_ntohl(segment->tcphdr->seqno);
+    if (!TCP_SEQ_LT(first, pcb->lastack) || segment->p->ref != 1)
+        return;
+    uint32_t size = LWIP_MIN(pcb->lastack - first, segment->len);
+    drop_arrived(pcb, segment, (uint16_t)size);
+    pcb->snd_buf += size;
+    if (pcb->sent != NULL)
+        pcb->sent(pcb->callback_arg, pcb, (uint16_t)size);
 }
 
 /* A buffer with a segment's header and a part of its data. */
@@ -178,15 +201,24 @@ static bool split(struct tcp_pcb *pcb, struct tcp_seg *segment, uint16_t size)
         pcb->unacked_last = second;
     if (pcb->unsent_last == segment)
         pcb->unsent_last = second;
+    if (segment->marks & SEGMENT_IN_FLIGHT)
+        tcp_flight_add(pcb, second);
     return true;
 }
 
-void tcp_segment_fit(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size)
+static void fit(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size)
 {
     uint32_t piece = piece_of(pcb, segment->flags);
     size = LWIP_MAX(size / piece, 1) * piece;
     if (segment->len > size)
         split(pcb, segment, (uint16_t)size);
+}
+
+void tcp_segment_fit(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size)
+{
+    drop_acked(pcb, segment);
+    if (segment->len > piece_of(pcb, segment->flags))
+        fit(pcb, segment, cuts(pcb, tcp_path_route(pcb)) ? size : 0);
 }
 
 bool tcp_segment_split(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size)
@@ -199,45 +231,69 @@ bool tcp_segment_split(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t si
 void tcp_segment_cut_last(struct tcp_pcb *pcb)
 {
     struct tcp_seg *last = pcb->unacked_last;
-    uint32_t piece = last->p->segment_size;
-    if (piece != 0 && last->len > piece)
-        tcp_segment_split(pcb, last, (last->len - 1) / piece * piece);
+    uint32_t piece = piece_of(pcb, last->flags);
+    drop_acked(pcb, last);
+    if (last->len > piece)
+        split(pcb, last, (uint16_t)((last->len - 1) / piece * piece));
 }
 
 /* --- what lwIP asks ------------------------------------------------------------------------- */
 
+/* How much of a segment a window of `window` bytes, from the first unacknowledged one on, takes. */
+static uint32_t room_for(const struct tcp_pcb *pcb, const struct tcp_seg *segment, uint32_t window)
+{
+    uint32_t ahead = lwip_ntohl(segment->tcphdr->seqno) - pcb->lastack;
+    return window > ahead ? window - ahead : 0;
+}
+
 struct tcp_seg *hook_tcp_next(struct tcp_pcb *pcb, struct netif *netif, uint32_t window)
 {
     struct tcp_seg *segment = pcb->unsent;
-    uint32_t piece = segment != NULL ? piece_of(pcb, segment->flags) : 0;
-    if (segment == NULL || segment->len <= piece)
+    if (segment == NULL)
+        return NULL;
+    drop_acked(pcb, segment);
+    uint32_t piece = piece_of(pcb, segment->flags);
+    if (segment->len <= piece)
         return segment;
     if (!cuts(pcb, netif)) { /* it was made for a larger path, or for another interface */
-        tcp_segment_fit(pcb, segment, piece);
+        fit(pcb, segment, piece);
         return pcb->unsent;
     }
-    uint32_t ahead = lwip_ntohl(segment->tcphdr->seqno) - pcb->lastack;
-    uint32_t room = window > ahead ? window - ahead : 0;
+    uint32_t room = room_for(pcb, segment, window);
     if (segment->len > room) {
         /* Not a piece at a time, while there will be more room soon. */
         bool waits = pcb->unacked != NULL && pcb->recovery.state == TCP_OPEN && room < window / 4;
         if (room >= piece && !waits)
-            tcp_segment_fit(pcb, segment, room);
+            fit(pcb, segment, room);
     } else if (segment->len % piece != 0 && segment->next == NULL && pcb->unacked != NULL &&
                !(pcb->flags & (TF_NODELAY | TF_NAGLEMEMERR | TF_FIN))) {
-        tcp_segment_fit(pcb, segment, segment->len); /* the rest is for Nagle's algorithm */
+        fit(pcb, segment, segment->len); /* the rest is for Nagle's algorithm */
     }
     return pcb->unsent;
 }
 
+bool tcp_segment_fill_window(struct tcp_pcb *pcb)
+{
+    struct tcp_seg *segment = pcb->unsent;
+    drop_acked(pcb, segment);
+    uint32_t room = room_for(pcb, segment, pcb->snd_wnd), piece = piece_of(pcb, segment->flags);
+    if (room == 0)
+        return false;
+    if (room > piece)
+        room -= room % piece;
+    return segment->len <= room || split(pcb, segment, (uint16_t)room);
+}
+
+/* One that the wire's far end has cut loses whole pieces, so that blocks can still be about the
+ * others; the rest goes when it is sent anew. */
 uint16_t hook_tcp_partly_acked(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t ack)
 {
     uint32_t piece = segment->p->segment_size, size = ack - lwip_ntohl(segment->tcphdr->seqno);
-    if (piece == 0 || piece % HEADER_ALIGNMENT != 0 || segment->p->ref != 1 ||
-        size >= segment->len || size < piece)
+    if (segment->p->ref != 1 || size > segment->len)
         return 0;
-    size = size / piece * piece;
-    tcp_recovery_partly_acked(pcb, segment, size);
-    drop_head(pcb, segment, (uint16_t)size);
+    if (piece != 0)
+        size -= size % piece;
+    if (size > 0)
+        drop_arrived(pcb, segment, (uint16_t)size);
     return (uint16_t)size;
 }

@@ -32,15 +32,18 @@ uint16_t hook_tcp_partly_acked(struct tcp_pcb *pcb, struct tcp_seg *segment, uin
 /* How much one segment of a large write may hold. */
 uint16_t tcp_segment_longest(struct tcp_pcb *pcb);
 /* A segment is about to be sent. */
-void tcp_segment_mark(const struct tcp_pcb *pcb, struct tcp_seg *segment);
+void tcp_segment_mark(const struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *netif);
 /* How many the wire sees of it. */
 uint32_t tcp_segment_pieces(const struct tcp_seg *segment);
-/* Leaves no more than `size` bytes of a segment on a queue, or one piece, if that is longer; the
- * rest follows in one of its own. Without memory for that it stays as it is. */
+/* Leaves no more than `size` bytes of a segment on a queue, or one piece, if that is longer; where
+ * nothing behind the interface cuts it, one piece. The rest follows in one of its own. Without
+ * memory for that it stays as it is. */
 void tcp_segment_fit(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size);
 /* Cuts a segment that was sent where the wire's far end has cut it. False: it has not, or there
  * is no memory. */
 bool tcp_segment_split(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size);
+/* Cuts the first unsent segment to what the peer's window has room for. False: that can't be. */
+bool tcp_segment_fill_window(struct tcp_pcb *pcb);
 /* Makes the last segment in flight one piece long at most. */
 void tcp_segment_cut_last(struct tcp_pcb *pcb);
 /* How much of the congestion window may be left unused for want of room for a whole segment. */

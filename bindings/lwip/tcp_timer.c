@@ -217,10 +217,11 @@ static bool probe_window(struct tcp_pcb *pcb)
     pcb->persist_cnt = LWIP_TCP_TIMER_START;
     if (pcb->persist_backoff < UINT8_MAX && probe_interval_ms(pcb) < TCP_RTO_MAX_MS)
         pcb->persist_backoff++;
-    if (pcb->snd_wnd == 0)
-        tcp_zero_window_probe(pcb);
-    else if (tcp_split_unsent_seg(pcb, (u16_t)LWIP_MIN(pcb->snd_wnd, UINT16_MAX)) == ERR_OK)
+    /* A little room is filled; where that can't be, the peer is asked as if there were none. */
+    if (pcb->snd_wnd > 0 && tcp_segment_fill_window(pcb))
         tcp_output(pcb);
+    if (pcb->persist_backoff > 0)
+        tcp_zero_window_probe(pcb);
     return true;
 }
 

@@ -18,8 +18,6 @@ struct port_tunables {
     int64_t ip_reassembly_max_bytes, ip6_reassembly_max_bytes;
     int64_t local_port_first, local_port_last;
     int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
-    int64_t icmp_rate_limit_ms, icmp6_rate_limit_ms, icmp_rate_mask;
-    int64_t icmp_messages_per_s, icmp_burst;
     /* Neighbours */
     int64_t arp_max_age_s, nd_reachable_time_ms, nd_retransmit_ms;
     /* TCP */
@@ -32,6 +30,7 @@ struct port_tunables {
     int64_t tcp_receive_buffer, tcp_receive_buffer_max, tcp_send_buffer, tcp_send_buffer_max;
     int64_t tcp_tune_receive_buffer;
     int64_t tcp_delayed_ack, tcp_timestamps, tcp_sack, tcp_window_scaling, tcp_window_shift;
+    int64_t tcp_min_send_mss;
     /* UDP and raw */
     int64_t datagram_receive_buffer, datagram_send_buffer, datagram_buffer_max;
     /* DHCP */
