@@ -141,6 +141,10 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
     do
         netif_poll_all();    /* packets to ourselves */
     while (tcp_ack_flush()); /* which may be of such */
+    if (engine->short_of_memory) {
+        engine->short_of_memory = false;
+        tcp_orphan_shed();
+    }
     offload_flush();
     *deadline_us = next_timer_us(engine);
     return 0;

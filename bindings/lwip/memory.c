@@ -43,8 +43,10 @@ static void *free_timer;
 void *port_lwip_malloc(size_t size)
 {
     void *memory = NULL;
-    if (port.hypercalls.memory_allocate(port.hypercalls.user, size, &memory) != 0)
+    if (port.hypercalls.memory_allocate(port.hypercalls.user, size, &memory) != 0) {
+        port.short_of_memory = true;
         return NULL;
+    }
     return memory;
 }
 

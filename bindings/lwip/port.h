@@ -18,7 +18,8 @@
 
 struct ps_engine {
     struct ps_hypercalls hypercalls;
-    uint64_t now_us; /* read once at each entry */
+    bool short_of_memory; /* since the engine was left last */
+    uint64_t now_us;      /* read once at each entry */
     bool open;
     bool silent; /* sends nothing more: it is being closed abruptly */
 };

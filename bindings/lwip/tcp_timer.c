@@ -70,6 +70,14 @@ static void begin_or_end(uint64_t *moment_us, bool waits, uint64_t wait_us)
         *moment_us = port.now_us + wait_us;
 }
 
+/* What is sent again lies behind the window, as a FIN may, or all where the peer took some back. */
+static bool probes_by_retransmitting(const struct tcp_pcb *pcb)
+{
+    const struct tcp_seg *segment = pcb->unacked;
+    return segment != NULL && TCP_SEQ_GT(lwip_ntohl(segment->tcphdr->seqno) + TCP_TCPLEN(segment),
+                                         pcb->lastack + pcb->snd_wnd);
+}
+
 /* Notes since when things are as they are. */
 static void observe(struct tcp_pcb *pcb)
 {
@@ -81,6 +89,13 @@ static void observe(struct tcp_pcb *pcb)
         timer->state_us = port.now_us;
         if (pcb->state == FIN_WAIT_2 || pcb->state == TIME_WAIT)
             tcp_orphan_forget(pcb); /* all it had was delivered */
+    }
+    if (timer->probing && !probes_by_retransmitting(pcb)) {
+        timer->probing = false; /* the window has opened: it goes on as if it had just been sent */
+        pcb->nrtx = 0;
+        if (pcb->rtime >= 0)
+            pcb->rtime = LWIP_TCP_TIMER_START;
+        tcp_timeout_reset(pcb);
     }
     bool owes =
         pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND) || pcb->refused_data != NULL;
@@ -191,8 +206,12 @@ static uint8_t retries_of(const struct tcp_pcb *pcb)
 /* RFC 6298 5.4 to 5.6. False: it was sent often enough. */
 static bool retransmit(struct tcp_pcb *pcb)
 {
-    if (pcb->nrtx >= retries_of(pcb))
+    /* A peer that answers, and has no room, is asked for ever (RFC 9293 3.8.6.1). */
+    pcb->timer.probing = probes_by_retransmitting(pcb);
+    if ((pcb->timer.probing ? pcb->persist_probe : pcb->nrtx) >= retries_of(pcb))
         return false;
+    if (pcb->timer.probing)
+        pcb->persist_probe = (u8_t)LWIP_MIN(pcb->persist_probe + 1, UINT8_MAX);
     pcb->rto = LWIP_MIN(2 * pcb->rto, (s32_t)TCP_RTO_MAX_MS);
     pcb->rtime = LWIP_TCP_TIMER_START;
     if (tcp_rexmit_rto_prepare(pcb) != ERR_OK && pcb->unacked != NULL) {

@@ -21,6 +21,7 @@ struct tcp_timer {
     struct tcp_pcb *orphan_next, **orphan_link;
     uint8_t state; /* as it was seen last, and whether its user had closed it */
     bool closed;
+    bool probing;             /* by sending again what lies behind the window */
     uint64_t state_us;        /* since when it is so */
     uint64_t answer_us;       /* what is owed goes then: an acknowledgement, a FIN; 0: nothing is */
     uint64_t push_us;         /* what waits to be sent is tried again then; 0: nothing does */
@@ -56,6 +57,8 @@ void tcp_timer_heap_remove(struct tcp_pcb *pcb);
 
 /* tcp_round_trip.c: takes in a round trip, and sets the retransmission timeout by it. */
 void tcp_round_trip(struct tcp_pcb *pcb, uint32_t rtt_us);
+/* Forgets that the timeout was backed off. */
+void tcp_timeout_reset(struct tcp_pcb *pcb);
 
 /* tcp_orphan.c: connections that were closed and still have something to deliver. */
 void tcp_orphan_add(struct tcp_pcb *pcb);
