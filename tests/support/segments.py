@@ -64,16 +64,24 @@ class Peer:
     clock: ManualClock
     end: Nic
     isn: int = 1000
+    port: int = PEER_PORT
     host_sequence: int = 0
     shift: int = 0
     first_window: int = 0
     sock: Any = None
 
-    def frame(self, flags: str, sequence: int, data: bytes = b"", options: bytes = b"") -> bytes:
+    def frame(
+        self,
+        flags: str,
+        sequence: int,
+        data: bytes = b"",
+        options: bytes = b"",
+        to: int = PORT,
+    ) -> bytes:
         """A frame with one segment; the sequence number is as it stands in the header."""
         header = struct.pack(
             "!HHIIBBHHH",
-            PEER_PORT, PORT, sequence % MODULUS, self.host_sequence if "A" in flags else 0,
+            self.port, to, sequence % MODULUS, self.host_sequence if "A" in flags else 0,
             (5 + len(options) // 4) << 4, sum(FLAGS[flag] for flag in flags), 65535, 0, 0,
         )  # fmt: skip
         ends = socket.inet_aton(PEER) + socket.inet_aton(HOST)
