@@ -143,6 +143,37 @@ def gap_filled(lab: Tester) -> None:
 
 
 @case(
+    "TCP-4.31",
+    "A segment that fills part of a gap is acknowledged at once",
+    rfc="RFC 5681",
+    section="4.2",
+    level=Level.SHOULD,
+    mutant=NO_EMPTY_ACKS,
+    seconds=3,
+)
+def gap_filled_in_part(lab: Tester) -> None:
+    """Narrow a gap.
+
+    1. The tester sends ten segments; some stacks acknowledge the first few early.
+    2. It sends a segment behind a gap, then the first half of what is missing, then, past the time
+       for which an ACK may be delayed, the other half.
+    3. Each half is acknowledged at once (in 20 ms).
+    """
+    connection = connect(lab)
+    for _ in range(10):
+        connection.push(pattern(500))
+    lab.drain(300)
+    connection.send("A", pattern(500), seq=connection.seq + 500)
+    lab.drain(300)
+    connection.push(pattern(250))
+    connection.expect_ack(20)
+    lab.drain(300)
+    connection.push(pattern(250))
+    connection.seq += 500
+    connection.expect_ack(20)
+
+
+@case(
     "TCP-4.6",
     "All segments that wait are processed before an ACK is sent",
     rfc=RFC,

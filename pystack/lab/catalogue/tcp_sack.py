@@ -9,6 +9,7 @@ from scapy.packet import Packet
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
+    ACKS_ONE_LESS,
     MSS,
     Again,
     acks,
@@ -332,6 +333,97 @@ def not_again(lab: Tester) -> None:
     ]
     lab.check({0, 2} <= set(again), "the first and the third again", again)
     lab.check(set(again) == {0, 2}, "no other again", again)
+
+
+@case(
+    "TCP-11.11",
+    "Data that has come twice in part is told of (D-SACK)",
+    rfc="RFC 2883",
+    section="4.2",
+    level=Level.MAY,
+    mutant=Mutant("makes blocks up", outgoing=with_option(empty, (BLOCKS, (5, 9)))),
+    seconds=3,
+)
+def duplicate_part(lab: Tester) -> None:
+    """Send data of which a part has come.
+
+    1. Selective acknowledgements are agreed on. The tester sends 100 octets; then the last 50 of
+       them and 50 more.
+    2. If the ACK of that has blocks, the first of them is the 50 that came twice; if it has none,
+       the case does not apply.
+    3. It sends the third hundred, and then the second half of it and 50 more: as before, and the
+       block behind the first is all 150.
+    """
+    connection = _selective(lab)
+    start = connection.seq
+    connection.push(pattern(SIZE))
+    connection.expect_ack()
+    lab.drain(300)
+    connection.send("A", pattern(SIZE), seq=start + SIZE // 2)
+    connection.seq += SIZE // 2
+    found = blocks_of(connection.expect_ack())
+    if not found:
+        raise Unable("the Host does not tell of duplicates")
+    part = (start + SIZE // 2, start + SIZE)
+    lab.check(found == [part], f"the block {part}", found)
+    left = start + 2 * SIZE
+    connection.send("A", pattern(SIZE), seq=left)
+    lab.drain(60)
+    connection.send("A", pattern(SIZE), seq=left + SIZE // 2)
+    wanted = [(left + SIZE // 2, left + SIZE), (left, left + SIZE * 3 // 2)]
+    found = _latest(connection)
+    lab.check(found == wanted, f"the blocks {wanted}", found)
+
+
+@case(
+    "TCP-11.12",
+    "A block covers the FIN",
+    rfc=RFC,
+    section="3",
+    level=Level.SHOULD,
+    mutant=WRONG_BLOCKS,
+    seconds=2,
+)
+def block_with_fin(lab: Tester) -> None:
+    """Send the last segment first.
+
+    1. Selective acknowledgements are agreed on. The tester leaves 100 octets out, and sends 100
+       with a FIN.
+    2. The ACK has one block, up to the number behind the FIN's.
+    """
+    connection = _selective(lab)
+    left = connection.seq + SIZE
+    connection.send("FA", pattern(SIZE), seq=left)
+    found = _latest(connection)
+    lab.check(found == [(left, left + SIZE + 1)], "the data and the FIN", found)
+
+
+@case(
+    "TCP-11.13",
+    "What was acknowledged selectively is kept",
+    rfc=RFC,
+    section="8",
+    level=Level.SHOULD,
+    mutant=ACKS_ONE_LESS,
+    seconds=3,
+)
+def blocks_are_kept(lab: Tester) -> None:
+    """Send what waits behind a gap again, in other pieces.
+
+    1. Selective acknowledgements are agreed on. The tester leaves 100 octets out and sends 300.
+    2. It sends the second hundred of these again; then all of them and 100 more.
+    3. It sends what is missing. All 500 octets are acknowledged, and the program reads them.
+    """
+    connection = _selective(lab)
+    data = pattern(5 * SIZE)
+    start = connection.seq
+    for first, last in ((1, 4), (2, 3), (1, 5), (0, 1)):
+        lab.drain(60)
+        connection.send("A", data[first * SIZE : last * SIZE], seq=start + first * SIZE)
+    connection.seq = (start + len(data)) % MODULUS
+    connection.expect_ack()
+    got = connection.read(len(data))
+    lab.check(got == data, "the data", f"{len(got)} octets")
 
 
 def _blocks(*found: tuple[int, int]) -> list[tuple[Any, ...]]:
