@@ -114,16 +114,24 @@ static void window_used(struct tcp_pcb *pcb, u32_t size)
     pcb->rcv_wnd -= LWIP_MIN(size, pcb->rcv_wnd); /* less, if a smaller buffer was set meanwhile */
 }
 
-/* The segment, and what it was that the data held waited for. Returns whether that is the end. */
-static bool advance(struct tcp_pcb *pcb, struct pbuf **segment, u32_t size, bool fin,
-                    struct pbuf **in_order)
+/* The buffer of a segment that was `came` bytes long, for the reader: a copy, if of much only little
+ * is left, which is not to keep the memory of all. */
+static struct pbuf *for_reader(struct pbuf **segment, u32_t came)
+{
+    struct pbuf *p = *segment, *copy = NULL;
+    if (p->tot_len < came / 2)
+        copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+    if (copy != NULL)
+        return copy;
+    *segment = NULL;
+    return p;
+}
+
+/* What it was that the data held waited for has come. Returns whether that is the end. */
+static bool advance(struct tcp_pcb *pcb, u32_t size, bool fin, struct pbuf **in_order)
 {
     struct tcp_reassembly *held = &pcb->reassembly;
     window_used(pcb, size);
-    if (size > 0) {
-        *in_order = *segment;
-        *segment = NULL;
-    }
     if (held->table != NULL && !fin) {
         blocks_discard(&held->table, pcb->rcv_nxt - size, pcb->rcv_nxt);
         struct pbuf **end = in_order;
@@ -154,7 +162,7 @@ bool hook_tcp_data(struct tcp_pcb *pcb, struct pbuf **segment, uint32_t sequence
 {
     struct tcp_reassembly *held = &pcb->reassembly;
     struct pbuf *p = *segment;
-    u32_t left = sequence, right = sequence + p->tot_len;
+    u32_t came = p->tot_len, left = sequence, right = sequence + came;
     if (TCP_SEQ_LT(left, pcb->rcv_nxt)) {
         u32_t known = TCP_SEQ_LT(right, pcb->rcv_nxt) ? right : pcb->rcv_nxt;
         if (known != left)
@@ -188,7 +196,9 @@ bool hook_tcp_data(struct tcp_pcb *pcb, struct pbuf **segment, uint32_t sequence
     bool filled = held->table != NULL || held->has_fin;
     if (filled && pcb->dsack.left == pcb->dsack.right)
         find_twice(pcb, left, right, fin);
-    bool ended = advance(pcb, segment, right - left, fin, in_order);
+    if (right != left)
+        *in_order = for_reader(segment, came);
+    bool ended = advance(pcb, right - left, fin, in_order);
     tcp_update_rcv_ann_wnd(pcb);
     if (!ended) { /* a FIN is acknowledged anyway */
         sack_drop_known(pcb);

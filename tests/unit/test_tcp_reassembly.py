@@ -249,7 +249,7 @@ def test_thirty_thousand_gaps_are_held_in_little_memory(order: str) -> None:
 
 def test_a_window_of_bytes_costs_little_more_than_its_bytes() -> None:
     """Each of its bytes comes alone, in order and out of it, and nobody reads."""
-    size = 1 << 16
+    size = 1 << 14
     with connected(size // 2, options=WIDE) as peer:
         before = peer.stack.arena.used_bytes
         for place in range(0, size, 64):
@@ -259,6 +259,17 @@ def test_a_window_of_bytes_costs_little_more_than_its_bytes() -> None:
             peer.answers()
         assert peer.stack.arena.used_bytes - before < 1.5 * size
         assert peer.received() == DATA[:size]
+
+
+def test_a_few_new_bytes_do_not_keep_the_memory_of_many_old_ones() -> None:
+    with connected(options=WIDE) as peer:
+        size, step = 60_000, 600
+        put(peer, 0, size)
+        before = peer.stack.arena.used_bytes
+        for end in range(size + step, 2 * size, step):
+            put(peer, end - size, end)
+        assert peer.stack.arena.used_bytes - before < 1.5 * size
+        assert peer.received() == DATA[:end]
 
 
 def test_a_run_of_a_whole_window_is_joined_at_both_ends() -> None:
