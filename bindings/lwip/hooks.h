@@ -153,6 +153,10 @@ bool hook_dhcp_believe(const struct netif *netif, const struct dhcp *dhcp,
 #define LWIP_HOOK_DHCP_BELIEVE(netif, dhcp, message, type, server) \
     hook_dhcp_believe(netif, dhcp, message, type, server)
 
+/* lease.c: whether a host may have an address, in host byte order. */
+bool hook_dhcp_is_host(u32_t address);
+#define LWIP_HOOK_DHCP_IS_HOST(address) hook_dhcp_is_host(address)
+
 /* lease.c: a DHCP option that lwIP itself does not read. */
 void hook_dhcp_option(u8_t option, u8_t length, const struct pbuf *packet, u16_t offset);
 #define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, length, packet, \

@@ -23,10 +23,9 @@ void hook_dhcp_option(u8_t option, u8_t length, const struct pbuf *packet, u16_t
     read_domain[copied] = '\0'; /* at most 255 bytes of 256 */
 }
 
-/* Whether a host can have this address. */
-static bool is_hosts(ip4_addr_p_t ip)
+bool hook_dhcp_is_host(u32_t address)
 {
-    u8_t first = (u8_t)(lwip_ntohl(ip.addr) >> 24);
+    u8_t first = (u8_t)(address >> 24);
     return first != 0 && first != 127 && first < 224;
 }
 
@@ -34,7 +33,7 @@ static bool believe(const struct dhcp *dhcp, const struct dhcp_msg *message, u8_
                     u32_t server)
 {
     if (type == DHCP_OFFER)
-        return is_hosts(message->yiaddr);
+        return hook_dhcp_is_host(lwip_ntohl(message->yiaddr.addr));
     if (type != DHCP_ACK && type != DHCP_NAK)
         return false;
     /* These two states ask one server, the others all of them (RFC 2131 4.3.2). */

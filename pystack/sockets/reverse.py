@@ -18,7 +18,8 @@ __all__ = ["Server", "ask", "question", "read_answer"]
 Server: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 PORT = 53
-PTR, IN = 12, 1
+CNAME, PTR, IN = 5, 12, 1
+HEADER = 12  # bytes before the question
 RECURSION_DESIRED = 0x0100
 TRIES, TIMEOUT_S = 2, 3.0  # for each server, as resolv.conf(5) has `attempts` and about `timeout`
 LARGEST = 4096
@@ -61,7 +62,7 @@ def _name(message: bytes, place: int) -> tuple[str, int]:
         size += length + 1
         if length > 63 or len(label) != length or size > 254:
             raise ValueError("a name that is cut, or too long")
-        labels.append(label.decode("ascii", "backslashreplace"))
+        labels.append(label.decode("ascii", "backslashreplace").replace(".", "\\."))
         place += 1 + length
 
 
@@ -70,13 +71,15 @@ def read_answer(message: bytes, asked: bytes) -> str | None:
 
     Args:
         message: What came.
-        asked: The question, whose identifier and question section it has to repeat.
+        asked: The question, whose identifier and question section it has to repeat. Records of
+            other names are passed over, but for those that a CNAME leads to (RFC 2317).
 
     Raises:
         ValueError: It is no answer to this question, or malformed.
         OSError: The server says that it failed.
     """
-    if len(message) < len(asked) or message[:2] != asked[:2] or not message[2] & 0x80:
+    repeated = message[:2] == asked[:2] and message[4:6] == asked[4:6]
+    if len(message) < len(asked) or not repeated or message[2] & 0xF8 != 0x80:
         raise ValueError("no answer to this question")
     if message[12 : len(asked)].lower() != asked[12:].lower():
         raise ValueError("an answer to another question")
@@ -85,16 +88,23 @@ def read_answer(message: bytes, asked: bytes) -> str | None:
         return None
     if code != 0:
         raise OSError(f"the name server failed (RCODE {code})")
-    place = len(asked)
+    place, wanted = len(asked), _name(asked, HEADER)[0].lower()
     for _ in range(int.from_bytes(message[6:8], "big")):
-        _owner, place = _name(message, place)
+        owner, place = _name(message, place)
         if place + 10 > len(message):
             raise ValueError("a record that is cut")
         kind, network, _ttl, length = struct.unpack_from(">2HIH", message, place)
         place += 10
-        if kind == PTR and network == IN:
-            return _name(message, place)[0]
-        place += length  # a CNAME, for one (RFC 2317)
+        if place + length > len(message):
+            raise ValueError("a record that is cut")
+        if network == IN and owner.lower() == wanted and kind in (PTR, CNAME):
+            name, end = _name(message, place)
+            if end != place + length:
+                raise ValueError("a name that is shorter or longer than its record")
+            if kind == PTR:
+                return name
+            wanted = name.lower()
+        place += length
     return None
 
 

@@ -206,6 +206,18 @@ def test_one_wrong_option_is_left_out(lab: Tester, area: Any) -> None:
     server.expect(REQUEST, 2)
 
 
+@pytest.mark.parametrize("mask", ["0.0.0.0", "255.0.255.0", "0.0.0.255"])
+@pytest.mark.parametrize("router", ["0.0.0.0", "255.255.255.255", "224.0.0.1", "127.0.0.1"])
+def test_masks_and_routers_that_are_none(lab: Tester, mask: str, router: str) -> None:
+    server = Server(lab)
+    server.requested()
+    usual = [(c, packed(mask) if c == MASK else v) for c, v in server.usual(ACK)]
+    server.reply(ACK, options=[*usual, (ROUTER, packed(router))])
+    assert server.has()
+    assert lab.host.addresses()[0] == f"{LEASED}/24"  # the class's
+    assert lease_of(lab).gateway is None
+
+
 def test_options_end_where_their_field_ends(lab: Tester) -> None:
     """The last option of `file` would take its bytes from the options behind it."""
     server = Server(lab)

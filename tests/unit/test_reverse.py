@@ -41,7 +41,11 @@ def test_answers_are_read() -> None:
     assert read_answer(answer(record(b"\x04host" + POINTER)), ASKED) == (
         "host.7.2.0.192.in-addr.arpa"
     )
-    assert read_answer(answer(record(NAME, kind=5), record(NAME)), ASKED) == "host.example"
+    other = b"\x05other\x00"
+    chain = (record(other, kind=5), record(NAME), record(NAME, owner=other.upper()))
+    assert read_answer(answer(*chain), ASKED) == "host.example"
+    assert read_answer(answer(record(NAME, owner=other)), ASKED) is None
+    assert read_answer(answer(record(b"\x09host.evil\x00")), ASKED) == "host\\.evil"
     assert read_answer(answer(code=3), ASKED) is None
     assert read_answer(answer(), ASKED) is None
     with pytest.raises(OSError, match="RCODE 2"):
@@ -61,6 +65,9 @@ def test_answers_are_read() -> None:
         answer(record(b"\x40" + b"x" * 64 + b"\0")),
         answer(record((b"\x3f" + b"x" * 63) * 5 + b"\0")),
         answer(POINTER),
+        answer(record(NAME + b"x")),
+        answer(record(NAME, owner=NAME))[:-1],
+        b"\x12\x34\xa9" + answer(record(NAME))[3:],
     ],
 )
 def test_what_is_wrong_is_refused(message: bytes) -> None:
