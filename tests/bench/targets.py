@@ -1,15 +1,16 @@
 """The ratios that we hold ourselves to, measured in one run: which are met, and which are not.
 
-``.venv/bin/python tests/bench/targets.py [--rounds N] [--congestion NAME]``. It measures nothing by
-itself: it is `pystack bench` and a list. It ends with 1 when something is missed. Growth is
-measured with twice the connections that the bound is for (instructions.py counts instructions
-instead of time).
+``.venv/bin/python tests/bench/targets.py [--rounds N] [--congestion NAME] [--floods]``. It measures
+nothing by itself: it is `pystack bench` and a list. It ends with 1 when something is missed. Growth
+is measured with twice the connections that the bound is for (instructions.py counts instructions
+instead of time). With ``--floods`` it is about those alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pystack.bench import WAYS, WORKLOADS, Result, measure
+from pystack.bench.floods import HOSTS, Outcome, floods
 from pystack.bench.queues import CORES, queues
+from pystack.bench.report import flood_table
 from pystack.bench.scale import Figure, scale
 
 
@@ -66,12 +69,37 @@ TARGETS = (
 )
 
 
+# Of a flood: the least of the flow that is kept, and the most that a frame costs, as a multiple of
+# an ordinary one. All new connections have to succeed.
+KEPT, COST = 0.9, 4.0
+
+
+def endured(one: Outcome, ordinary: Outcome) -> bool:
+    """Whether a Stack came through a flood as it should."""
+    if one.failures or not one.kept or one.succeeded < one.tried:
+        return False
+    most = COST * statistics.median(ordinary.cost_us)
+    return statistics.median(one.kept) >= KEPT and statistics.median(one.cost_us) <= most
+
+
+def judge_floods(rounds: int) -> int:
+    """Measures the floods; how many a Stack did not come through."""
+    outcomes = floods(rounds)
+    ordinary, *others = (one for one in outcomes if one.host == HOSTS[0])
+    missed = [one.flood for one in others if not endured(one, ordinary)]
+    Console(width=120).print(flood_table(outcomes), f"missed: {', '.join(missed) or 'none'}")
+    return len(missed)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=100_000)
     parser.add_argument("--congestion", help="as of `pystack bench`")
+    parser.add_argument("--floods", action="store_true", help="the floods alone")
     arguments = parser.parse_args()
+    if arguments.floods:
+        return 1 if judge_floods(max(1, arguments.rounds // 5)) else 0
     names = {one.way for one in TARGETS}
     ways = [one for one in WAYS if one.name in names or one.name == one.base]
     workloads = [WORKLOADS[name] for name in ("bulk", "latency", "connections", "udp")]
