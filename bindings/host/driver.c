@@ -25,8 +25,9 @@
 
 /* Frames taken from each NIC before the lock is given up for others. */
 #define BATCH 64
-/* So often timers that are due wait for more frames to be taken. */
+/* So often, and so long, timers that are due wait for more frames to be taken. */
 #define MOST_BATCHES_AHEAD 64
+#define MOST_AHEAD_US 10000
 /* As long as this nobody may drive after a waiter has. */
 #define PARK_US 1000
 /* A waiter that has what it waits for takes in no more than this first. */
@@ -228,7 +229,10 @@ static int move(ps_stack *stack)
             most = rest;
     }
     /* What a timer that is late would miss may be among them; a flood never ends. */
-    if (most == REST_NONE || ++stack->batches_ahead >= MOST_BATCHES_AHEAD) {
+    if (stack->batches_ahead++ == 0)
+        stack->ahead_since_us = stack->now_us;
+    if (most == REST_NONE || stack->batches_ahead >= MOST_BATCHES_AHEAD ||
+        stack->now_us - stack->ahead_since_us >= MOST_AHEAD_US) {
         stack->batches_ahead = 0;
         stack->table->run(stack->engine);
     }

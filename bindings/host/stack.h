@@ -67,7 +67,8 @@ struct ps_stack {
     struct waiter *leader;            /* the waiter that drives, if one does */
     bool led;                         /* a waiter has driven since the thread looked last */
     bool unfinished;                  /* a NIC may have more, of which nothing tells */
-    unsigned batches_ahead;           /* taken since the timers ran last */
+    unsigned batches_ahead;           /* taken since the timers ran last, */
+    uint64_t ahead_since_us;          /* and since when */
     bool parking;                     /* the thread stays away from the NICs */
     bool driver_parked;               /* the thread waits for a leader's end */
     _Atomic uint32_t driver_word;     /* what it sleeps on meanwhile */

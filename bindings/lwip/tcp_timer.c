@@ -230,6 +230,9 @@ static bool retransmit(struct tcp_pcb *pcb)
 /* RFC 9293 3.8.6.1. False: the peer was asked often enough. */
 static bool probe_window(struct tcp_pcb *pcb)
 {
+    LWIP_INPUT_CHECK("nothing to probe a window with", pcb->unsent != NULL,
+                     pcb->persist_backoff = 0;
+                     return true);
     if (pcb->persist_probe >= retries_of(pcb) ||
         (tcp_is_orphan(pcb) && tcp_orphan_is_stuck(pcb, probe_interval_ms(pcb))))
         return false;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import lab_hosts
@@ -295,6 +296,20 @@ def test_an_acknowledgement_behind_many_frames_counts(lab: Tester) -> None:
     connection.acknowledge(packet)
     jump(lab, 600)
     assert next_ones(connection, 1) == []
+
+
+def test_a_flood_does_not_hold_timers_up(lab: Tester) -> None:
+    connection = connect(lab, options=PLAIN)
+    sent(connection)
+    assert isinstance(lab.host, StackHost)
+    frame = bytes(lab.frame_for(lab.udp(4000, 5000)))
+    for _ in range(100):  # more than one step takes, each 20 ms
+        with suppress(OSError):  # the wire holds no more
+            for _frame in range(200):
+                lab.host.send(0, frame)
+        jump(lab, 0.02)
+        stack(lab).step()
+    assert stack(lab).counters()["tcp.retransmitted_segments"] == 3  # after 0.2, 0.6 and 1.4 s
 
 
 def test_keep_alives_are_not_made_up_for(lab: Tester) -> None:
