@@ -66,7 +66,7 @@ def interface_index(handle: StackHandle, interface: InterfaceLike | None) -> int
 
 
 class NeighbourState(Enum):
-    """How well a neighbour is known (RFC 4861 7.3.2); ARP uses the first three and the last."""
+    """How well a neighbour is known (RFC 4861 7.3.2), of either family."""
 
     INCOMPLETE = lib.PS_NEIGHBOUR_INCOMPLETE
     REACHABLE = lib.PS_NEIGHBOUR_REACHABLE

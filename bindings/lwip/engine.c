@@ -8,7 +8,6 @@
 #include "lwip/dhcp.h"
 #include "lwip/dhcp6.h"
 #include "lwip/dns.h"
-#include "lwip/etharp.h"
 #include "lwip/igmp.h"
 #include "lwip/init.h"
 #include "lwip/memp.h"
@@ -20,6 +19,7 @@
 #include "lwip/sys.h"
 #include "lwip/timeouts.h"
 #include "lwip/udp.h"
+#include "neighbour_tables.h"
 #include "port.h"
 
 struct ps_engine port;
@@ -67,7 +67,6 @@ static void start_lwip(void)
     mem_init();
     memp_init();
     netif_init();
-    etharp_init();
     raw_init();
     udp_init();
     tcp_init();
@@ -89,6 +88,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     sysctl_init();
     socket_init();
     route_init();
+    arp_init();
     start_lwip();
     interface_init();
     result = icmp_error_init();

@@ -206,8 +206,10 @@ static int frame_in(uint32_t index, uint8_t *frame, size_t size, size_t packets,
         netif = arp_target(interface, frame, size);
     u16_t checks = netif->chksum_flags;
     netif->chksum_flags &= (u16_t)~skipped;
+    port.answering = true;
     if (netif->input(p, netif) != ERR_OK)
         pbuf_free(p);
+    port.answering = false;
     netif->chksum_flags = checks;
     return 0;
 }

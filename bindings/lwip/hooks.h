@@ -21,7 +21,6 @@ struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destina
 const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination);
 struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination);
 const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination);
-#define LWIP_HOOK_ETHARP_GET_GW(netif, destination) hook_arp_gateway(netif, destination)
 #define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
 #define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)
 
@@ -41,7 +40,10 @@ bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out);
 
 /* forward.c: nobody has answered for the next hop of a packet that waited for it. */
 void hook_arp_unanswered(struct pbuf *packet);
-#define LWIP_HOOK_ARP_UNANSWERED(packet) hook_arp_unanswered(packet)
+
+/* arp.c: a connection has got an answer to what it sent: its next hop is there. */
+void hook_tcp_progress(const struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_PROGRESS(pcb) hook_tcp_progress(pcb)
 
 /* filter.c: 1 when the packet was consumed (echo requests that a tunable ignores). */
 int hook_ip4_input(struct pbuf *packet, struct netif *netif);

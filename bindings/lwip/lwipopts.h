@@ -81,12 +81,8 @@ void port_lwip_free(void *memory);
 #define LWIP_RAW 1
 #define RAW_TTL IP_DEFAULT_TTL
 
-#define ARP_TABLE_SIZE 256 /* searched linearly, behind the per-PCB hint */
-#define ARP_MAXAGE ((u16_t)tunables.arp_max_age_s)
-#define ARP_QUEUEING 1
-#define ARP_QUEUE_LEN 64 /* packets that wait for one unresolved neighbour */
-#define ETHARP_SUPPORT_STATIC_ENTRIES 1
-#define ETHARP_TABLE_MATCH_NETIF 1
+#define ARP_TABLE_SIZE 1024 /* arp.c, as Linux's gc_thresh3 */
+#define ETHARP_SUPPORT_STATIC_ENTRIES 0
 
 #define LWIP_DHCP 1
 #define LWIP_DHCP_DOES_ACD_CHECK 1 /* switched at run time: vendor/patches */

@@ -12,7 +12,6 @@
 
 /* What memp_std.h needs to know the size of each kind of element. */
 #include "lwip/dns.h"
-#include "lwip/etharp.h"
 #include "lwip/igmp.h"
 #include "lwip/ip4_frag.h"
 #include "lwip/ip6_frag.h"

@@ -2,8 +2,10 @@
  * lwIP's nd6.c, and our way into the functions that it keeps to itself.
  */
 #define nd6_reachability_hint lwip_reachability_hint
+#define nd6_neighbor_tmr lwip_neighbor_tmr
 #include <src/core/ipv6/nd6.c>
 #undef nd6_reachability_hint
+#undef nd6_neighbor_tmr
 
 #include "neighbour_tables.h"
 
@@ -23,6 +25,14 @@ void nd6_reachability_hint(const ip6_addr_t *destination)
         found < 0 ? -1 : nd6_find_neighbor_cache_entry(&destination_cache[found].next_hop_addr);
     if (slot < 0 || !ND6_IS_PERMANENT(&neighbor_cache[slot]))
         lwip_reachability_hint(destination);
+}
+
+/* The timer of both families' neighbours */
+void nd6_neighbor_tmr(void);
+void nd6_neighbor_tmr(void)
+{
+    arp_tick();
+    lwip_neighbor_tmr();
 }
 
 static bool is_permanent(const struct nd6_neighbor_cache_entry *entry)

@@ -1,12 +1,15 @@
 /*
- * lwIP's ARP and ND tables, as neighbour.c works on them. Both are private to a file of
- * lwIP's, which arp_unit.c and nd_unit.c take in whole to reach them.
+ * The ARP and ND tables, as neighbour.c works on them. ND's is private to a file of lwIP's, which
+ * nd_unit.c takes in whole to reach it.
  */
 #ifndef PYSTACK_LWIP_NEIGHBOUR_TABLES_H
 #define PYSTACK_LWIP_NEIGHBOUR_TABLES_H
 
 #include "port.h"
 
+void arp_init(void);
+/* Asks neighbours again, and gives up those that don't answer: ten times a second. */
+void arp_tick(void);
 /* Fills `out` from slot `slot`: 1; 0 for a slot that is empty; -1 past the end. */
 int arp_entry_at(size_t slot, struct ps_neighbour *out);
 int nd_entry_at(size_t slot, struct ps_neighbour *out);

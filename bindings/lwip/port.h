@@ -21,7 +21,8 @@ struct ps_engine {
     bool short_of_memory; /* since the engine was left last */
     uint64_t now_us;      /* read once at each entry */
     bool open;
-    bool silent; /* sends nothing more: it is being closed abruptly */
+    bool silent;    /* sends nothing more: it is being closed abruptly */
+    bool answering; /* takes a frame: what it sends meanwhile, others have called for */
 };
 
 /* The one instance of this image. */

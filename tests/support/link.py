@@ -10,6 +10,7 @@ from typing import Any
 from scapy.all import (
     Ether,
     ICMPv6ND_RA,
+    ICMPv6ND_RS,
     ICMPv6NDOptPrefixInfo,
     ICMPv6NDOptRDNSS,
     ICMPv6NDOptSrcLLAddr,
@@ -21,6 +22,7 @@ from pystack.hypercalls import ManualClock
 
 MAC = "02:00:00:00:00:02"
 ROUTER, ROUTER_MAC = "fe80::1", "02:00:00:00:00:01"
+BATCH = 16  # a step takes at least so many
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 
 
@@ -34,10 +36,11 @@ class Link:
     end: Any
 
     def send(self, *frames: Any) -> None:
-        """Put frames on the wire, and let the Stack see them."""
-        for frame in frames:
-            self.end.send(bytes(frame))
-        self.net.step()
+        """Put frames on the wire, and let the Stack see them, some at a time."""
+        for start in range(0, len(frames), BATCH):
+            for frame in frames[start : start + BATCH]:
+                self.end.send(bytes(frame))
+            self.net.step()
 
     def run(self, seconds: float, step: float = 0.1) -> None:
         """Let time pass; what is sent meanwhile waits on the wire."""
@@ -47,12 +50,12 @@ class Link:
             self.net.step()
 
     def sent(self) -> list[Any]:
-        """What the Stack has sent since the last look."""
+        """What the Stack has sent since the last look, but for what its router is asked."""
         self.net.step()
         found = []
         while (frame := self.end.receive(0)) is not None:
             found.append(Ether(frame))
-        return found
+        return [frame for frame in found if ICMPv6ND_RS not in frame]
 
     def advertise(
         self,

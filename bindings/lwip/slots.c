@@ -1,0 +1,91 @@
+/*
+ * See slots.h.
+ */
+#include "slots.h"
+
+static int16_t *bucket(const struct slots *slots, uint64_t hash)
+{
+    return &slots->buckets[hash & (uint64_t)(slots->bucket_count - 1)];
+}
+
+static void append(struct slots *slots, int16_t slot, enum slot_rank rank)
+{
+    struct slot *entry = &slots->all[slot];
+    entry->rank = (uint8_t)rank;
+    entry->before = slots->last[rank];
+    entry->after = NO_SLOT;
+    if (entry->before == NO_SLOT)
+        slots->first[rank] = slot;
+    else
+        slots->all[entry->before].after = slot;
+    slots->last[rank] = slot;
+}
+
+static void unlink_slot(struct slots *slots, int slot)
+{
+    const struct slot *entry = &slots->all[slot];
+    if (entry->before == NO_SLOT)
+        slots->first[entry->rank] = entry->after;
+    else
+        slots->all[entry->before].after = entry->after;
+    if (entry->after == NO_SLOT)
+        slots->last[entry->rank] = entry->before;
+    else
+        slots->all[entry->after].before = entry->before;
+}
+
+void slots_init(struct slots *slots)
+{
+    for (int i = 0; i < slots->bucket_count; i++)
+        slots->buckets[i] = NO_SLOT;
+    for (int rank = 0; rank < SLOT_RANKS; rank++)
+        slots->first[rank] = slots->last[rank] = NO_SLOT;
+    for (int16_t i = 0; i < slots->count; i++)
+        append(slots, i, SLOT_FREE);
+}
+
+int slots_find(const struct slots *slots, uint64_t hash)
+{
+    return *bucket(slots, hash);
+}
+
+int slots_next(const struct slots *slots, int slot)
+{
+    return slots->all[slot].chain;
+}
+
+int slots_take(struct slots *slots, uint64_t hash)
+{
+    int16_t slot = slots->first[SLOT_FREE];
+    if (slot == NO_SLOT)
+        return NO_SLOT;
+    unlink_slot(slots, slot);
+    append(slots, slot, SLOT_STRANGER);
+    slots->all[slot].hash = hash;
+    slots->all[slot].chain = *bucket(slots, hash);
+    *bucket(slots, hash) = slot;
+    return slot;
+}
+
+int slots_victim(const struct slots *slots, enum slot_rank highest)
+{
+    for (int rank = SLOT_STRANGER; rank <= (int)highest; rank++)
+        if (slots->first[rank] != NO_SLOT)
+            return slots->first[rank];
+    return NO_SLOT;
+}
+
+void slots_rank(struct slots *slots, int slot, enum slot_rank rank)
+{
+    unlink_slot(slots, slot);
+    append(slots, (int16_t)slot, rank);
+}
+
+void slots_release(struct slots *slots, int slot)
+{
+    int16_t *link = bucket(slots, slots->all[slot].hash);
+    while (*link != slot)
+        link = &slots->all[*link].chain;
+    *link = slots->all[slot].chain;
+    slots_rank(slots, slot, SLOT_FREE);
+}

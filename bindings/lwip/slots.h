@@ -1,0 +1,61 @@
+/*
+ * The entries of a table of fixed size: which are free, how one is found by a hash, and which is
+ * given up when there is no room. Each step takes the same time however full the table is.
+ *
+ * Entries are ranked by what they are worth to programs. A newcomer takes the place of the one
+ * that has been longest in the lowest rank, and never of one whose rank is above what it may.
+ */
+#ifndef PYSTACK_LWIP_SLOTS_H
+#define PYSTACK_LWIP_SLOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NO_SLOT (-1)
+
+enum slot_rank {
+    SLOT_STRANGER, /* what others tell, and what was never answered for */
+    SLOT_ANSWERED, /* it is there, and is sent to because it asks */
+    SLOT_AWAITED,  /* a program sends to it, and it is not known to be there */
+    SLOT_OURS,     /* a program sends to it, and it is there */
+    SLOT_KEPT,     /* stays until it is removed */
+    SLOT_FREE,
+    SLOT_RANKS,
+};
+
+struct slot {
+    int16_t chain;         /* the next of the same bucket */
+    int16_t before, after; /* of the same rank, in the order in which they got it */
+    uint8_t rank;
+    uint64_t hash;
+};
+
+struct slots {
+    struct slot *all;
+    int16_t *buckets;
+    int16_t count, bucket_count; /* the latter a power of two */
+    int16_t first[SLOT_RANKS], last[SLOT_RANKS];
+};
+
+#define SLOTS(name, slot_count, hash_count) \
+    static struct slot name##_slots[slot_count]; \
+    static int16_t name##_buckets[hash_count]; \
+    static struct slots name = {.all = name##_slots, \
+                                .buckets = name##_buckets, \
+                                .count = (slot_count), \
+                                .bucket_count = (hash_count)}
+
+void slots_init(struct slots *slots);
+/* The first slot of a bucket, and the next one: the caller compares what it looks for. */
+int slots_find(const struct slots *slots, uint64_t hash);
+int slots_next(const struct slots *slots, int slot);
+/* Takes a free slot, for a stranger at first; NO_SLOT: there is none. */
+int slots_take(struct slots *slots, uint64_t hash);
+/* Which slot is to be given up, of this rank or below; NO_SLOT: none. */
+int slots_victim(const struct slots *slots, enum slot_rank highest);
+/* Makes a slot the youngest of its rank. */
+void slots_rank(struct slots *slots, int slot, enum slot_rank rank);
+void slots_release(struct slots *slots, int slot);
+
+#endif
