@@ -26,7 +26,6 @@
 #define SOLICITATIONS 3 /* by broadcast, and as many by unicast; Linux's mcast_ and ucast_solicit */
 #define DELAY_MS 5000   /* from the first use of a stale entry to the first question */
 #define LOCK_MS 1000    /* for which the first of two answers counts */
-#define IDLE_MS 60000   /* after which an entry is in use no more */
 
 struct arp_entry {
     struct netif *netif; /* from which it is asked for, and sent to */
@@ -34,10 +33,8 @@ struct arp_entry {
     struct eth_addr mac;
     uint8_t state;   /* enum ps_neighbour_state */
     uint8_t probes;  /* sent, of the present state */
-    bool answered;   /* it has been reachable since it has this hardware address */
-    bool used, ours; /* lately: by anybody, by programs */
     uint32_t due_ms; /* INCOMPLETE, DELAY, PROBE: the next step; REACHABLE: the end */
-    uint32_t confirmed_ms, changed_ms, used_ms, ours_ms;
+    uint32_t confirmed_ms, changed_ms;
     struct waiting waiting;
 };
 
@@ -91,25 +88,13 @@ static void release(struct arp_entry *entry)
     memset(entry, 0, sizeof *entry);
 }
 
-static void rank(struct arp_entry *entry)
-{
-    enum slot_rank worth = SLOT_STRANGER;
-    if (entry->state == PS_NEIGHBOUR_PERMANENT)
-        worth = SLOT_KEPT;
-    else if (entry->ours)
-        worth = entry->answered ? SLOT_OURS : SLOT_AWAITED;
-    else if (entry->used && entry->answered)
-        worth = SLOT_ANSWERED;
-    slots_rank(&order, slot_of(entry), worth);
-}
-
 /* NULL: all that there is is worth more. */
 static struct arp_entry *make(struct netif *netif, const ip4_addr_t *ip, bool ours)
 {
     uint64_t hash = hash_of(netif, ip);
     int slot = slots_take(&order, hash);
     if (slot == NO_SLOT) {
-        int victim = slots_victim(&order, ours ? SLOT_OURS : SLOT_ANSWERED);
+        int victim = slots_victim(&order, ours);
         if (victim == NO_SLOT) {
             ETHARP_STATS_INC(etharp.memerr);
             return NULL;
@@ -120,7 +105,7 @@ static struct arp_entry *make(struct netif *netif, const ip4_addr_t *ip, bool ou
     struct arp_entry *entry = &table[slot];
     entry->netif = netif;
     ip4_addr_copy(entry->ip, *ip);
-    entry->confirmed_ms = entry->changed_ms = entry->used_ms = sys_now();
+    entry->confirmed_ms = entry->changed_ms = sys_now();
     return entry;
 }
 
@@ -193,10 +178,7 @@ static void reachable(struct arp_entry *entry)
     entry->confirmed_ms = sys_now();
     /* RFC 4861 6.3.2: from a half to one and a half */
     entry->due_ms = entry->confirmed_ms + base / 2 + port_random() % (base + 1);
-    if (!entry->answered) {
-        entry->answered = true;
-        rank(entry);
-    }
+    slots_answered(&order, slot_of(entry), true);
 }
 
 /* A stale one is sent to: who sends gets some time to confirm it before it is asked. */
@@ -209,22 +191,9 @@ static void delay(struct arp_entry *entry)
 /* A packet is about to be sent to a neighbour. */
 static void use(struct arp_entry *entry)
 {
-    enum { REFRESH_MS = 1000 };
-    uint32_t now = sys_now();
-    bool ours = !port.answering;
     if (entry->state == PS_NEIGHBOUR_STALE)
         delay(entry);
-    if (ours ? entry->ours && now - entry->ours_ms < REFRESH_MS
-             : entry->used && now - entry->used_ms < REFRESH_MS)
-        return;
-    entry->used = true;
-    entry->used_ms = now;
-    if (ours) {
-        entry->ours = true;
-        entry->ours_ms = now;
-    }
-    if (entry->state != PS_NEIGHBOUR_PERMANENT)
-        rank(entry);
+    slots_use(&order, slot_of(entry), !port.answering, sys_now());
 }
 
 static err_t send_to(struct netif *netif, struct pbuf *packet, const struct arp_entry *entry)
@@ -249,9 +218,8 @@ static void set_mac(struct arp_entry *entry, const struct eth_addr *mac)
     if (entry->state == PS_NEIGHBOUR_INCOMPLETE || !eth_addr_eq(&entry->mac, mac)) {
         entry->mac = *mac;
         entry->changed_ms = sys_now();
-        entry->answered = false;
         entry->state = PS_NEIGHBOUR_STALE;
-        rank(entry);
+        slots_answered(&order, slot_of(entry), false);
     }
 }
 
@@ -317,18 +285,10 @@ static void age(struct arp_entry *entry)
 {
     uint32_t now = sys_now();
     if (entry->state == PS_NEIGHBOUR_STALE &&
-        now - entry->confirmed_ms >= (uint32_t)tunables.arp_max_age_s * 1000 &&
-        now - entry->used_ms >= (uint32_t)tunables.arp_max_age_s * 1000) {
+        now - entry->confirmed_ms >= (uint32_t)tunables.arp_max_age_s * 1000)
         release(entry);
-        return;
-    }
-    bool used = entry->used && now - entry->used_ms < IDLE_MS;
-    bool ours = entry->ours && now - entry->ours_ms < IDLE_MS;
-    if (used != entry->used || ours != entry->ours) {
-        entry->used = used;
-        entry->ours = ours;
-        rank(entry);
-    }
+    else
+        slots_age(&order, slot_of(entry), now);
 }
 
 void etharp_tmr(void)
@@ -408,25 +368,45 @@ err_t etharp_output(struct netif *netif, struct pbuf *packet, const ip4_addr_t *
     return send_by(netif, packet, entry);
 }
 
-void hook_tcp_progress(const struct tcp_pcb *pcb)
+/* The next hop of a connection, unless it is still being looked for, or was set by hand. */
+static struct arp_entry *entry_of(const struct tcp_pcb *pcb)
 {
-    enum { REFRESH_MS = 1000 };
-    if (IP_IS_V6_VAL(pcb->remote_ip))
-        return; /* nd6.c does it by itself */
-    netif_addr_idx_t hint = pcb->netif_hints.addr_hint;
-    if (hint < ARP_TABLE_SIZE && table[hint].state == PS_NEIGHBOUR_REACHABLE &&
-        sys_now() - table[hint].confirmed_ms < REFRESH_MS)
-        return;
     const ip4_addr_t *remote = ip_2_ip4(&pcb->remote_ip);
     struct netif *netif = hook_ip4_route(ip_2_ip4(&pcb->local_ip), remote);
     if (netif == NULL || interface_of(netif) == NULL ||
         interface_of(netif)->layer != PS_LAYER_ETHERNET)
-        return;
+        return NULL;
     const ip4_addr_t *next = hook_arp_gateway(netif, remote);
     struct arp_entry *entry = next != NULL ? find(netif, next) : NULL;
-    if (entry != NULL && entry->state != PS_NEIGHBOUR_INCOMPLETE &&
-        entry->state != PS_NEIGHBOUR_PERMANENT)
+    return entry != NULL && entry->state != PS_NEIGHBOUR_INCOMPLETE &&
+                   entry->state != PS_NEIGHBOUR_PERMANENT
+               ? entry
+               : NULL;
+}
+
+/* Whether a connection's last packet found its next hop confirmed a moment ago. */
+static bool is_fresh(const struct tcp_pcb *pcb)
+{
+    enum { FRESH_MS = 1000 };
+    netif_addr_idx_t hint = pcb->netif_hints.addr_hint;
+    return hint < ARP_TABLE_SIZE && table[hint].state == PS_NEIGHBOUR_REACHABLE &&
+           sys_now() - table[hint].confirmed_ms < FRESH_MS;
+}
+
+void arp_progress(const struct tcp_pcb *pcb)
+{
+    struct arp_entry *entry = is_fresh(pcb) ? NULL : entry_of(pcb);
+    if (entry != NULL)
         reachable(entry);
+}
+
+void arp_doubt(const struct tcp_pcb *pcb)
+{
+    struct arp_entry *entry = is_fresh(pcb) ? NULL : entry_of(pcb);
+    if (entry == NULL || entry->state == PS_NEIGHBOUR_PROBE)
+        return;
+    delay(entry);
+    entry->due_ms = sys_now();
 }
 
 /* --- packets that come -------------------------------------------------------------------- */
@@ -555,7 +535,7 @@ int arp_entry_add(struct netif *netif, const ip4_addr_t *ip, const uint8_t mac[6
     entry->netif = netif;
     entry->state = PS_NEIGHBOUR_PERMANENT;
     entry->confirmed_ms = sys_now();
-    rank(entry);
+    slots_keep(&order, slot_of(entry), true);
     send_waiting(entry);
     return 0;
 }

@@ -89,6 +89,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     socket_init();
     route_init();
     arp_init();
+    nd_init();
     start_lwip();
     interface_init();
     result = icmp_error_init();

@@ -41,7 +41,7 @@ bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out);
 /* forward.c: nobody has answered for the next hop of a packet that waited for it. */
 void hook_arp_unanswered(struct pbuf *packet);
 
-/* arp.c: a connection has got an answer to what it sent: its next hop is there. */
+/* neighbour.c: a connection has got an answer to what it sent: its next hop is there. */
 void hook_tcp_progress(const struct tcp_pcb *pcb);
 #define LWIP_HOOK_TCP_PROGRESS(pcb) hook_tcp_progress(pcb)
 
@@ -123,6 +123,10 @@ enum dns_response hook_dns_response(const struct pbuf *message, const char *name
                                     bool is_v6, ip_addr_t *first);
 #define LWIP_HOOK_DNS_RESPONSE(message, name, mdns, is_v6, first) \
     hook_dns_response(message, name, mdns, is_v6, first)
+
+/* icmp_error.c: whether the packet that a redirect quotes, if any, can be one of ours. */
+bool hook_nd_redirect(const struct pbuf *message, const ip6_addr_t *destination);
+#define LWIP_HOOK_ND6_REDIRECT(message, destination) hook_nd_redirect(message, destination)
 
 /* nameservers.c: a name server that a router or a DHCP server told, the position'th of its message;
  * and that a router is none any more. */

@@ -7,12 +7,14 @@
  * from an address of ours.
  */
 #include "datagram.h"
+#include "hooks.h"
 #include "lwip/inet_chksum.h"
 #include "lwip/prot/dns.h"
 #include "lwip/prot/icmp.h"
 #include "lwip/prot/icmp6.h"
 #include "lwip/prot/ip4.h"
 #include "lwip/prot/ip6.h"
+#include "lwip/prot/nd6.h"
 #include "lwip/raw.h"
 #include "services.h"
 
@@ -220,6 +222,27 @@ static void packet_too_big(const struct quoted *quoted, const uint8_t *message)
     uint32_t mtu = (uint32_t)read16(message + 4) << 16 | read16(message + 6);
     if (may_be_ours(quoted))
         path_mtu_reduce(ip_2_ip6(&quoted->remote), mtu);
+}
+
+bool hook_nd_redirect(const struct pbuf *message, const ip6_addr_t *destination)
+{
+    enum { REDIRECTED = 4, OPTION_HEADER = 8 };
+    uint8_t bytes[MOST_QUOTED];
+    u16_t offset = sizeof(struct redirect_header);
+    while (offset < message->tot_len) { /* the options are whole */
+        u16_t length = (u16_t)(pbuf_get_at(message, (u16_t)(offset + 1)) * 8);
+        if (pbuf_get_at(message, offset) != REDIRECTED) {
+            offset = (u16_t)(offset + length);
+            continue;
+        }
+        struct quoted quoted;
+        size_t size =
+            pbuf_copy_partial(message, bytes, (u16_t)LWIP_MIN(length - OPTION_HEADER, MOST_QUOTED),
+                              (u16_t)(offset + OPTION_HEADER));
+        return parse6(bytes, size, &quoted) && ip6_addr_eq(ip_2_ip6(&quoted.remote), destination) &&
+               may_be_ours(&quoted);
+    }
+    return true;
 }
 
 static bool checksum_is_right(struct pbuf *p, u16_t header)

@@ -111,7 +111,7 @@ void port_lwip_free(void *memory);
 /* --- IPv6 ------------------------------------------------------------------------------ */
 
 #define LWIP_IPV6 1
-#define LWIP_IPV6_NUM_ADDRESSES 16
+#define LWIP_IPV6_NUM_ADDRESSES 32
 #define LWIP_IPV6_SCOPES 1
 #define LWIP_IPV6_FORWARD 1 /* switched by tunables.ip6_forward: vendor/patches */
 #define LWIP_IPV6_FRAG 1
@@ -130,6 +130,9 @@ void port_lwip_free(void *memory);
 #define LWIP_ND6_QUEUEING 1
 #define LWIP_ND6_NUM_NEIGHBORS 127    /* lwIP counts these in a signed 8-bit number */
 #define LWIP_ND6_NUM_DESTINATIONS 127 /* and loops over these with one */
+#define LWIP_ND6_QUEUE_BYTES ((u32_t)tunables.nd_queue_bytes)
+#define LWIP_ND6_QUEUE_BYTES_OF_ALL (16 * LWIP_ND6_QUEUE_BYTES)
+#define LWIP_ND6_MAX_ADDRESSES tunables.ip6_max_addresses
 #define LWIP_ND6_NUM_PREFIXES 32
 #define LWIP_ND6_NUM_ROUTERS 16
 #define LWIP_ND6_ALLOW_RA_UPDATES 1

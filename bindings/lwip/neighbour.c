@@ -2,7 +2,22 @@
  * Neighbours: ARP's table and ND's as one.
  */
 #include "hooks.h"
+#include "lwip/tcp.h"
 #include "neighbour_tables.h"
+
+void hook_tcp_progress(const struct tcp_pcb *pcb)
+{
+    if (IP_IS_V4_VAL(pcb->remote_ip))
+        arp_progress(pcb); /* IPv6's, nd6.c is told of by itself */
+}
+
+void neighbour_doubt(const struct tcp_pcb *pcb)
+{
+    if (IP_IS_V4_VAL(pcb->remote_ip))
+        arp_doubt(pcb);
+    else
+        nd_doubt(pcb);
+}
 
 int engine_neighbour_at(ps_engine *engine, size_t position, struct ps_neighbour *out)
 {

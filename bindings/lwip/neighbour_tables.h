@@ -7,9 +7,17 @@
 
 #include "port.h"
 
+struct tcp_pcb;
+
 void arp_init(void);
+void nd_init(void);
 /* Asks neighbours again, and gives up those that don't answer: ten times a second. */
 void arp_tick(void);
+/* A connection has got an answer to what it sent, or none for longer than it should have taken: its
+ * next hop is there, or is to be asked whether it is. */
+void arp_progress(const struct tcp_pcb *pcb);
+void arp_doubt(const struct tcp_pcb *pcb);
+void nd_doubt(const struct tcp_pcb *pcb);
 /* Fills `out` from slot `slot`: 1; 0 for a slot that is empty; -1 past the end. */
 int arp_entry_at(size_t slot, struct ps_neighbour *out);
 int nd_entry_at(size_t slot, struct ps_neighbour *out);

@@ -227,6 +227,13 @@ bool route_on_link(const struct netif *netif, const ip4_addr_t *ip);
 /* Whether two are on one and the same of them. */
 bool route_share_network(const struct netif *netif, const ip4_addr_t *a, const ip4_addr_t *b);
 
+/* --- neighbour.c ------------------------------------------------------------------------ */
+
+struct tcp_pcb;
+/* A connection has been without an answer for more than one timeout: its next hop is asked whether
+ * it is there (RFC 1122 2.3.2.1). */
+void neighbour_doubt(const struct tcp_pcb *pcb);
+
 /* --- redirect.c ------------------------------------------------------------------------- */
 
 void redirect_init(void);

@@ -60,22 +60,24 @@ int slots_take(struct slots *slots, uint64_t hash)
     if (slot == NO_SLOT)
         return NO_SLOT;
     unlink_slot(slots, slot);
+    slots->all[slot] = (struct slot){.hash = hash};
     append(slots, slot, SLOT_STRANGER);
-    slots->all[slot].hash = hash;
     slots->all[slot].chain = *bucket(slots, hash);
     *bucket(slots, hash) = slot;
     return slot;
 }
 
-int slots_victim(const struct slots *slots, enum slot_rank highest)
+int slots_victim(const struct slots *slots, bool ours)
 {
-    for (int rank = SLOT_STRANGER; rank <= (int)highest; rank++)
+    enum slot_rank highest = ours ? SLOT_OURS : SLOT_ANSWERED;
+    for (enum slot_rank rank = SLOT_STRANGER; rank <= highest; rank++)
         if (slots->first[rank] != NO_SLOT)
             return slots->first[rank];
     return NO_SLOT;
 }
 
-void slots_rank(struct slots *slots, int slot, enum slot_rank rank)
+/* Makes a slot the youngest of a rank. */
+static void move(struct slots *slots, int slot, enum slot_rank rank)
 {
     unlink_slot(slots, slot);
     append(slots, (int16_t)slot, rank);
@@ -87,5 +89,64 @@ void slots_release(struct slots *slots, int slot)
     while (*link != slot)
         link = &slots->all[*link].chain;
     *link = slots->all[slot].chain;
-    slots_rank(slots, slot, SLOT_FREE);
+    move(slots, slot, SLOT_FREE);
+}
+
+/* --- worth -------------------------------------------------------------------------------- */
+
+static void rank(struct slots *slots, int slot)
+{
+    const struct slot *entry = &slots->all[slot];
+    enum slot_rank worth = SLOT_STRANGER;
+    if (entry->kept)
+        worth = SLOT_KEPT;
+    else if (entry->ours)
+        worth = entry->answered ? SLOT_OURS : SLOT_AWAITED;
+    else if (entry->used && entry->answered)
+        worth = SLOT_ANSWERED;
+    move(slots, slot, worth);
+}
+
+void slots_use(struct slots *slots, int slot, bool ours, uint32_t now_ms)
+{
+    enum { REFRESH_MS = 1000 };
+    struct slot *entry = &slots->all[slot];
+    if (ours ? entry->ours && now_ms - entry->ours_ms < REFRESH_MS
+             : entry->used && now_ms - entry->used_ms < REFRESH_MS)
+        return;
+    entry->used = true;
+    entry->used_ms = now_ms;
+    if (ours) {
+        entry->ours = true;
+        entry->ours_ms = now_ms;
+    }
+    rank(slots, slot);
+}
+
+void slots_answered(struct slots *slots, int slot, bool answered)
+{
+    if (slots->all[slot].answered == answered)
+        return;
+    slots->all[slot].answered = answered;
+    rank(slots, slot);
+}
+
+void slots_keep(struct slots *slots, int slot, bool kept)
+{
+    if (slots->all[slot].kept == kept)
+        return;
+    slots->all[slot].kept = kept;
+    rank(slots, slot);
+}
+
+void slots_age(struct slots *slots, int slot, uint32_t now_ms)
+{
+    struct slot *entry = &slots->all[slot];
+    bool used = entry->used && now_ms - entry->used_ms < SLOT_IDLE_MS;
+    bool ours = entry->ours && now_ms - entry->ours_ms < SLOT_IDLE_MS;
+    if (used == entry->used && ours == entry->ours)
+        return;
+    entry->used = used;
+    entry->ours = ours;
+    rank(slots, slot);
 }

@@ -2,8 +2,9 @@
  * The entries of a table of fixed size: which are free, how one is found by a hash, and which is
  * given up when there is no room. Each step takes the same time however full the table is.
  *
- * Entries are ranked by what they are worth to programs. A newcomer takes the place of the one
- * that has been longest in the lowest rank, and never of one whose rank is above what it may.
+ * Entries are ranked by what they are worth to programs: whether they are sent to, by whom, and
+ * whether they are known to be there. A newcomer takes the place of the one that has been longest
+ * in the lowest rank.
  */
 #ifndef PYSTACK_LWIP_SLOTS_H
 #define PYSTACK_LWIP_SLOTS_H
@@ -13,6 +14,8 @@
 #include <stdint.h>
 
 #define NO_SLOT (-1)
+
+#define SLOT_IDLE_MS 60000 /* after which an entry is in use no more */
 
 enum slot_rank {
     SLOT_STRANGER, /* what others tell, and what was never answered for */
@@ -28,6 +31,9 @@ struct slot {
     int16_t chain;         /* the next of the same bucket */
     int16_t before, after; /* of the same rank, in the order in which they got it */
     uint8_t rank;
+    bool kept, answered;
+    bool used, ours; /* lately: by anybody, by programs */
+    uint32_t used_ms, ours_ms;
     uint64_t hash;
 };
 
@@ -52,10 +58,15 @@ int slots_find(const struct slots *slots, uint64_t hash);
 int slots_next(const struct slots *slots, int slot);
 /* Takes a free slot, for a stranger at first; NO_SLOT: there is none. */
 int slots_take(struct slots *slots, uint64_t hash);
-/* Which slot is to be given up, of this rank or below; NO_SLOT: none. */
-int slots_victim(const struct slots *slots, enum slot_rank highest);
-/* Makes a slot the youngest of its rank. */
-void slots_rank(struct slots *slots, int slot, enum slot_rank rank);
+/* Which slot is to be given up for one that a program wants, or that others want. NO_SLOT: none. */
+int slots_victim(const struct slots *slots, bool ours);
 void slots_release(struct slots *slots, int slot);
+
+/* What an entry is worth: it is sent to, now; it has answered, or is another one now that has not;
+ * it has to stay; time has passed. */
+void slots_use(struct slots *slots, int slot, bool ours, uint32_t now_ms);
+void slots_answered(struct slots *slots, int slot, bool answered);
+void slots_keep(struct slots *slots, int slot, bool kept);
+void slots_age(struct slots *slots, int slot, uint32_t now_ms);
 
 #endif

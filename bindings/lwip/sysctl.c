@@ -35,6 +35,8 @@ static const struct setting settings[] = {
             "Hop limit of new sockets' packets"),
     SETTING("net.ipv6.conf.all.forwarding", ip6_forward, 0, 1, 0,
             "Forward IPv6 packets between interfaces"),
+    SETTING("net.ipv6.conf.all.max_addresses", ip6_max_addresses, 1, 16, 16,
+            "Addresses that an interface makes of what routers advertise (RFC 4862 5.5.3)"),
     SETTING("net.ipv4.ipfrag_time", ip_reassembly_time_s, 1, 255, 60,
             "Seconds to wait for a datagram's other fragments (RFC 1122 3.3.2)"),
     SETTING("net.ipv6.ip6frag_time", ip6_reassembly_time_s, 1, 255, 60,

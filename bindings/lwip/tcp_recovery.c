@@ -506,6 +506,8 @@ bool hook_tcp_timeout(struct tcp_pcb *pcb)
 {
     struct tcp_recovery *r = &pcb->recovery;
     const struct tcp_seg *first = pcb->unacked;
+    if (pcb->nrtx > 0)
+        neighbour_doubt(pcb);
     if (!hook_tcp_recovers(pcb) || first->p->ref != 1)
         return false;
     r->probing = false;

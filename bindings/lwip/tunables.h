@@ -20,7 +20,7 @@ struct port_tunables {
     int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
     /* Neighbours */
     int64_t arp_max_age_s, arp_reachable_ms, arp_retransmit_ms, arp_queue_bytes;
-    int64_t nd_reachable_time_ms, nd_retransmit_ms, nd_queue_bytes;
+    int64_t nd_reachable_time_ms, nd_retransmit_ms, nd_queue_bytes, ip6_max_addresses;
     /* TCP */
     int64_t tcp_rto_initial_ms, tcp_rto_min_ms;
     int64_t tcp_keepalive_time_s, tcp_keepalive_interval_s, tcp_keepalive_probes;

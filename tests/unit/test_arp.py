@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from link import MAC, Link, link
@@ -115,25 +117,50 @@ def test_nobody_is_asked_about_what_is_not_used(it: Link) -> None:
     assert known(it) == {}
 
 
-def test_a_connection_that_makes_progress_confirms(it: Link) -> None:
-    meet(it)
+@contextmanager
+def served(it: Link) -> Iterator[tuple[Any, Any, int]]:
+    """A connection of the peer's: the Stack's socket, and the peer's next segment but its ACK."""
     with it.net.sockets.create_server((OURS, 80)) as listener:
-        opening = {"sport": 5000, "dport": 80}
         ends = Ether(src=PEER_MAC, dst=MAC) / IP(src=PEER, dst=OURS)
-        it.send(ends / TCP(**opening, flags="S", seq=100))
+        it.send(ends / TCP(sport=5000, dport=80, flags="S", seq=100))
         (answer,) = [frame[TCP] for frame in it.sent() if TCP in frame]
-        ack = answer.seq + 1
-        it.send(ends / TCP(**opening, flags="A", seq=101, ack=ack))
+        segment = ends / TCP(sport=5000, dport=80, flags="A", seq=101, ack=answer.seq + 1)
+        it.send(segment)
         listener.setblocking(False)
         server, _ = listener.accept()
         with server:
-            for _ in range(200):
-                server.send(b"x")
-                ack += 1
-                frames = it.sent()
-                assert not any(ARP in frame for frame in frames)
-                it.send(ends / TCP(**opening, flags="A", seq=101, ack=ack))
-                it.run(1)
+            yield server, segment, answer.seq + 1
+
+
+def test_a_connection_that_makes_progress_confirms(it: Link) -> None:
+    meet(it)
+    with served(it) as (server, segment, ack):
+        for number in range(1, 200):
+            server.send(b"x")
+            assert not any(ARP in frame for frame in it.sent())
+            segment[TCP].ack = ack + number
+            it.send(segment)
+            it.run(1)
+
+
+def test_a_connection_without_answers_has_its_next_hop_asked(it: Link) -> None:
+    """The peer is at another station all at once, and says nothing before it is asked."""
+    meet(it)
+    with served(it) as (server, segment, ack):
+        server.send(b"x")
+        segment[TCP].ack = ack + 1
+        it.send(segment)
+        it.sent()
+        server.send(b"y")
+        for tenth in range(150):
+            for frame in it.sent():
+                if ARP in frame and frame.dst == BROADCAST:
+                    it.send(reply(hwsrc=NEW_MAC))
+                if TCP in frame and frame.dst == NEW_MAC:
+                    assert tenth > 30
+                    return
+            it.run(0.1)
+    raise AssertionError("the new address was not found")
 
 
 # --- who is believed --------------------------------------------------------------------------
