@@ -12,6 +12,10 @@ void tcp_open_window(struct tcp_socket *socket)
 {
     struct tcp_pcb *pcb = socket->pcb;
     tcpwnd_size_t most = TCP_WND_MAX(pcb);
+    if (pcb->state < ESTABLISHED) { /* what the SYN has said holds, and no ACK comes before its */
+        pcb->rcv_wnd = LWIP_MAX(TCPWND_MIN16(most), pcb->rcv_ann_wnd);
+        return;
+    }
     pcb->rcv_wnd = most > socket->queued ? (tcpwnd_size_t)(most - socket->queued) : 0;
     if (pcb->state < ESTABLISHED) { /* its first word of it is still to come */
         pcb->rcv_ann_wnd = pcb->rcv_wnd;

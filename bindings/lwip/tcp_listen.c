@@ -49,6 +49,7 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->receive_low_water = listener->head.receive_low_water;
     head->bound_interface = listener->head.bound_interface;
     head->v6only = listener->head.v6only;
+    head->out_of_band_inline = listener->head.out_of_band_inline;
     head->priority = listener->head.priority;
     child->no_delay = listener->no_delay;
     child->keep_alive = listener->keep_alive;

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from lockstep import PORT as LOCKSTEP_PORT
+from lockstep import lockstep
 from pair import LEFT, RIGHT, Pair, pair
 from path import PORT, RECEIVER, path
 
@@ -172,3 +176,45 @@ def test_what_is_no_time_is_refused(it: Pair) -> None:
         with pytest.raises(OSError) as caught:
             sock.setsockopt(SOL, socket.SO_SNDTIMEO, 5)
         assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("size", [2048, 1 << 20])
+@pytest.mark.parametrize("scaling", [0, 1])
+def test_the_buffer_changes_between_our_syn_and_its_answer(size: int, scaling: int) -> None:
+    with lockstep() as it:
+        it.server.sysctl["net.ipv4.tcp_window_scaling"] = scaling
+        with it.listen() as listener, it.client.socket(socket.AF_INET) as client:
+            client.setblocking(False)
+            client.connect_ex(("10.0.0.2", LOCKSTEP_PORT))
+            client.setsockopt(SOL, socket.SO_RCVBUF, size)
+            taken: list[Any] = []
+
+            def accepted() -> bool:
+                try:
+                    taken.append(listener.accept()[0])
+                except BlockingIOError:
+                    return False
+                return True
+
+            assert it.run(accepted, seconds=5)
+            # Nothing but the handshake: an acknowledgement before it would have been reset.
+            assert it.server.counters()["tcp.out_resets"] == 0
+            with taken[0] as server:
+                data, got = random.Random(size).randbytes(100_000), bytearray()
+                server.setblocking(False)
+                sent = 0
+
+                def done() -> bool:
+                    nonlocal sent
+                    try:
+                        sent += server.send(data[sent:])
+                    except BlockingIOError:
+                        pass
+                    try:
+                        got.extend(client.recv(65536))
+                    except BlockingIOError:
+                        pass
+                    return len(got) == len(data)
+
+                assert it.run(done)
+                assert got == data

@@ -87,6 +87,17 @@ def test_inline_it_stays_in_the_stream(it: Pair) -> None:
         assert caught.value.errno == errno.EINVAL
 
 
+def test_a_listener_says_it_for_those_it_accepts(it: Pair) -> None:
+    with it.right.sockets.create_server(("10.0.0.2", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        with it.left.sockets.create_connection(listener.getsockname()[:2], 10) as client:
+            client.send(b"ab!", OOB)  # before it is accepted
+            server, _peer = listener.accept()
+            with server:
+                assert server.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
+                assert server.recv(3, socket.MSG_WAITALL) == b"ab!"
+
+
 def test_in_the_middle_of_much_data(it: Pair) -> None:
     client, server = it.connected()
     with client, server:
