@@ -3,6 +3,7 @@
  */
 #include "hooks.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/sys.h"
 #include "port.h"
 #include "tcp_socket.h"
 #include "tunables.h"
