@@ -394,10 +394,11 @@ static void judge_probe(struct tcp_pcb *pcb, bool twice)
 void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
 {
     struct tcp_recovery *r = &pcb->recovery;
-    if (advanced > 0)
+    /* A byte that a probe has brought into a closed window is no progress. */
+    if (advanced > 0 && (pcb->persist_backoff == 0 || pcb->snd_wnd > 0)) {
         r->progress_ms = sys_now();
-    if (advanced > 0)
         tcp_orphan_progress(pcb);
+    }
     if (!hook_tcp_recovers(pcb)) {
         blocks.count = 0;
         return;
@@ -448,7 +449,7 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *n
     segment->marks |= SENT;
     segment->sent_us = r->last_us = now_us();
     tcp_flight_changed(segment);
-    if (pcb->unacked == NULL && !(segment->marks & RETRANSMITTED))
+    if (pcb->unacked == NULL && pcb->persist_backoff == 0 && !(segment->marks & RETRANSMITTED))
         r->progress_ms = sys_now();
     if (r->state == TCP_IN_RECOVERY)
         r->prr_out += TCP_TCPLEN(segment);
