@@ -260,7 +260,8 @@ class Flow:
                 add(self.sacked, begin, end)
         if self.sacked:
             for begin, end in self.sacked:
-                if begin <= ack < end:
+                # What lay behind a FIN went with it.
+                if begin <= ack < end and min(self.fins, default=end) >= end:
                     self._fail("SACK taken back", f"{begin}..{end}, acknowledged {ack}")
             self.sacked = [one for one in self.sacked if one[1] > ack]
 
