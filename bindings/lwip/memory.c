@@ -2,7 +2,7 @@
  * lwIP's heap and pools, both out of the host's arena.
  *
  * lwIP's memp.c has pools of fixed sizes; here each element is an allocation of its own.
- * The one exception are timers: lwIP asserts that a timer can always be had, so a few are
+ * The one exception are timers: lwIP counts on it that a timer can be had, so a few are
  * kept in the image, and a Stack that is out of memory keeps its clockwork.
  */
 #include <stdalign.h>

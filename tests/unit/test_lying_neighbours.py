@@ -275,8 +275,8 @@ def test_a_reply_of_dhcpv6_is_a_servers_and_ours(lab: Tester) -> None:
 # --- no memory ------------------------------------------------------------------------------------
 
 
-def test_timers_go_on_when_there_was_no_memory(lab: Tester) -> None:
-    """A truncated question starts a timer; the cyclic ones start anew in each step."""
+def test_the_responder_goes_on_when_there_was_no_memory(lab: Tester) -> None:
+    """A truncated question waits in memory, for a timer."""
     announced(lab)
     stack = stack_of(lab)
     roomy = stack.arena.limit_bytes
@@ -288,3 +288,19 @@ def test_timers_go_on_when_there_was_no_memory(lab: Tester) -> None:
         lab.run(100)
     stack.arena.set_limit(roomy)
     assert answers_for(lab, PRINTER)
+
+
+def test_a_failed_allocation_holds_up_nothing(lab: Tester) -> None:
+    """Each allocation in turn fails while a question is taken, and while it is answered."""
+    announced(lab)
+    truncated = bytearray(query((PRINTER, A), (PRINTER, ANY)))
+    truncated[2] |= 2
+    for message in (query((PRINTER, A)), query((PRINTER, A), (PRINTER, ANY)), bytes(truncated)):
+        for after in range(12):
+            stack_of(lab).arena.fail_allocations(after=after, count=2)
+            multicast(lab, message)
+            lab.run(600)
+            stack_of(lab).arena.fail_allocations(after=0, count=0)
+            lab.run(2000)
+    assert answers_for(lab, PRINTER)
+    interface_of(lab).mdns(None)
