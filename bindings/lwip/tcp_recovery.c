@@ -575,8 +575,10 @@ void tcp_recovery_probe(struct tcp_pcb *pcb)
     r->probe_was_old = pcb->snd_nxt == old_next;
     if (r->probe_was_old)
         tcp_segment_cut_last(pcb);
-    if (r->probe_was_old && tcp_resend(pcb, pcb->unacked_last) != ERR_OK)
+    if (r->probe_was_old && tcp_resend(pcb, pcb->unacked_last) != ERR_OK) {
+        r->last_us = now_us(); /* after as long again */
         return;
+    }
     r->probing = true;
     r->probe_end = pcb->snd_nxt;
     pcb->rtime = LWIP_TCP_TIMER_START;

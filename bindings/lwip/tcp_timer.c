@@ -206,6 +206,10 @@ static uint8_t retries_of(const struct tcp_pcb *pcb)
 /* RFC 6298 5.4 to 5.6. False: it was sent often enough. */
 static bool retransmit(struct tcp_pcb *pcb)
 {
+    if (!has_something_to_send(pcb)) {
+        pcb->rtime = -1;
+        return true;
+    }
     /* A peer that answers, and has no room, is asked for ever (RFC 9293 3.8.6.1). */
     pcb->timer.probing = probes_by_retransmitting(pcb);
     if ((pcb->timer.probing ? pcb->persist_probe : pcb->nrtx) >= retries_of(pcb))
@@ -237,7 +241,7 @@ static bool probe_window(struct tcp_pcb *pcb)
         (tcp_is_orphan(pcb) && tcp_orphan_is_stuck(pcb, probe_interval_ms(pcb))))
         return false;
     pcb->persist_cnt = LWIP_TCP_TIMER_START;
-    if (pcb->persist_backoff < UINT8_MAX && probe_interval_ms(pcb) < TCP_RTO_MAX_MS)
+    if (pcb->snd_wnd == 0 && probe_interval_ms(pcb) < TCP_RTO_MAX_MS)
         pcb->persist_backoff++;
     /* A little room is filled; where that can't be, the peer is asked as if there were none. */
     if (pcb->snd_wnd > 0 && tcp_segment_fill_window(pcb))
