@@ -191,6 +191,7 @@ def test_what_is_past_the_window_is_cut_wherever_it_comes(accept: bool, fin: boo
         put(peer, 0, edge - 1500)
         assert put(peer, edge - 1200, edge - 400)[-1][0] == edge
         assert peer.send(edge, b"x")[0][:3] == ("A", edge, 0)  # the window is full
+        assert peer.send(edge) == []  # and an acknowledgement is not answered even so
         if not accept:
             peer.sock = listener.accept()[0]
         peer.sock.setblocking(False)
@@ -272,14 +273,16 @@ def test_a_few_new_bytes_do_not_keep_the_memory_of_many_old_ones() -> None:
         assert peer.received() == DATA[:end]
 
 
-def test_a_run_of_a_whole_window_is_joined_at_both_ends() -> None:
+@pytest.mark.parametrize("upwards", [True, False])
+def test_a_run_of_a_whole_window_is_one_block(upwards: bool) -> None:
     with connected(options=WIDE, isn=WRAPS) as peer:
-        size = 900_000
-        steps = list(range(10_000, size, 30_000))
-        for left, right in pairwise(reversed([*steps, size])):
-            assert put(peer, right, left)[-1] == (0, [(right, size)])
-        assert put(peer, 0, 5_000)[-1] == (5_000, [(10_000, size)])
-        assert put(peer, 5_000, 10_000)[-1] == (size, [])
+        size, begin = 910_000, 10_000
+        pieces = list(pairwise(range(begin, size + 1, 30_000)))
+        for left, right in pieces if upwards else reversed(pieces):
+            whole = (begin, right) if upwards else (left, size)
+            assert put(peer, left, right)[-1] == (0, [whole])
+        assert put(peer, 0, 5_000)[-1] == (5_000, [(begin, size)])
+        assert put(peer, 5_000, begin)[-1] == (size, [])
         assert peer.received() == DATA[:size]
 
 
