@@ -57,35 +57,62 @@ static bool is_nobody6(const struct ip6_hdr *header)
            (ip6_addr_ismulticast(&destination) && ip6_addr_multicast_scope(&destination) == 0);
 }
 
-/* Whether a packet is the first fragment, or the only one, of a Neighbor Discovery message. Those
- * must have no fragment header (RFC 6980 5): who guards a link does not put fragments together. */
-static bool is_fragmented_discovery(struct pbuf *packet)
+/* A packet's extension headers, and whether lwIP is to see it. There may be so many of them (RFC 8504
+ * 5.3): each costs as much as a packet. And Neighbor Discovery must have no fragment header (RFC 6980
+ * 5): who guards a link does not put fragments together. Of a fragment that is not the first the
+ * rest is not known, and it waits for that in vain. */
+static bool has_good_headers(const struct pbuf *packet)
 {
-    int next = pbuf_try_get_at(packet, 6);
-    u16_t offset = IP6_HLEN;
-    bool fragment = false;
-    while (next == IP6_NEXTH_HOPBYHOP || next == IP6_NEXTH_ROUTING || next == IP6_NEXTH_DESTOPTS ||
-           next == IP6_NEXTH_FRAGMENT) {
-        bool here = next == IP6_NEXTH_FRAGMENT;
-        int length8 = pbuf_try_get_at(packet, offset + 1),
-            low = pbuf_try_get_at(packet, offset + 3);
-        if (length8 < 0 || low < 0)
+    enum { MOST = 16, NEXT = 6 };
+    const uint8_t *bytes = packet->payload;
+    size_t offset = IP6_HLEN;
+    uint8_t next = bytes[NEXT];
+    bool in_fragments = false;
+    for (int count = 0; next == IP6_NEXTH_HOPBYHOP || next == IP6_NEXTH_ROUTING ||
+                        next == IP6_NEXTH_DESTOPTS || next == IP6_NEXTH_FRAGMENT;
+         count++) {
+        if (offset + 8 > packet->len)
+            return true; /* lwIP says what there is to say */
+        bool is_fragment = next == IP6_NEXTH_FRAGMENT;
+        if (is_fragment && (bytes[offset + 2] != 0 || (bytes[offset + 3] & 0xf8) != 0))
+            return true;
+        if (count == MOST)
             return false;
-        if (here && (pbuf_get_at(packet, offset + 2) != 0 || (low & 0xf8) != 0))
-            return false; /* a later one, which waits for the first in vain */
-        fragment |= here;
-        next = pbuf_get_at(packet, offset);
-        offset = (u16_t)(offset + (here ? 8 : (length8 + 1) * 8));
+        in_fragments |= is_fragment;
+        next = bytes[offset];
+        offset += is_fragment ? 8 : (bytes[offset + 1] + 1u) * 8;
     }
-    int type = pbuf_try_get_at(packet, offset);
-    return fragment && next == IP6_NEXTH_ICMP6 && type >= ICMP6_TYPE_RS && type <= ICMP6_TYPE_RD;
+    return !in_fragments || next != IP6_NEXTH_ICMP6 || offset >= packet->len ||
+           bytes[offset] < ICMP6_TYPE_RS || bytes[offset] > ICMP6_TYPE_RD;
+}
+
+/* Whether a header's options are few, and their padding no longer than it has any use (RFC 8504 5.3;
+ * Linux's limits): what has to be read for each packet. */
+bool hook_ip6_options(const u8_t *header, u16_t size)
+{
+    enum { OPTIONS = 2, MOST_OPTIONS = 8, MOST_PADDING = 7 };
+    unsigned count = 0, padding = 0;
+    for (unsigned at = OPTIONS; at < size;) {
+        bool is_pad1 = header[at] == IP6_PAD1_OPTION;
+        unsigned length = is_pad1 ? 1 : at + 1 < size ? header[at + 1] + 2u : size;
+        if (is_pad1 || header[at] == IP6_PADN_OPTION) {
+            padding += length;
+        } else {
+            padding = 0;
+            count++;
+        }
+        if (count > MOST_OPTIONS || padding > MOST_PADDING)
+            return false;
+        at += length;
+    }
+    return true;
 }
 
 int hook_ip6_input(struct pbuf *packet, struct netif *netif)
 {
     const struct ip6_hdr *header = packet->payload;
-    if (packet->len >= IP6_HLEN && ((netif != interface_loopback() && is_nobody6(header)) ||
-                                    is_fragmented_discovery(packet))) {
+    if (packet->len >= IP6_HLEN &&
+        ((netif != interface_loopback() && is_nobody6(header)) || !has_good_headers(packet))) {
         pbuf_free(packet);
         return CONSUMED;
     }

@@ -51,6 +51,10 @@ int hook_ip6_input(struct pbuf *packet, struct netif *netif);
 #define LWIP_HOOK_IP4_INPUT(packet, netif) hook_ip4_input(packet, netif)
 #define LWIP_HOOK_IP6_INPUT(packet, netif) hook_ip6_input(packet, netif)
 
+/* filter.c: whether the options of a header, hop-by-hop or for the destination, are to be read. */
+bool hook_ip6_options(const u8_t *header, u16_t size);
+#define LWIP_HOOK_IP6_OPTIONS(header, size) hook_ip6_options(header, size)
+
 /* ip4_options.c: whether a packet for us is to be dropped for its options, an error sent; and the
  * header of an echo reply, with the request's options. */
 bool hook_ip4_options(struct pbuf *packet);

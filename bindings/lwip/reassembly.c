@@ -16,6 +16,7 @@
 #define PAGES (((size_t)REASSEMBLY_LONGEST + PAGE) / PAGE)
 #define PAGE_UNITS (PAGE / UNIT)
 #define WORD_BITS 64
+#define USUAL_HEADER 60 /* octets that IPv4's has at most, and IPv6's with few extensions */
 
 struct page {
     uint64_t have[PAGE_UNITS / WORD_BITS];
@@ -24,7 +25,7 @@ struct page {
 };
 
 struct datagram {
-    struct datagram *next_in_bucket;
+    struct datagram **bucket, *next_in_bucket;
     struct datagram *used_before, *used_after;
     struct datagram *born_before, *born_after;
     uint64_t key[REASSEMBLY_KEY_WORDS];
@@ -35,7 +36,7 @@ struct datagram {
     uint32_t end;       /* the furthest octet; where the data end, once the last fragment is here */
     uint32_t first_end; /* of the first fragment; 0: it has not come */
     size_t header_size;
-    uint8_t *header;
+    uint8_t *header, usual_header[USUAL_HEADER];
     uint8_t link_flags; /* as a frame's, to many */
     bool last_is_here;
     struct page *pages[PAGES];
@@ -48,9 +49,9 @@ static struct datagram **bucket(struct reassembly *all, const uint64_t *key)
     return &all->buckets[keyed_hash(key, REASSEMBLY_KEY_WORDS) & (REASSEMBLY_BUCKETS - 1)];
 }
 
-static struct datagram *find(struct reassembly *all, const uint64_t *key)
+static struct datagram *find(struct datagram *first, const uint64_t *key)
 {
-    for (struct datagram *one = *bucket(all, key); one != NULL; one = one->next_in_bucket)
+    for (struct datagram *one = first; one != NULL; one = one->next_in_bucket)
         if (memcmp(one->key, key, sizeof one->key) == 0)
             return one;
     return NULL;
@@ -71,7 +72,7 @@ static void leave_used(struct reassembly *all, struct datagram *one)
     *(one->used_after != NULL ? &one->used_after->used_before : &all->used_last) = one->used_before;
 }
 
-static struct datagram *create(struct reassembly *all, const uint64_t *key)
+static struct datagram *create(struct reassembly *all, struct datagram **head, const uint64_t *key)
 {
     struct datagram *one = port_allocate(sizeof *one);
     if (one == NULL)
@@ -80,7 +81,7 @@ static struct datagram *create(struct reassembly *all, const uint64_t *key)
     one->born_us = port.now_us;
     one->bytes = sizeof *one;
     all->bytes += one->bytes;
-    struct datagram **head = bucket(all, key);
+    one->bucket = head;
     one->next_in_bucket = *head;
     *head = one;
     enter_as_used(all, one);
@@ -92,7 +93,7 @@ static struct datagram *create(struct reassembly *all, const uint64_t *key)
 
 void reassembly_drop(struct reassembly *all, struct datagram *one)
 {
-    struct datagram **link = bucket(all, one->key);
+    struct datagram **link = one->bucket;
     while (*link != one)
         link = &(*link)->next_in_bucket;
     *link = one->next_in_bucket;
@@ -104,7 +105,8 @@ void reassembly_drop(struct reassembly *all, struct datagram *one)
     all->fragments -= one->fragments;
     for (size_t i = 0; i < PAGES; i++)
         port_free(one->pages[i]);
-    port_free(one->header);
+    if (one->header != one->usual_header)
+        port_free(one->header);
     port_free(one);
 }
 
@@ -275,7 +277,8 @@ static enum fragment_result put(struct reassembly *all, struct datagram *one,
     if (!has_pages(all, one, fragment))
         return FRAGMENT_WITHOUT_ROOM;
     if (fragment->start == 0) {
-        one->header = allocate_for(all, one, header_size);
+        one->header = header_size <= sizeof one->usual_header ? one->usual_header
+                                                              : allocate_for(all, one, header_size);
         if (one->header == NULL)
             return FRAGMENT_WITHOUT_ROOM;
         memcpy(one->header, header, header_size);
@@ -297,12 +300,12 @@ enum fragment_result reassembly_add(struct reassembly *all, const struct fragmen
                                     const void *header, size_t header_size,
                                     struct datagram **datagram)
 {
-    struct datagram *one = find(all, fragment->key);
+    struct datagram **head = bucket(all, fragment->key), *one = find(*head, fragment->key);
     if (one != NULL) {
         leave_used(all, one);
         enter_as_used(all, one);
     } else {
-        if (!make_room(all, NULL, sizeof *one) || (one = create(all, fragment->key)) == NULL)
+        if (!make_room(all, NULL, sizeof *one) || (one = create(all, head, fragment->key)) == NULL)
             return FRAGMENT_WITHOUT_ROOM;
     }
     enum fragment_result result = put(all, one, fragment, header, header_size);
