@@ -116,6 +116,27 @@ static bool is_whole(const struct port_interface *interface, const uint8_t *fram
     return size - header >= least_packet(type);
 }
 
+/* An IPv4 packet from a host that there can't be (RFC 1122 3.2.1.3), or to one: what Linux calls a
+ * martian. One with an address of ours as its source makes us talk to ourselves ("LAND"). */
+static bool is_martian(const struct ip_hdr *header)
+{
+    ip_addr_t source, destination;
+    ip_addr_copy_from_ip4(source, header->src);
+    ip_addr_copy_from_ip4(destination, header->dest);
+    const ip4_addr_t *from = ip_2_ip4(&source), *to = ip_2_ip4(&destination);
+    bool to_all = to->addr == IPADDR_BROADCAST || ip4_addr_isany_val(*to);
+    uint8_t protocol = IPH_PROTO(header);
+    if (ip4_addr_ismulticast(from) || from->addr == IPADDR_BROADCAST || ip4_addr_isloopback(to) ||
+        (ip4_addr1(to) == 0 && !ip4_addr_isany_val(*to)))
+        return true;
+    if (ip4_addr1(from) != 0)
+        return address_is_ours(&source); /* all of 127.0.0.0/8 is, too */
+    /* 0.0.0.0 is who has no address yet: DHCP's clients, and IGMP's, to all that are on the link. */
+    bool is_link_group = ip4_addr1(to) == 224 && ip4_addr2(to) == 0 && ip4_addr3(to) == 0;
+    return !ip4_addr_isany_val(*from) || protocol == IP_PROTO_ICMP || protocol == IP_PROTO_TCP ||
+           !(to_all || is_link_group || (protocol == IP_PROTO_IGMP && ip4_addr_ismulticast(to)));
+}
+
 /* What no host on a wire may send, or not to us so: lwIP, which would take it, never sees it. */
 static bool is_forbidden(const struct port_interface *interface, const uint8_t *frame)
 {
@@ -124,25 +145,19 @@ static bool is_forbidden(const struct port_interface *interface, const uint8_t *
     unsigned type = ethernet              ? (unsigned)frame[12] << 8 | frame[13]
                     : packet[0] >> 4 == 4 ? ETHTYPE_IP
                                           : ETHTYPE_IPV6;
-    enum { SENDER = 8, PROTOCOL = 9, SOURCE = 12, DESTINATION = 16 };
+    enum { SENDER = 8 };
     if (type == ETHTYPE_ARP)
         return packet[SENDER] & 1; /* a group is nobody's own address (RFC 1812 3.3.2) */
     if (type != ETHTYPE_IP)
         return false;
-    const uint8_t *source = packet + SOURCE;
-    /* RFC 1122 3.2.1.3. 0.0.0.0 is who has no address yet: DHCP's clients, and IGMP's. */
-    if (source[0] == 127)
-        return true;
-    if (source[0] == 0 && ((source[1] | source[2] | source[3]) != 0 ||
-                           packet[PROTOCOL] == IP_PROTO_ICMP || packet[PROTOCOL] == IP_PROTO_TCP))
+    const struct ip_hdr *header = (const struct ip_hdr *)(const void *)packet;
+    if (is_martian(header))
         return true;
     if (!ethernet || !(frame[0] & 1))
         return false;
     /* A frame to many with a packet for us alone (RFC 1122 3.3.6). */
     ip_addr_t destination;
-    u32_t word;
-    memcpy(&word, packet + DESTINATION, sizeof word);
-    ip_addr_set_ip4_u32_val(destination, word);
+    ip_addr_copy_from_ip4(destination, header->dest);
     return address_is_ours(&destination);
 }
 

@@ -197,5 +197,8 @@ bool multicast_accepts(const struct datagram_socket *socket, const ip_addr_t *gr
             return true;
         is_member = true;
     }
-    return !is_member;
+    /* A socket that has not joined hears what others have joined, as in Linux (IP_MULTICAST_ALL): of
+     * its own family. */
+    bool is_other_family = socket->head.family == PS_INET6 && IP_IS_V4(group);
+    return !is_member && !is_other_family;
 }
