@@ -109,6 +109,8 @@ bool multicast_accepts(const struct datagram_socket *socket, const ip_addr_t *gr
 
 /* A hard ICMP error about a packet of a connected raw socket's. */
 void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t protocol, int error);
+/* Whether a raw socket may have sent a packet of this protocol. */
+bool raw_may_have_sent(uint8_t protocol);
 
 /* Whether a message of this size may go out at all, whatever its destination: 0, or why not. */
 int datagram_may_send(struct port_socket *head, size_t size, uint32_t flags);

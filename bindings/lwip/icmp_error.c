@@ -199,18 +199,31 @@ static void pass_on(const struct quoted *quoted, const struct verdict *verdict)
         udp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error);
 }
 
-/* Whether a packet of ours may be what a router says was too big (RFC 8201 4). */
+/* Of ICMP's we answer requests by ourselves, and send errors. All else a raw socket sends. */
+static bool others_may_be_ours(const struct quoted *quoted)
+{
+    int type = quoted->transport_size != 0 ? quoted->transport[0] : -1;
+    if (quoted->protocol == IP_PROTO_ICMP && type != ICMP_ECHO)
+        return true;
+    if (quoted->protocol == IP6_NEXTH_ICMP6 && type != ICMP6_TYPE_EREQ)
+        return true;
+    return raw_may_have_sent(quoted->protocol);
+}
+
+/* Whether a packet of ours may be what a router says was too big (RFC 8201 4), or to be sent
+ * elsewhere. */
 static bool may_be_ours(const struct quoted *quoted)
 {
     if (!address_is_ours(&quoted->local))
         return false;
-    if (quoted->protocol != IP_PROTO_TCP && quoted->protocol != IP_PROTO_UDP)
-        return true; /* of other protocols nobody keeps account */
+    bool is_udp = quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE;
+    if (quoted->protocol != IP_PROTO_TCP && !is_udp)
+        return others_may_be_ours(quoted);
     if (quoted->transport_size < 2 * PORTS)
         return false;
     uint16_t local_port = read16(quoted->transport);
     uint16_t remote_port = read16(quoted->transport + 2);
-    if (quoted->protocol == IP_PROTO_UDP)
+    if (is_udp)
         return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port);
     uint32_t sequence =
         (uint32_t)read16(quoted->transport + PORTS) << 16 | read16(quoted->transport + PORTS + 2);
@@ -261,19 +274,15 @@ static bool checksum_is_right(struct pbuf *p, u16_t header)
     return right;
 }
 
-/* The header and what it quotes: for whom somebody else is the better next hop. The network's code
- * is taken as the host's (RFC 1122 3.3.1.2). */
-static void follow_redirect(const uint8_t *message)
+/* For whom somebody else is the better next hop. The network's code is taken as the host's
+ * (RFC 1122 3.3.1.2). */
+static void follow_redirect(const struct quoted *quoted, const uint8_t *message)
 {
-    ip4_addr_t gateway, local, destination;
+    ip4_addr_t gateway;
     memcpy(&gateway.addr, message + 4, sizeof gateway.addr);
-    const struct ip_hdr *quoted = (const struct ip_hdr *)(const void *)(message + ICMP_HEADER);
-    ip4_addr_copy(local, quoted->src);
-    ip4_addr_copy(destination, quoted->dest);
-    ip_addr_t as_any;
-    ip_addr_copy_from_ip4(as_any, local);
-    if (IPH_V(quoted) == 4 && address_is_ours(&as_any))
-        redirect_follow(ip_current_input_netif(), ip4_current_src_addr(), &destination, &gateway);
+    if (may_be_ours(quoted))
+        redirect_follow(ip_current_input_netif(), ip4_current_src_addr(), ip_2_ip4(&quoted->remote),
+                        &gateway);
 }
 
 /* Only looks: lwIP and the user's raw sockets get the packet all the same. */
@@ -290,17 +299,17 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
     struct quoted quoted;
     if (size < ICMP_HEADER)
         return 0;
-    if (!is_v6 && bytes[0] == ICMP_RD) {
-        if (bytes[1] <= 3 && size >= ICMP_HEADER + IP_HLEN && checksum_is_right(p, header))
-            follow_redirect(bytes);
-        return 0;
-    }
-    if (!(is_v6 ? judge6 : judge4)(bytes[0], bytes[1], &verdict))
+    bool is_redirect = !is_v6 && bytes[0] == ICMP_RD && bytes[1] <= 3;
+    if (!is_redirect && !(is_v6 ? judge6 : judge4)(bytes[0], bytes[1], &verdict))
         return 0;
     if (!(is_v6 ? parse6 : parse4)(bytes + ICMP_HEADER, size - ICMP_HEADER, &quoted))
         return 0;
     if (!checksum_is_right(p, header))
         return 0;
+    if (is_redirect) {
+        follow_redirect(&quoted, bytes);
+        return 0;
+    }
     if (is_v6 && bytes[0] == ICMP6_TYPE_PTB)
         packet_too_big(&quoted, bytes);
     pass_on(&quoted, &verdict);

@@ -85,6 +85,17 @@ void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t pro
     }
 }
 
+bool raw_may_have_sent(uint8_t protocol)
+{
+    size_t position = 0;
+    const struct port_socket *head;
+    while ((head = socket_next(&position)) != NULL)
+        if (head->kind == &raw_kind &&
+            (head->protocol == protocol || ((const struct raw_socket *)head)->header_included))
+            return true;
+    return false;
+}
+
 /* --- names ---------------------------------------------------------------------------- */
 
 static void set_wildcard(const struct raw_socket *raw, ip_addr_t *ip)
