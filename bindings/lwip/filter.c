@@ -133,7 +133,7 @@ static bool is_icmp4_error(u8_t type)
 }
 
 /* RFC 1122 3.2.2, RFC 1812 4.3.2.7. */
-bool hook_icmp4_may_answer(const struct pbuf *packet)
+bool hook_icmp4_may_answer(const struct pbuf *packet, u8_t type, u8_t code)
 {
     const struct ip_hdr *header = packet->payload;
     ip4_addr_t source, destination;
@@ -152,8 +152,10 @@ bool hook_icmp4_may_answer(const struct pbuf *packet)
     if (group || loops || nobody)
         return false;
     u16_t size = IPH_HL_BYTES(header);
-    return IPH_PROTO(header) != IP_PROTO_ICMP ||
-           (packet->tot_len > size && !is_icmp4_error(pbuf_get_at(packet, size)));
+    if (IPH_PROTO(header) == IP_PROTO_ICMP &&
+        (packet->tot_len <= size || is_icmp4_error(pbuf_get_at(packet, size))))
+        return false;
+    return icmp4_is_within_rate(&source, type, code);
 }
 
 /* Where the upper layer's header is, and which it is; past extension headers. */
@@ -180,20 +182,6 @@ static u16_t upper_layer6(const struct pbuf *packet, u8_t *next)
     return offset;
 }
 
-/* RFC 4443 2.4 (f): a token bucket, as large and as fast as Linux's. */
-static bool is_within_rate(void)
-{
-    enum { BURST = 50, INTERVAL_US = 1000 };
-    static uint64_t spent_us; /* the moment by which all tokens that were spent have come back */
-    uint64_t now = port.now_us;
-    if (spent_us < now)
-        spent_us = now;
-    if (spent_us - now > (BURST - 1) * INTERVAL_US)
-        return false;
-    spent_us += INTERVAL_US;
-    return true;
-}
-
 /* RFC 4443 2.4 (e): to a group only what path MTU discovery and unknown options need. */
 bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code)
 {
@@ -215,5 +203,5 @@ bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code)
     if (next == IP6_NEXTH_ICMP6 &&
         (packet->tot_len <= offset || inner < 128 || inner == ICMP6_TYPE_RD))
         return false;
-    return is_within_rate();
+    return icmp6_is_within_rate(&source, type);
 }

@@ -186,7 +186,7 @@ static void send_fragments4(struct pbuf *packet, struct netif *out)
 /* An ICMP error with a word of its own, which lwIP's have not. */
 static void send_error4(struct pbuf *packet, u8_t type, u8_t code, u32_t word)
 {
-    if (!hook_icmp4_may_answer(packet))
+    if (!hook_icmp4_may_answer(packet, type, code))
         return;
     const struct ip_hdr *header = packet->payload;
     ip4_addr_t source, destination;

@@ -63,8 +63,12 @@ void hook_icmp4_echo_options(struct ip_hdr *reply);
 #define LWIP_HOOK_ICMP_ECHO_OPTIONS(reply) hook_icmp4_echo_options(reply)
 
 /* filter.c: whether an ICMP error may be sent about a packet, its IP header in front. */
-bool hook_icmp4_may_answer(const struct pbuf *packet);
+bool hook_icmp4_may_answer(const struct pbuf *packet, u8_t type, u8_t code);
 bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code);
+
+/* identification.c: the identification of a packet, complete but for it and the checksum. */
+void hook_ip4_identification(struct ip_hdr *header, const struct pbuf *packet);
+#define LWIP_HOOK_IP4_IDENTIFICATION(header, packet) hook_ip4_identification(header, packet)
 
 /* path_mtu.c: how large a packet to a destination may be. */
 u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu);

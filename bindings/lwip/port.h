@@ -213,6 +213,9 @@ bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_add
                        uint16_t remote_port);
 /* path_mtu.c: takes a router's report. */
 void path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu);
+/* icmp_limit.c: whether an error may be sent now, besides those that were; it counts. */
+bool icmp4_is_within_rate(const ip4_addr_t *to, u8_t type, u8_t code);
+bool icmp6_is_within_rate(const ip6_addr_t *to, u8_t type);
 /* Listens for ICMP errors and passes them to tcp_icmp_error and udp_icmp_error. */
 int icmp_error_init(void);
 void icmp_error_close(void);

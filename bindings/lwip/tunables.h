@@ -18,6 +18,8 @@ struct port_tunables {
     int64_t ip_reassembly_max_bytes, ip6_reassembly_max_bytes;
     int64_t local_port_first, local_port_last;
     int64_t icmp_echo_ignore_all, icmp_echo_ignore_broadcasts, icmp6_echo_ignore_all;
+    int64_t icmp_rate_limit_ms, icmp6_rate_limit_ms, icmp_rate_mask;
+    int64_t icmp_messages_per_s, icmp_burst;
     /* Neighbours */
     int64_t arp_max_age_s, arp_reachable_ms, arp_retransmit_ms, arp_queue_bytes;
     int64_t nd_reachable_time_ms, nd_retransmit_ms, nd_queue_bytes, ip6_max_addresses;
