@@ -104,6 +104,7 @@ class FarEnd:
         near, self.wire = pystack.nic.wire(mtu=mtu, queue_frames=100_000)
         options = {"seed": 1, **options}
         self.net = pystack.Stack(threaded=False, clock=self.clock, **options)
+        self.sockets: list[Any] = []
         self.nic = self.net.attach(near, f"{OURS[4]}/24", f"{OURS[6]}/64", mac=OUR_MAC)
         for address in THEIRS.values():
             self.net.neighbours.add(address, THEIR_MAC)
@@ -119,6 +120,8 @@ class FarEnd:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        for made in self.sockets:
+            made.close()
         self.net.close(abrupt=True)
 
     def run(self, seconds: float = 0, step: float = 0.05) -> None:
@@ -149,8 +152,9 @@ class FarEnd:
         return self.frames()
 
     def socket(self, version: int, port: int, kind: int = socket.SOCK_DGRAM) -> Any:
-        """A socket on a port of every address, which never blocks."""
+        """A socket on a port of every address, which never blocks and is closed at the end."""
         made = self.net.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, kind)
         made.bind(("::" if version == 6 else "0.0.0.0", port))
         made.setblocking(False)
+        self.sockets.append(made)
         return made
