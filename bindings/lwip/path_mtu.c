@@ -9,7 +9,10 @@
 #include "lwip/prot/ip6.h"
 #include "port.h"
 
-#define PATHS 256 /* that are smaller than their first link; the oldest gives way */
+/* Paths that are smaller than their first link. Each has a few places, by a keyed hash, where the
+ * oldest gives way: whoever makes us believe in many does not make us look through them. */
+#define SETS 64
+#define PLACES 4
 #define FORGET_US UINT64_C(600000000)
 #define MINIMUM 1280
 
@@ -19,13 +22,20 @@ struct path {
     uint64_t reported_us;
 };
 
-static struct path paths[PATHS];
-static unsigned used; /* how many may be in use: the packets of most Stacks ask for none */
+static struct path paths[SETS][PLACES];
+static bool used; /* the packets of most Stacks ask for none */
+
+static struct path *places(const ip6_addr_t *destination)
+{
+    uint64_t words[2];
+    memcpy(words, destination->addr, sizeof words);
+    return paths[keyed_hash(words, 2) % SETS];
+}
 
 static struct path *find(const ip6_addr_t *destination)
 {
-    for (unsigned i = 0; i < used; i++) {
-        struct path *path = &paths[i];
+    struct path *set = places(destination);
+    for (struct path *path = set; path < set + PLACES; path++) {
         if (path->mtu != 0 && ip6_addr_eq(&path->destination, destination)) {
             if (port.now_us - path->reported_us < FORGET_US)
                 return path;
@@ -37,24 +47,18 @@ static struct path *find(const ip6_addr_t *destination)
 
 static struct path *make(const ip6_addr_t *destination)
 {
-    struct path *oldest = &paths[0];
-    for (unsigned i = 0; i < PATHS; i++) {
-        if (paths[i].mtu == 0) {
-            oldest = &paths[i];
-            if (i >= used)
-                used = i + 1;
-            break;
-        }
-        if (paths[i].reported_us < oldest->reported_us)
-            oldest = &paths[i];
-    }
+    struct path *set = places(destination), *oldest = set;
+    for (struct path *path = set; path < set + PLACES && oldest->mtu != 0; path++)
+        if (path->mtu == 0 || path->reported_us < oldest->reported_us)
+            oldest = path;
+    used = true;
     ip6_addr_copy(oldest->destination, *destination);
     return oldest;
 }
 
 u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu)
 {
-    const struct path *path = used == 0 ? NULL : find(destination);
+    const struct path *path = !used ? NULL : find(destination);
     return path != NULL && path->mtu < link_mtu ? path->mtu : link_mtu;
 }
 

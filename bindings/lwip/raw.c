@@ -71,11 +71,13 @@ static u8_t on_packet(void *argument, struct raw_pcb *pcb, struct pbuf *p, const
     return 0;
 }
 
+static size_t open_sockets; /* most Stacks have none, and need not look for them */
+
 void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t protocol, int error)
 {
     size_t position = 0;
     struct port_socket *head;
-    while ((head = socket_next(&position)) != NULL) {
+    while (open_sockets != 0 && (head = socket_next(&position)) != NULL) {
         if (head->kind != &raw_kind)
             continue;
         struct raw_socket *raw = raw_of(head);
@@ -89,7 +91,7 @@ bool raw_may_have_sent(uint8_t protocol)
 {
     size_t position = 0;
     const struct port_socket *head;
-    while ((head = socket_next(&position)) != NULL)
+    while (open_sockets != 0 && (head = socket_next(&position)) != NULL)
         if (head->kind == &raw_kind &&
             (head->protocol == protocol || ((const struct raw_socket *)head)->header_included))
             return true;
@@ -302,6 +304,7 @@ static int raw_kind_open(struct port_socket *head)
         raw->pcb->chksum_offset = 2;
     }
     raw_recv(raw->pcb, on_packet, raw);
+    open_sockets++;
     return 0;
 }
 
@@ -309,6 +312,7 @@ static void raw_kind_close(struct port_socket *head)
 {
     struct raw_socket *raw = raw_of(head);
     raw_remove(raw->pcb);
+    open_sockets--;
     datagram_close(&raw->base);
 }
 

@@ -160,7 +160,7 @@ void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
 bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port)
 {
-    for (struct udp_pcb *pcb = udp_pcbs; pcb != NULL; pcb = pcb->next) {
+    for (struct udp_pcb *pcb = hook_udp_port(local_port); pcb != NULL; pcb = pcb->port_next) {
         if (pcb->local_port != local_port ||
             !(ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, local)))
             continue;
