@@ -456,3 +456,31 @@ def one_error_about_a_datagram(lab: Tester) -> None:
     for one in found:
         lab.check(one[IPerror].frag == 0, "a quotation of offset 0", one[IPerror].frag)
     is_alive(lab)
+
+
+@case(
+    "ICMP-2.18",
+    "The rate of errors is limited",
+    rfc="RFC 1812",
+    section="4.3.2.8",
+    level=Level.SHOULD,
+    mutant=COMPLAINS,
+    seconds=2,
+)
+def rate(lab: Tester) -> None:
+    """Give reason for many errors at once. Asked of routers, and no less use to hosts.
+
+    1. The tester sends 150 datagrams to a port that nobody has, one right after the other.
+    2. At least one error comes, but not 150.
+    """
+    lab.resolve(4)
+    for name, value in (("net.ipv4.icmp_ratelimit", 1000), ("net.ipv4.icmp_ratemask", 0x1818)):
+        try:
+            lab.host.sysctl(name, value)
+        except (Unable, OSError):  # one that has its limit without such tunables
+            continue
+    frame = bytes(lab.frame_for(lab.ip() / UDP(sport=4000, dport=9) / Raw(b"x")))
+    for _ in range(150):
+        lab.send(frame)
+    found = lab.collect(ERRORS, 300)
+    lab.check(1 <= len(found) < 150, "fewer than 150 errors, but some", len(found))

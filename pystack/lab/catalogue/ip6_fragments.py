@@ -15,6 +15,7 @@ from scapy.packet import Packet
 
 from pystack.lab.case import case
 from pystack.lab.catalogue._ip6 import (
+    HOP_BY_HOP,
     ICMPV6,
     Extension,
     alive,
@@ -556,3 +557,26 @@ def many(lab: Tester) -> None:
     for one in reversed(all_of_it):
         lab.send(one)
     lab.expect(ipv6(src=lab.host6, dst=lab.tester6, nh=44), 2000)
+
+
+@case(
+    "IPV6-8.23",
+    "Fragments with hop-by-hop options are put together",
+    rfc=RFC,
+    section=SECTION,
+    mutant=hiding(
+        lambda frame: is_fragment(frame) and frame[IPv6].nh == HOP_BY_HOP,
+        "drops fragments that have hop-by-hop options",
+    ),
+    seconds=1,
+)
+def hop_by_hop(lab: Tester) -> None:
+    """They are among the headers that each fragment repeats, and the packet's first one after it.
+
+    1. The tester sends an echo request in two fragments, each with hop-by-hop options in front.
+    2. The Host answers it.
+    """
+    whole = echo_bytes(lab, data=DATA)
+    for start, end in ((0, 24), (24, 40)):
+        lab.send(piece(lab, whole, start, end, options(kind=HOP_BY_HOP)))
+    expect_reply(lab)
