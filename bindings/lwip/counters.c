@@ -101,6 +101,11 @@ struct port_counts port_counts;
 
 static const struct name own_counters[] = {
     {"assertions", offsetof(struct port_counts, assertions)},
+    {"tcp.syncookies_sent", offsetof(struct port_counts, cookies_sent)},
+    {"tcp.syncookies_received", offsetof(struct port_counts, cookies_received)},
+    {"tcp.syncookies_failed", offsetof(struct port_counts, cookies_failed)},
+    {"tcp.listen_overflows", offsetof(struct port_counts, listen_overflows)},
+    {"tcp.listen_drops", offsetof(struct port_counts, listen_drops)},
 };
 
 static const struct name interface_counters[] = {

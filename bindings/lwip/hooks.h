@@ -13,7 +13,9 @@ struct dhcp;
 struct dhcp_msg;
 struct netif;
 struct pbuf;
+struct tcp_hdr;
 struct tcp_pcb;
+struct tcp_pcb_listen;
 struct udp_pcb;
 
 /* route.c: the routing table, both families. NULL: lwIP's own choice, then unreachable. */
@@ -88,10 +90,16 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 bool hook_timer_catches_up(void (*handler)(void));
 #define LWIP_HOOK_TIMER_CATCHES_UP(handler) hook_timer_catches_up(handler)
 
-/* tcp_listen.c: a listener is about to get a segment. */
-void hook_tcp_listener(struct tcp_pcb *pcb);
-#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, size, size1, options, packet) \
-    ((pcb)->state == LISTEN ? (hook_tcp_listener(pcb), ERR_OK) : ERR_OK)
+/* sequence.c: what is added to the clock in the timestamps between two addresses. */
+u32_t hook_tcp_timestamp_offset(const ip_addr_t *local, const ip_addr_t *remote);
+
+/* tcp_handshake.c: a segment came for a listener, its options in two parts. The connection that it
+ * opens and that is to have it; NULL: there is none, it is done with. */
+struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struct tcp_hdr *header,
+                                   u16_t length, const u8_t *options, u16_t size,
+                                   const u8_t *options2, u16_t size2);
+#define LWIP_HOOK_TCP_HANDSHAKE(listening, header, length, options, size, options2, size2) \
+    hook_tcp_handshake(listening, header, length, options, size, options2, size2)
 
 /* lookup.c: the connection of these addresses and ports, perhaps in TIME-WAIT; NULL: none. */
 struct tcp_pcb *hook_tcp_lookup(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,

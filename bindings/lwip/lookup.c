@@ -5,28 +5,27 @@
 #include "hooks.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/udp.h"
-#include "port.h"
+#include "tcp_handshake.h"
 
 #define BUCKETS 8192 /* a power of two */
 
 static struct tcp_pcb *buckets[BUCKETS];
 static uint16_t users[65536]; /* of each local port; stays at its largest number */
 
-/* Keyed, so that nobody far away can choose ports that all meet in one bucket. */
-static uint32_t key;
-
+/* Every word has a random factor of its own (multilinear hashing): two keys meet in a bucket as
+ * often as chance has it, whatever addresses and ports somebody far away has chosen. */
 uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
 {
-    if (key == 0)
-        key = port_random() | 1;
-    uint64_t hash = ((uint64_t)local_port << 16 | remote_port) ^ key;
+    static uint64_t factors[6];
+    static bool drawn;
+    if (!drawn)
+        port.hypercalls.random(port.hypercalls.user, factors, sizeof factors);
+    drawn = true;
+    uint64_t hash = factors[5] + factors[4] * ((uint32_t)local_port << 16 | remote_port);
     const uint32_t *words = IP_IS_V6(remote) ? ip_2_ip6(remote)->addr : &ip_2_ip4(remote)->addr;
-    for (int i = 0; i < (IP_IS_V6(remote) ? 4 : 1); i++) {
-        hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 29;
-    }
-    hash *= 0xbf58476d1ce4e5b9u;
-    return (uint32_t)(hash >> 40);
+    for (int i = 0; i < (IP_IS_V6(remote) ? 4 : 1); i++)
+        hash += factors[i] * words[i];
+    return (uint32_t)(hash >> 32);
 }
 
 static struct tcp_pcb **bucket(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port)
@@ -39,6 +38,7 @@ void hook_tcp_active(struct tcp_pcb *pcb)
     struct tcp_pcb **head = bucket(pcb->local_port, &pcb->remote_ip, pcb->remote_port);
     if (users[pcb->local_port] < UINT16_MAX)
         users[pcb->local_port]++;
+    pcb->ts_offset = hook_tcp_timestamp_offset(&pcb->local_ip, &pcb->remote_ip);
     pcb->lookup_next = *head;
     pcb->lookup_link = head;
     if (*head != NULL)
@@ -95,10 +95,12 @@ static bool takes_address(const ip_addr_t *bound, const ip_addr_t *local)
 static bool tcp_is_wanted(const ip_addr_t *local, const ip_addr_t *remote,
                           const struct ps_flow *flow)
 {
-    if (hook_tcp_lookup(local, flow->local.port, remote, flow->remote.port) != NULL)
+    if (hook_tcp_lookup(local, flow->local.port, remote, flow->remote.port) != NULL ||
+        handshake_exists(local, flow->local.port, remote, flow->remote.port))
         return true;
-    for (const struct tcp_pcb_listen *pcb = tcp_listen_pcbs.listen_pcbs; flow->opens && pcb != NULL;
-         pcb = pcb->next)
+    const struct tcp_pcb_listen *pcb =
+        flow->opens || cookie_is_awaited() ? tcp_listen_pcbs.listen_pcbs : NULL;
+    for (; pcb != NULL; pcb = pcb->next)
         if (pcb->local_port == flow->local.port && takes_address(&pcb->local_ip, local))
             return true;
     return false;

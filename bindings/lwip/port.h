@@ -39,6 +39,8 @@ void port_free(void *memory);
 /* Counts of the whole Stack that lwIP's MIB has no place for. */
 struct port_counts {
     uint64_t assertions; /* LWIP_INPUT_CHECKs that failed */
+    uint64_t cookies_sent, cookies_received, cookies_failed;
+    uint64_t listen_overflows, listen_drops; /* accept queue full; SYNs and last ACKs dropped */
 };
 extern struct port_counts port_counts;
 
@@ -109,11 +111,14 @@ err_t interface_packet_out6(struct netif *netif, struct pbuf *p, const ip6_addr_
 bool offload_frame_out(struct port_interface *owner, struct pbuf *p, int *result);
 /* Sends what is being merged. */
 void offload_flush(void);
-/* lookup.c: a keyed hash of what a connection is found by; 24 bits of it are good. */
+/* lookup.c: a keyed hash of what a connection is found by. */
 uint32_t lookup_hash(uint16_t local_port, const ip_addr_t *remote, uint16_t remote_port);
 
 /* sequence.c: the same of whatever it may be, and nobody's guess; 64 bits. */
 uint64_t keyed_hash(const uint64_t *words, size_t count);
+/* The same of a connection's addresses and ports; one to each purpose. */
+uint64_t sequence_hash(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                       u16_t remote_port, uint64_t purpose);
 
 /* offload.c, again: between the two, datagrams that leave are merged, too. */
 void offload_burst(bool on);

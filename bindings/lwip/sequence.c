@@ -1,7 +1,7 @@
 /*
  * Initial sequence numbers that an outsider can't guess (RFC 6528): a keyed hash of the
- * connection's addresses and ports, plus a clock of 4 microseconds a step. And IPv6's flow
- * labels, which are such a hash too.
+ * connection's addresses and ports, plus a clock of 4 microseconds a step. And what else is such a
+ * hash: IPv6's flow labels, where timestamps begin.
  */
 #include "hooks.h"
 #include "lwip/pbuf.h"
@@ -89,13 +89,27 @@ u32_t hook_ip6_flow_label(const struct pbuf *packet)
     return label;
 }
 
-u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
-                        u16_t remote_port)
+uint64_t sequence_hash(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                       u16_t remote_port, uint64_t purpose)
 {
-    draw_key();
-    uint64_t words[5];
+    uint64_t words[6];
     pack(local, words);
     pack(remote, words + 2);
     words[4] = (uint64_t)local_port << 16 | remote_port;
-    return (u32_t)(siphash(words, 5) + port.now_us / 4);
+    words[5] = purpose;
+    return keyed_hash(words, 6);
+}
+
+u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                        u16_t remote_port)
+{
+    return (u32_t)(sequence_hash(local, local_port, remote, remote_port, 0) + port.now_us / 4);
+}
+
+/* An offset to each pair of addresses (RFC 7323 7.1): TSval is not the uptime, and nobody can tell
+ * from one peer's what another gets. Not to each port: who reuses a pair goes on with the clock. */
+u32_t hook_tcp_timestamp_offset(const ip_addr_t *local, const ip_addr_t *remote)
+{
+    enum { TIMESTAMP = 3 };
+    return (u32_t)sequence_hash(local, 0, remote, 0, (uint64_t)TIMESTAMP << 32);
 }

@@ -1,40 +1,10 @@
 /*
  * TCP listeners: the backlog, and connections that wait for accept().
  *
- * A connection that shakes hands has a PCB and no socket. Its extension argument points at
- * the listener, which counts it; with the handshake's last ACK it gets a socket of its own.
+ * A connection that shakes hands has neither socket nor PCB (tcp_handshake.c). With the handshake's
+ * last ACK it gets both.
  */
-#include "hooks.h"
-#include "tcp_socket.h"
-
-static void on_embryo_freed(u8_t id, void *data)
-{
-    (void)id;
-    if (data != NULL)
-        ((struct tcp_socket *)data)->embryos--;
-}
-
-static const struct tcp_ext_arg_callbacks embryo_callbacks = {.destroy = on_embryo_freed};
-
-/* A SYN came: lwIP has made a PCB and is about to answer. */
-static err_t on_syn(u8_t id, struct tcp_pcb_listen *listening, struct tcp_pcb *pcb)
-{
-    struct tcp_socket *socket = listening->ext_args[id].data;
-    if (socket == NULL || socket->embryos >= (u32_t)tunables.tcp_syn_backlog)
-        return ERR_MEM; /* the peer sends its SYN again */
-    socket->embryos++;
-    tcp_ext_arg_set_callbacks(pcb, OWNER, &embryo_callbacks);
-    tcp_ext_arg_set(pcb, OWNER, socket);
-    pcb->mss = port_tcp_mss(pcb, pcb->mss);
-    /* The window that goes out with the SYN-ACK is the listener's SO_RCVBUF. */
-    pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND_MAX(pcb);
-    return ERR_OK;
-}
-
-static const struct tcp_ext_arg_callbacks listener_callbacks = {
-    .destroy = NULL,
-    .passive_open = on_syn,
-};
+#include "tcp_handshake.h"
 
 static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
 {
@@ -67,13 +37,12 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
 {
     struct tcp_socket *listener = argument;
     if (error != ERR_OK || listener == NULL || pcb == NULL)
-        return ERR_VAL; /* lwIP had no memory for the SYN, and counted it */
+        return ERR_VAL;
     struct tcp_socket *child = tcp_socket_of(
         socket_create(&tcp_kind, sizeof *child, listener->head.family, PS_STREAM, IP_PROTO_TCP));
     if (child == NULL)
         return ERR_MEM; /* lwIP resets the connection: the client sees that it failed */
     inherit(child, listener);
-    listener->embryos--;
     tcp_own(child, pcb);
     tcp_callbacks(child);
     tcp_apply_options(child);
@@ -91,7 +60,6 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
         listener->waiting_first = child;
     listener->waiting_last = child;
     listener->waiting++;
-    tcp_backlog_delayed(pcb); /* counts against the backlog until accept() */
     socket_event(&listener->head);
     return ERR_OK;
 }
@@ -102,10 +70,8 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
     /* Linux lets one more wait than it is told, and at least one. */
     int64_t most = tunables.tcp_max_backlog;
     socket->backlog = (u32_t)(1 + (backlog < 0 || backlog > most ? most : backlog));
-    if (socket->phase == TCP_LISTENING) {
-        tcp_backlog_set(socket->pcb, socket->backlog);
+    if (socket->phase == TCP_LISTENING)
         return 0;
-    }
     if (socket->phase != TCP_FRESH)
         return -EINVAL;
     int result = tcp_need_pcb(socket);
@@ -126,13 +92,13 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
     struct tcp_pcb *bound = socket->pcb;
     ip_reset_option(bound, SOF_REUSEADDR); /* with it lwIP looks for itself, and allows one */
     /* Frees the old PCB, which clears socket->pcb. */
-    struct tcp_pcb *pcb = tcp_listen_with_backlog_and_err(bound, socket->backlog, &error);
+    struct tcp_pcb *pcb =
+        tcp_listen_with_backlog_and_err(bound, TCP_DEFAULT_LISTEN_BACKLOG, &error);
     if (pcb != NULL)
         socket->pcb = pcb;
     tcp_apply_options(socket);
     if (pcb == NULL)
         return port_errno(error);
-    tcp_ext_arg_set_callbacks(pcb, OWNER, &listener_callbacks);
     tcp_ext_arg_set(pcb, OWNER, socket);
     tcp_arg(pcb, socket);
     tcp_accept(pcb, on_accept);
@@ -142,8 +108,9 @@ int tcp_socket_listen(struct port_socket *head, int backlog)
 
 /* Listeners that share an address (SO_REUSEPORT) take turns. lwIP takes the first in its list;
  * of wildcards the last, which it has moved to the front by now. */
-void hook_tcp_listener(struct tcp_pcb *pcb)
+void tcp_listener_turn(struct tcp_pcb_listen *listening)
 {
+    struct tcp_pcb *pcb = (struct tcp_pcb *)listening;
     const struct tcp_socket *socket = pcb->ext_args[OWNER].data;
     if (socket == NULL || !socket->head.reuse_port || pcb->next == NULL ||
         IP_IS_ANY_TYPE_VAL(pcb->local_ip) || ip_addr_isany(&pcb->local_ip))
@@ -169,8 +136,6 @@ int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote)
         socket->waiting_last = NULL;
     socket->waiting--;
     child->waiting_next = NULL;
-    if (child->pcb != NULL)
-        tcp_backlog_accepted(child->pcb);
     address_from_lwip(&child->remote, child->remote_port, head->family, remote);
     return child->head.handle;
 }
@@ -187,15 +152,7 @@ void tcp_listener_close(struct tcp_socket *socket)
     }
     socket->waiting_last = NULL;
     socket->waiting = 0;
-    struct tcp_pcb *next;
-    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
-        next = pcb->next;
-        if (pcb->ext_args[OWNER].data == socket) { /* an embryo: its own socket is another */
-            tcp_ext_arg_set(pcb, OWNER, NULL);
-            tcp_abort(pcb);
-        }
-    }
-    socket->embryos = 0;
+    handshake_forget_all(socket);
     struct tcp_pcb *pcb = socket->pcb;
     tcp_disown(socket);
     tcp_close(pcb);

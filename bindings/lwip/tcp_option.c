@@ -1,7 +1,7 @@
 /*
  * TCP sockets: options, TCP_INFO, and the row in netstat.
  */
-#include "tcp_socket.h"
+#include "tcp_handshake.h"
 
 static bool connected(const struct tcp_socket *socket)
 {
@@ -255,7 +255,7 @@ int tcp_orphan_at(size_t position, struct ps_connection *out)
     for (;;) {
         if (next_pcb == NULL) {
             if (in_time_wait)
-                return 0;
+                return handshake_at(position - next_position, out);
             in_time_wait = true;
             next_pcb = tcp_tw_pcbs;
             continue;

@@ -253,6 +253,7 @@ def test_acknowledgements_are_delayed_unless_told_otherwise() -> None:
 def test_the_backlog_of_handshakes() -> None:
     with host() as it:
         it.net.sysctl["net.ipv4.tcp_max_syn_backlog"] = 3
+        it.net.sysctl["net.ipv4.tcp_syncookies"] = 0
         with it.net.socket() as listener:
             listener.bind((LEFT, 80))
             listener.listen(100)
