@@ -104,6 +104,7 @@ static const struct name own_counters[] = {
     {"tcp.syncookies_sent", offsetof(struct port_counts, cookies_sent)},
     {"tcp.syncookies_received", offsetof(struct port_counts, cookies_received)},
     {"tcp.syncookies_failed", offsetof(struct port_counts, cookies_failed)},
+    {"tcp.answers_skipped", offsetof(struct port_counts, answers_skipped)},
     {"tcp.listen_overflows", offsetof(struct port_counts, listen_overflows)},
     {"tcp.listen_drops", offsetof(struct port_counts, listen_drops)},
 };

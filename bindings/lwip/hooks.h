@@ -93,6 +93,11 @@ bool hook_timer_catches_up(void (*handler)(void));
 /* sequence.c: what is added to the clock in the timestamps between two addresses. */
 u32_t hook_tcp_timestamp_offset(const ip_addr_t *local, const ip_addr_t *remote);
 
+/* tcp_answer.c: whether an unacceptable segment may be answered, or there was such an answer just now;
+ * what is kept of that stands with the connection. */
+bool hook_tcp_may_refuse(u32_t *refused_ms, u8_t *refused);
+#define LWIP_HOOK_TCP_MAY_REFUSE(pcb) hook_tcp_may_refuse(&(pcb)->refused_ms, &(pcb)->refused)
+
 /* tcp_handshake.c: a segment came for a listener, its options in two parts. The connection that it
  * opens and that is to have it; NULL: there is none, it is done with. */
 struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struct tcp_hdr *header,

@@ -40,6 +40,7 @@ void port_free(void *memory);
 struct port_counts {
     uint64_t assertions; /* LWIP_INPUT_CHECKs that failed */
     uint64_t cookies_sent, cookies_received, cookies_failed;
+    uint64_t answers_skipped;                /* to unacceptable segments (tcp_answer.c) */
     uint64_t listen_overflows, listen_drops; /* accept queue full; SYNs and last ACKs dropped */
 };
 extern struct port_counts port_counts;

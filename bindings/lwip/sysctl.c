@@ -117,6 +117,10 @@ static const struct setting settings[] = {
     SETTING(
         "net.ipv4.tcp_invalid_ratelimit", tcp_invalid_ratelimit_ms, 0, 60000, 500,
         "Milliseconds between two answers to unacceptable segments of a connection (RFC 5961 7)"),
+    SETTING("net.ipv4.tcp_challenge_ack_limit", tcp_challenge_ack_limit, 0, INT32_MAX, INT32_MAX,
+            "Answers to unacceptable segments in a second, all connections together (RFC 5961 7)"),
+    SETTING("net.ipv4.tcp_rfc1337", tcp_rfc1337, 0, 1, 0,
+            "Let no reset end TIME-WAIT (RFC 1337 3)"),
     SETTING("net.core.somaxconn", tcp_max_backlog, 1, 65535, 4096, "Largest backlog of listen()"),
     SETTING("net.ipv4.tcp_rmem_default", tcp_receive_buffer, 2048, 1023 * MIB, MIB,
             "Receive buffer and window that a new socket begins with, bytes"),

@@ -23,9 +23,11 @@ const struct tcp_ext_arg_callbacks tcp_owner_callbacks = {.destroy = on_freed};
 static void on_error(void *argument, err_t error)
 {
     struct tcp_socket *socket = argument;
-    bool connecting = socket->phase == TCP_CONNECTING;
-    /* What Linux gives for a reset depends on how far the connection was. */
-    int reset = connecting ? ECONNREFUSED : socket->end_of_stream ? EPIPE : ECONNRESET;
+    /* What Linux gives for a reset depends on the state. lwIP frees the PCB before it tells of any
+     * other end. */
+    int reset = socket->phase == TCP_CONNECTING                           ? ECONNREFUSED
+                : socket->pcb != NULL && socket->pcb->state == CLOSE_WAIT ? EPIPE
+                                                                          : ECONNRESET;
     socket->phase = TCP_OVER;
     /* A listener's table of waiting connections, and the reader, still need the rest. */
     if (error == ERR_RST)
@@ -377,17 +379,26 @@ const struct socket_kind tcp_kind = {
 
 /* --- news from below ---------------------------------------------------------------------- */
 
+/* The connection that may have sent a segment of this number. Who guesses at ports does not know what
+ * is under way: what is acknowledged isn't, nor what was never sent (RFC 5927 4.1). */
+static struct tcp_pcb *sender_of(const ip_addr_t *local, uint16_t local_port,
+                                 const ip_addr_t *remote, uint16_t remote_port, uint32_t sequence)
+{
+    struct tcp_pcb *pcb = hook_tcp_lookup(local, local_port, remote, remote_port);
+    if (pcb == NULL || pcb->state == TIME_WAIT || TCP_SEQ_LT(sequence, pcb->lastack) ||
+        TCP_SEQ_GEQ(sequence, pcb->snd_nxt))
+        return NULL;
+    return pcb;
+}
+
 void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                     uint16_t remote_port, uint32_t sequence, int error, bool hard)
 {
-    struct tcp_pcb *pcb = hook_tcp_lookup(local, local_port, remote, remote_port);
-    /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any
-     * other goes on retransmitting, for the path may heal. */
+    struct tcp_pcb *pcb = sender_of(local, local_port, remote, remote_port, sequence);
+    /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any other goes on
+     * retransmitting, for the path may heal. */
     struct tcp_socket *socket = pcb != NULL ? pcb->ext_args[OWNER].data : NULL;
     if (socket == NULL || pcb->state != SYN_SENT || !hard)
-        return;
-    /* Who guesses at ports does not know what is under way (RFC 5927 4.1). */
-    if (!TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt))
         return;
     tcp_disown(socket);
     tcp_abandon(pcb, 0);
@@ -398,8 +409,5 @@ void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
 bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port, uint32_t sequence)
 {
-    const struct tcp_pcb *pcb = hook_tcp_lookup(local, local_port, remote, remote_port);
-    /* RFC 5927 4: what is under way. */
-    return pcb != NULL && pcb->state != TIME_WAIT &&
-           TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt);
+    return sender_of(local, local_port, remote, remote_port, sequence) != NULL;
 }

@@ -264,15 +264,9 @@ static void on_timer(void *unused)
     }
 }
 
-/* An answer to what is unacceptable, a few in a second (RFC 5961 7, Linux's tcp_invalid_ratelimit):
- * the other end may be as sure of its numbers as we are of ours. */
 static bool may_refuse(struct handshake *one)
 {
-    if (one->has_refused && sys_now() - one->refused_ms < (u32_t)tunables.tcp_invalid_ratelimit_ms)
-        return false;
-    one->has_refused = true;
-    one->refused_ms = sys_now();
-    return true;
+    return hook_tcp_may_refuse(&one->refused_ms, &one->refused);
 }
 
 /* --- what comes --------------------------------------------------------------------------------- */

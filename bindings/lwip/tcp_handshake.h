@@ -1,5 +1,5 @@
 /*
- * Passive handshakes, as tcp_handshake.c, tcp_cookie.c and tcp_segment_in.c share them.
+ * Passive handshakes, as tcp_handshake.c, tcp_cookie.c and tcp_listen.c share them.
  */
 #ifndef PYSTACK_LWIP_TCP_HANDSHAKE_H
 #define PYSTACK_LWIP_TCP_HANDSHAKE_H
@@ -39,7 +39,8 @@ struct handshake {
     u16_t mss, peer_window;
     u8_t scale, own_scale; /* NO_SCALE: none was agreed on */
     u8_t retries;
-    bool has_sack, has_timestamp, has_refused;
+    u8_t refused; /* whether anything was */
+    bool has_sack, has_timestamp;
     bool is_timed; /* the SYN-ACK was sent once (Karn), and by us as we are (no cookie) */
 };
 

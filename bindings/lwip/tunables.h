@@ -30,7 +30,7 @@ struct port_tunables {
     int64_t tcp_orphan_retries, tcp_max_orphans;
     int64_t tcp_syn_ack_retries, tcp_syn_cookies, tcp_syn_backlog, tcp_max_backlog,
         tcp_abort_on_overflow;
-    int64_t tcp_invalid_ratelimit_ms;
+    int64_t tcp_invalid_ratelimit_ms, tcp_challenge_ack_limit, tcp_rfc1337;
     int64_t tcp_receive_buffer, tcp_receive_buffer_max, tcp_send_buffer, tcp_send_buffer_max;
     int64_t tcp_tune_receive_buffer;
     int64_t tcp_delayed_ack, tcp_timestamps, tcp_sack, tcp_window_scaling, tcp_window_shift;

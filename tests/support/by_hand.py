@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from socket import SO_REUSEADDR, SOL_SOCKET
 from typing import Any
 
 import pystack
@@ -158,6 +159,7 @@ class ByHand:
         """A non-blocking listener, of both families if nothing else is said."""
         listener = self.net.socket(10 if ":" in host else 2)
         listener.setblocking(False)
+        listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(backlog)
         return listener

@@ -19,5 +19,5 @@
             handler; \
         } \
     } while (0)
-#define hook_icmp4_may_answer(packet) 1
+#define hook_icmp4_may_answer(...) 1
 #define hook_icmp6_may_answer(...) 1
