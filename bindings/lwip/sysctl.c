@@ -111,7 +111,7 @@ static const struct setting settings[] = {
     SETTING("net.ipv4.tcp_syncookies", tcp_syn_cookies, 0, 2, 1,
             "SYN cookies (RFC 4987): never, when there is no room for a handshake, always"),
     SETTING("net.ipv4.tcp_max_syn_backlog", tcp_syn_backlog, 1, 1 << 20, 4096,
-            "Handshakes under way at one listener, of 176 bytes each"),
+            "Handshakes under way at one listener, of 160 bytes each"),
     SETTING("net.ipv4.tcp_abort_on_overflow", tcp_abort_on_overflow, 0, 1, 0,
             "Reset what no more fits into a listener's backlog, instead of leaving it waiting"),
     SETTING(
