@@ -21,9 +21,6 @@ enum {
     BUCKETS = 65536, /* a power of two */
     MOST_RETRIES = 12,
     LONGEST_WAIT_MS = 120 * 1000,
-    LEAST_MSS = 48, /* as in Linux: with less, options leave no room for data */
-    DEFAULT_MSS4 = 536,
-    DEFAULT_MSS6 = 1220, /* RFC 9293 3.7.1 */
 };
 
 static struct handshake *buckets[BUCKETS];
@@ -306,12 +303,9 @@ static void reset(const struct handshake_segment *segment)
                   segment->remote_port);
 }
 
-/* The largest segment that may be sent. */
 static u16_t peer_mss(const struct handshake_segment *segment)
 {
-    if (segment->mss == 0)
-        return IP_IS_V6(&segment->remote) ? DEFAULT_MSS6 : DEFAULT_MSS4;
-    return LWIP_MAX(segment->mss, LEAST_MSS);
+    return segment->mss != 0 ? segment->mss : tcp_path_unsaid_mss(&segment->remote);
 }
 
 /* A new connection is asked for. */
@@ -404,8 +398,8 @@ static struct tcp_pcb *make_pcb(struct tcp_pcb_listen *listening, const struct h
     pcb->snd_nxt = pcb->snd_lbb = one->ours + 1;
     pcb->snd_wl1 = one->theirs - 1; /* the next segment's window counts */
     pcb->snd_wnd = pcb->snd_wnd_max = one->peer_window;
-    pcb->mss = tcp_eff_send_mss(one->mss, &pcb->local_ip, &pcb->remote_ip);
-    pcb->mss = port_tcp_mss(pcb, pcb->mss);
+    pcb->mss = hook_tcp_peer_mss(pcb, one->mss);
+    hook_tcp_path(pcb, tcp_path_route(pcb));
     pcb->nrtx = one->retries;
     if (one->is_timed)
         tcp_round_trip(pcb, (u32_t)port.now_us - one->answered_us);

@@ -12,8 +12,13 @@
 #include "lwip/ip.h"
 #include "lwip/priv/tcp_priv.h"
 #include "port.h"
+#include "tcp_socket.h"
 
-#define MSS_UNSAID 536 /* RFC 9293 3.7.1 */
+/* RFC 9293 3.7.1 */
+uint16_t tcp_path_unsaid_mss(const ip_addr_t *remote)
+{
+    return IP_IS_V6(remote) ? 1220 : 536;
+}
 
 struct netif *tcp_path_route(const struct tcp_pcb *pcb)
 {
@@ -40,7 +45,8 @@ bool hook_tcp_path(struct tcp_pcb *pcb, struct netif *netif)
         mtu = hook_ip6_path_mtu(ip_2_ip6(&pcb->remote_ip), netif->mtu6);
     if (mtu == pcb->path.mtu)
         return false;
-    uint16_t mss = pcb->path.peer_mss != 0 ? pcb->path.peer_mss : MSS_UNSAID;
+    uint16_t said = pcb->path.peer_mss;
+    uint16_t mss = said != 0 ? said : tcp_path_unsaid_mss(&pcb->remote_ip);
     mss = port_tcp_mss(pcb, mss);
     pcb->mss = tcp_eff_send_mss_netif(mss, netif, &pcb->remote_ip);
     pcb->cwnd = LWIP_MAX(pcb->cwnd, pcb->mss); /* or nothing would ever be sent */

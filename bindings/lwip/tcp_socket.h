@@ -81,6 +81,10 @@ int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remot
 /* Whether another socket keeps this one from binding or listening there. */
 bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number);
 
+/* tcp_path.c */
+/* What a peer takes that has not said what it takes. */
+uint16_t tcp_path_unsaid_mss(const ip_addr_t *remote);
+
 /* tcp_listen.c */
 int tcp_socket_listen(struct port_socket *head, int backlog);
 int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote);
