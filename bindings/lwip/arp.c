@@ -456,7 +456,8 @@ static void take(struct netif *netif, const struct pbuf *p)
     ip_addr_t as_any;
     ip_addr_copy_from_ip4(as_any, sender);
     bool from_us = !ip4_addr_isany_val(sender) && address_is_ours(&as_any);
-    bool counts = !from_us && is_station(netif, &sender);
+    bool counts =
+        !from_us && is_station(netif, &sender) && !eth_addr_eq(&header->shwaddr, &ethzero);
     if (request && for_us && !from_us) {
         if (counts)
             learn_asker(netif, &sender, &header->shwaddr);

@@ -175,6 +175,7 @@ static void drop_alias(struct port_interface *interface, struct port_interface *
         link = &(*link)->next_alias;
     *link = alias->next_alias;
     route_interface_removed(&alias->netif);
+    neighbours_forget(&alias->netif);
     netif_remove(&alias->netif);
     port_free(alias);
 }
@@ -187,6 +188,7 @@ static void remove_interface(struct port_interface *interface)
     services_interface_removed(&interface->netif);
     nameservers_interface_removed(&interface->netif);
     route_interface_removed(&interface->netif);
+    neighbours_forget(&interface->netif);
     netif_remove(&interface->netif);
     port_free(interface);
 }

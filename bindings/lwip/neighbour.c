@@ -2,6 +2,8 @@
  * Neighbours: ARP's table and ND's as one.
  */
 #include "hooks.h"
+#include "lwip/etharp.h"
+#include "lwip/nd6.h"
 #include "lwip/tcp.h"
 #include "neighbour_tables.h"
 
@@ -17,6 +19,12 @@ void neighbour_doubt(const struct tcp_pcb *pcb)
         arp_doubt(pcb);
     else
         nd_doubt(pcb);
+}
+
+void neighbours_forget(struct netif *netif)
+{
+    etharp_cleanup_netif(netif);
+    nd6_cleanup_netif(netif);
 }
 
 int engine_neighbour_at(ps_engine *engine, size_t position, struct ps_neighbour *out)

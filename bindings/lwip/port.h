@@ -242,6 +242,8 @@ struct tcp_pcb;
 /* A connection has been without an answer for more than one timeout: its next hop is asked whether
  * it is there (RFC 1122 2.3.2.1). */
 void neighbour_doubt(const struct tcp_pcb *pcb);
+/* A netif is about to go: so do its entries, those too that were set while it was down. */
+void neighbours_forget(struct netif *netif);
 
 /* --- redirect.c ------------------------------------------------------------------------- */
 

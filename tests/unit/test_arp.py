@@ -176,8 +176,22 @@ def test_a_connection_without_answers_has_its_next_hop_asked(it: Link) -> None:
         request("192.0.2.1", OTHER_MAC),  # is answered, but would be sent to by a router
         request("10.0.0.255", OTHER_MAC),
         request("224.0.0.1", OTHER_MAC),
+        request(OTHER, "00:00:00:00:00:00"),
+        request(OTHER, "03:00:00:00:00:01"),
+        request("0.0.0.0", OTHER_MAC),
     ],
-    ids=["reply", "gratuitous reply", "announcement", "for another", "far", "broadcast", "group"],
+    ids=[
+        "reply",
+        "gratuitous reply",
+        "announcement",
+        "for another",
+        "far",
+        "broadcast",
+        "group",
+        "no station",
+        "a group of stations",
+        "probe",
+    ],
 )
 def test_what_nobody_asked_for_makes_no_entry(it: Link, frame: Ether) -> None:
     it.send(frame)
@@ -272,3 +286,11 @@ def test_what_waits_for_others_leaves_room_for_programs() -> None:
         datagram(it)
         it.send(reply())
         assert any(UDP in frame and frame.dst == PEER_MAC for frame in it.sent())
+
+
+@pytest.mark.parametrize("address", [PEER, "fd00::1"])
+def test_what_was_added_to_an_interface_that_is_down_goes_with_it(it: Link, address: str) -> None:
+    it.interface.up = False
+    it.net.neighbours.add(address, PEER_MAC, it.interface)
+    it.interface.detach()
+    assert known(it) == {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from link import MAC, ROUTER, ROUTER_MAC, Link, link, prefix
+from link import ALL_NODES_MAC, MAC, ROUTER, ROUTER_MAC, Link, link, prefix
 from scapy.all import (
     UDP,
     Ether,
@@ -109,6 +109,24 @@ def test_an_advertised_retransmission_time_is_within_reason(it: Link, said: int)
     assert [one.state for one in it.net.neighbours if str(one.address) == OTHER] == (
         [] if said == 1 else [NeighbourState.INCOMPLETE]
     )
+
+
+# --- who is believed --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mac", [ALL_NODES_MAC, "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"])
+def test_a_group_of_stations_is_no_neighbour(it: Link, mac: str) -> None:
+    it.send(solicitation(OTHER, mac))
+    assert {one.state for one in it.net.neighbours} == {NeighbourState.INCOMPLETE}  # for the answer
+    meet(it)
+    it.send(advertisement(mac=mac, flags="O"))
+    datagram(it)
+    assert went_to(it) == [PEER_MAC]
+
+
+def test_we_are_no_neighbour_of_our_own(it: Link) -> None:
+    it.send(solicitation(OURS, OTHER_MAC))
+    assert OURS not in known(it)
 
 
 # --- floods -----------------------------------------------------------------------------------

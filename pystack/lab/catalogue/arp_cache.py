@@ -465,3 +465,32 @@ def gives_up(lab: Tester) -> None:
     lab.host.ping(STRANGER)
     found = len(lab.collect(arp(op=1, pdst=STRANGER), 8000))
     lab.check(1 <= found <= 10, "one to ten requests", found)
+
+
+@case(
+    "ARP-2.11",
+    "A reply to the Host that it did not ask for makes no new entry",
+    rfc="RFC 826",
+    section="Packet Reception",
+    level=Level.MAY,
+    mutant=Mutant(
+        "takes every reply for a request",
+        incoming=lambda frame: (
+            Ether(src=frame.src, dst=frame.dst)
+            / ARP(op=1, hwsrc=frame[ARP].hwsrc, psrc=frame[ARP].psrc, pdst="192.0.2.2")
+            if is_arp(frame) and frame[ARP].op == 2
+            else frame
+        ),
+    ),
+    seconds=1,
+)
+def unsolicited_reply_to_us(lab: Tester) -> None:
+    """As ARP-2.5, by a reply that is for the Host alone.
+
+    1. A reply of 192.0.2.77's comes to the Host, which has not asked.
+    2. The Host has no entry for it.
+    """
+    lab.send(ARP(op=2, hwsrc=STRANGER_MAC, psrc=STRANGER, hwdst=lab.host_mac, pdst=lab.host4))
+    lab.run(200)
+    known = [one.address for one in lab.host.neighbours() if one.mac]
+    lab.check(STRANGER not in known, f"no entry for {STRANGER}", known)
