@@ -80,6 +80,9 @@ def _flood_row(one: Outcome, ordinary_us: float) -> list[str]:
 
 def flood_table(outcomes: list[Outcome]) -> RenderableType:
     """Floods by hosts: what was kept, and what it cost."""
+    if not any(one.kept for one in outcomes):
+        reasons = sorted({why for one in outcomes for why in one.failures})
+        return Text(f"not measured: floods: {'; '.join(reasons)}")
     shown = Table(
         title="under a flood; in brackets what a frame costs as a multiple of an ordinary one",
         title_justify="left",

@@ -96,6 +96,12 @@ def test_a_flood_is_endured() -> None:
     assert "failed: none, Stack, TAP: it broke" in text
 
 
+def test_floods_that_can_not_be_had_are_told_once() -> None:
+    shown = Console(record=True, width=120)
+    shown.print(flood_table([Outcome(host, "any", ["no TAP"]) for host in HOSTS]))
+    assert shown.export_text().strip() == "not measured: floods: no TAP"
+
+
 def explode(ends: Ends, address: Any, seconds: float) -> dict[str, float]:
     raise OSError(f"{ends.host}, {address}, {seconds}")
 
