@@ -115,7 +115,7 @@ static int close_engine(ps_engine *engine, bool abrupt)
 /* When the next timer is due. */
 static uint64_t next_timer_us(const ps_engine *engine)
 {
-    uint64_t tcp_us = tcp_timer_next_us();
+    uint64_t tcp_us = LWIP_MIN(tcp_timer_next_us(), handshake_next_us());
     u32_t sleep_ms = sys_timeouts_sleeptime();
     if (sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE)
         return tcp_us;
@@ -156,6 +156,7 @@ static int run_engine(ps_engine *engine)
     (void)engine;
     sys_check_timeouts();
     tcp_timer_run();
+    handshake_run();
     return 0;
 }
 

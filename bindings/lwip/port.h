@@ -208,6 +208,12 @@ void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t
 /* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */
 int tcp_orphan_at(size_t position, struct ps_connection *out);
 
+/* --- tcp_handshake.c -------------------------------------------------------------------- */
+
+/* When a SYN-ACK is due to be sent again; UINT64_MAX: never. */
+uint64_t handshake_next_us(void);
+void handshake_run(void);
+
 /* --- udp.c, raw.c -------------------------------------------------------------------- */
 
 void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,

@@ -15,7 +15,6 @@
 #include "lwip/inet_chksum.h"
 #include "lwip/stats.h"
 #include "lwip/sys.h"
-#include "lwip/timeouts.h"
 
 enum {
     BUCKETS = 65536, /* a power of two */
@@ -30,13 +29,7 @@ static struct {
     struct handshake *first, *last;
 } queues[MOST_RETRIES + 1];
 
-static u32_t timer_ms; /* when it is due */
-static bool timer_runs;
-
-static bool is_past(u32_t when_ms)
-{
-    return (s32_t)(sys_now() - when_ms) >= 0;
-}
+static u64_t next_us = UINT64_MAX; /* when the first of them is due, or before */
 
 /* --- the table -------------------------------------------------------------------------------- */
 
@@ -64,24 +57,11 @@ bool handshake_exists(const ip_addr_t *local, u16_t local_port, const ip_addr_t 
     return find(local, local_port, remote, remote_port) != NULL;
 }
 
-static void on_timer(void *unused);
-
-static void start_timer(u32_t due_ms)
-{
-    if (timer_runs && (s32_t)(due_ms - timer_ms) >= 0)
-        return;
-    if (timer_runs)
-        sys_untimeout(on_timer, NULL);
-    timer_runs = true;
-    timer_ms = due_ms;
-    s32_t wait_ms = (s32_t)(due_ms - sys_now());
-    sys_timeout(wait_ms > 0 ? (u32_t)wait_ms : 0, on_timer, NULL);
-}
-
 static void enqueue(struct handshake *one)
 {
     u64_t wait_ms = (u64_t)tunables.tcp_rto_initial_ms << one->retries;
-    one->due_ms = sys_now() + (u32_t)LWIP_MIN(wait_ms, LONGEST_WAIT_MS);
+    one->due_us = port.now_us + LWIP_MIN(wait_ms, LONGEST_WAIT_MS) * 1000;
+    next_us = LWIP_MIN(next_us, one->due_us);
     one->earlier = queues[one->retries].last;
     one->later = NULL;
     if (one->earlier != NULL)
@@ -89,7 +69,6 @@ static void enqueue(struct handshake *one)
     else
         queues[one->retries].first = one;
     queues[one->retries].last = one;
-    start_timer(one->due_ms);
 }
 
 static void dequeue(struct handshake *one)
@@ -238,14 +217,20 @@ static void send_again(struct handshake *one)
     send_answer(one, true, sys_now());
 }
 
-static void on_timer(void *unused)
+u64_t handshake_next_us(void)
 {
-    (void)unused;
-    timer_runs = false;
+    return next_us;
+}
+
+void handshake_run(void)
+{
+    if (port.now_us < next_us)
+        return;
+    next_us = UINT64_MAX;
     /* From the last queue on: none is met twice. */
     for (int retries = MOST_RETRIES; retries >= 0; retries--) {
         struct handshake *one;
-        while ((one = queues[retries].first) != NULL && is_past(one->due_ms)) {
+        while ((one = queues[retries].first) != NULL && one->due_us <= port.now_us) {
             if (retries >= tunables.tcp_syn_ack_retries) {
                 MIB2_STATS_INC(mib2.tcpattemptfails);
                 forget(one);
@@ -257,7 +242,7 @@ static void on_timer(void *unused)
             send_again(one);
         }
         if (one != NULL)
-            start_timer(one->due_ms);
+            next_us = LWIP_MIN(next_us, one->due_us);
     }
 }
 

@@ -34,7 +34,7 @@ struct handshake {
     u32_t window;       /* what the SYN-ACK offers */
     u32_t tsrecent;
     u32_t answered_us; /* for the round trip */
-    u32_t due_ms;      /* when the SYN-ACK is sent again, or given up */
+    u64_t due_us;      /* when the SYN-ACK is sent again, or given up */
     u32_t refused_ms;  /* when something unacceptable was last answered */
     u16_t mss, peer_window;
     u8_t scale, own_scale; /* NO_SCALE: none was agreed on */
