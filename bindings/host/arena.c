@@ -11,6 +11,7 @@ struct arena_block {
     alignas(max_align_t) struct arena_block *next;
     struct arena_block **link;
     size_t size;
+    struct slab *slab; /* a small one's; NULL: the C library made it */
 };
 
 /* --- blocks for frames -------------------------------------------------------------------- */
@@ -107,23 +108,37 @@ static struct arena_block *small_obtain(struct arena *arena, size_t size)
 {
     size_t slot = class_of(size), whole = (slot + 1) * ARENA_CLASS_BYTES;
     struct arena_block *block = arena->spare[slot];
-    if (block == NULL)
-        return malloc(whole);
-    arena->spare[slot] = block->next;
-    arena->spare_bytes -= whole;
+    if (block != NULL) {
+        arena->spare[slot] = block->next;
+        arena->spare_bytes -= whole;
+        return block;
+    }
+    struct slab *slab = NULL;
+    if (arena->few[slot] >= ARENA_FEW_BLOCKS)
+        block = slab_obtain(&arena->slabs[slot], &arena->spare_slabs, whole, &slab);
+    if (block == NULL) {
+        block = malloc(whole);
+        if (block == NULL)
+            return NULL;
+        arena->few[slot]++;
+    }
+    block->slab = slab;
     return block;
 }
 
 static void small_give_back(struct arena *arena, struct arena_block *block)
 {
     size_t slot = class_of(block->size), whole = (slot + 1) * ARENA_CLASS_BYTES;
-    if (arena->spare_bytes + whole > ARENA_SPARE_BYTES) {
+    if (block->slab != NULL) {
+        slab_give_back(&arena->slabs[slot], &arena->spare_slabs, block->slab, block, whole);
+    } else if (arena->spare_bytes + whole > ARENA_SPARE_BYTES) {
+        arena->few[slot]--;
         free(block);
-        return;
+    } else {
+        block->next = arena->spare[slot];
+        arena->spare[slot] = block;
+        arena->spare_bytes += whole;
     }
-    block->next = arena->spare[slot];
-    arena->spare[slot] = block;
-    arena->spare_bytes += whole;
 }
 
 static void release_spare(struct arena *arena)
@@ -135,8 +150,10 @@ static void release_spare(struct arena *arena)
             free(block);
         }
         arena->spare[slot] = NULL;
+        arena->few[slot] = 0;
     }
     arena->spare_bytes = 0;
+    slab_release_spare(&arena->spare_slabs);
 }
 
 /* --- any block ----------------------------------------------------------------------------- */

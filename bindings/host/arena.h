@@ -4,11 +4,13 @@
 #ifndef PYSTACK_HOST_ARENA_H
 #define PYSTACK_HOST_ARENA_H
 
+#include "arena_slab.h"
 #include "host_api.h"
 
 #define ARENA_CLASS_BYTES 32 /* small blocks are so many bytes, or a multiple of it */
 #define ARENA_CLASSES 64
 #define ARENA_SPARE_BYTES (1u << 20)
+#define ARENA_FEW_BLOCKS 128 /* so many of a class are the C library's; more have slabs */
 
 struct arena_block;
 
@@ -20,6 +22,9 @@ struct arena {
 
     struct arena_block *spare[ARENA_CLASSES]; /* small ones that wait to be used again */
     size_t spare_bytes;
+    unsigned few[ARENA_CLASSES]; /* of them all, those that the C library has made */
+    struct slab_class slabs[ARENA_CLASSES];
+    struct slab_spare spare_slabs;
 };
 
 void *arena_allocate(struct arena *arena, size_t size);

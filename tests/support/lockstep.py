@@ -10,6 +10,7 @@ from typing import Any
 
 import pystack
 from pystack.hypercalls import ManualClock
+from pystack.nic import Nic
 from pystack.sockets import Socket
 
 PORT = 80
@@ -66,9 +67,14 @@ class Lockstep:
 
 @contextmanager
 def lockstep(
-    memory_limit: int = 64 << 20, engines: tuple[str, str] = ("lwip", "lwip")
+    memory_limit: int = 64 << 20,
+    engines: tuple[str, str] = ("lwip", "lwip"),
+    wrap: Callable[[Nic], Nic] = lambda nic: nic,
 ) -> Iterator[Lockstep]:
-    """A `Lockstep` for the block; its stacks, the client's first, are closed at the end."""
+    """A `Lockstep` for the block; its stacks, the client's first, are closed at the end.
+
+    `wrap` may put something around the client's end of the wire.
+    """
     clock = ManualClock()
     left, right = pystack.nic.wire()
     options: Any = {"threaded": False, "clock": clock, "memory_limit": memory_limit}
@@ -76,7 +82,7 @@ def lockstep(
         pystack.Stack(engine=engines[0], seed=1, **options) as client,
         pystack.Stack(engine=engines[1], seed=2, **options) as server,
     ):
-        client.attach(left, "10.0.0.1/24", "fd00::1/64")
+        client.attach(wrap(left), "10.0.0.1/24", "fd00::1/64")
         server.attach(right, "10.0.0.2/24", "fd00::2/64")
         pair = Lockstep(clock, client, server)
         pair.run(seconds=5)  # duplicate address detection, router solicitations
