@@ -246,6 +246,7 @@ def reset(world: World, flow: Flow, draw: Draw) -> None:
         )
     )
     flags = RST | (ACK if draw.below(2) else 0)
+    flow.dead = flow.dead or at == flow.una
     for _ in range(1 + draw.below(3)):
         world.send(flow.segment(flags, at, now_ms=world.now_ms))
 
@@ -258,7 +259,7 @@ def odd_flags(world: World, flow: Flow, draw: Draw) -> None:
         at = flow.next
     if flow.program is None:
         flags &= ~URG  # urgent data is in line only where the program has said so
-    if flags & SYN and at != -1 and flow.una < 0:
+    if flags & SYN and at != -1 and (flow.una < 0 or flow.dead):
         flow.judged = False  # it may well be taken for the first
     world.send(flow.segment(flags, at, now_ms=world.now_ms, urgent=draw.pick((0, 1, 65535))))
 
