@@ -39,6 +39,7 @@ struct datagram {
     uint8_t *header, usual_header[USUAL_HEADER];
     uint8_t link_flags; /* as a frame's, to many */
     bool last_is_here;
+    uint8_t pages_end; /* behind the last one that there is: the rest need not be read */
     struct page *pages[PAGES];
 };
 
@@ -103,7 +104,7 @@ void reassembly_drop(struct reassembly *all, struct datagram *one)
     *(one->born_after != NULL ? &one->born_after->born_before : &all->born_last) = one->born_before;
     all->bytes -= one->bytes;
     all->fragments -= one->fragments;
-    for (size_t i = 0; i < PAGES; i++)
+    for (size_t i = 0; i < one->pages_end; i++)
         port_free(one->pages[i]);
     if (one->header != one->usual_header)
         port_free(one->header);
@@ -151,6 +152,8 @@ static bool has_pages(struct reassembly *all, struct datagram *one, const struct
         memset(page->have, 0, sizeof page->have);
         memset(page->starts, 0, sizeof page->starts);
         one->pages[i] = page;
+        if (one->pages_end <= i)
+            one->pages_end = (uint8_t)(i + 1);
     }
     return true;
 }
