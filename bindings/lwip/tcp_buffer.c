@@ -17,10 +17,6 @@ void tcp_open_window(struct tcp_socket *socket)
         return;
     }
     pcb->rcv_wnd = most > socket->queued ? (tcpwnd_size_t)(most - socket->queued) : 0;
-    if (pcb->state < ESTABLISHED) { /* its first word of it is still to come */
-        pcb->rcv_ann_wnd = pcb->rcv_wnd;
-        return;
-    }
     if (tcp_update_rcv_ann_wnd(pcb) >= TCP_WND_UPDATE_THRESHOLD) {
         tcp_ack_now(pcb);
         tcp_output(pcb);
