@@ -177,7 +177,8 @@ class Interface(InterfaceServices):
     @property
     def name(self) -> str:
         """Its name, as "eth0"."""
-        return str(ffi.string(self._read().name).decode())
+        raw = self._read()  # kept: the field is a part of it
+        return str(ffi.string(raw.name).decode())
 
     @property
     def flags(self) -> InterfaceFlag:
