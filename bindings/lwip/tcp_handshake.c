@@ -472,7 +472,8 @@ struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struc
         .scale = NO_SCALE,
     };
     memcpy(bytes, options, size);
-    memcpy(bytes + size, options2, size2);
+    if (size2 > 0)
+        memcpy(bytes + size, options2, size2);
     read_options(bytes, (size_t)size + size2, &segment);
     struct handshake made,
         *one = find(&segment.local, segment.local_port, &segment.remote, segment.remote_port);
