@@ -192,8 +192,6 @@ void port_tcp_urgent_out(struct tcp_pcb *pcb, struct tcp_hdr *header);
 #define TCP_MSL ((u32_t)tunables.tcp_msl_ms)
 #define TCP_FIN_WAIT_TIMEOUT ((u32_t)tunables.tcp_fin_timeout_ms)
 /* Of SYNs that crossed; what a listener answers waits in tcp_handshake.c. */
-#define TCP_SYN_RCVD_TIMEOUT \
-    ((u32_t)tunables.tcp_rto_initial_ms * ((2U << tunables.tcp_syn_ack_retries) - 1))
 
 /* --- UDP, DNS, mDNS --------------------------------------------------------------------- */
 

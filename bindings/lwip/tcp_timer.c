@@ -168,8 +168,6 @@ static uint64_t state_due(const struct tcp_pcb *pcb)
 {
     if (pcb->state == FIN_WAIT_2 && pcb->timer.closed)
         return pcb->timer.state_us + (uint64_t)TCP_FIN_WAIT_TIMEOUT * US_PER_MS;
-    if (pcb->state == SYN_RCVD)
-        return pcb->timer.state_us + (uint64_t)TCP_SYN_RCVD_TIMEOUT * US_PER_MS;
     return NEVER;
 }
 
@@ -200,7 +198,7 @@ static uint8_t retries_of(const struct tcp_pcb *pcb)
         return UINT8_MAX; /* it is time that counts, not tries (tcp(7)) */
     if (tcp_is_orphan(pcb))
         return tcp_orphan_retries((uint64_t)pcb->rto);
-    return (uint8_t)(pcb->state == SYN_SENT ? tunables.tcp_syn_retries : tunables.tcp_retries);
+    return (uint8_t)(pcb->state <= SYN_RCVD ? tunables.tcp_syn_retries : tunables.tcp_retries);
 }
 
 /* RFC 6298 5.4 to 5.6. False: it was sent often enough. */

@@ -453,3 +453,15 @@ def test_an_orphan_that_goes_on_stays(lab: Tester) -> None:
     newest.socket.close()
     stuck.expect_reset()
     assert len(rest(lab)) == 2
+
+
+def test_a_simultaneous_open_has_all_its_tries(lab: Tester) -> None:
+    stack(lab).sysctl["net.ipv4.tcp_syn_retries"] = 5
+    connection = open_from_host(lab, answer=False)
+    connection.send("S", ack=0, options=PLAIN)
+    connection.seq += 1
+    began = float(connection.expect(lambda flags: "S" in flags and "A" in flags).time)
+    lab.drain(30_000)
+    assert ages(began, next_ones(connection, 2)) == [pytest.approx(31, abs=0.1)]
+    connection.send("A")
+    connection.still_works()
