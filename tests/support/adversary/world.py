@@ -10,6 +10,7 @@ import pystack
 from adversary import wire
 from adversary.flow import Flow
 from adversary.violation import Violation
+from adversary.virtio import Virtio
 from pystack.hypercalls import ManualClock
 
 MEMORY_BYTES = 64 << 20
@@ -34,6 +35,7 @@ class World:
         slow: Steps that took longer than the bound, by their number: nanoseconds.
         trace: Is told each frame, for a reader.
         tolerated: Invariants that the engine is known to break.
+        virtio: The far end of a NIC with virtio's header; None: frames come as they are.
         baseline_bytes: What the Stack uses with nothing to do.
     """
 
@@ -43,6 +45,7 @@ class World:
         seed: int,
         trace: Callable[[str, bytes], None] | None = None,
         tolerated: Container[str] = (),
+        virtio: bool = False,
     ) -> None:
         self.engine = engine
         self.tolerated = tolerated
@@ -72,8 +75,13 @@ class World:
         self._costs = [0] * _BUCKETS
         self._steps = 0
         self._deliver: Callable[[bytes], None] = lambda _frame: None
+        self.virtio = Virtio() if virtio else None
         self.eth = self.net.attach(
-            self, f"{wire.OURS}/24", f"{wire.OURS6}/64", mac=wire.MAC, gateway=wire.PEER
+            self if self.virtio is None else self.virtio.nic,
+            f"{wire.OURS}/24",
+            f"{wire.OURS6}/64",
+            mac=wire.MAC,
+            gateway=wire.PEER,
         )
         self.settle()
         self.advance(3.0)
@@ -107,7 +115,11 @@ class World:
             self.trace(">", frame)
         self.sent_frames += 1
         self.allowed += answers
-        self._deliver(frame)
+        if self.virtio is None:
+            self._deliver(frame)
+        elif not self.virtio.send(frame):
+            self.net.step()  # takes what waits
+            self.virtio.send(frame)
 
     def step(self) -> None:
         """Lets the Stack do what is to be done at once, and looks at the time that takes."""
@@ -139,6 +151,8 @@ class World:
         for _ in range(8):
             self.step()
             out = self._out
+            if self.virtio is not None:
+                out = self.virtio.receive()
             if not out:
                 return
             self._out = []
@@ -150,7 +164,7 @@ class World:
         self.got_frames += 1
         if self.trace is not None:
             self.trace("<", frame)
-        if len(frame) > self.mtu + 14:
+        if len(frame) > self.mtu + 14 and self.virtio is None:
             self.blame("frame longer than the MTU", f"{len(frame)} bytes")
         kind = frame[12:14]
         self.answers += 1
@@ -237,6 +251,8 @@ class World:
     def close(self) -> None:
         """The end."""
         self.net.close(abrupt=True)
+        if self.virtio is not None:
+            self.virtio.close()
 
 
 class _Quiet:
