@@ -46,20 +46,26 @@ static bool is_own(const ip_addr_t *ip)
     return false;
 }
 
-/* Puts the list where lwIP's resolver has it; each server once. */
+/* Two may have told of one server, as a router and DHCPv6 do; it is in the list once. */
+static bool is_before(size_t position)
+{
+    const ip_addr_t *ip = &learnt[position].ip;
+    for (size_t i = 0; i < position; i++)
+        if (ip_addr_eq(&learnt[i].ip, ip))
+            return true;
+    return is_own(ip);
+}
+
+/* Puts the list where lwIP's resolver has it. */
 static void tell_resolver(void)
 {
     u8_t place = 0;
     for (size_t i = 0; i < OWN && place < DNS_MAX_SERVERS; i++)
         if (!ip_addr_isany(&own[i]))
             dns_setserver(place++, &own[i]);
-    for (size_t i = 0; i < learnt_count() && place < DNS_MAX_SERVERS; i++) {
-        bool again = is_own(&learnt[i].ip);
-        for (size_t earlier = 0; earlier < i && !again; earlier++)
-            again = ip_addr_eq(&learnt[earlier].ip, &learnt[i].ip);
-        if (!again)
+    for (size_t i = 0; i < learnt_count() && place < DNS_MAX_SERVERS; i++)
+        if (!is_before(i))
             dns_setserver(place++, &learnt[i].ip);
-    }
     while (place < DNS_MAX_SERVERS)
         dns_setserver(place++, NULL);
 }
@@ -256,9 +262,10 @@ int engine_nameserver_at(ps_engine *engine, size_t position, struct ps_nameserve
             describe(&own[i], PS_ORIGIN_STATIC, 0, out);
             return 1;
         }
-    if (position >= learnt_count())
-        return 0;
-    const struct learnt *entry = &learnt[position];
-    describe(&entry->ip, entry->origin, entry->interface, out);
-    return 1;
+    for (size_t i = 0; i < learnt_count(); i++)
+        if (!is_before(i) && position-- == 0) {
+            describe(&learnt[i].ip, learnt[i].origin, learnt[i].interface, out);
+            return 1;
+        }
+    return 0;
 }
