@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from adversary import episode, guard, known, shrink
+from adversary import episode, guard, known, pattern, shrink, wire
 from adversary.draw import Draw
 from adversary.episode import Action
+from adversary.flow import Flow
+from adversary.program import End
 from adversary.violation import Violation
 
 from pystack._native.engines import engine_path
@@ -108,3 +110,38 @@ def test_promises_that_are_broken_are_seen() -> None:
                 stack.act(("time", 3))
     finally:
         stack.world.close()
+
+
+def test_the_window_of_a_newer_acknowledgement_counts() -> None:
+    stack = episode.Episode()
+    world = stack.world
+    try:
+        flow = Flow((wire.PEER_BYTES, wire.OURS_BYTES), 80, 999, 1000)
+        flow.options = b"\x02\x04\x05\xb4"  # no scaling: the edge is near
+        world.add(flow)
+        world.send(flow.segment(wire.SYN, -1))
+        world.settle()
+        world.send(flow.segment(wire.ACK, 0))
+        world.settle()
+        stack.program.accept(Draw(0))
+        world.send(flow.segment(wire.ACK, 500, 1))  # a byte from further on, with a wide window
+        world.settle()
+        (end,) = stack.program.ends
+        end.written += end.sock.send(bytes_of(end, 200_000))
+        world.settle()
+        flight = flow.their_end
+        assert flight > 1460
+        flow.window = 1
+        for _ in range(20):  # older by its sequence number, newer by what it acknowledges
+            world.send(flow.segment(wire.ACK, 0))
+            world.settle()
+        assert flow.their_end <= flight + 1
+    finally:
+        world.close()
+
+
+def bytes_of(end: End, size: int) -> bytes:
+    """What the program writes."""
+    return b"".join(
+        pattern.piece(end.salt_out, at, min(1 << 16, size - at)) for at in range(0, size, 1 << 16)
+    )
