@@ -259,8 +259,8 @@ def odd_flags(world: World, flow: Flow, draw: Draw) -> None:
         at = flow.next
     if flow.program is None:
         flags &= ~URG  # urgent data is in line only where the program has said so
-    if flags & SYN and at != -1 and (flow.una < 0 or flow.dead):
-        flow.judged = False  # it may well be taken for the first
+    if flags & SYN and at != -1:
+        flow.judged = False  # where the first was given up, it is the first of another one
     world.send(flow.segment(flags, at, now_ms=world.now_ms, urgent=draw.pick((0, 1, 65535))))
 
 
