@@ -108,16 +108,30 @@ void socket_init(void)
     slot_count = first_free = 0;
 }
 
-void socket_close_all(void)
+static bool listens(struct port_socket *socket)
+{
+    int64_t value = 0;
+    return engine_option_get(NULL, socket->handle, PS_OPT_LISTENING, &value) == 0 && value != 0;
+}
+
+static void close_all(bool listeners)
 {
     size_t position = 0;
     struct port_socket *socket;
     while ((socket = socket_next(&position)) != NULL) {
+        if (listeners && !listens(socket))
+            continue;
         /* Nobody will be there to answer any more: a reset, no orderly end. */
         socket->linger_s = 0;
         socket->kind->close(socket);
         socket_discard(socket);
     }
+}
+
+void socket_close_all(void)
+{
+    close_all(true); /* first: what waits to be accepted is theirs to close */
+    close_all(false);
     port_free(slots);
     socket_init();
 }

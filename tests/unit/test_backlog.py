@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+import pytest
 from lockstep import PORT, Lockstep, lockstep
 
 from pystack.tables import TcpState
@@ -69,3 +70,26 @@ def test_the_sysctl_bounds_a_backlog() -> None:
         it.server.sysctl["net.core.somaxconn"] = 65535
         listener.listen(100_000)
         assert [one.send_queue for one in it.server.connections()] == [65535]
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("abrupt", [False, True])
+def test_a_stack_is_closed_while_connections_wait(abrupt: bool) -> None:
+    """Theirs are handles that were used before, and come before their listener's."""
+    with lockstep() as it:
+        earlier = [it.server.socket() for _ in range(3)]
+        with it.server.socket() as listener:
+            listener.setblocking(False)
+            listener.bind(("10.0.0.2", PORT))
+            listener.listen(5)
+            for one in earlier:
+                one.close()
+            clients = [it.client.socket() for _ in range(4)]
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(("10.0.0.2", PORT))
+            assert it.run(lambda: waiting(it) == 4)
+            it.server.close(abrupt=abrupt)
+            assert it.server.arena.live_blocks == 0
+        for client in clients:
+            client.close()
