@@ -4,37 +4,76 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import click
 
 from pystack.cli.options import StackOptions, stack_options
 
 
+def _of_the_program(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback that is the program's own."""
+    ours = (__file__, runpy.__file__, "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    return trace
+
+
+def _conduct(program: Callable[[], Any]) -> None:
+    """Runs the program; what it does not catch ends it as python(1) would end it."""
+    try:
+        program()
+    except Exception as error:  # noqa: BLE001 - the command's own errors are another matter
+        error.__traceback__ = _of_the_program(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _run_code(code: str) -> None:
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+
+
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("-m", "module", help="Run a module, as `python -m` does.")
+@click.option("-c", "code", help="Run this code, as `python -c` does.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @stack_options
-def run(module: str | None, words: tuple[str, ...], options: StackOptions) -> None:
+def run(
+    module: str | None, code: str | None, words: tuple[str, ...], options: StackOptions
+) -> None:
     """Runs a Python program whose sockets are a stack's.
 
     ``pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS``, or
-    ``-- -m MODULE ARGUMENTS``. The program sees the module `socket`, TLS and asyncio as ever; the
-    Internet's families are the stack's, all others the kernel's.
+    ``-- -m MODULE ARGUMENTS``, or ``-- -c CODE ARGUMENTS``. The program sees the module `socket`,
+    TLS and asyncio as ever; the Internet's families are the stack's, all others the kernel's. What
+    it raises and does not catch is printed and ends it with status 1, as by python(1).
     """
-    if module is None and words[:1] == ("-m",):
+    if module is None and code is None and words[:1] == ("-m",):
         module, words = words[1] if len(words) > 1 else None, words[2:]
-    if module is None and not words:
-        raise click.UsageError("say which script to run, or which module with -m")
+    elif module is None and code is None and words[:1] == ("-c",):
+        code, words = words[1] if len(words) > 1 else None, words[2:]
+    if module is not None and code is not None:
+        raise click.UsageError("a module with -m or code with -c, not both")
+    if module is None and code is None and not words:
+        raise click.UsageError("say which script to run, which module with -m, or code with -c")
     with options.stack() as (net, _interface), net.installed():
         if module is not None:
             sys.argv = [module, *words]
             sys.path.insert(0, str(Path.cwd()))
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            name = module
+            _conduct(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
+        elif code is not None:
+            sys.argv = ["-c", *words]
+            sys.path.insert(0, "")
+            text = code
+            _conduct(lambda: _run_code(text))
         else:
             script = Path(words[0])
             if not script.exists():
                 raise click.UsageError(f"there is no script {script}")
             sys.argv = list(words)
             sys.path.insert(0, str(script.resolve().parent))
-            runpy.run_path(str(script), run_name="__main__")
+            _conduct(lambda: runpy.run_path(str(script), run_name="__main__"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,41 @@ def test_the_demo_inside_a_source_tree_that_is_not_built(tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("SHA-256 equal at both ends") == 3
+
+
+def run_program(*words: str) -> subprocess.CompletedProcess[str]:
+    """`pystack run` on a wire whose other end nobody listens at."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right:
+        options = ("--nic", f"fd:{left.fileno()}", "--address", "10.0.0.2/24")
+        return subprocess.run(
+            [*PROGRAM, "run", *options, "--", *words],
+            capture_output=True, text=True, check=False, cwd=AWAY, timeout=120,
+            pass_fds=[left.fileno()],
+        )  # fmt: skip
+
+
+def test_run_a_script_a_module_or_code(tmp_path: Path) -> None:
+    text = "import socket, sys; print(sys.argv, socket.socket.__module__, __name__)\n"
+    (tmp_path / "script.py").write_text(text)
+    script = str(tmp_path / "script.py")
+    told = run_program(script, "one").stdout
+    assert told == f"{[script, 'one']} pystack.sockets __main__\n"
+    assert run_program("-c", text, "-x").stdout == "['-c', '-x'] pystack.sockets __main__\n"
+    assert run_program("-m", "platform").stdout.startswith("Linux")
+    assert "not both" in pystack("run", "--nic", "fd:9", "-m", "a", "-c", "b").stderr
+
+
+@pytest.mark.parametrize("raises", ["OSError(5, 'x')", "ValueError('x')", "KeyError('x')"])
+def test_what_a_program_raises_is_told_as_by_python(tmp_path: Path, raises: str) -> None:
+    (tmp_path / "script.py").write_text(f"def deep():\n    raise {raises}\ndeep()\n")
+    done = run_program(str(tmp_path / "script.py"))
+    alone = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (alone.returncode, alone.stderr)
+    assert "in deep" in done.stderr
+    assert run_program("-c", "raise SystemExit(7)").returncode == 7
 
 
 @needs_namespace
