@@ -46,14 +46,15 @@ int hook_ip4_input(struct pbuf *packet, struct netif *netif)
     return CONSUMED;
 }
 
-/* From a wire nothing can come from, or for, the loopback address (RFC 4291 2.5.3). Nor is there
- * anything in a multicast scope of 0 (2.7). */
+/* From a wire nothing can come from, or for, the loopback address (RFC 4291 2.5.3), and nothing is
+ * for the unspecified one (2.5.2). Nor is there anything in a multicast scope of 0 (2.7). */
 static bool is_nobody6(const struct ip6_hdr *header)
 {
     ip6_addr_t source, destination;
     ip6_addr_copy_from_packed(source, header->src);
     ip6_addr_copy_from_packed(destination, header->dest);
     return ip6_addr_isloopback(&source) || ip6_addr_isloopback(&destination) ||
+           ip6_addr_isany(&destination) ||
            (ip6_addr_ismulticast(&destination) && ip6_addr_multicast_scope(&destination) == 0);
 }
 

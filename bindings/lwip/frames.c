@@ -116,6 +116,17 @@ static bool is_whole(const struct port_interface *interface, const uint8_t *fram
     return size - header >= least_packet(type);
 }
 
+/* Whether an address stands for all hosts of one of our networks, whichever a packet came by: an
+ * answer to it would go to all of them. */
+static bool is_broadcast(const ip4_addr_t *ip)
+{
+    struct netif *netif;
+    NETIF_FOREACH(netif)
+    if (ip4_addr_isbroadcast(ip, netif))
+        return true;
+    return false;
+}
+
 /* An IPv4 packet from a host that there can't be (RFC 1122 3.2.1.3), or to one: what Linux calls a
  * martian. One with an address of ours as its source makes us talk to ourselves ("LAND"). */
 static bool is_martian(const struct ip_hdr *header)
@@ -130,7 +141,7 @@ static bool is_martian(const struct ip_hdr *header)
         (ip4_addr1(to) == 0 && !ip4_addr_isany_val(*to)))
         return true;
     if (ip4_addr1(from) != 0)
-        return address_is_ours(&source); /* all of 127.0.0.0/8 is, too */
+        return address_is_ours(&source) /* all of 127.0.0.0/8 is, too */ || is_broadcast(from);
     /* 0.0.0.0 is who has no address yet: DHCP's clients, and IGMP's, to all that are on the link. */
     bool is_link_group = ip4_addr1(to) == 224 && ip4_addr2(to) == 0 && ip4_addr3(to) == 0;
     return !ip4_addr_isany_val(*from) || protocol == IP_PROTO_ICMP || protocol == IP_PROTO_TCP ||

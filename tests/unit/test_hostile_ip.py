@@ -14,6 +14,7 @@ from far_end import (
     ICMP6,
     OUR_MAC,
     OURS,
+    THEIR_MAC,
     THEIRS,
     UDP,
     FarEnd,
@@ -23,6 +24,8 @@ from far_end import (
     udp,
     upper,
 )
+
+import pystack
 
 pytestmark = pytest.mark.sanitize
 
@@ -117,6 +120,30 @@ def test_who_is_none(far: FarEnd, source: str, to: str, mac: str) -> None:
     join(far, sock)
     far.send(datagram(source, to, mac=mac))
     assert received(sock) == b"data"
+
+
+def test_all_of_another_network(far: FarEnd) -> None:
+    """An answer to them would go to all of them, and a packet of theirs be passed on."""
+    near, other = pystack.nic.wire()
+    far.net.attach(near, "10.1.0.2/24", mac="02:00:00:00:00:12").addresses.add("10.2.0.2/24")
+    far.net.neighbours.add("10.1.0.1", THEIR_MAC)
+    far.net.sysctl["net.ipv4.ip_forward"] = 1
+    far.run(2)
+    while other.receive(0) is not None:
+        pass
+    sock = far.socket(4, PORT)
+    for source in ("10.1.0.255", "10.2.0.255"):
+        for to, port in ((OURS[4], PORT), (OURS[4], CLOSED), ("10.1.0.1", PORT)):
+            assert far.answers(datagram(source, to, port)) == []
+            assert other.receive(0) is None
+    assert received(sock) is None
+
+
+def test_the_unspecified_address_is_no_destination(far: FarEnd) -> None:
+    far.net.sysctl["net.ipv6.conf.all.forwarding"] = 1
+    far.net.neighbours.add(f"fe80::1%{far.nic.index}", THEIR_MAC)
+    message = upper(ICMP6, b"\x80\0\0\0" + bytes(8), 2, "fe80::1", "::")
+    assert far.answers(ip6(ICMP6, message, "fe80::1", "::")) == []
 
 
 def test_to_ourselves(far: FarEnd) -> None:

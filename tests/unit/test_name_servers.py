@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from link import MAC, ROUTER, ROUTER_MAC, Link, link, servers
-from scapy.all import ARP, BOOTP, DHCP, IP, UDP, Ether
+from scapy.all import ARP, BOOTP, DHCP, IP, UDP, Ether, Raw
 
 OWN, OTHER = "192.0.2.53", "2001:db8::53"
 SECOND_ROUTER, SECOND_MAC = "fe80::2", "02:00:00:00:00:03"
@@ -108,6 +108,13 @@ def test_a_flood_of_servers_is_bounded_and_leaves_the_users_own(it: Link) -> Non
 def test_what_can_not_be_a_server_is_none(it: Link, bad: str) -> None:
     it.advertise(servers(bad, OTHER))
     assert listed(it) == [OTHER]
+
+
+def test_half_an_address_makes_no_option(it: Link) -> None:
+    """RFC 8106 5.3.1: the length is odd."""
+    option = servers(OTHER)
+    it.advertise(Raw(b"\x19\x04" + bytes(option)[2:] + bytes(8)), servers("2001:db8::54"))
+    assert listed(it) == ["2001:db8::54"]
 
 
 def test_changes_are_to_the_users_own(it: Link) -> None:
