@@ -61,6 +61,9 @@ def _function(name: str) -> Callable[..., Any]:
 FUNCTIONS = (
     "create_connection",
     "create_server",
+    "fromfd",
+    "dup",
+    "close",
     "has_dualstack_ipv6",
     "getaddrinfo",
     "getnameinfo",

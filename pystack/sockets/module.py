@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack.sockets import options, reverse
+from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import FUNCTIONS, active, kernel_socket, standard_places
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.descriptors import find
 from pystack.sockets.patch import patched
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
@@ -23,6 +22,8 @@ from pystack.sockets.standard import introduce_stack_sockets
 
 # "No timeout was given": the module's own, which http.client, ftplib and others hand on.
 _DEFAULT: Any = kernel._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+# The kernel's, also while ours stand in their places.
+_fromfd, _dup, _close = kernel.fromfd, kernel.dup, kernel.close
 # Of what `setsockopt` takes, the names that the module socket has in later versions of Python only,
 # or on other systems.
 _ALSO = (
@@ -53,7 +54,9 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
         fileno = values.get("fileno")
-        ours = find(to_index(fileno)) is not None if fileno is not None else family == -1
+        ours = (
+            descriptors.find(to_index(fileno)) is not None if fileno is not None else family == -1
+        )
         if not ours and (fileno is not None or to_index(family) not in FAMILIES):
             return kernel_socket(*arguments, **named)
         return object.__new__(cls)
@@ -191,6 +194,35 @@ class SocketModule:
             sock.close()
             raise
         return sock
+
+    def fromfd(self, fd: int, family: int, type: int, proto: int = 0) -> Any:
+        """As `socket.fromfd`: a socket on a copy of a descriptor, whosever it is.
+
+        Raises:
+            OSError: As dup(2).
+        """
+        copy = descriptors.duplicate(to_index(fd))
+        if copy is None:
+            return _fromfd(fd, family, type, proto)
+        return self.socket(family, type, proto, fileno=copy)
+
+    def dup(self, fd: int, /) -> int:
+        """As `socket.dup`: a copy of a descriptor, for `fileno=` and `close`.
+
+        Raises:
+            OSError: As dup(2).
+        """
+        copy = descriptors.duplicate(to_index(fd))
+        return int(_dup(fd)) if copy is None else copy
+
+    def close(self, fd: int, /) -> None:
+        """As `socket.close`: closes a descriptor that is no socket object's any more.
+
+        Raises:
+            OSError: As close(2).
+        """
+        if not descriptors.close(to_index(fd)):
+            _close(fd)
 
     def has_dualstack_ipv6(self) -> bool:
         """True: one IPv6 listener can take IPv4 connections too."""

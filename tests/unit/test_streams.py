@@ -514,3 +514,30 @@ def test_active_is_for_one_thread_or_task(it: Pair) -> None:
     assert issubclass(seen["inside"], pystack.sockets.Socket)
     assert seen["outside"] is kernels
     assert socket.socket is kernels
+
+
+def test_functions_on_descriptors(it: Pair) -> None:
+    client, server = it.connected()
+    with client, server, it.left.installed():
+        copy = socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        with copy:
+            assert isinstance(copy, pystack.sockets.Socket)
+            assert copy.getpeername() == client.getpeername()
+            server.sendall(b"to the copy")
+            assert copy.recv(100) == b"to the copy"
+        again = socket.socket(fileno=socket.dup(client.fileno()))
+        client.close()
+        again.sendall(b"still open")
+        assert server.recv(100) == b"still open"
+        socket.close(again.detach())
+        assert server.recv(100) == b""
+        left, right = socket.socketpair()  # the kernel's
+        with left, right:
+            one = socket.fromfd(left.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
+            one.sendall(b"x")
+            assert right.recv(1) == b"x"
+            socket.close(one.detach())
+            two = socket.dup(left.fileno())
+            socket.close(two)
+            with pytest.raises(OSError, match="Bad file"):
+                socket.close(two)
