@@ -221,6 +221,13 @@ void tcp_segment_fit(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size
         fit(pcb, segment, cuts(pcb, tcp_path_route(pcb)) ? size : 0);
 }
 
+/* What is sent again first fits the path as it is now. */
+void hook_tcp_cut_first(struct tcp_pcb *pcb)
+{
+    hook_tcp_path(pcb, tcp_path_route(pcb));
+    tcp_segment_fit(pcb, pcb->unacked, 0);
+}
+
 bool tcp_segment_split(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t size)
 {
     uint32_t piece = segment->p->segment_size;

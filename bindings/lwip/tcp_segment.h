@@ -19,10 +19,12 @@ uint16_t hook_tcp_write_size(struct tcp_pcb *pcb, uint16_t usual, uint16_t lengt
 struct tcp_seg *hook_tcp_next(struct tcp_pcb *pcb, struct netif *netif, uint32_t window);
 /* Cuts off what an acknowledgement of a segment's first part is about. Returns how much it was. */
 uint16_t hook_tcp_partly_acked(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t ack);
+void hook_tcp_cut_first(struct tcp_pcb *pcb);
 
 #define LWIP_HOOK_TCP_WRITE_SIZE(pcb, usual, length) hook_tcp_write_size(pcb, usual, length)
 #define LWIP_HOOK_TCP_NEXT(pcb, netif, window) hook_tcp_next(pcb, netif, window)
 #define LWIP_HOOK_TCP_PARTLY_ACKED(pcb, seg, ack) hook_tcp_partly_acked(pcb, seg, ack)
+#define LWIP_HOOK_TCP_CUT_FIRST(pcb) hook_tcp_cut_first(pcb)
 
 /* A packet that is to be cut says into what; 0: it goes as it is. */
 #define LWIP_PBUF_CUSTOM_DATA uint16_t segment_size;

@@ -172,6 +172,55 @@ def test_a_window_changes_without_a_new_number(change: int, sack: bool) -> None:
         assert have == 3000
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("v6", [False, True])
+def test_the_window_with_the_latest_ack_counts(v6: bool, late: bool) -> None:
+    """The peer's first segment was lost, and comes again with another window."""
+    with connected(v6=v6) as (peer, sock):
+        sock.send(bytes(100_000))
+        peer.frames()
+        if not late:
+            peer.send(ACK, 0, seq=2000, data=b"later")
+        peer.send(ACK, 5000, data=bytes(1000), window=1000)
+        if late:
+            peer.send(ACK, 0, seq=2000, data=b"later")
+        peer.run(1)
+        assert all(begin + size <= 6000 for begin, size in data_of(peer, peer.frames()))
+
+
+@pytest.mark.parametrize("then", ["write", "close", "wait"])
+@pytest.mark.parametrize("v6", [False, True])
+def test_a_lost_segment_that_the_window_keeps_back_stays_in_its_place(v6: bool, then: str) -> None:
+    """Duplicate ACKs ask for the first of two, and the window is smaller than it by now."""
+    data = pattern(1100)
+    with connected(v6=v6) as (peer, sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.send(data[:100])
+        sock.send(data[100:])
+        for _ in range(5):
+            peer.send(ACK, 0, window=50)
+        if then == "write":
+            data += b"more"
+            sock.send(b"more")
+        elif then == "close":
+            sock.shutdown(socket.SHUT_WR)
+        got, ended = bytearray(), False
+        for turn in range(100):
+            window = 50 if then == "wait" and turn < 10 else 5000
+            for segment in peer.frames():
+                begin = peer.at(segment)
+                assert not segment.flags & RST
+                assert segment.data == data[begin : begin + len(segment.data)]
+                assert not segment.flags & FIN or begin + len(segment.data) == len(data)
+                if begin <= len(got):
+                    got += segment.data[len(got) - begin :]
+                    ended = ended or bool(segment.flags & FIN)
+            peer.send(ACK, len(got) + ended, window=window)
+            peer.run(0.5)
+        assert got == data
+        assert ended == (then == "close")
+
+
 # --- sizes ----------------------------------------------------------------------------------------
 
 
