@@ -21,6 +21,7 @@
 #include "lwip/udp.h"
 #include "neighbour_tables.h"
 #include "port.h"
+#include "reassembly.h"
 
 struct ps_engine port;
 
@@ -145,6 +146,8 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
     if (engine->short_of_memory) {
         engine->short_of_memory = false;
         tcp_orphan_shed();
+        ip4_reassembly_shed();
+        ip6_reassembly_shed();
     }
     offload_flush();
     *deadline_us = next_timer_us(engine);

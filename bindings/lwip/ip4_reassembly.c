@@ -33,6 +33,11 @@ void ip_reass_tmr(void)
     reassembly_expire(&datagrams);
 }
 
+void ip4_reassembly_shed(void)
+{
+    reassembly_shed(&datagrams);
+}
+
 /* The datagram, and its first fragment's header; later ones have other options, or none. */
 static struct pbuf *take(struct datagram *datagram)
 {

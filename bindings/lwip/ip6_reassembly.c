@@ -44,6 +44,11 @@ void ip6_reass_tmr(void)
     reassembly_expire(&packets);
 }
 
+void ip6_reassembly_shed(void)
+{
+    reassembly_shed(&packets);
+}
+
 /* Whether a first fragment has all headers up to the upper layer's (RFC 7112 5). */
 static bool has_headers(const struct pbuf *p)
 {

@@ -16,6 +16,7 @@
 #define PAGES (((size_t)REASSEMBLY_LONGEST + PAGE) / PAGE)
 #define PAGE_UNITS (PAGE / UNIT)
 #define WORD_BITS 64
+#define ROOM_KEPT (2 * PAGES * sizeof(struct page)) /* however short memory is */
 #define USUAL_HEADER 60 /* octets that IPv4's has at most, and IPv6's with few extensions */
 
 struct page {
@@ -328,6 +329,13 @@ void reassembly_expire(struct reassembly *all)
         all->timed_out(oldest);
         reassembly_drop(all, oldest);
     }
+}
+
+void reassembly_shed(struct reassembly *all)
+{
+    size_t rest = LWIP_MAX(all->bytes / 2, ROOM_KEPT);
+    while (all->bytes > rest)
+        reassembly_drop(all, all->used_first);
 }
 
 /* --- what came of it --------------------------------------------------------------------- */

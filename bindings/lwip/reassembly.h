@@ -53,6 +53,11 @@ void reassembly_drop(struct reassembly *all, struct datagram *datagram);
 struct pbuf *reassembly_take(struct reassembly *all, struct datagram *datagram, size_t header_size);
 /* Ends those that have waited too long. */
 void reassembly_expire(struct reassembly *all);
+/* Where memory has run out: frees half of what there is, those that have waited longest for their
+ * next fragment, and says nothing. */
+void reassembly_shed(struct reassembly *all);
+void ip4_reassembly_shed(void);
+void ip6_reassembly_shed(void);
 
 const void *datagram_header(const struct datagram *datagram, size_t *size);
 const uint64_t *datagram_key(const struct datagram *datagram);

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from far_end import THEIRS, UDP, FarEnd, fragment, udp
+from far_end import OURS, THEIRS, UDP, FarEnd, fragment, udp
 
 pytestmark = pytest.mark.sanitize
 
@@ -151,6 +151,28 @@ def test_without_memory_a_fragment_is_dropped(version: int) -> None:
             assert far.net.arena.used_bytes - used < 1024
         far.send(*pieces)
         assert received(sock) == data
+
+
+@VERSIONS
+@pytest.mark.parametrize("size", [8, 1400])
+def test_where_memory_runs_out_the_oldest_make_room(version: int, size: int) -> None:
+    """An arena smaller than what may wait: others get memory all the same, and what is honest."""
+    with FarEnd(memory_limit=2 * MEBIBYTE) as far:
+        sock = far.socket(version, PORT)
+        for round_ in range(12):
+            for number in range(round_ * 400, round_ * 400 + 400, 16):
+                far.send(
+                    *(
+                        fragment(version, bytes(2000), 0, size, one)
+                        for one in range(number, number + 16)
+                    )
+                )
+            data = pattern(3000)
+            far.send(*cut(version, udp(version, 9, PORT, data), 1000, 50_000 + round_))
+            assert received(sock) == data
+            with far.net.socket() as other:
+                other.bind((OURS[4], 0))
+        assert far.net.arena.failures > 0
 
 
 @VERSIONS
