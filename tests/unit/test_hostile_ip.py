@@ -146,6 +146,17 @@ def test_the_unspecified_address_is_no_destination(far: FarEnd) -> None:
     assert far.answers(ip6(ICMP6, message, "fe80::1", "::")) == []
 
 
+@pytest.mark.parametrize(("header", "option"), [(0, 0xC2), (60, 0xC2), (60, 0xC9)])
+def test_an_option_that_nobody_acts_on_is_not_known(far: FarEnd, header: int, option: int) -> None:
+    """Of a jumbogram, and of a mobile node's home address (RFC 8200 4.2)."""
+    sock = far.socket(6, PORT)
+    options = bytes((UDP, 2, option, 16)) + bytes(16) + b"\x01\x02\0\0"
+    (answer,) = far.answers(ip6(header, options + udp(6, 9, PORT, b"data")))
+    assert answer[54:56] == b"\x04\x02"
+    assert answer[58:62] == struct.pack("!I", 42)
+    assert received(sock) is None
+
+
 def test_to_ourselves(far: FarEnd) -> None:
     for address in (OURS[4], "127.0.0.1", "127.1.2.3"):
         sock, other = far.socket(4, PORT), far.socket(4, 0)
