@@ -95,10 +95,10 @@ void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size)
     struct port_socket *head = &socket->head;
     if (socket->tuning.send_is_fixed || socket->pcb == NULL)
         return;
-    /* The shortest, for the queue that a large buffer makes is not the path's; and a mean, for what
-     * is sent and acknowledged before the clock moves would seem to take no time. */
+    /* The shortest, for the queue that a large buffer makes is not the path's; a mean, for what is
+     * sent and acknowledged before the clock moves would seem to take no time; and of data alone. */
     struct tcp_buffer_tuning *tuning = &socket->tuning;
-    uint32_t rtt_us = socket->pcb->recovery.srtt_us;
+    uint32_t rtt_us = socket->pcb->recovery.data_rtt_us;
     if (rtt_us != 0 && (tuning->send_rtt_us == 0 || rtt_us < tuning->send_rtt_us))
         tuning->send_rtt_us = rtt_us;
     /* Without SACK nobody has measured it: the congestion window says what is under way. */

@@ -236,6 +236,8 @@ static void take_round_trip(struct tcp_pcb *pcb)
         r->min_rtt_us = rtt_us;
         r->min_rtt_at_us = now_us();
     }
+    r->data_rtt_us =
+        r->data_rtt_us == 0 ? rtt_us : (uint32_t)((7ULL * r->data_rtt_us + rtt_us) / 8);
     tcp_round_trip(pcb, rtt_us);
 }
 

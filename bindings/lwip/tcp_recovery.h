@@ -25,6 +25,7 @@ struct tcp_recovery {
     uint32_t progress_ms;                 /* since when the peer owes an acknowledgement */
     /* Round trips. 0: none was measured yet. */
     uint32_t srtt_us, rttvar_us, min_rtt_us, min_rtt_at_us;
+    uint32_t data_rtt_us; /* smoothed too, of data alone: a handshake waits for ARP */
     /* RACK (RFC 8985 5.2, 6.2): of what was delivered, what was sent last. */
     bool rack_valid, reordering_seen, dsack_in_round;
     uint8_t window_steps, window_rounds;

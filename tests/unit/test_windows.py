@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 from path import Path, path
 
+import pystack
 from pystack.nic import Impairment
 
 MEBIBYTE = 1 << 20
@@ -60,6 +62,41 @@ def test_a_reader_that_comes_seldom_is_not_a_long_path() -> None:
             while got < sent:
                 got += len(server.recv(sent))
         assert sizes(client, server)[1] == MEBIBYTE
+
+
+def test_a_slow_handshake_is_no_long_path() -> None:
+    clock = pystack.hypercalls.ManualClock(1000.0)
+    left, right = pystack.nic.wire(mtu=65500)
+    with (
+        pystack.Stack(threaded=False, clock=clock) as a,
+        pystack.Stack(threaded=False, clock=clock) as b,
+    ):
+        a.attach(left, "10.0.0.1/24")
+        b.attach(right, "10.0.0.2/24")
+        listener = b.sockets.create_server(("10.0.0.2", 80))
+        client = a.socket()
+        client.setblocking(False)
+        client.connect_ex(("10.0.0.2", 80))
+        for _ in range(20):  # 20 ms go by with ARP and the handshake, then none for a round trip
+            a.step()
+            clock.advance(0.001)
+            b.step()
+        server, _peer = listener.accept()
+        server.setblocking(False)
+        initially, _ = sizes(client, server)
+        for _ in range(200):
+            with suppress(BlockingIOError):
+                while True:
+                    client.send(bytes(MEBIBYTE))
+            for one in (a, b, a):
+                one.step()
+            clock.advance(0.0002)
+            with suppress(BlockingIOError):
+                while True:
+                    server.recv(MEBIBYTE)
+        assert sizes(client, server)[0] == initially
+        for one in (client, server, listener):
+            one.close()
 
 
 def test_a_size_that_the_user_set_stays() -> None:
