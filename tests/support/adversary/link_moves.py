@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ALL_NODES, ALL_NODES_MAC = wire.six("ff02::1"), bytes.fromhex("333300000001")
 LINK6_BYTES = wire.six(wire.LINK6)
 _LIFETIMES = (1800, 60, 0, 1, 7200, 0xFFFFFFFF, 30)
+# What a neighbour's answer may let go: all that had to wait for it.
+WAITING_MOST = 256
 GROUPS4 = ("224.1.2.3", "239.9.9.9")
 GROUPS6 = ("ff02::99", "ff05::1:3")
 
@@ -26,12 +28,12 @@ def hear(world: World, frame: bytes) -> bool:
         asked, sender = frame[38:42], frame[28:32]
         nobody = (sender, bytes(4), wire.OURS_BYTES)
         if frame[20:22] == b"\0\1" and sender != bytes(4) and asked not in nobody:
-            world.send(wire.arp(2, asked, sender))
+            world.send(wire.arp(2, asked, sender), answers=WAITING_MOST)
         return True
     if kind == b"\x86\xdd" and frame[20] == wire.ICMP6 and frame[54] == 135:
         source, asked = frame[22:38], frame[62:78]
         if source != bytes(16) and asked != wire.OURS6_BYTES:
-            world.send(advert(asked, source))
+            world.send(advert(asked, source), answers=WAITING_MOST)
         return True
     return False
 
@@ -52,7 +54,7 @@ def arp(world: World, draw: Draw) -> None:
     for number in range(count):
         if count > 1:
             sender = wire.four("10.0.0." + str(10 + number))
-        world.send(wire.arp(operation, sender, asked, mac=mac), answers=2)
+        world.send(wire.arp(operation, sender, asked, mac=mac), answers=WAITING_MOST)
 
 
 def solicit(world: World, draw: Draw) -> None:
@@ -75,7 +77,7 @@ def advertise(world: World, draw: Draw) -> None:
     flags = draw.pick((0x60, 0x20, 0x40, 0, 0xE0, 0xA0))
     mac = wire.PEER_MAC if draw.below(3) else bytes.fromhex("0200000000" + "0a")
     if draw.below(2):
-        world.send(advert(target, wire.OURS6_BYTES, flags, mac), answers=3)
+        world.send(advert(target, wire.OURS6_BYTES, flags, mac), answers=WAITING_MOST)
     else:
         rest = bytes((flags, 0, 0, 0)) + target + (b"" if draw.below(2) else b"\2\1" + mac)
         world.send(wire.icmp6(136, 0, rest, target, ALL_NODES, 255, ALL_NODES_MAC), answers=3)

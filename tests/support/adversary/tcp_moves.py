@@ -304,6 +304,8 @@ def odd_options(world: World, flow: Flow, draw: Draw) -> None:
         junk,
         offset=draw.pick((None, None, 0, 4, 15)),
     )
+    if flow.irs is None:
+        flow.judged = False  # its SYN may be taken for the first, from where it stands
     cut = draw.below(24) if draw.once_in(4) else 0
     world.send(wire.packet(wire.TCP, message[: len(message) - cut], flow.addresses))
 
