@@ -26,6 +26,7 @@
 #define SOLICITATIONS 3 /* by broadcast, and as many by unicast; Linux's mcast_ and ucast_solicit */
 #define DELAY_MS 5000   /* from the first use of a stale entry to the first question */
 #define LOCK_MS 1000    /* for which the first of two answers counts */
+#define ROOM_KEPT 65536 /* bytes that may wait however short memory is */
 
 struct arp_entry {
     struct netif *netif; /* from which it is asked for, and sent to */
@@ -86,6 +87,13 @@ static void release(struct arp_entry *entry)
     slots_release(&order, slot_of(entry));
     waiting_drop(&entry->waiting);
     memset(entry, 0, sizeof *entry);
+}
+
+void arp_shed(void)
+{
+    uint64_t rest = LWIP_MAX(waiting_bytes() / 2, ROOM_KEPT);
+    for (size_t i = 0; i < ARP_TABLE_SIZE && waiting_bytes() > rest; i++)
+        waiting_drop(&table[i].waiting);
 }
 
 /* NULL: all that there is is worth more. */

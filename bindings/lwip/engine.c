@@ -146,6 +146,7 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
     if (engine->short_of_memory) {
         engine->short_of_memory = false;
         tcp_orphan_shed();
+        arp_shed();
         ip4_reassembly_shed();
         ip6_reassembly_shed();
     }

@@ -10,6 +10,8 @@
 struct tcp_pcb;
 
 void arp_init(void);
+/* Where memory has run out: half of the packets that wait for an address are dropped. */
+void arp_shed(void);
 void nd_init(void);
 /* Asks neighbours again, and gives up those that don't answer: ten times a second. */
 void arp_tick(void);

@@ -77,3 +77,8 @@ void waiting_drop(struct waiting *queue)
     for (struct pbuf *packet; (packet = waiting_take(queue)) != NULL;)
         pbuf_free(packet);
 }
+
+uint64_t waiting_bytes(void)
+{
+    return all_bytes;
+}

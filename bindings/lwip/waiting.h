@@ -21,5 +21,7 @@ err_t waiting_add(struct waiting *queue, struct pbuf *packet, bool ours, uint32_
 /* The oldest packet, which is the caller's then; NULL: none. */
 struct pbuf *waiting_take(struct waiting *queue);
 void waiting_drop(struct waiting *queue);
+/* What all queues together cost. */
+uint64_t waiting_bytes(void);
 
 #endif

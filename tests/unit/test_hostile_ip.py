@@ -157,6 +157,17 @@ def test_an_option_that_nobody_acts_on_is_not_known(far: FarEnd, header: int, op
     assert received(sock) is None
 
 
+def test_where_memory_runs_out_what_waits_makes_room() -> None:
+    """Answers to 250 hosts that are not there, in an arena smaller than what may wait for them."""
+    with FarEnd(memory_limit=1 << 20) as far:
+        for _ in range(12):
+            for first in range(3, 253, 10):
+                far.send(*(echo(4, f"10.0.0.{host}", 1400) for host in range(first, first + 10)))
+            assert len(far.answers(echo(4, THEIRS[4], 1400))) == 1
+            far.net.socket().close()
+        assert far.net.arena.failures > 0
+
+
 def test_to_ourselves(far: FarEnd) -> None:
     for address in (OURS[4], "127.0.0.1", "127.1.2.3"):
         sock, other = far.socket(4, PORT), far.socket(4, 0)
