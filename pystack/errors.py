@@ -8,8 +8,8 @@ __all__ = ["StackPanic"]
 class StackPanic(RuntimeError):  # noqa: N818 - a panic is what it is called
     """An assertion inside a Stack's engine failed.
 
-    Only that Stack is lost: each further call on it raises this again, and closing it still
-    gives everything back. Other Stacks and the process go on.
+    Only that Stack is lost: each further call on it but for `arena` raises this again, and
+    closing it still gives everything back. Other Stacks and the process go on.
 
     The rule for what is an assertion: it speaks of the engine's own invariants, and its failure is
     a fault of the engine. What a packet, a peer or a lack of memory can bring about is no

@@ -206,8 +206,8 @@ class Interface(InterfaceServices):
         New connections offer an MSS that fits, those there are send segments that fit.
 
         Raises:
-            OSError: EINVAL, more than the NIC carries or less than IP allows (68, and 1280
-                with IPv6).
+            OSError: EINVAL, more than the NIC carries or less than 68. IPv6 asks for 1280 of every
+                link (RFC 8200 5); whether it has them is for whoever sets less to say.
         """
         return int(self._read().mtu)
 

@@ -359,7 +359,11 @@ class Stack(StackServices):
     def counters(self) -> dict[str, int]:
         """The protocols' counters by name (RFC 4293, 4022, 4113), as "tcp.in_segments".
 
-        They are the engine's own; lwIP's have 32 bits, and wrap.
+        They are the engine's own; lwIP's have 32 bits, and wrap. Besides the MIBs' there are
+        "assertions" (inputs that led lwIP where its authors thought that none could: dropped, see
+        `StackPanic`), "tcp.syncookies_sent", "_received" and "_failed", "tcp.listen_overflows"
+        (handshakes that found the backlog full), "tcp.listen_drops" (SYNs and last ACKs that were
+        dropped) and "tcp.answers_skipped" (not sent, for the limits of RFC 5961 7).
         """
         return list_counters(self._handle)
 

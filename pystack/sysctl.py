@@ -101,9 +101,22 @@ class Sysctl(MutableMapping[str, int]):
 
     def reset(self, name: str | None = None) -> None:
         """Gives one setting, or all, the value of a new Stack."""
-        wanted = [self.describe(name)] if name is not None else list(self._read().values())
-        for tunable in wanted:
-            self[tunable.name] = tunable.initial
+        if name is not None:
+            self[name] = self.describe(name).initial
+            return
+        # Some bound each other, such as the first and the last of the local ports: what one value
+        # forbids may be right when the others are back.
+        wanted = [one for one in self._read().values() if one.value != one.initial]
+        while wanted:
+            refused = []
+            for tunable in wanted:
+                try:
+                    self[tunable.name] = tunable.initial
+                except ValueError:
+                    refused.append(tunable)
+            if len(refused) == len(wanted):
+                self[refused[0].name] = refused[0].initial  # raises, and says which
+            wanted = refused
 
     def __repr__(self) -> str:
         return repr({name: tunable.value for name, tunable in self._read().items()})

@@ -149,7 +149,8 @@ class NeighbourTable:
         Raises:
             ValueError: Not an address.
             OSError: EOPNOTSUPP, the interface has no Ethernet addresses; EINVAL, a group; ENODEV;
-                ENETUNREACH, no route leads there; ENOBUFS, ND's table (127 entries) is full.
+                ENETUNREACH, no route leads there; ENOMEM, the table (ARP's
+                1024 entries, ND's 127) is full.
         """
         raw = ffi.new("struct ps_neighbour *")
         raw.interface = self._on(address, interface)

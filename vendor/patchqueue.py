@@ -73,6 +73,8 @@ def apply_from(repository: Path, patches: list[Path]) -> None:
 
 def open_queue(vendor: Path, repository: Path) -> None:
     """Make the repository: the pristine tree, then the queue."""
+    if (repository / ".git").exists():
+        raise VendorError(f"{repository} holds a git repository already: name another folder")
     bring(vendor, repository, os.environ, pristine=True)
     (repository / ".gitignore").write_text("*.rej\n*.orig\n", "utf-8")
     git(repository, "init", "-q")
@@ -92,7 +94,9 @@ def save_queue(vendor: Path, repository: Path) -> None:
     """Write each commit as a patch file; one that says the same as its file is left alone."""
     if git(repository, "status", "--porcelain"):
         raise VendorError(f"{repository} has changes that are not committed")
-    commits = git(repository, "log", "--reverse", "--format=%H").split()[1:]
+    commits = git(repository, "log", "--reverse", "--format=%H").split()
+    if git(repository, "log", "-1", "--format=%s", commits.pop(0)).strip() != BASE:
+        raise VendorError(f"{repository} is no patch queue: its first commit is not {BASE!r}")
     written: set[str] = set()
     for commit in commits:
         name, _, reason = git(repository, "log", "-1", "--format=%B", commit).partition("\n")
@@ -121,7 +125,9 @@ def save_queue(vendor: Path, repository: Path) -> None:
 
 def main() -> int:
     """Run the command line; 1 and one message on standard error if it fails."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=["open", "resume", "save"])
     parser.add_argument("repository", type=Path, help="where the patches are commits")
     arguments = parser.parse_args()

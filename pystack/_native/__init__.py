@@ -6,7 +6,13 @@ into results and exceptions.
 
 from __future__ import annotations
 
-from pystack._native._host import ffi, lib
+try:
+    from pystack._native._host import ffi, lib
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"{__path__[0]} has no compiled parts: it is pystack's source. Start Python outside of the "
+        "checkout to get the package that is installed, or build in place (README, Building)"
+    ) from error
 from pystack._native.handle import StackHandle, check
 
 __all__ = ["StackHandle", "check", "ffi", "lib"]

@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -129,7 +130,7 @@ def show_connections(console: Console, title: str, net: pystack.Stack) -> None:
     rows = format_connections(net.connections())
     table = Table(*rows[0], title=f"{title}: netstat", title_justify="left")
     for row in rows[1:]:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # "[fd00::1]" looks like rich's markup
     console.print(table)
 
 

@@ -49,5 +49,5 @@ def serve(directory: str, port: int, options: StackOptions) -> None:
             advise(console, interface, options.addresses)
             for address in interface.addresses.list():
                 host = f"[{address.ip}]" if address.ip.version == 6 else str(address.ip)
-                console.print(f"Serving {directory} on http://{host}:{port}/")
+                console.print(f"Serving {directory} on http://{host}:{port}/", markup=False)
             server.serve_forever()

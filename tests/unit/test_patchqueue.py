@@ -131,5 +131,12 @@ def test_what_is_not_a_patch_of_the_queue_is_refused(queue: Queue) -> None:
     assert "not committed" in queue.run("save").stderr
     queue.git("commit", "-qa", "-m", "a quick try")
     assert "'a quick try': a subject like 0110-tcp-what" in queue.run("save").stderr
+    assert "already: name another" in queue.run("open").stderr
     queue.git("reset", "-q", "--hard", "HEAD~2")
     assert queue.run("save").stdout == "removed 0020-second.patch\n"
+    queue.git("commit", "-q", "--amend", "-m", "0010-first", "-m", "A first.")
+    queue.git("update-ref", "refs/heads/other", "HEAD")
+    queue.git("checkout", "-q", "--orphan", "alone")
+    queue.git("commit", "-q", "-m", "some other repository")
+    assert "is no patch queue" in queue.run("save").stderr
+    assert list(queue.files()) == ["0010-first.patch"]
