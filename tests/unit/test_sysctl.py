@@ -335,3 +335,18 @@ def test_arp_entries_age() -> None:
         assert len(it.net.neighbours) == 1
         it.over(20, 0.5)
         assert len(it.net.neighbours) == 0
+
+
+def test_reset_goes_past_settings_that_bound_each_other() -> None:
+    with pystack.Stack(threaded=False) as net:
+        initially = dict(net.sysctl)
+        net.sysctl["net.ipv4.ip_local_port_first"] = 1000
+        net.sysctl["net.ipv4.ip_local_port_last"] = 2000
+        net.sysctl["net.ipv4.tcp_rmem_default"] = 4096
+        net.sysctl["net.ipv4.tcp_rmem_max"] = 4096
+        net.sysctl.reset()
+        assert dict(net.sysctl) == initially
+        net.sysctl["net.ipv4.ip_local_port_first"] = 1000
+        net.sysctl["net.ipv4.ip_local_port_last"] = 2000
+        with pytest.raises(ValueError, match="at odds"):
+            net.sysctl.reset("net.ipv4.ip_local_port_first")

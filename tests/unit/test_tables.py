@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -338,6 +339,28 @@ def test_counters_count() -> None:
         assert more["in_unicast_packets"] > wire["in_unicast_packets"]
         client.close()
         server.close()
+
+
+def test_resets_and_orderly_ends_are_told_apart() -> None:
+    with pair() as it:
+        for end in ("close", "reset", "close"):
+            client, server = it.connected()
+            if end == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                with pytest.raises(ConnectionResetError):
+                    server.recv(1)
+            else:
+                client.close()
+                assert server.recv(1) == b""
+            server.close()
+        for net in (it.left, it.right):
+            assert net.counters()["tcp.established_resets"] == 1
+        before = it.left.counters()
+        assert it.left.ping(RIGHT6, count=3, interval=0.01).received == 3
+        after = it.left.counters()
+        for name in ("icmp6.in_protocol_errors", "icmp6.in_discards"):
+            assert after[name] == before[name]
 
 
 def test_a_connection_tells_what_tcp_knows() -> None:
