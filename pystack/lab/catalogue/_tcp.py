@@ -192,6 +192,8 @@ class Again:
         first: Whether those are meant that have not been sent before.
         when: Which segments are looked at.
         after: How many repetitions are left alone.
+        ending: Whether a segment is known by where it ends, for those of which a part is sent again;
+            else by where it begins.
     """
 
     def __init__(
@@ -201,11 +203,13 @@ class Again:
         first: bool = False,
         when: Test = any_segment,
         after: int = 0,
+        ending: bool = False,
     ) -> None:
         self._change = change
         self._first = first
         self._when = when
         self._after = after
+        self._ending = ending
         self._seen: dict[tuple[int, int, int], int] = {}
 
     def reset(self) -> None:
@@ -217,7 +221,8 @@ class Again:
         if not frame.haslayer(TCP) or not occupied(frame) or not self._when(frame):
             return frame
         header = frame[TCP]
-        key = (header.sport, header.dport, header.seq)
+        place = (header.seq + self._ending * occupied(frame)) % MODULUS
+        key = (header.sport, header.dport, place)
         count = self._seen.get(key, 0)
         self._seen[key] = count + 1
         again = count > self._after

@@ -460,7 +460,7 @@ def one_error_about_a_datagram(lab: Tester) -> None:
 
 @case(
     "ICMP-2.18",
-    "The rate of errors is limited",
+    "The rate of ICMP errors is limited",
     rfc="RFC 1812",
     section="4.3.2.8",
     level=Level.SHOULD,

@@ -10,7 +10,6 @@ from scapy.packet import Packet
 from pystack.lab.case import case
 from pystack.lab.catalogue._tcp import (
     MSS,
-    NO_RETRANSMISSION,
     Again,
     Counted,
     acks,
@@ -407,7 +406,7 @@ def timer_off(lab: Tester) -> None:
     "A segment of which a part is acknowledged is sent again from there",
     rfc="RFC 9293",
     section="3.4",
-    mutant=NO_RETRANSMISSION,
+    mutant=Mutant("never sends anything again", outgoing=Again(ending=True)),
     seconds=5,
 )
 def partly_acknowledged(lab: Tester) -> None:
