@@ -192,8 +192,8 @@ class Again:
         first: Whether those are meant that have not been sent before.
         when: Which segments are looked at.
         after: How many repetitions are left alone.
-        ending: Whether a segment is known by where it ends, for those of which a part is sent again;
-            else by where it begins.
+        ending: Whether a segment is known by where it ends, for what is sent again in part; else
+            by where it begins.
     """
 
     def __init__(
