@@ -4,6 +4,7 @@
  */
 #include "hooks.h"
 #include "lwip/priv/nd6_priv.h"
+#include "lwip/sys.h"
 #include "lwip/tcp.h"
 #include "port.h"
 #include "slots.h"
