@@ -5,7 +5,8 @@
     python tests/fuzz/hostile.py --seed 1 --engine gvisor
 
 A seed is one run of so many actions against a new Stack. What breaks a promise ends the command
-with status 1; it names the seed and the step, and writes a short script that does it again.
+with status 1; it names the seed and the step, and writes a short script that does it again. In a
+trace, > goes to the Stack and < comes from it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from adversary import episode, guard, known, show, shrink
 from adversary.violation import Violation
+
+from pystack._native.engines import engine_path
 
 
 def arguments() -> argparse.Namespace:
@@ -39,11 +42,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="show actions and frames of one run")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("hostile-found.py"))
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.steps < 1 or given.frames < 0:
+        parser.error("--steps is at least 1, --frames at least 0")
+    try:
+        engine_path(given.engine)  # and no Stack: of Go's engine a child can make none then
+    except (OSError, ValueError) as error:
+        parser.error(f"--engine {given.engine}: {error}")
+    return given
 
 
-def trace(todo: list[episode.Action], engine: str, seed: int, tolerated: frozenset[str]) -> str:
-    """What a run looks like."""
+def trace(
+    todo: list[episode.Action], engine: str, seed: int, tolerated: frozenset[str]
+) -> tuple[str, bool]:
+    """What a run looks like, and whether it found something."""
     lines: list[str] = []
     outcome = episode.run(
         todo,
@@ -54,15 +66,17 @@ def trace(todo: list[episode.Action], engine: str, seed: int, tolerated: frozens
         tell=lambda step, action: lines.append(f"{step} {action[0]} {action[1]:#x}"),
     )
     lines.append(str(outcome.found or "nothing found"))
-    return "\n".join(lines)
+    return "\n".join(lines), outcome.found is not None
 
 
 def main() -> int:
     given = arguments()
     tolerated = known.FAULTS.get(given.engine, frozenset()) | frozenset(given.tolerate)
     if given.trace:
-        print(trace(episode.seeded(given.seed, given.steps), given.engine, given.seed, tolerated))
-        return 0
+        actions = episode.seeded(given.seed, given.steps)
+        story, something = trace(actions, given.engine, given.seed, tolerated)
+        print(story)
+        return int(something)
     begin = time.monotonic()
     sent = got = 0
     seed = given.seed
@@ -118,9 +132,9 @@ def main() -> int:
         print("not found again: it may be one of time")
         return 1
     least = shrink.shrink(todo, fails)
-    story = (
-        "" if found.invariant in ("hang", "crash") else trace(least, given.engine, seed, tolerated)
-    )
+    story = ""
+    if found.invariant not in ("hang", "crash"):
+        story, _ = trace(least, given.engine, seed, tolerated)
     given.output.write_text(
         shrink.script(
             least, engine=given.engine, seed=seed, what=str(found), command=command, trace=story
