@@ -16,7 +16,7 @@ enum {
 };
 
 /* The least are for paths of yesterday, the largest for wires inside one machine. */
-static const u16_t sizes[] = {64, 536, 1220, 1360, 1440, 1460, 8940, 65475};
+static const u16_t sizes[] = {48, 536, 1220, 1360, 1440, 1460, 8940, 65475};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 static u64_t last_sent_us;
