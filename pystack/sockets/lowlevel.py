@@ -152,20 +152,12 @@ def lowlevel(sockets: SocketModule) -> ModuleType:
         {name: value for name, value in vars(_socket).items() if not name.startswith("__")}
     )
 
-    def dup(fileno: int) -> int:
-        copy = descriptors.duplicate(index(fileno))
-        return _socket.dup(fileno) if copy is None else copy
-
-    def close(fileno: int) -> None:
-        if not descriptors.close(index(fileno)):
-            _socket.close(fileno)
-
     either = _either_class(sockets)
     module.__dict__.update(
         socket=either,
         SocketType=either,
-        dup=dup,
-        close=close,
+        dup=sockets.dup,
+        close=sockets.close,
         getaddrinfo=sockets.getaddrinfo,
         gethostbyaddr=sockets.gethostbyaddr,
         gethostbyname=sockets.gethostbyname,
