@@ -60,11 +60,9 @@ int datagram_option_set(struct port_socket *socket, enum ps_option option, int64
 
 /* --- datagram_send.c ------------------------------------------------------------------- */
 
-/* Reads a destination given by the user. The unspecified address means this host, as in
- * Linux. */
+/* Reads a destination given by the user of a socket that is bound to `local`. */
 int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
-                         ip_addr_t *ip);
-void datagram_replace_unspecified(ip_addr_t *ip);
+                         const ip_addr_t *local, ip_addr_t *ip);
 
 /* Chooses interface and source address for `to`, and gives `to` the interface's zone where
  * its scope needs one. `local` is the address that the socket is bound to. -EACCES for a
@@ -72,6 +70,9 @@ void datagram_replace_unspecified(ip_addr_t *ip);
 int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
                    const struct ps_send_control *control, uint32_t flags,
                    struct datagram_path *out);
+
+/* Whether an address that is to be connected to is on a link that is known: -EINVAL. */
+int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *to);
 
 /* The checks of the address that a socket is to be bound to. */
 int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip);

@@ -6,29 +6,17 @@
 #include "lwip/ip6.h"
 #include "lwip/ip6_addr.h"
 
-void datagram_replace_unspecified(ip_addr_t *ip)
-{
-    if (!ip_addr_isany(ip))
-        return;
-    if (IP_IS_V6(ip)) {
-        ip_addr_t loopback = IPADDR6_INIT(0, 0, 0, PP_HTONL(1));
-        ip_addr_copy(*ip, loopback);
-    } else {
-        ip_addr_set_loopback(false, ip);
-    }
-}
-
 int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
-                         ip_addr_t *ip)
+                         const ip_addr_t *local, ip_addr_t *ip)
 {
     if (to->family != socket->family)
         return -EAFNOSUPPORT;
     int result = address_to_lwip(to, ip);
     if (result < 0)
-        return result;
+        return result == -ENODEV ? -ENETUNREACH : result;
     if (socket->family == PS_INET6 && socket->v6only && IP_IS_V4(ip))
         return -ENETUNREACH;
-    datagram_replace_unspecified(ip);
+    address_replace_unspecified(local, ip);
     return 0;
 }
 
@@ -96,23 +84,34 @@ static int chosen_interface(const struct datagram_socket *socket, const ip_addr_
     return 0;
 }
 
-static bool is_v4_broadcast(const ip_addr_t *ip)
+/* A packet for somebody else on the interface that leads only here. */
+static bool leads_nowhere(const struct netif *netif, const ip_addr_t *to)
 {
-    struct netif *netif;
-    if (!IP_IS_V4(ip))
-        return false;
-    NETIF_FOREACH(netif)
-    {
-        if (ip4_addr_isbroadcast(ip_2_ip4(ip), netif))
-            return true;
-    }
-    return false;
+    return interface_of(netif) == NULL && !ip_addr_ismulticast(to) && !address_is_ours(to);
 }
 
-/* What Linux says of a destination that a bound address can't be the source for. */
-static int other_version(const ip_addr_t *to)
+/* Where a packet goes whose destination is on every link, and that names none: as in Linux, by the
+ * first one. NULL: there is none, or none that has the source address. */
+static struct netif *first_link(const ip_addr_t *source)
 {
-    return IP_IS_V6(to) ? -EAFNOSUPPORT : -ENETUNREACH;
+    struct netif *netif, *first = NULL;
+    NETIF_FOREACH(netif)
+    {
+        if (interface_of(netif) != NULL && netif_is_up(netif) && netif_is_link_up(netif) &&
+            (ip_addr_isany(source) || netif_get_ip6_addr_match(netif, ip_2_ip6(source)) >= 0) &&
+            (first == NULL || interface_index(netif) < interface_index(first)))
+            first = netif;
+    }
+    return first;
+}
+
+int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *to)
+{
+    return IP_IS_V6(to) && ip6_addr_lacks_zone(ip_2_ip6(to), IP6_UNKNOWN) &&
+                   socket->head.bound_interface == 0 &&
+                   !(ip_addr_ismulticast(to) && socket->multicast_interface6 != 0)
+               ? -EINVAL
+               : 0;
 }
 
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
@@ -130,22 +129,20 @@ static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
             return 0;
         }
     } else if (!IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
-               !ip_addr_ismulticast(local) && !is_v4_broadcast(local)) {
-        if (IP_GET_TYPE(local) != IP_GET_TYPE(to))
-            return other_version(to);
+               !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
         ip_addr_copy(*source, *local);
-        return 0;
-    } else if (!IP_IS_ANY_TYPE_VAL(*local) && IP_GET_TYPE(local) != IP_GET_TYPE(to)) {
-        return other_version(to);
+        return address_may_reach(local, to);
     }
     ip_addr_set_any(IP_IS_V6(to), source);
-    return 0;
+    return control != NULL && control->source.family != PS_UNSPECIFIED
+               ? 0
+               : address_may_reach(local, to);
 }
 
 int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
                    const struct ps_send_control *control, uint32_t flags, struct datagram_path *out)
 {
-    uint32_t index;
+    uint32_t index = 0;
     int result = wanted_source(local, to, control, &out->source);
     if (result == 0)
         result = chosen_interface(socket, to, control, &index);
@@ -157,20 +154,22 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
         out->netif = netif_of_interface(index, to);
         if (out->netif == NULL)
             return -ENODEV;
-        if (!netif_is_up(out->netif))
+        if (!netif_is_up(out->netif) || leads_nowhere(out->netif, to))
             return -ENETUNREACH;
     } else {
-        /* RFC 4007: a link-local address means nothing without its link. */
-        if (IP_IS_V6(to) && ip6_addr_islinklocal(ip_2_ip6(to)))
-            return -EINVAL;
-        out->netif = ip_route(&out->source, to);
+        out->netif = IP_IS_V6(to) && ip6_addr_has_scope(ip_2_ip6(to), IP6_UNKNOWN)
+                         ? first_link(&out->source)
+                         : ip_route(&out->source, to);
+        if (out->netif == NULL && IP_IS_V6(to) && ip_addr_ismulticast(to))
+            out->netif = first_link(&out->source);
         if (out->netif == NULL)
             return -ENETUNREACH;
     }
     if (IP_IS_V6(to)) {
         if (ip6_addr_lacks_zone(ip_2_ip6(to), IP6_UNKNOWN))
             ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNKNOWN, out->netif);
-    } else if (!socket->head.broadcast && ip4_addr_isbroadcast(ip_2_ip4(to), out->netif)) {
+    } else if (!socket->head.broadcast && (ip4_addr_isbroadcast(ip_2_ip4(to), out->netif) ||
+                                           ip_2_ip4(to)->addr == LOOPBACK_BROADCAST)) {
         return -EACCES;
     }
     if (ip_addr_isany(&out->source)) {
@@ -188,12 +187,14 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
 
 int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip)
 {
-    if (IP_IS_ANY_TYPE_VAL(*ip) || ip_addr_isany(ip) || ip_addr_ismulticast(ip))
+    if (IP_IS_ANY_TYPE_VAL(*ip) || ip_addr_isany(ip))
         return 0;
-    if (IP_IS_V6(ip) && ip6_addr_islinklocal(ip_2_ip6(ip)) && !ip6_addr_has_zone(ip_2_ip6(ip)) &&
+    if (IP_IS_V6(ip) && ip6_addr_lacks_zone(ip_2_ip6(ip), IP6_UNKNOWN) &&
         socket->bound_interface == 0)
         return -EINVAL;
-    return address_is_ours(ip) || is_v4_broadcast(ip) ? 0 : -EADDRNOTAVAIL;
+    if (ip_addr_ismulticast(ip))
+        return 0;
+    return address_is_ours(ip) || address_is_broadcast(ip) ? 0 : -EADDRNOTAVAIL;
 }
 
 /* --- IP's settings --------------------------------------------------------------------- */

@@ -146,12 +146,14 @@ static int raw_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint1
     if (IP_IS_V4(ip) != (head->family == PS_INET))
         return -EAFNOSUPPORT;
     to = *ip;
-    datagram_replace_unspecified(&to);
+    address_replace_unspecified(&raw->pcb->local_ip, &to);
     if (raw->address_is_bound)
         local = raw->pcb->local_ip;
     else
         set_wildcard(raw, &local);
-    int result = datagram_route(&raw->base, &local, &to, NULL, 0, &path);
+    int result = datagram_check_link(&raw->base, &to);
+    if (result == 0)
+        result = datagram_route(&raw->base, &local, &to, NULL, 0, &path);
     if (result < 0)
         return result;
     if (!raw->address_is_bound)
@@ -174,7 +176,7 @@ static int raw_kind_name(struct port_socket *head, enum ps_name which, struct ps
         address_from_lwip(&raw->pcb->local_ip, head->protocol, family, out);
         return 0;
     }
-    if (!is_connected(raw))
+    if (!is_connected(raw) || raw->remote_port == 0) /* Linux takes it for not connected */
         return -ENOTCONN;
     address_from_lwip(&raw->pcb->remote_ip, raw->remote_port, family, out);
     return 0;
@@ -252,7 +254,7 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
     if (result < 0)
         return result;
     if (to != NULL) {
-        result = datagram_destination(head, to, &ip);
+        result = datagram_destination(head, to, &raw->pcb->local_ip, &ip);
         if (result < 0)
             return result;
         /* RFC 2292 had the protocol there; anything else is a mistake, says Linux. */

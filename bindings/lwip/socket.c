@@ -234,7 +234,11 @@ int engine_socket_bind(ps_engine *engine, int64_t handle, const struct ps_addres
         return result == -ENETUNREACH ? -EINVAL : result;
     if (IP_IS_V6(&ip) && ip6_addr_isany(ip_2_ip6(&ip)) && !socket->v6only)
         ip_addr_copy(ip, *IP_ANY_TYPE);
-    return socket->kind->bind(socket, &ip, address->port);
+    result = socket->kind->bind(socket, &ip, address->port);
+    /* As Linux has it, what is bound to an address of IPv6 is for IPv6 alone from then on. */
+    if (result >= 0 && socket->type != PS_RAW && IP_IS_V6(&ip) && !ip_addr_isany(&ip))
+        socket->v6only = true;
+    return result;
 }
 
 int engine_socket_listen(ps_engine *engine, int64_t handle, int backlog)
@@ -266,7 +270,7 @@ int engine_socket_connect(ps_engine *engine, int64_t handle, const struct ps_add
         return socket->kind->connect(socket, NULL, 0);
     int result = accept_address(socket, address, &ip);
     if (result < 0)
-        return result;
+        return result == -ENODEV ? -ENETUNREACH : result;
     return socket->kind->connect(socket, &ip, address->port);
 }
 

@@ -142,10 +142,32 @@ static int open_socket(struct port_socket *head)
     return tcp_need_pcb(socket);
 }
 
+/* An address that is on every link means nothing without one (RFC 4007). */
+static bool lacks_link(const struct port_socket *head, const ip_addr_t *ip)
+{
+    return IP_IS_V6(ip) && ip6_addr_lacks_zone(ip_2_ip6(ip), IP6_UNKNOWN) &&
+           head->bound_interface == 0;
+}
+
+/* Another link than the socket's, or one that leads only here. */
+static int check_link(const struct port_socket *head, const ip_addr_t *ip)
+{
+    uint32_t zone =
+        IP_IS_V6(ip) && ip6_addr_has_zone(ip_2_ip6(ip)) ? ip6_addr_zone(ip_2_ip6(ip)) : 0;
+    if (lacks_link(head, ip) ||
+        (zone != 0 && head->bound_interface != 0 && zone != head->bound_interface))
+        return -EINVAL;
+    uint32_t index = zone != 0 ? zone : head->bound_interface;
+    struct netif *netif = index != 0 ? interface_by_index(index) : NULL;
+    return netif != NULL && interface_of(netif) == NULL && !address_is_ours(ip) ? -ENETUNREACH : 0;
+}
+
 static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
     if (socket->phase != TCP_FRESH || socket->bound)
+        return -EINVAL;
+    if (IP_IS_V6(ip) && (ip_addr_ismulticast(ip) || lacks_link(head, ip)))
         return -EINVAL;
     if (!ip_addr_isany(ip) && !address_is_ours(ip))
         return -EADDRNOTAVAIL;
@@ -168,20 +190,6 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
     ip_addr_copy(socket->local, *ip);
     socket->local_port = socket->pcb->local_port;
     return 0;
-}
-
-/* To everybody, or to everybody on a link of ours. */
-static bool is_broadcast(const ip4_addr_t *address)
-{
-    struct netif *netif;
-    if (address->addr == IPADDR_BROADCAST)
-        return true;
-    NETIF_FOREACH(netif)
-    {
-        if (!ip4_addr_isany_val(*netif_ip4_addr(netif)) && ip4_addr_isbroadcast(address, netif))
-            return true;
-    }
-    return false;
 }
 
 /* A connect that has told of its failure leaves the socket as it was before, as in Linux. */
@@ -214,21 +222,22 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     }
     if (ip == NULL) /* AF_UNSPEC: nothing to dissolve */
         return 0;
-    if (ip_addr_ismulticast(ip) || (IP_IS_V4(ip) && is_broadcast(ip_2_ip4(ip))))
-        return -ENETUNREACH;
-    /* A connect to the wildcard means this host, as in Linux. */
-    ip_addr_t target;
-    ip_addr_copy(target, *ip);
-    if (ip_addr_isany(ip)) {
-        if (IP_IS_V4(ip))
-            ip_addr_set_loopback(false, &target);
-        else
-            ip_addr_set_loopback(true, &target);
-    }
     if (socket->phase == TCP_OVER)
         forget_attempt(head);
+    ip_addr_t any, target;
+    ip_addr_copy(any, *IP_ANY_TYPE);
+    ip_addr_copy(target, *ip);
+    const ip_addr_t *local = socket->bound ? &socket->local : &any;
+    address_replace_unspecified(local, &target);
+    if (ip_addr_ismulticast(&target) || address_is_broadcast(&target))
+        return -ENETUNREACH;
+    int result = address_may_reach(local, &target);
+    if (result == 0)
+        result = check_link(head, &target);
+    if (result < 0)
+        return result;
     bool renewed = socket->pcb == NULL;
-    int result = tcp_need_pcb(socket);
+    result = tcp_need_pcb(socket);
     if (result < 0)
         return result;
     if (renewed && socket->bound) {

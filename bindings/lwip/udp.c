@@ -16,7 +16,7 @@ struct udp_socket {
     struct datagram_socket base;
     struct udp_pcb *pcb;
     bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
-    bool v6only;                          /* as it was when the port was taken */
+    bool v4_is_bound;                     /* ::ffff:0.0.0.0 was */
     uint16_t segment_size;                /* what a long send is cut into; 0: it isn't */
     /* What MSG_MORE has gathered, and where it goes. */
     struct pbuf *pending;
@@ -229,7 +229,6 @@ static int take_port(struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_
         return -EADDRINUSE;
     if (port_number == 0)
         return -EADDRINUSE;
-    udp->v6only = udp->base.head.v6only;
     return port_errno(udp_bind(udp->pcb, ip, port_number));
 }
 
@@ -250,7 +249,7 @@ static void give_port_back(struct udp_socket *udp)
 
 static void set_wildcard(const struct udp_socket *udp, ip_addr_t *ip)
 {
-    if (udp->base.head.family == PS_INET)
+    if (udp->base.head.family == PS_INET || udp->v4_is_bound)
         ip_addr_copy(*ip, *IP4_ADDR_ANY);
     else if (udp->base.head.v6only)
         ip_addr_copy(*ip, *IP6_ADDR_ANY);
@@ -275,6 +274,7 @@ static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t
         return result;
     udp->port_is_bound = port_number != 0;
     udp->address_is_bound = IP_IS_ANY_TYPE_VAL(*ip) ? false : !ip_addr_isany(ip);
+    udp->v4_is_bound = IP_IS_V4(ip) && ip_addr_isany(ip);
     return 0;
 }
 
@@ -306,12 +306,14 @@ static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint1
         return 0;
     }
     to = *ip;
-    datagram_replace_unspecified(&to);
     if (udp->address_is_bound)
         local = udp->pcb->local_ip;
     else
         set_wildcard(udp, &local);
-    int result = datagram_route(&udp->base, &local, &to, NULL, 0, &path);
+    address_replace_unspecified(&local, &to);
+    int result = datagram_check_link(&udp->base, &to);
+    if (result == 0)
+        result = datagram_route(&udp->base, &local, &to, NULL, 0, &path);
     if (result == 0)
         result = take_any_port(udp);
     if (result < 0)
@@ -337,7 +339,7 @@ static int udp_kind_name(struct port_socket *head, enum ps_name which, struct ps
         address_from_lwip(&udp->pcb->local_ip, udp->pcb->local_port, family, out);
         return 0;
     }
-    if (!is_connected(udp))
+    if (!is_connected(udp) || udp->pcb->remote_port == 0) /* Linux takes it for not connected */
         return -ENOTCONN;
     address_from_lwip(&udp->pcb->remote_ip, udp->pcb->remote_port, family, out);
     return 0;
@@ -360,7 +362,7 @@ static int destination(struct udp_socket *udp, const struct ps_address *to, ip_a
         return 0;
     }
     if (to != NULL) {
-        int result = datagram_destination(&udp->base.head, to, ip);
+        int result = datagram_destination(&udp->base.head, to, &udp->pcb->local_ip, ip);
         *port_number = to->port;
         return result == 0 && to->port == 0 ? -EINVAL : result;
     }
@@ -509,10 +511,8 @@ static int udp_kind_option_changed(struct port_socket *head, enum ps_option opti
         restore_device(udp);
         return 0;
     case PS_OPT_IPV6_V6ONLY:
-        if (udp->pcb->local_port != 0) {
-            head->v6only = udp->v6only;
+        if (udp->pcb->local_port != 0)
             return -EINVAL;
-        }
         set_wildcard(udp, &udp->pcb->local_ip);
         return 0;
     default:
