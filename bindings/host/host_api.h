@@ -15,6 +15,7 @@
 #ifndef PYSTACK_HOST_API_H
 #define PYSTACK_HOST_API_H
 
+#include "confine.h"
 #include "engine.h"
 #include "nic_api.h"
 

@@ -25,7 +25,8 @@ static int settle_mtu(const char *name, uint32_t *mtu)
 {
     struct ifreq request = {0};
     memcpy(request.ifr_name, name, IFNAMSIZ);
-    int socket_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    /* Of any family; this one can be had in a confined process, too. */
+    int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (socket_fd < 0)
         return -errno;
     int result = 0;

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pystack.cli.confine import confine
 from pystack.cli.options import StackOptions, stack_options
 
 
@@ -39,17 +40,27 @@ def _run_code(code: str) -> None:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("-m", "module", help="Run a module, as `python -m` does.")
 @click.option("-c", "code", help="Run this code, as `python -c` does.")
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    help="Refuse what asks the kernel for the Internet's sockets, child programs too (default).",
+)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @stack_options
 def run(
-    module: str | None, code: str | None, words: tuple[str, ...], options: StackOptions
+    module: str | None,
+    code: str | None,
+    strict: bool,
+    words: tuple[str, ...],
+    options: StackOptions,
 ) -> None:
     """Runs a Python program whose sockets are a stack's.
 
     ``pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS``, or
     ``-- -m MODULE ARGUMENTS``, or ``-- -c CODE ARGUMENTS``. The program sees the module `socket`,
     TLS and asyncio as ever; the Internet's families are the stack's, all others the kernel's. What
-    it raises and does not catch is printed and ends it with status 1, as by python(1).
+    it raises and does not catch is printed and ends it with status 1, as by python(1). C libraries
+    and child programs that ask the kernel for the Internet's sockets are refused, in words.
     """
     if module is None and code is None and words[:1] == ("-m",):
         module, words = words[1] if len(words) > 1 else None, words[2:]
@@ -60,6 +71,8 @@ def run(
     if module is None and code is None and not words:
         raise click.UsageError("say which script to run, which module with -m, or code with -c")
     with options.stack() as (net, _interface), net.installed():
+        if strict:
+            confine()
         if module is not None:
             sys.argv = [module, *words]
             sys.path.insert(0, str(Path.cwd()))
