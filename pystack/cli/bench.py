@@ -10,13 +10,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-SCALE, QUEUES, FLOODS = "scale", "queues", "floods"
+SCALE, QUEUES, FLOODS, HTTP = "scale", "queues", "floods", "http"
 
 
 def _names() -> list[str]:
     from pystack.bench import WORKLOADS  # noqa: PLC0415 - only this command needs it
 
-    return [*WORKLOADS, SCALE, QUEUES, FLOODS]
+    return [*WORKLOADS, SCALE, QUEUES, FLOODS, HTTP]
 
 
 def _check(congestion: str) -> None:
@@ -70,13 +70,15 @@ def bench(
 ) -> None:
     """Measures a Stack's sockets beside the kernel's, interleaved in one run.
 
-    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues and floods;
-    default: all but floods, which last eight times as long and are done once in five rounds.
+    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, floods and http;
+    default: all but floods, which last eight times as long and are done once in five rounds, and
+    http, which needs wrk and has aiohttp and uvicorn serve it, as far as they are installed.
     What needs TAP or network namespaces is done inside namespaces of its own, and named when this
     machine doesn't allow them.
     """
     from pystack.bench import WAYS, WORKLOADS, measure  # noqa: PLC0415
     from pystack.bench.floods import floods  # noqa: PLC0415
+    from pystack.bench.http import http  # noqa: PLC0415
     from pystack.bench.queues import queues  # noqa: PLC0415
     from pystack.bench.report import figure_table, flood_table, plot, table  # noqa: PLC0415
     from pystack.bench.scale import scale  # noqa: PLC0415
@@ -107,7 +109,7 @@ def bench(
                 "a plot needs matplotlib: pip install 'pystack-lwip[bench]'"
             ) from error
     console = Console()
-    figures, shared, missing, flooded = [], [], "", []
+    figures, shared, missing, flooded, web = [], [], [], [], []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -137,13 +139,18 @@ def bench(
                     rounds, 2 * seconds, lambda text: bar.update(task, description=text)
                 )
             except WorkerError as error:
-                missing = str(error)
+                missing.append(f"{QUEUES}: {error}")
         if FLOODS in names:
             flooded = floods(
                 max(1, rounds // 5),
                 8 * seconds,
                 lambda text: bar.update(task, description=text),
             )
+        if HTTP in names:
+            try:
+                web = http(rounds, 4 * seconds, lambda text: bar.update(task, description=text))
+            except WorkerError as error:
+                missing.append(f"{HTTP}: {error}")
     if result is not None:
         console.print(result.machine)
         console.print(table(result))
@@ -153,12 +160,15 @@ def bench(
         console.print(figure_table("two processes that share a TAP by its queues", shared))
     if flooded:
         console.print(flood_table(flooded))
-    if missing:
-        console.print(f"not measured: {QUEUES}: {missing}")
+    if web:
+        console.print(figure_table("web servers that wrk asks", web))
+    for text in missing:
+        console.print(f"not measured: {text}")
     if json_file is not None:
         found = result.as_json() if result is not None else {}
         found[SCALE] = {one.name: one.value for one in figures}
         found[QUEUES] = {one.name: one.value for one in shared}
+        found[HTTP] = {one.name: one.value for one in web}
         found[FLOODS] = [one.as_json() for one in flooded]
         json_file.write_text(json.dumps(found, indent=1))
     if plot_file is not None and result is not None:
