@@ -59,6 +59,7 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
         stack->nic_gone[index] = false;
         if (index > stack->nic_last)
             stack->nic_last = index;
+        gate_forget(stack);
         nic_watch(nic, stack_wake, stack);
         int linked;
         ENGINE_GUARD(stack, linked, stack->table->interface_set_link(stack->engine, index, true));
@@ -82,6 +83,7 @@ int ps_detach(ps_stack *stack, uint32_t index)
     if (result >= 0) {
         release_nic(stack->nics[index]);
         stack->nics[index] = NULL;
+        gate_forget(stack);
         stack_wake(stack); /* the driver's list of descriptors is old */
     }
     result = (int)stack_outcome(stack, result);

@@ -47,6 +47,9 @@
 #define SPIN_US 50
 #define MOST_SKIPPED 64
 
+/* So long frames may wait for a program that is busy. */
+#define LEAVE_US 500
+
 #define DRIVER_STACK_BYTES (512 * 1024)
 
 /* --- waking ------------------------------------------------------------------------------- */
@@ -108,6 +111,8 @@ static void lose_link(ps_stack *stack, uint32_t index)
 {
     stack->nic_gone[index] = true;
     stack->table->interface_set_link(stack->engine, index, false);
+    gate_forget(stack);
+    stack_wake(stack);
 }
 
 /* The frame that the engine wants in ordinary ones. */
@@ -271,19 +276,31 @@ static uint64_t next_due(const ps_stack *stack)
     return due;
 }
 
+size_t nic_watched(const ps_stack *stack, uint32_t index, int descriptors[2])
+{
+    ps_nic *nic = stack->nics[index];
+    int descriptor = nic == NULL || stack->nic_gone[index] ? -1 : nic_descriptor(nic);
+    size_t count = 0;
+    if (descriptor >= 0)
+        descriptors[count++] = descriptor;
+    if (descriptor >= 0 && nic->queues != NULL)
+        descriptors[count++] = queues_descriptor(nic->queues);
+    return count;
+}
+
 /* What to watch while asleep. The NICs' descriptors don't change while they are attached. */
-static nfds_t watched(const ps_stack *stack, struct pollfd *descriptors)
+static nfds_t watched(ps_stack *stack, struct pollfd *descriptors)
 {
     nfds_t count = 0;
     descriptors[count++] = (struct pollfd){stack->wake_descriptor, POLLIN, 0};
-    for (uint32_t index = 0; index <= stack->nic_last; index++) {
-        ps_nic *nic = stack->nics[index];
-        int descriptor = nic == NULL || stack->nic_gone[index] ? -1 : nic_descriptor(nic);
-        if (descriptor >= 0)
-            descriptors[count++] = (struct pollfd){descriptor, POLLIN, 0};
-        if (descriptor >= 0 && nic->queues != NULL)
-            descriptors[count++] = (struct pollfd){queues_descriptor(nic->queues), POLLIN, 0};
+    int gate = stack->leader == NULL ? gate_descriptor(stack) : -1, each[2];
+    if (gate >= 0) {
+        descriptors[count++] = (struct pollfd){gate, POLLIN, 0};
+        return count;
     }
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        for (size_t i = 0, of_nic = nic_watched(stack, index, each); i < of_nic; i++)
+            descriptors[count++] = (struct pollfd){each[i], POLLIN, 0};
     return count;
 }
 
@@ -405,6 +422,19 @@ void driver_unpark(ps_stack *stack)
     stack_wake_later(stack, &stack->driver_word);
 }
 
+/* A program that polls descriptors, and hasn't looked at all that it was told of, is busy: it
+ * takes in the frames that come meanwhile itself, when it has. To be woken for each would take the
+ * processor from it. Where it doesn't come for a moment, frames wake us again. */
+static void sleep_for_frames(ps_stack *stack)
+{
+    if (stack->unread == 0 || stack->waiting > 0 || !gate_shut(stack)) {
+        gate_open(stack);
+        stack_sleep(stack, NO_DEADLINE);
+        return;
+    }
+    stack_sleep(stack, monotonic_us() + LEAVE_US);
+}
+
 static void *drive_for_ever(void *argument)
 {
     ps_stack *stack = argument;
@@ -413,7 +443,7 @@ static void *drive_for_ever(void *argument)
         if (stack->driving || stack->led) {
             park(stack);
         } else if (stack_move(stack)) {
-            stack_sleep(stack, NO_DEADLINE);
+            sleep_for_frames(stack);
         } else {
             /* A mutex is not fair: let those in who wait for it. */
             stack_unlock(stack);

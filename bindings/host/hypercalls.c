@@ -80,6 +80,22 @@ static void system_random(void *out, size_t size)
 #endif
 }
 
+/* From a store, or the system would be called for each identification. */
+static void system_random_small(ps_stack *stack, void *out, size_t size)
+{
+    if (size > sizeof stack->chance) {
+        system_random(out, size);
+        return;
+    }
+    if (stack->chance_left < size) {
+        system_random(stack->chance, sizeof stack->chance);
+        stack->chance_left = sizeof stack->chance;
+    }
+    stack->chance_left -= size;
+    memcpy(out, stack->chance + stack->chance_left, size);
+    memset(stack->chance + stack->chance_left, 0, size); /* nobody is to read it twice */
+}
+
 static int host_random(void *user, void *out, size_t size)
 {
     ps_stack *stack = user;
@@ -87,7 +103,7 @@ static int host_random(void *user, void *out, size_t size)
         note(stack, stack->python.random(stack->python.python, out, size)) == 0)
         return 0;
     if (!stack->seeded) {
-        system_random(out, size);
+        system_random_small(stack, out, size);
         return 0;
     }
     uint8_t *bytes = out;

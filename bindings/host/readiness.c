@@ -33,17 +33,21 @@ static struct descriptor **place(ps_stack *stack, int64_t handle)
 static void drain(int fd)
 {
     char scratch[256];
-    while (recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) > 0) {}
+    while (recv(fd, scratch, sizeof scratch, MSG_DONTWAIT) == sizeof scratch) {}
 }
 
-static void set_readable(struct descriptor *descriptor, bool readable)
+static void set_readable(ps_stack *stack, struct descriptor *descriptor, bool readable)
 {
     if (descriptor->readable == readable)
         return;
-    if (readable)
+    if (readable) {
         send(descriptor->kept, "", 1, MSG_DONTWAIT);
-    else
+        stack->unread++;
+    } else {
         drain(descriptor->shown);
+        stack->unread--;
+        gate_note_look(stack);
+    }
     descriptor->readable = readable;
 }
 
@@ -58,9 +62,9 @@ static void set_writable(struct descriptor *descriptor, bool writable)
     descriptor->writable = writable;
 }
 
-static void show(struct descriptor *descriptor, uint32_t mask)
+static void show(ps_stack *stack, struct descriptor *descriptor, uint32_t mask)
 {
-    set_readable(descriptor, mask & (PS_READY_READ | PS_READY_ERROR | PS_READY_HANGUP));
+    set_readable(stack, descriptor, mask & (PS_READY_READ | PS_READY_ERROR | PS_READY_HANGUP));
     set_writable(descriptor, mask & (PS_READY_WRITE | PS_READY_ERROR | PS_READY_HANGUP));
 }
 
@@ -68,7 +72,7 @@ void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask)
 {
     struct descriptor *descriptor = *place(stack, handle);
     if (descriptor != NULL)
-        show(descriptor, mask);
+        show(stack, descriptor, mask);
 }
 
 void descriptor_refresh(ps_stack *stack, int64_t handle)
@@ -76,7 +80,7 @@ void descriptor_refresh(ps_stack *stack, int64_t handle)
     struct descriptor *descriptor = *place(stack, handle);
     uint32_t mask;
     if (descriptor != NULL && stack->table->socket_ready(stack->engine, handle, &mask) == 0)
-        show(descriptor, mask);
+        show(stack, descriptor, mask);
 }
 
 static int open_pair(struct descriptor *descriptor)
@@ -114,7 +118,7 @@ static int descriptor_of(ps_stack *stack, int64_t handle)
         *link = made;
         stack->descriptor_count++;
     }
-    show(*link, mask);
+    show(stack, *link, mask);
     return (*link)->shown;
 }
 
@@ -128,6 +132,7 @@ static void remove_at(ps_stack *stack, struct descriptor **link)
     struct descriptor *descriptor = *link;
     *link = descriptor->next;
     stack->descriptor_count--;
+    stack->unread -= descriptor->readable;
     close(descriptor->shown);
     close(descriptor->kept);
     free(descriptor);

@@ -52,6 +52,8 @@ int stack_lock(ps_stack *stack)
 
 void stack_unlock(ps_stack *stack)
 {
+    if (stack->gate.due)
+        gate_attend(stack);
     _Atomic uint32_t *wakes[MOST_WAKES];
     size_t count = stack->wake_count;
     memcpy(wakes, stack->wakes, count * sizeof *wakes);
@@ -130,6 +132,7 @@ static void free_resources(ps_stack *stack)
     arena_release(&stack->arena);
     image_unload(&stack->image);
     wake_close(stack);
+    gate_forget(stack);
     frame_block_destroy(stack->frame.bytes);
     frame_block_destroy(stack->segments.frame.bytes);
     stack->frame.bytes = stack->segments.frame.bytes = NULL;
@@ -154,7 +157,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->threaded = options->threaded;
     stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = UINT64_MAX;
-    stack->wake_descriptor = stack->wake_writer = -1;
+    stack->wake_descriptor = stack->wake_writer = stack->gate.fd = -1;
     stack->frame.bytes = frame_block_create();
     stack->segments.frame.bytes = frame_block_create();
     bool has_blocks = stack->frame.bytes != NULL && stack->segments.frame.bytes != NULL;

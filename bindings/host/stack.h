@@ -34,6 +34,15 @@ struct waiter {
 
 struct descriptor; /* readiness.c */
 
+/* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
+struct gate {
+    int fd;        /* an epoll instance with the NICs' descriptors; -1: none yet */
+    size_t count;  /* how many those are */
+    bool open;     /* a frame wakes the thread */
+    bool attended; /* the program has taken what came since the thread left it to that */
+    bool due;      /* it has just looked at the last that was unread */
+};
+
 enum stack_state { STACK_OPEN, STACK_CLOSING, STACK_CLOSED };
 
 struct ps_stack {
@@ -53,6 +62,8 @@ struct ps_stack {
     struct ps_python_hypercalls python;
     bool seeded;
     struct generator generator;
+    uint8_t chance[256]; /* from the system, of which the last so many bytes are unused */
+    size_t chance_left;
     bool raised; /* a Python hypercall raised; its exception waits on the Python side */
     uint64_t now_us;
 
@@ -88,6 +99,8 @@ struct ps_stack {
     uint64_t changes; /* of addresses, links and leases */
     struct descriptor *descriptors[WAIT_BUCKETS];
     size_t descriptor_count;
+    size_t unread; /* descriptors that say "readable" to a program which hasn't looked yet */
+    struct gate gate;
 };
 
 /* --- stack.c: going in and out ----------------------------------------------------------- */
@@ -168,8 +181,24 @@ bool stack_move(ps_stack *stack);
 /* Without the lock: takes what has come since a waiter drove last, if nobody has driven since:
  * who asks how things stand is to see it. */
 void stack_catch_up(ps_stack *stack);
+/* What a NIC has to be polled for; false: nothing. */
+size_t nic_watched(const ps_stack *stack, uint32_t index, int descriptors[2]);
 /* Under the lock, given up meanwhile: sleeps until something is due or `until_us`. */
 int stack_sleep(ps_stack *stack, uint64_t until_us);
+
+/* --- gate.c ------------------------------------------------------------------------------- */
+
+/* Under the lock: what to poll for frames; -1: the NICs themselves. */
+int gate_descriptor(ps_stack *stack);
+/* Under the lock: frames need not wake the thread for now; false: they must. */
+bool gate_shut(ps_stack *stack);
+void gate_open(ps_stack *stack);
+/* Under the lock: the program has looked at a descriptor that said "readable". */
+void gate_note_look(ps_stack *stack);
+/* Under the lock: takes the frames that have come, in the thread's place. */
+void gate_attend(ps_stack *stack);
+/* The NICs are others now, or there will be none. */
+void gate_forget(ps_stack *stack);
 
 /* --- attach.c ----------------------------------------------------------------------------- */
 

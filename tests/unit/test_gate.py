@@ -1,0 +1,131 @@
+"""A program that polls descriptors takes frames in itself while it is busy (bindings/host/gate.c).
+
+The wire is one with descriptors, as a TAP's are: a pair of datagram sockets.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pystack
+from pystack.nic import Descriptor, Framing
+
+LEFT, RIGHT = "10.0.0.1", "10.0.0.2"
+
+
+@contextmanager
+def stacks() -> Iterator[tuple[pystack.Stack, pystack.Stack]]:
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with (
+        Descriptor(ends[0]) as one,
+        Descriptor(ends[1]) as two,
+        pystack.Stack() as left,
+        pystack.Stack() as right,
+    ):
+        left.attach(one, f"{LEFT}/24")
+        right.attach(two, f"{RIGHT}/24")
+        yield left, right
+
+
+def connected(left: pystack.Stack, right: pystack.Stack, count: int) -> list[tuple[Any, Any]]:
+    with right.sockets.create_server((RIGHT, 0)) as listener:
+        address = listener.getsockname()
+        return [
+            (left.sockets.create_connection(address, 5), listener.accept()[0]) for _ in range(count)
+        ]
+
+
+def wait_until_readable(*socks: Any) -> None:
+    for sock in socks:
+        assert select.select([sock], [], [], 5)[0]
+
+
+def test_what_came_meanwhile_shows_when_the_last_is_read() -> None:
+    with stacks() as (left, right):
+        ends = connected(left, right, 2)
+        (a_client, a), (b_client, b) = ends
+        for turn in range(200):
+            a_client.sendall(b"to a")
+            wait_until_readable(a)
+            b_client.sendall(b"to b")  # perhaps while the gate is shut
+            assert a.recv(100) == b"to a"
+            deadline = time.monotonic() + 5
+            while not select.select([b], [], [], 0.2)[0]:
+                assert time.monotonic() < deadline, f"turn {turn}"
+            assert b.recv(100) == b"to b"
+        for pair in ends:
+            for sock in pair:
+                sock.close()
+
+
+def test_a_program_that_looks_away_holds_nobody_up() -> None:
+    """Something is unread, and stays so: the Stack's own thread answers what comes."""
+    with stacks() as (left, right):
+        ends = connected(left, right, 1)
+        client, server = ends[0]
+        client.sendall(b"unread")
+        wait_until_readable(server)
+        times = [left.ping(RIGHT, timeout=5).replies[0].rtt_ms for _ in range(20)]
+        assert all(time_ms is not None and time_ms < 1000 for time_ms in times)
+        assert server.recv(100) == b"unread"
+        client.close()
+        server.close()
+
+
+def test_a_descriptor_that_is_closed_unread_opens_the_gate() -> None:
+    with stacks() as (left, right):
+        (client, server), (other_client, other) = connected(left, right, 2)
+        for _ in range(20):
+            client.sendall(b"unread")
+            wait_until_readable(server)
+            copy = server.dup()
+            server.close()
+            server = copy
+        server.close()
+        client.close()
+        other_client.sendall(b"on it goes")
+        wait_until_readable(other)
+        assert other.recv(100) == b"on it goes"
+        other.close()
+        other_client.close()
+
+
+def test_nothing_spins_while_all_is_quiet() -> None:
+    with stacks() as (left, right):
+        (client, server), *_ = connected(left, right, 1)
+        client.sendall(b"unread")
+        wait_until_readable(server)
+        time.sleep(0.1)
+        before = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - before < 0.25
+        assert server.recv(100) == b"unread"
+        client.close()
+        server.close()
+
+
+def test_a_wire_that_ends_while_something_is_unread() -> None:
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with Descriptor(ends[0], framing=Framing.LENGTH32) as wire, pystack.Stack() as net:
+        net.attach(wire, f"{LEFT}/24")
+        with net.sockets.create_server(("127.0.0.1", 0)) as listener:
+            client = net.sockets.create_connection(listener.getsockname())
+            server = listener.accept()[0]
+        client.sendall(b"unread")
+        wait_until_readable(server)
+        ends[1].close()
+        time.sleep(0.2)
+        before = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - before < 0.25, "what is gone is watched still"
+        assert server.recv(100) == b"unread"
+        client.sendall(b"more")
+        wait_until_readable(server)
+        assert server.recv(100) == b"more"
+        client.close()
+        server.close()
