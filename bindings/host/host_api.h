@@ -126,6 +126,10 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
                 int64_t timeout_us, size_t *sent);
 int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, struct ps_message *message, int64_t timeout_us);
+/* An error of the socket's queue: engine.h's socket_receive_error. */
+int64_t ps_receive_error(ps_stack *stack, int64_t handle, const struct ps_piece *pieces,
+                         size_t count, struct ps_message *message, struct ps_socket_error *error,
+                         int64_t timeout_us);
 /* The common case of both, in one piece and with no more than its bytes; `to` may be NULL. */
 int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
                       const struct ps_address *to, int64_t timeout_us);

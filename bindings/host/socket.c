@@ -186,6 +186,25 @@ int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t 
     return ps_receive(stack, handle, &piece, 1, 0, NULL, timeout_us);
 }
 
+static int64_t receive_error(ps_stack *stack, int64_t handle, const struct ps_piece *pieces,
+                             size_t count, struct ps_message *message,
+                             struct ps_socket_error *error)
+{
+    if (stack->table->socket_receive_error == NULL)
+        return -EAGAIN;
+    return refreshed(
+        stack, handle,
+        stack->table->socket_receive_error(stack->engine, handle, pieces, count, message, error));
+}
+
+int64_t ps_receive_error(ps_stack *stack, int64_t handle, const struct ps_piece *pieces,
+                         size_t count, struct ps_message *message, struct ps_socket_error *error,
+                         int64_t timeout_us)
+{
+    WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_ERROR, timeout_us,
+                 receive_error(stack, handle, pieces, count, message, error));
+}
+
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)
 {
     ENGINE_CALL(stack, stack->table->socket_name(stack->engine, handle, (enum ps_name)which, out));

@@ -215,6 +215,26 @@ struct ps_message {
     uint32_t flags;       /* out: PS_MSG_TRUNC */
     uint8_t ttl;          /* or hop limit */
     uint8_t tos;          /* or traffic class */
+    uint64_t time_us;     /* when it came, by the clock that `enter` reads */
+};
+
+enum ps_error_origin { /* the numbers of Linux's SO_EE_ORIGIN_* */
+                       PS_ERROR_LOCAL = 1,
+                       PS_ERROR_ICMP,
+                       PS_ERROR_ICMP6,
+};
+
+/* An error of a socket's queue (Linux's ip(7), IP_RECVERR). */
+struct ps_socket_error {
+    uint32_t error;     /* errno, positive */
+    uint8_t origin;     /* enum ps_error_origin */
+    uint8_t type, code; /* of the ICMP message */
+    uint32_t info;      /* EMSGSIZE: the path's MTU; EPROTO: where the fault is */
+    /* RFC 4884: where in the data the message's extensions begin, 0: nowhere; whether they are
+     * broken. */
+    uint16_t extensions;
+    bool extensions_broken;
+    struct ps_address offender; /* who sent the ICMP message; family 0: nobody did */
 };
 
 /* How one datagram goes out, where it is to differ from the socket's own settings. */
@@ -266,9 +286,13 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IPV6_MULTICAST_IF,
                  PS_OPT_IPV6_TCLASS,
                  PS_OPT_IPV6_CHECKSUM, /* raw: the checksum's offset; -1: none */
-                 PS_OPT_BYTES_QUEUED,  /* FIONREAD: bytes that recv would give now */
-                 PS_OPT_BYTES_UNSENT,  /* SIOCOUTQ: bytes not yet acknowledged */
-                 PS_OPT_UDP_SEGMENT,   /* bytes of each datagram that a long one is cut into; 0 */
+                 PS_OPT_IP_RECVERR,    /* errors of IPv4 are queued: see socket_receive_error */
+                 PS_OPT_IP_RECVERR_RFC4884,
+                 PS_OPT_IPV6_RECVERR,
+                 PS_OPT_IPV6_RECVERR_RFC4884,
+                 PS_OPT_BYTES_QUEUED, /* FIONREAD: bytes that recv would give now */
+                 PS_OPT_BYTES_UNSENT, /* SIOCOUTQ: bytes not yet acknowledged */
+                 PS_OPT_UDP_SEGMENT,  /* bytes of each datagram that a long one is cut into; 0 */
                  PS_OPT_COUNT,
 };
 
@@ -398,6 +422,12 @@ struct ps_engine_table {
     /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC). */
     int64_t (*socket_receive)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
                               uint32_t flags, struct ps_message *message);
+    /* Takes the oldest error of the socket's queue: `from` in the message is the destination of
+     * the packet that it is about, and the data what that carried. -EAGAIN: there is none. NULL:
+     * the engine has no such queues. */
+    int64_t (*socket_receive_error)(ps_engine *, int64_t handle, const struct ps_piece *,
+                                    size_t count, struct ps_message *message,
+                                    struct ps_socket_error *error);
     int (*socket_shutdown)(ps_engine *, int64_t handle, uint32_t how);
     int (*socket_name)(ps_engine *, int64_t handle, enum ps_name which, struct ps_address *out);
     int (*socket_ready)(ps_engine *, int64_t handle, uint32_t *mask);

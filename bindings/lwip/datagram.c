@@ -47,6 +47,7 @@ static void describe_arrival(const struct datagram_socket *socket, const ip_addr
     address_from_lwip(from, port_number, family, &message->from);
     address_from_lwip(ip_current_dest_addr(), local_port, family, &message->to);
     message->interface = interface_index(ip_current_input_netif());
+    message->time_us = port.now_us;
     if (ip_current_is_v6()) {
         message->ttl = IP6H_HOPLIM(ip6_current_header());
         message->tos = (uint8_t)IP6H_TC(ip6_current_header());
@@ -60,7 +61,7 @@ bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_a
                       uint16_t port_number, uint16_t local_port)
 {
     struct datagram *datagram = NULL;
-    if (socket->charged <= socket->head.receive_buffer)
+    if (socket->charged + socket->head.errors.charged <= socket->head.receive_buffer)
         datagram = port_allocate(sizeof *datagram);
     if (datagram == NULL) {
         pbuf_free(p);
@@ -116,6 +117,8 @@ uint32_t datagram_ready(struct port_socket *head)
         mask |= PS_READY_READ;
     if (head->error != 0)
         mask |= PS_READY_READ | PS_READY_ERROR; /* a receive ends at once, with the error */
+    if (head->errors.first != NULL)
+        mask |= PS_READY_ERROR;
     if (head->shut_read && head->shut_write)
         mask |= PS_READY_HANGUP;
     return mask;

@@ -108,12 +108,14 @@ bool multicast_accepts(const struct datagram_socket *socket, const ip_addr_t *gr
 
 /* --- raw.c ------------------------------------------------------------------------------ */
 
-/* A hard ICMP error about a packet of a connected raw socket's. */
-void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t protocol, int error);
+/* An ICMP error about a packet that a raw socket may have sent. */
+void raw_icmp_error(const struct icmp_report *report);
 /* Whether a raw socket may have sent a packet of this protocol. */
 bool raw_may_have_sent(uint8_t protocol);
 
 /* Whether a message of this size may go out at all, whatever its destination: 0, or why not. */
-int datagram_may_send(struct port_socket *head, size_t size, uint32_t flags);
+int datagram_may_send(size_t size, uint32_t flags);
+/* The same of one whose way is known: what the socket itself has against it, as Linux asks late. */
+int datagram_may_go(struct port_socket *head);
 
 #endif

@@ -243,15 +243,18 @@ struct pbuf *datagram_payload(pbuf_layer layer, const struct ps_piece *pieces, s
     return p;
 }
 
-int datagram_may_send(struct port_socket *head, size_t size, uint32_t flags)
+int datagram_may_send(size_t size, uint32_t flags)
 {
-    if (head->error != 0)
-        return socket_take_error(head);
-    if (head->shut_write)
-        return -EPIPE;
     if (size > UINT16_MAX)
         return -EMSGSIZE;
     return flags & PS_MSG_OOB ? -EOPNOTSUPP : 0;
+}
+
+int datagram_may_go(struct port_socket *head)
+{
+    if (head->error != 0)
+        return socket_take_error(head);
+    return head->shut_write ? -EPIPE : 0;
 }
 
 uint64_t datagram_discards(const struct netif *netif)

@@ -215,6 +215,7 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     .socket_connect = engine_socket_connect,
     .socket_send = engine_socket_send,
     .socket_receive = engine_socket_receive,
+    .socket_receive_error = engine_socket_receive_error,
     .socket_shutdown = engine_socket_shutdown,
     .socket_name = engine_socket_name,
     .socket_ready = engine_socket_ready,

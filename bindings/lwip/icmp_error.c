@@ -8,6 +8,7 @@
  */
 #include "datagram.h"
 #include "hooks.h"
+#include "lwip/icmp.h"
 #include "lwip/inet_chksum.h"
 #include "lwip/prot/dns.h"
 #include "lwip/prot/icmp.h"
@@ -26,7 +27,7 @@
 
 struct verdict {
     int error;
-    bool hard; /* ends a connect, and is told to a datagram socket */
+    bool hard;
 };
 
 /* RFC 1122 3.2.2.1 and 4.2.3.9; the errno values are those of Linux's icmp(7) family. */
@@ -35,7 +36,7 @@ static const struct verdict unreachable4[] = {
     {EHOSTUNREACH, false}, /* host */
     {ENOPROTOOPT, true},   /* protocol */
     {ECONNREFUSED, true},  /* port */
-    {EMSGSIZE, false},     /* fragmentation needed */
+    {EMSGSIZE, true},      /* fragmentation needed */
     {EOPNOTSUPP, false},   /* source route failed */
     {ENETUNREACH, true},   /* network unknown */
     {EHOSTDOWN, true},     /* host unknown */
@@ -83,12 +84,11 @@ static bool judge6(uint8_t type, uint8_t code, struct verdict *out)
 {
     switch (type) {
     case ICMP6_TYPE_DUR:
-        if (code >= LWIP_ARRAYSIZE(unreachable6))
-            return false;
-        *out = unreachable6[code];
+        *out = code < LWIP_ARRAYSIZE(unreachable6) ? unreachable6[code]
+                                                   : (struct verdict){EPROTO, true};
         return true;
     case ICMP6_TYPE_PTB:
-        *out = (struct verdict){EMSGSIZE, false};
+        *out = (struct verdict){EMSGSIZE, true};
         return true;
     case ICMP6_TYPE_TE:
         *out = (struct verdict){EHOSTUNREACH, false};
@@ -97,7 +97,9 @@ static bool judge6(uint8_t type, uint8_t code, struct verdict *out)
         *out = (struct verdict){EPROTO, true};
         return true;
     default:
-        return false;
+        /* RFC 4443 2.4 a: an error of a type that nobody knows is told all the same. */
+        *out = (struct verdict){EPROTO, false};
+        return type < ICMP6_TYPE_EREQ;
     }
 }
 
@@ -172,31 +174,58 @@ static bool parse6(const uint8_t *bytes, size_t size, struct quoted *out)
     return true;
 }
 
-static void pass_on(const struct quoted *quoted, const struct verdict *verdict)
+static uint32_t read32(const uint8_t *bytes)
+{
+    return (uint32_t)read16(bytes) << 16 | read16(bytes + 2);
+}
+
+/* What comes with an error: the MTU, or where the fault is. */
+static uint32_t information(const uint8_t *message, bool is_v6)
+{
+    if (is_v6)
+        return read32(message + 4);
+    if (message[0] == ICMP_DUR && message[1] == ICMP_DUR_FRAG)
+        return read16(message + 6);
+    return message[0] == ICMP_PP ? message[4] : 0;
+}
+
+/* `message`: the ICMP message as it lies in the packet from `offset` on. */
+static void pass_on(const struct quoted *quoted, const struct verdict *verdict, struct pbuf *packet,
+                    const uint8_t *message, u16_t offset)
 {
     if (!address_is_ours(&quoted->local))
         return;
-    if (verdict->hard)
-        raw_icmp_error(&quoted->local, &quoted->remote, quoted->protocol, verdict->error);
+    struct icmp_report report = {
+        .error = verdict->error,
+        .hard = verdict->hard,
+        .type = message[0],
+        .code = message[1],
+        .info = information(message, ip_current_is_v6()),
+        .packet = packet,
+        .message = offset,
+        .quoted = (u16_t)(offset + ICMP_HEADER),
+        .transport = (u16_t)(offset + (quoted->transport - message)),
+        .local = quoted->local,
+        .remote = quoted->remote,
+        .protocol = quoted->protocol,
+    };
+    raw_icmp_error(&report);
     if (quoted->transport_size < PORTS)
         return;
-    uint16_t local_port = read16(quoted->transport);
-    uint16_t remote_port = read16(quoted->transport + 2);
+    report.local_port = read16(quoted->transport);
+    report.remote_port = read16(quoted->transport + 2);
     if (quoted->protocol == IP_PROTO_TCP) {
         if (quoted->transport_size < PORTS + SEQUENCE)
             return;
-        uint32_t sequence = (uint32_t)read16(quoted->transport + PORTS) << 16 |
-                            read16(quoted->transport + PORTS + 2);
-        tcp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, sequence,
-                       verdict->error, verdict->hard);
+        report.sequence = read32(quoted->transport + PORTS);
+        tcp_icmp_error(&report);
         return;
     }
-    if (quoted->protocol == IP_PROTO_UDP && remote_port == DNS_SERVER_PORT &&
+    if (quoted->protocol == IP_PROTO_UDP && report.remote_port == DNS_SERVER_PORT &&
         verdict->error != EMSGSIZE)
-        resolver_unreachable(local_port, &quoted->remote);
-    if (verdict->hard && (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE))
-        /* A datagram socket hears of hard errors alone, as in Linux without IP_RECVERR. */
-        udp_icmp_error(&quoted->local, local_port, &quoted->remote, remote_port, verdict->error);
+        resolver_unreachable(report.local_port, &quoted->remote);
+    if (quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE)
+        udp_icmp_error(&report);
 }
 
 /* Of ICMP's we answer requests by ourselves, and send errors. All else a raw socket sends. */
@@ -225,16 +254,14 @@ static bool may_be_ours(const struct quoted *quoted)
     uint16_t remote_port = read16(quoted->transport + 2);
     if (is_udp)
         return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port);
-    uint32_t sequence =
-        (uint32_t)read16(quoted->transport + PORTS) << 16 | read16(quoted->transport + PORTS + 2);
+    uint32_t sequence = read32(quoted->transport + PORTS);
     return tcp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port, sequence);
 }
 
 static void packet_too_big(const struct quoted *quoted, const uint8_t *message)
 {
-    uint32_t mtu = (uint32_t)read16(message + 4) << 16 | read16(message + 6);
     if (may_be_ours(quoted))
-        path_mtu_reduce(ip_2_ip6(&quoted->remote), mtu);
+        path_mtu_reduce(ip_2_ip6(&quoted->remote), read32(message + 4));
 }
 
 bool hook_nd_redirect(const struct pbuf *message, const ip6_addr_t *destination)
@@ -312,7 +339,7 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
     }
     if (is_v6 && bytes[0] == ICMP6_TYPE_PTB)
         packet_too_big(&quoted, bytes);
-    pass_on(&quoted, &verdict);
+    pass_on(&quoted, &verdict, p, bytes, header);
     return 0;
 }
 

@@ -3,6 +3,50 @@
  */
 #include "port.h"
 
+/* --- the queue of errors -------------------------------------------------------------------- */
+
+static bool *error_switch(struct error_queue *errors, enum ps_option option)
+{
+    switch (option) {
+    case PS_OPT_IP_RECVERR:
+        return &errors->on4;
+    case PS_OPT_IPV6_RECVERR:
+        return &errors->on6;
+    case PS_OPT_IP_RECVERR_RFC4884:
+        return &errors->extensions4;
+    default:
+        return &errors->extensions6;
+    }
+}
+
+static bool is_error_option6(enum ps_option option)
+{
+    return option == PS_OPT_IPV6_RECVERR || option == PS_OPT_IPV6_RECVERR_RFC4884;
+}
+
+static int get_error_option(struct port_socket *socket, enum ps_option option, int64_t *value)
+{
+    if (is_error_option6(option) && socket->family != PS_INET6)
+        return -ENOPROTOOPT;
+    *value = *error_switch(&socket->errors, option);
+    return 0;
+}
+
+static int set_error_option(struct port_socket *socket, enum ps_option option, int64_t value)
+{
+    bool is_queue = option == PS_OPT_IP_RECVERR || option == PS_OPT_IPV6_RECVERR;
+    if (is_error_option6(option) && socket->family != PS_INET6)
+        return -ENOPROTOOPT;
+    if (!is_queue && value != 0 && value != 1)
+        return -EINVAL;
+    *error_switch(&socket->errors, option) = value != 0;
+    if (is_queue && value == 0)
+        errors_drop(socket);
+    return 0;
+}
+
+/* --- get and set ------------------------------------------------------------------------------ */
+
 int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, int64_t *value)
 {
     (void)engine;
@@ -60,6 +104,11 @@ int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, 
             return -ENOPROTOOPT;
         *value = socket->v6only;
         return 0;
+    case PS_OPT_IP_RECVERR:
+    case PS_OPT_IP_RECVERR_RFC4884:
+    case PS_OPT_IPV6_RECVERR:
+    case PS_OPT_IPV6_RECVERR_RFC4884:
+        return get_error_option(socket, option, value);
     default:
         return socket->kind->option_get ? socket->kind->option_get(socket, option, value)
                                         : -ENOPROTOOPT;
@@ -134,6 +183,11 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
             return -ENOPROTOOPT;
         socket->v6only = value != 0;
         break;
+    case PS_OPT_IP_RECVERR:
+    case PS_OPT_IP_RECVERR_RFC4884:
+    case PS_OPT_IPV6_RECVERR:
+    case PS_OPT_IPV6_RECVERR_RFC4884:
+        return set_error_option(socket, option, value);
     default:
         return socket->kind->option_set ? socket->kind->option_set(socket, option, value)
                                         : -ENOPROTOOPT;

@@ -166,6 +166,16 @@ struct socket_kind {
     void (*describe)(struct port_socket *socket, struct ps_connection *out);
 };
 
+struct queued_error;
+
+/* Errors that were told to a socket, oldest first (error_queue.c). */
+struct error_queue {
+    struct queued_error *first, *last;
+    uint64_t charged; /* bytes, besides what else the receive buffer holds */
+    /* IP_RECVERR, IPV6_RECVERR and their RFC 4884: what is queued at all. */
+    bool on4, on6, extensions4, extensions6;
+};
+
 /* The head of every socket. A kind's own struct begins with it. */
 struct port_socket {
     const struct socket_kind *kind;
@@ -180,6 +190,7 @@ struct port_socket {
     int linger_s; /* -1: off */
     uint32_t send_buffer, receive_buffer, receive_low_water;
     uint32_t bound_interface; /* SO_BINDTODEVICE; 0: none */
+    struct error_queue errors;
 };
 
 extern const struct socket_kind tcp_kind, udp_kind, raw_kind;
@@ -203,6 +214,35 @@ int socket_take_error(struct port_socket *socket);
 void socket_init(void);
 void socket_close_all(void);
 
+/* --- error_queue.c -------------------------------------------------------------------- */
+
+/* An ICMP error that is being taken in (the ip_current_* values describe its packet), about a
+ * packet of ours. */
+struct icmp_report {
+    int error; /* errno, positive */
+    bool hard; /* ends a connect, and is told to a connected datagram socket */
+    uint8_t type, code;
+    uint32_t info; /* as in struct ps_socket_error */
+    struct pbuf *packet;
+    u16_t message, quoted, transport; /* where in it the ICMP message and the packet begin, and
+                                         what follows that one's IP header */
+    ip_addr_t local, remote;
+    uint8_t protocol;
+    uint16_t local_port, remote_port;
+    uint32_t sequence; /* TCP's */
+};
+
+/* Whether the socket asked for the queue of errors about packets to such an address. */
+bool errors_wanted(const struct port_socket *socket, const ip_addr_t *remote);
+/* Queues an error, if that was asked for and there is room. `data`: where in the packet that begins
+ * which the user sent. Tells nobody. */
+void errors_report(struct port_socket *socket, const struct icmp_report *report, u16_t data,
+                   uint16_t remote_port);
+/* The same of a datagram that is too large for its path. */
+void errors_too_large(struct port_socket *socket, const ip_addr_t *remote, uint16_t remote_port,
+                      uint32_t mtu);
+void errors_drop(struct port_socket *socket);
+
 size_t pieces_size(const struct ps_piece *pieces, size_t count);
 /* Copies `size` bytes of a pbuf chain from `offset` into the pieces. */
 void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct pbuf *p,
@@ -211,8 +251,7 @@ void pieces_from_pbuf(const struct ps_piece *pieces, size_t count, const struct 
 /* --- tcp.c --------------------------------------------------------------------------- */
 
 /* An ICMP error about a segment of ours (RFC 1122 4.2.3.9): `hard` ends a connect. */
-void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, uint32_t sequence, int error, bool hard);
+void tcp_icmp_error(const struct icmp_report *report);
 /* Segments to come respect this interface's new MTU. */
 /* TIME-WAIT and embryonic PCBs that no socket holds; position counts them from 0. */
 int tcp_orphan_at(size_t position, struct ps_connection *out);
@@ -225,8 +264,7 @@ void handshake_run(void);
 
 /* --- udp.c, raw.c -------------------------------------------------------------------- */
 
-void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, int error);
+void udp_icmp_error(const struct icmp_report *report);
 /* A packet too big about a segment or datagram of these addresses and ports: whether it can be. */
 bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port, uint32_t sequence);
@@ -317,6 +355,9 @@ int64_t engine_socket_send(ps_engine *, int64_t handle, const struct ps_piece *,
                            const struct ps_send_control *control);
 int64_t engine_socket_receive(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
                               uint32_t flags, struct ps_message *message);
+int64_t engine_socket_receive_error(ps_engine *, int64_t handle, const struct ps_piece *pieces,
+                                    size_t count, struct ps_message *message,
+                                    struct ps_socket_error *error);
 int engine_socket_shutdown(ps_engine *, int64_t handle, uint32_t how);
 int engine_socket_name(ps_engine *, int64_t handle, enum ps_name which, struct ps_address *out);
 int engine_socket_ready(ps_engine *, int64_t handle, uint32_t *mask);

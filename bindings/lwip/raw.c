@@ -73,17 +73,26 @@ static u8_t on_packet(void *argument, struct raw_pcb *pcb, struct pbuf *p, const
 
 static size_t open_sockets; /* most Stacks have none, and need not look for them */
 
-void raw_icmp_error(const ip_addr_t *local, const ip_addr_t *remote, uint8_t protocol, int error)
+static bool may_have_sent(const struct raw_socket *raw, const struct icmp_report *report)
+{
+    const struct raw_pcb *pcb = raw->pcb;
+    return pcb->protocol == report->protocol &&
+           IP_IS_V6(&report->local) == (raw->base.head.family == PS_INET6) &&
+           (!is_connected(raw) || ip_addr_eq(&pcb->remote_ip, &report->remote)) &&
+           (ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, &report->local));
+}
+
+void raw_icmp_error(const struct icmp_report *report)
 {
     size_t position = 0;
     struct port_socket *head;
     while (open_sockets != 0 && (head = socket_next(&position)) != NULL) {
-        if (head->kind != &raw_kind)
+        if (head->kind != &raw_kind || !may_have_sent(raw_of(head), report))
             continue;
-        struct raw_socket *raw = raw_of(head);
-        if (is_connected(raw) && raw->pcb->protocol == protocol &&
-            ip_addr_eq(&raw->pcb->remote_ip, remote) && ip_addr_eq(&raw->pcb->local_ip, local))
-            socket_fail(head, error);
+        const struct raw_socket *raw = raw_of(head);
+        errors_report(head, report, raw->header_included ? report->quoted : report->transport, 0);
+        if (errors_wanted(head, &report->remote) || (report->hard && is_connected(raw)))
+            socket_fail(head, report->error);
     }
 }
 
@@ -230,6 +239,8 @@ static int transmit(struct raw_socket *raw, struct pbuf *p, ip_addr_t *to,
     int result = datagram_route(&raw->base, &pcb->local_ip, to, control, flags, &path);
     if (result == 0)
         result = prepare_payload(raw, p, to, &path);
+    if (result == 0)
+        result = datagram_may_go(&raw->base.head);
     if (result < 0)
         return result;
     pcb->ttl = pcb->mcast_ttl = (u8_t)ttl;
@@ -250,7 +261,7 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
     struct raw_socket *raw = raw_of(head);
     size_t size = pieces_size(pieces, count);
     ip_addr_t ip;
-    int result = datagram_may_send(head, size, flags);
+    int result = datagram_may_send(size, flags);
     if (result < 0)
         return result;
     if (to != NULL) {

@@ -63,6 +63,7 @@ void socket_discard(struct port_socket *socket)
     slot->generation = (slot->generation + 1) & INT32_MAX;
     slot->next_free = first_free;
     first_free = number;
+    errors_drop(socket);
     port_free(socket);
 }
 

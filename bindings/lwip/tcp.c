@@ -339,6 +339,8 @@ u32_t tcp_socket_ready(struct port_socket *head)
     u32_t mask = 0;
     if (head->error != 0)
         mask |= PS_READY_ERROR | PS_READY_READ | PS_READY_WRITE;
+    if (head->errors.first != NULL)
+        mask |= PS_READY_ERROR;
     switch (socket->phase) {
     case TCP_LISTENING:
         if (socket->waiting_first != NULL)
@@ -400,19 +402,25 @@ static struct tcp_pcb *sender_of(const ip_addr_t *local, uint16_t local_port,
     return pcb;
 }
 
-void tcp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, uint32_t sequence, int error, bool hard)
+void tcp_icmp_error(const struct icmp_report *report)
 {
-    struct tcp_pcb *pcb = sender_of(local, local_port, remote, remote_port, sequence);
-    /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any other goes on
-     * retransmitting, for the path may heal. */
+    struct tcp_pcb *pcb = sender_of(&report->local, report->local_port, &report->remote,
+                                    report->remote_port, report->sequence);
     struct tcp_socket *socket = pcb != NULL ? pcb->ext_args[OWNER].data : NULL;
-    if (socket == NULL || pcb->state != SYN_SENT || !hard)
+    if (socket == NULL || report->error == EMSGSIZE)
         return;
-    tcp_disown(socket);
-    tcp_abandon(pcb, 0);
-    socket->phase = TCP_OVER;
-    socket_fail(&socket->head, error);
+    /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any other goes on
+     * retransmitting, for the path may heal. Who asked for errors hears of each (ip(7)). */
+    bool wanted = errors_wanted(&socket->head, &report->remote);
+    if (pcb->state == SYN_SENT && (report->hard || wanted)) {
+        errors_report(&socket->head, report, report->transport, report->remote_port);
+        tcp_disown(socket);
+        tcp_abandon(pcb, 0);
+        socket->phase = TCP_OVER;
+    } else if (!wanted) {
+        return;
+    }
+    socket_fail(&socket->head, report->error);
 }
 
 bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,

@@ -21,6 +21,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->v6only = listener->head.v6only;
     head->out_of_band_inline = listener->head.out_of_band_inline;
     head->priority = listener->head.priority;
+    head->errors.on4 = listener->head.errors.on4;
+    head->errors.on6 = listener->head.errors.on6;
     child->no_delay = listener->no_delay;
     child->keep_alive = listener->keep_alive;
     child->keep_idle_ms = listener->keep_idle_ms;

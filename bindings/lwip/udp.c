@@ -5,44 +5,13 @@
  * lwIP's SOF_REUSEADDR, which also makes lwIP hand a multicast or broadcast datagram to
  * each socket on the port. lwIP has one space of ports for UDP and UDP-Lite.
  */
-#include "lwip/prot/udp.h"
+#include "udp_socket.h"
 
-#include "datagram.h"
 #include "hooks.h"
 #include "lwip/inet_chksum.h"
-#include "lwip/udp.h"
-
-struct udp_socket {
-    struct datagram_socket base;
-    struct udp_pcb *pcb;
-    bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
-    bool v4_is_bound;                     /* ::ffff:0.0.0.0 was */
-    uint16_t segment_size;                /* what a long send is cut into; 0: it isn't */
-    /* What MSG_MORE has gathered, and where it goes. */
-    struct pbuf *pending;
-    ip_addr_t pending_to;
-    uint16_t pending_port;
-};
-
-static struct udp_socket *udp_of(struct port_socket *head)
-{
-    return (struct udp_socket *)head;
-}
+#include "lwip/prot/udp.h"
 
 /* --- receiving ------------------------------------------------------------------------ */
-
-static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *from,
-                        u16_t port_number);
-
-static struct udp_socket *socket_of_pcb(const struct udp_pcb *pcb)
-{
-    return pcb->recv == on_datagram ? pcb->recv_arg : NULL;
-}
-
-static bool is_connected(const struct udp_socket *udp)
-{
-    return (udp->pcb->flags & UDP_FLAGS_CONNECTED) != 0;
-}
 
 /* lwIP has matched port and address; what it does not look at is done here. */
 static bool wants(const struct udp_socket *udp, const struct udp_hdr *header, const ip_addr_t *from,
@@ -60,7 +29,7 @@ static bool wants(const struct udp_socket *udp, const struct udp_hdr *header, co
         if (ip_current_is_v6() && header->chksum == 0)
             return false;
     }
-    if (is_connected(udp) &&
+    if (udp_is_connected(udp) &&
         (pcb->remote_port != port_number || !ip_addr_eq(&pcb->remote_ip, from)))
         return false;
     if (ip_addr_ismulticast(to))
@@ -93,8 +62,8 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
     struct udp_pcb *pcb;
     for (int pass = 0; pass < 2; pass++) {
         for (pcb = hook_udp_port(udp->pcb->local_port); pcb != NULL; pcb = pcb->port_next) {
-            struct udp_socket *other = socket_of_pcb(pcb);
-            if (other == NULL || !other->base.head.reuse_port || is_connected(other) ||
+            struct udp_socket *other = udp_socket_of_pcb(pcb);
+            if (other == NULL || !other->base.head.reuse_port || udp_is_connected(other) ||
                 pcb->local_port != udp->pcb->local_port || pcb->netif_idx != udp->pcb->netif_idx ||
                 IP_GET_TYPE(&pcb->local_ip) != IP_GET_TYPE(&udp->pcb->local_ip) ||
                 !ip_addr_eq(&pcb->local_ip, &udp->pcb->local_ip))
@@ -115,8 +84,8 @@ static struct udp_socket *choose_of_group(struct udp_socket *udp, const ip_addr_
     return udp;
 }
 
-static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *from,
-                        u16_t port_number)
+void udp_on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *from,
+                     u16_t port_number)
 {
     struct udp_socket *udp = argument;
     /* Not in front of p's payload: p may be lwIP's copy of the data alone. */
@@ -132,7 +101,7 @@ static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, con
         pbuf_free(p);
         return;
     }
-    if (udp->base.head.reuse_port && !is_connected(udp) &&
+    if (udp->base.head.reuse_port && !udp_is_connected(udp) &&
         !ip_addr_ismulticast(ip_current_dest_addr()) &&
         !ip_addr_isbroadcast(ip_current_dest_addr(), ip_current_netif()))
         udp = choose_of_group(udp, from, port_number);
@@ -142,120 +111,7 @@ static void on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, con
     }
 }
 
-void udp_icmp_error(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                    uint16_t remote_port, int error)
-{
-    struct udp_pcb *pcb = hook_udp_peer(local_port, remote, remote_port);
-    for (; pcb != NULL; pcb = pcb->peer_next) {
-        struct udp_socket *udp = socket_of_pcb(pcb);
-        if (udp != NULL && is_connected(udp) && pcb->local_port == local_port &&
-            pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote) &&
-            ip_addr_eq(&pcb->local_ip, local)) {
-            socket_fail(&udp->base.head, error);
-            return;
-        }
-    }
-}
-
-bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                       uint16_t remote_port)
-{
-    for (struct udp_pcb *pcb = hook_udp_port(local_port); pcb != NULL; pcb = pcb->port_next) {
-        if (pcb->local_port != local_port ||
-            !(ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, local)))
-            continue;
-        if (!(pcb->flags & UDP_FLAGS_CONNECTED) ||
-            (pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote)))
-            return true;
-    }
-    return false;
-}
-
-/* --- ports ---------------------------------------------------------------------------- */
-
-static bool addresses_overlap(const ip_addr_t *a, const ip_addr_t *b)
-{
-    if (IP_IS_ANY_TYPE_VAL(*a) || IP_IS_ANY_TYPE_VAL(*b))
-        return true;
-    return IP_GET_TYPE(a) == IP_GET_TYPE(b) &&
-           (ip_addr_isany(a) || ip_addr_isany(b) || ip_addr_eq(a, b));
-}
-
-static bool may_share(const struct port_socket *socket, const struct udp_pcb *pcb)
-{
-    const struct udp_socket *other = socket_of_pcb(pcb);
-    if (other == NULL) /* one of lwIP's own, such as mDNS's */
-        return socket->reuse_address && ip_get_option(pcb, SOF_REUSEADDR);
-    return (socket->reuse_address && other->base.head.reuse_address) ||
-           (socket->reuse_port && other->base.head.reuse_port);
-}
-
-static bool port_is_taken(const struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
-{
-    for (const struct udp_pcb *pcb = hook_udp_port(port_number); pcb != NULL; pcb = pcb->port_next)
-        if (pcb != udp->pcb && pcb->local_port == port_number &&
-            (pcb->netif_idx == NETIF_NO_INDEX || udp->pcb->netif_idx == NETIF_NO_INDEX ||
-             pcb->netif_idx == udp->pcb->netif_idx) &&
-            addresses_overlap(&pcb->local_ip, ip) && !may_share(&udp->base.head, pcb))
-            return true;
-    return false;
-}
-
-/* A free port of the local range, looked for from a random place on (RFC 6056 3.3.1); 0:
- * all are in use. */
-static uint16_t ephemeral_port(const ip_addr_t *ip)
-{
-    uint32_t first = (uint32_t)tunables.local_port_first;
-    uint32_t count = (uint32_t)(tunables.local_port_last - tunables.local_port_first + 1);
-    uint32_t start = LWIP_RAND() % count;
-    for (uint32_t i = 0; i < count; i++) {
-        uint16_t candidate = (uint16_t)(first + (start + i) % count);
-        const struct udp_pcb *pcb = hook_udp_port(candidate);
-        while (pcb != NULL &&
-               (pcb->local_port != candidate || !addresses_overlap(&pcb->local_ip, ip)))
-            pcb = pcb->port_next;
-        if (pcb == NULL)
-            return candidate;
-    }
-    return 0;
-}
-
-/* Enters the PCB in lwIP's list; port 0: an ephemeral one. */
-static int take_port(struct udp_socket *udp, const ip_addr_t *ip, uint16_t port_number)
-{
-    if (port_number == 0)
-        port_number = ephemeral_port(ip);
-    else if (port_is_taken(udp, ip, port_number))
-        return -EADDRINUSE;
-    if (port_number == 0)
-        return -EADDRINUSE;
-    return port_errno(udp_bind(udp->pcb, ip, port_number));
-}
-
-static int take_any_port(struct udp_socket *udp)
-{
-    if (udp->pcb->local_port != 0)
-        return 0;
-    ip_addr_t ip = udp->pcb->local_ip;
-    return take_port(udp, &ip, 0) < 0 ? -EAGAIN : 0;
-}
-
-/* Takes the PCB out of lwIP's list, where an unbound one would match port 0. */
-static void give_port_back(struct udp_socket *udp)
-{
-    hook_udp_free(udp->pcb);
-    udp->pcb->local_port = 0;
-}
-
-static void set_wildcard(const struct udp_socket *udp, ip_addr_t *ip)
-{
-    if (udp->base.head.family == PS_INET || udp->v4_is_bound)
-        ip_addr_copy(*ip, *IP4_ADDR_ANY);
-    else if (udp->base.head.v6only)
-        ip_addr_copy(*ip, *IP6_ADDR_ANY);
-    else
-        ip_addr_copy(*ip, *IP_ANY_TYPE);
-}
+/* --- names ----------------------------------------------------------------------------- */
 
 static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
@@ -269,7 +125,7 @@ static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t
     struct netif *bound = interface_by_index(head->bound_interface);
     if (bound != NULL && IP_IS_V6(&local) && ip6_addr_lacks_zone(ip_2_ip6(&local), IP6_UNKNOWN))
         ip6_addr_assign_zone(ip_2_ip6(&local), IP6_UNKNOWN, bound);
-    result = take_port(udp, &local, port_number);
+    result = udp_take_port(udp, &local, port_number);
     if (result < 0)
         return result;
     udp->port_is_bound = port_number != 0;
@@ -290,9 +146,9 @@ static void disconnect(struct udp_socket *udp)
     udp_disconnect(udp->pcb);
     restore_device(udp);
     if (!udp->address_is_bound)
-        set_wildcard(udp, &udp->pcb->local_ip);
+        udp_set_wildcard(udp, &udp->pcb->local_ip);
     if (!udp->port_is_bound)
-        give_port_back(udp);
+        udp_give_port_back(udp);
 }
 
 static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
@@ -301,7 +157,7 @@ static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint1
     struct datagram_path path;
     ip_addr_t local, to;
     if (ip == NULL) {
-        if (is_connected(udp))
+        if (udp_is_connected(udp))
             disconnect(udp);
         return 0;
     }
@@ -309,13 +165,13 @@ static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint1
     if (udp->address_is_bound)
         local = udp->pcb->local_ip;
     else
-        set_wildcard(udp, &local);
+        udp_set_wildcard(udp, &local);
     address_replace_unspecified(&local, &to);
     int result = datagram_check_link(&udp->base, &to);
     if (result == 0)
         result = datagram_route(&udp->base, &local, &to, NULL, 0, &path);
     if (result == 0)
-        result = take_any_port(udp);
+        result = udp_take_any_port(udp);
     if (result < 0)
         return result;
     if (!udp->address_is_bound)
@@ -328,7 +184,7 @@ static int udp_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint1
 static int udp_kind_shutdown(struct port_socket *head, uint32_t how)
 {
     datagram_shut(head, how);
-    return is_connected(udp_of(head)) ? 0 : -ENOTCONN;
+    return udp_is_connected(udp_of(head)) ? 0 : -ENOTCONN;
 }
 
 static int udp_kind_name(struct port_socket *head, enum ps_name which, struct ps_address *out)
@@ -339,7 +195,7 @@ static int udp_kind_name(struct port_socket *head, enum ps_name which, struct ps
         address_from_lwip(&udp->pcb->local_ip, udp->pcb->local_port, family, out);
         return 0;
     }
-    if (!is_connected(udp) || udp->pcb->remote_port == 0) /* Linux takes it for not connected */
+    if (!udp_is_connected(udp) || udp->pcb->remote_port == 0) /* Linux takes it for not connected */
         return -ENOTCONN;
     address_from_lwip(&udp->pcb->remote_ip, udp->pcb->remote_port, family, out);
     return 0;
@@ -366,7 +222,7 @@ static int destination(struct udp_socket *udp, const struct ps_address *to, ip_a
         *port_number = to->port;
         return result == 0 && to->port == 0 ? -EINVAL : result;
     }
-    if (!is_connected(udp))
+    if (!udp_is_connected(udp))
         return -EDESTADDRREQ;
     *ip = udp->pcb->remote_ip;
     *port_number = udp->pcb->remote_port;
@@ -383,7 +239,9 @@ static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint1
         return -EINVAL;
     int result = datagram_route(&udp->base, &pcb->local_ip, to, control, flags, &path);
     if (result == 0)
-        result = take_any_port(udp);
+        result = udp_take_any_port(udp);
+    if (result == 0)
+        result = datagram_may_go(&udp->base.head);
     if (result < 0)
         return result;
     pcb->ttl = pcb->mcast_ttl = (u8_t)ttl;
@@ -439,7 +297,7 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     size_t size = pieces_size(pieces, count);
     ip_addr_t ip;
     uint16_t port_number;
-    int result = datagram_may_send(head, size, flags);
+    int result = datagram_may_send(size, flags);
     if (result < 0)
         return result;
     result = destination(udp, to, &ip, &port_number);
@@ -447,6 +305,8 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
         return result;
     if (size + (udp->pending ? udp->pending->tot_len : 0) > largest(&ip))
         return -EMSGSIZE;
+    if (flags & PS_MSG_MORE && (result = datagram_may_go(head)) < 0)
+        return result;
     struct pbuf *p = datagram_payload(PBUF_TRANSPORT, pieces, count, size);
     if (p == NULL)
         return -ENOBUFS;
@@ -479,12 +339,12 @@ static int udp_kind_open(struct port_socket *head)
     if (udp->pcb == NULL)
         return -ENOMEM;
     datagram_open(&udp->base);
-    set_wildcard(udp, &udp->pcb->local_ip);
-    set_wildcard(udp, &udp->pcb->remote_ip);
+    udp_set_wildcard(udp, &udp->pcb->local_ip);
+    udp_set_wildcard(udp, &udp->pcb->remote_ip);
     ip_set_option(udp->pcb, SOF_REUSEADDR);
     if (head->protocol == IP_PROTO_UDPLITE)
         udp_set_flags(udp->pcb, UDP_FLAGS_UDPLITE);
-    udp_recv(udp->pcb, on_datagram, udp);
+    udp_recv(udp->pcb, udp_on_datagram, udp);
     return 0;
 }
 
@@ -513,7 +373,7 @@ static int udp_kind_option_changed(struct port_socket *head, enum ps_option opti
     case PS_OPT_IPV6_V6ONLY:
         if (udp->pcb->local_port != 0)
             return -EINVAL;
-        set_wildcard(udp, &udp->pcb->local_ip);
+        udp_set_wildcard(udp, &udp->pcb->local_ip);
         return 0;
     default:
         return 0; /* read where it is used */

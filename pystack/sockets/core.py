@@ -426,7 +426,7 @@ class CoreSocket(WaitingSocket):
 
     def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
         if flags & MSG_ERRQUEUE:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return self._receive_error(pieces, count, message, ffi.NULL)
         pointer, number = self._handle.pointer, self._number
         c_flags = flags_to_c(flags)
         return self._repeat(
@@ -435,6 +435,16 @@ class CoreSocket(WaitingSocket):
             ),
             0.0 if flags & socket.MSG_OOB else self._timeout_of(flags),  # it never waits: recv(2)
             self._open.receive_timeout,
+        )
+
+    def _receive_error(self, pieces: Any, count: int, message: Any, error: Any) -> int:
+        """MSG_ERRQUEUE: waits only where CPython itself does, which is with a timeout."""
+        pointer, number = self._handle.pointer, self._number
+        return self._repeat(
+            lambda timeout_us: lib.ps_receive_error(
+                pointer, number, pieces, count, message, error, timeout_us
+            ),
+            self._timeout or 0.0,
         )
 
     def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:

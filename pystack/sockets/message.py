@@ -1,7 +1,7 @@
-"""`sendmsg` and `recvmsg`, and the ancillary data that a Stack knows (ip(7), ipv6(7)).
+"""`sendmsg` and `recvmsg`.
 
-Linux's layouts: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`,
-`UDP_SEGMENT`.
+Linux's layouts of ancillary data that is sent: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`,
+`IPV6_HOPLIMIT`, `IPV6_TCLASS`, `UDP_SEGMENT`; what is received: `pystack.sockets.ancillary`.
 """
 
 from __future__ import annotations
@@ -16,32 +16,19 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
-from pystack._native.address import packed
-from pystack.sockets import options
+from pystack.sockets import address as addresses
+from pystack.sockets import ancillary, options
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.arguments import readable, writable
+from pystack.sockets.ancillary import IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_TCLASS, Item
+from pystack.sockets.arguments import MSG_ERRQUEUE, readable, writable
 from pystack.sockets.core import CoreSocket
-from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
+from pystack.sockets.options import IP, IPV6
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-IPV6_PKTINFO = _constant("IPV6_PKTINFO", 50)
-IPV6_HOPLIMIT = _constant("IPV6_HOPLIMIT", 52)
-IPV6_TCLASS = _constant("IPV6_TCLASS", 67)
-IP_TTL, IP_TOS = int(socket.IP_TTL), int(socket.IP_TOS)
-
-# recvmsg(2): struct cmsghdr before each piece, padded to a word.
-_WORD = struct.calcsize("N")
-_HEADER = struct.calcsize("Nii")
 # IOV_MAX of sendmsg(2).
 _MOST_PIECES = 1024
-
-_Ancillary = tuple[int, int, bytes]
-
-
-def _padded(size: int) -> int:
-    return -(-size // _WORD) * _WORD
 
 
 class MessageSocket(CoreSocket):
@@ -81,13 +68,13 @@ class MessageSocket(CoreSocket):
                 pieces[position].size = len(source)
             return self._send_pieces(pieces, len(sources), flags, to, control)
 
-    def _control(self, ancillary: list[Any]) -> Any:
-        if not ancillary:
+    def _control(self, ancdata: list[Any]) -> Any:
+        if not ancdata:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
         out.ttl = out.tos = out.segment_size = -1
         items = []
-        for entry in ancillary:
+        for entry in ancdata:
             if not isinstance(entry, tuple) or len(entry) != 3:
                 raise TypeError("[sendmsg() ancillary data items]: expected a tuple of length 3")
             with memoryview(entry[2]) as view:
@@ -131,7 +118,7 @@ class MessageSocket(CoreSocket):
 
     def recvmsg(
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
-    ) -> tuple[bytes, list[_Ancillary], int, SocketAddress | None]:
+    ) -> tuple[bytes, list[Item], int, SocketAddress | None]:
         """Up to `bufsize` bytes, ancillary data, flags and the sender: see recvmsg(2)."""
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
@@ -141,7 +128,7 @@ class MessageSocket(CoreSocket):
 
     def recvmsg_into(
         self, buffers: Iterable[Buffer], ancbufsize: int = 0, flags: int = 0, /
-    ) -> tuple[int, list[_Ancillary], int, SocketAddress | None]:
+    ) -> tuple[int, list[Item], int, SocketAddress | None]:
         """As `recvmsg`, into writable buffers that are filled one after the other."""
         if ancbufsize < 0:
             raise ValueError("invalid ancillary data buffer length")
@@ -155,41 +142,23 @@ class MessageSocket(CoreSocket):
                 pieces[position].base = target
                 pieces[position].size = len(target)
             room = sum(len(target) for target in targets)
-            got = self._receive_pieces(pieces, len(targets), flags, message)
-        out_flags = int(socket.MSG_TRUNC) if message.flags & lib.PS_MSG_TRUNC else 0
-        ancillary, cut = self._ancillary_of(message, ancbufsize)
+            if flags & MSG_ERRQUEUE:
+                error = ffi.new("struct ps_socket_error *")
+                got = self._receive_error(pieces, len(targets), message, error)
+                items = ancillary.of_error(self._ancillary, self._family, message, error)
+                out_flags = MSG_ERRQUEUE
+            else:
+                got = self._receive_pieces(pieces, len(targets), flags, message)
+                items = ancillary.of_message(self._ancillary, self._type, message)
+                out_flags = 0
+        if message.flags & lib.PS_MSG_TRUNC:
+            out_flags |= int(socket.MSG_TRUNC)
+        given, cut = ancillary.fitting(items, ancbufsize)
         if cut:
             out_flags |= int(socket.MSG_CTRUNC)
-        return min(got, room), ancillary, out_flags, self._sender(message)
+        sender = self._destination(message) if flags & MSG_ERRQUEUE else self._sender(message)
+        return min(got, room), given, out_flags, sender
 
-    def _ancillary_of(self, message: Any, room: int) -> tuple[list[_Ancillary], bool]:
-        """The ancillary data that was asked for, as much as fits, and whether some did not."""
-        if not self._ancillary or self._type == socket.SOCK_STREAM:
-            return [], False
-        to = packed(message.to)
-        wanted: list[_Ancillary] = []
-        if len(to) == 4:
-            if self._ancillary & ANCILLARY[IP, options.IP_PKTINFO]:
-                data = struct.pack("i4s4s", message.interface, to, to)
-                wanted.append((IP, options.IP_PKTINFO, data))
-            if self._ancillary & ANCILLARY[IP, options.IP_RECVTTL]:
-                wanted.append((IP, IP_TTL, struct.pack("i", message.ttl)))
-            if self._ancillary & ANCILLARY[IP, options.IP_RECVTOS]:
-                wanted.append((IP, IP_TOS, bytes([message.tos])))
-        if self._ancillary & ANCILLARY[IPV6, options.IPV6_RECVPKTINFO]:
-            full = to if len(to) == 16 else bytes(10) + b"\xff\xff" + to
-            wanted.append((IPV6, IPV6_PKTINFO, struct.pack("16sI", full, message.interface)))
-        if self._ancillary & ANCILLARY[IPV6, options.IPV6_RECVHOPLIMIT]:
-            wanted.append((IPV6, IPV6_HOPLIMIT, struct.pack("i", message.ttl)))
-        if self._ancillary & ANCILLARY[IPV6, options.IPV6_RECVTCLASS]:
-            wanted.append((IPV6, IPV6_TCLASS, struct.pack("i", message.tos)))
-        given: list[_Ancillary] = []
-        for level, kind, data in wanted:
-            if room < _HEADER:
-                return given, True
-            if room < _HEADER + len(data):
-                given.append((level, kind, data[: room - _HEADER]))
-                return given, True
-            given.append((level, kind, data))
-            room -= _HEADER + _padded(len(data))
-        return given, False
+    def _destination(self, message: Any) -> SocketAddress | None:
+        """Where that went which an error is about."""
+        return addresses.from_c(getattr(message, "from"), self._family)

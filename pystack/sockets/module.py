@@ -29,6 +29,7 @@ _fromfd, _dup, _close = kernel.fromfd, kernel.dup, kernel.close
 _ALSO = (
     "IP_PKTINFO", "IP_RECVTTL", "IP_RECVTOS", "IP_ADD_SOURCE_MEMBERSHIP",
     "IP_DROP_SOURCE_MEMBERSHIP", "IPV6_RECVPKTINFO", "IPV6_RECVHOPLIMIT", "IPV6_RECVTCLASS",
+    "IP_RECVERR", "IPV6_RECVERR",
 )  # fmt: skip
 
 

@@ -38,9 +38,12 @@ IP_RECVTTL = _constant("IP_RECVTTL", 12)
 IP_RECVTOS = _constant("IP_RECVTOS", 13)
 IP_ADD_SOURCE_MEMBERSHIP = _constant("IP_ADD_SOURCE_MEMBERSHIP", 39)
 IP_DROP_SOURCE_MEMBERSHIP = _constant("IP_DROP_SOURCE_MEMBERSHIP", 40)
+IP_RECVERR = _constant("IP_RECVERR", 11)
+IPV6_RECVERR = _constant("IPV6_RECVERR", 25)
 IPV6_RECVPKTINFO = _constant("IPV6_RECVPKTINFO", 49)
 IPV6_RECVHOPLIMIT = _constant("IPV6_RECVHOPLIMIT", 51)
 IPV6_RECVTCLASS = _constant("IPV6_RECVTCLASS", 66)
+IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884 = 26, 31
 SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 UDP, UDP_SEGMENT = int(socket.IPPROTO_UDP), 103
@@ -86,6 +89,10 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (IPV6, int(socket.IPV6_MULTICAST_IF)): lib.PS_OPT_IPV6_MULTICAST_IF,
     (IPV6, _constant("IPV6_TCLASS", 67)): lib.PS_OPT_IPV6_TCLASS,
     (IPV6, _constant("IPV6_CHECKSUM", 7)): lib.PS_OPT_IPV6_CHECKSUM,
+    (IP, IP_RECVERR): lib.PS_OPT_IP_RECVERR,
+    (IP, IP_RECVERR_RFC4884): lib.PS_OPT_IP_RECVERR_RFC4884,
+    (IPV6, IPV6_RECVERR): lib.PS_OPT_IPV6_RECVERR,
+    (IPV6, IPV6_RECVERR_RFC4884): lib.PS_OPT_IPV6_RECVERR_RFC4884,
 }
 
 _BUFFER_SIZES = (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF)
@@ -181,6 +188,8 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     key = (int(level), int(name))
     if not 0 <= length <= 1024:
         raise OSError("getsockopt buflen out of range")
+    if key[0] == IPV6 and sock._family != socket.AF_INET6:
+        raise _error(errno.EOPNOTSUPP)
     if key == (SOL, SO_LINGER):
         seconds = _get(sock, lib.PS_OPT_LINGER)
         data = struct.pack("ii", seconds >= 0, max(seconds, 0))

@@ -1,0 +1,108 @@
+"""The ancillary data that `recvmsg` gives, in Linux's layouts (ip(7), ipv6(7), socket(7)).
+
+What was asked for is a sum of the bits in `pystack.sockets.options.ANCILLARY`.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from pystack._native import lib
+from pystack._native.address import packed
+from pystack.sockets import options
+from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
+
+__all__ = ["Item", "fitting", "of_error", "of_message"]
+
+Item = tuple[int, int, bytes]
+"""Level, type and data."""
+
+IPV6_PKTINFO = _constant("IPV6_PKTINFO", 50)
+IPV6_HOPLIMIT = _constant("IPV6_HOPLIMIT", 52)
+IPV6_TCLASS = _constant("IPV6_TCLASS", 67)
+IP_TTL, IP_TOS = int(socket.IP_TTL), int(socket.IP_TOS)
+
+# recvmsg(2): struct cmsghdr before each piece, padded to a word.
+_WORD = struct.calcsize("N")
+_HEADER = struct.calcsize("Nii")
+
+_MAPPED = bytes(10) + b"\xff\xff"
+# struct sock_extended_err, whose last word is for RFC 4884, and the offender after it.
+_ERROR = struct.Struct("=I4BIHBx")
+_OFFENDER4 = struct.Struct("=HH4s8x")
+_OFFENDER6 = struct.Struct("=HHI16sI")
+_EXTENSIONS_BROKEN = 1  # SO_EE_RFC4884_FLAG_INVALID
+
+
+def _padded(size: int) -> int:
+    return -(-size // _WORD) * _WORD
+
+
+def fitting(items: list[Item], room: int) -> tuple[list[Item], bool]:
+    """As much as fits into a buffer for ancillary data, and whether some did not."""
+    given: list[Item] = []
+    for level, kind, data in items:
+        if room < _HEADER:
+            return given, True
+        if room < _HEADER + len(data):
+            given.append((level, kind, data[: room - _HEADER]))
+            return given, True
+        given.append((level, kind, data))
+        room -= _HEADER + _padded(len(data))
+    return given, False
+
+
+def _of_packet(asked: int, message: Any, local: bytes | None) -> list[Item]:
+    """What the packet's own headers say.
+
+    Args:
+        asked: What was asked for.
+        message: The `struct ps_message`.
+        local: What IP_PKTINFO gives as the local address; None: the destination.
+    """
+    items: list[Item] = []
+    to = packed(message.to)
+    full = to if len(to) == 16 else _MAPPED + to
+    if asked & ANCILLARY[IPV6, options.IPV6_RECVPKTINFO]:
+        items.append((IPV6, IPV6_PKTINFO, struct.pack("16sI", full, message.interface)))
+    if full.startswith(_MAPPED):
+        to = full[12:]
+        if asked & ANCILLARY[IP, options.IP_PKTINFO]:
+            data = struct.pack("i4s4s", message.interface, to if local is None else local, to)
+            items.append((IP, options.IP_PKTINFO, data))
+        if asked & ANCILLARY[IP, options.IP_RECVTTL]:
+            items.append((IP, IP_TTL, struct.pack("i", message.ttl)))
+        if asked & ANCILLARY[IP, options.IP_RECVTOS]:
+            items.append((IP, IP_TOS, bytes([message.tos])))
+        return items
+    if asked & ANCILLARY[IPV6, options.IPV6_RECVHOPLIMIT]:
+        items.append((IPV6, IPV6_HOPLIMIT, struct.pack("i", message.ttl)))
+    if asked & ANCILLARY[IPV6, options.IPV6_RECVTCLASS]:
+        items.append((IPV6, IPV6_TCLASS, struct.pack("i", message.tos)))
+    return items
+
+
+def of_message(asked: int, kind: int, message: Any) -> list[Item]:
+    """What comes with a datagram."""
+    if not asked or kind == socket.SOCK_STREAM:
+        return []
+    return _of_packet(asked, message, None)
+
+
+def of_error(asked: int, family: int, message: Any, error: Any) -> list[Item]:
+    """What comes with an error of the queue: the `struct sock_extended_err` and its offender."""
+    items: list[Item] = []
+    if asked and error.origin != lib.PS_ERROR_LOCAL:
+        items = _of_packet(asked, message, bytes(4))
+    data = _ERROR.pack(
+        error.error, error.origin, error.type, error.code, 0, error.info, error.extensions,
+        _EXTENSIONS_BROKEN if error.extensions_broken else 0,
+    )  # fmt: skip
+    offender, known = packed(error.offender), error.offender.family != lib.PS_UNSPECIFIED
+    if family == socket.AF_INET6:
+        data += _OFFENDER6.pack(family if known else 0, 0, 0, offender, error.offender.scope)
+        return [*items, (IPV6, options.IPV6_RECVERR, data)]
+    data += _OFFENDER4.pack(family if known else 0, 0, offender)
+    return [*items, (IP, options.IP_RECVERR, data)]
