@@ -77,7 +77,7 @@ func (s *socket) take() (*datagram, int64) {
 	result, err := s.endpoint.Read(&data, tcpip.ReadOptions{NeedRemoteAddr: true})
 	if err != nil {
 		if _, closed := err.(*tcpip.ErrClosedForReceive); closed || s.shut&C.PS_SHUT_READ != 0 {
-			return nil, 0
+			return nil, negative(syscall.ESHUTDOWN)
 		}
 		return nil, number(err)
 	}

@@ -163,13 +163,23 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
     return (int)result;
 }
 
+/* Without a datagram, once the direction is shut down: who would wait for ever is given nothing, who
+ * would not, or not for long, is told as before (Linux). */
+static int64_t receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
+                       uint32_t flags, struct ps_message *message, bool for_ever)
+{
+    int64_t result =
+        stack->table->socket_receive(stack->engine, handle, pieces, count, flags, message);
+    if (result == -ESHUTDOWN)
+        result = for_ever ? 0 : -EAGAIN;
+    return refreshed(stack, handle, result);
+}
+
 int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, struct ps_message *message, int64_t timeout_us)
 {
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, timeout_us,
-                 refreshed(stack, handle,
-                           stack->table->socket_receive(stack->engine, handle, pieces, count, flags,
-                                                        message)));
+                 receive(stack, handle, pieces, count, flags, message, timeout_us < 0));
 }
 
 int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,

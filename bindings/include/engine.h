@@ -419,7 +419,8 @@ struct ps_engine_table {
     int64_t (*socket_send)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
                            uint32_t flags, const struct ps_address *to,
                            const struct ps_send_control *control);
-    /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC). */
+    /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC).
+     * -ESHUTDOWN: no datagram, and the direction was shut down. */
     int64_t (*socket_receive)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
                               uint32_t flags, struct ps_message *message);
     /* Takes the oldest error of the socket's queue: `from` in the message is the destination of

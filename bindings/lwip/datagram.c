@@ -89,11 +89,9 @@ int64_t datagram_receive(struct port_socket *head, const struct ps_piece *pieces
         return socket_take_error(head);
     const struct datagram *datagram = socket->first;
     if (datagram == NULL) {
-        if (!head->shut_read)
-            return -EAGAIN;
         if (message != NULL)
             memset(message, 0, sizeof *message);
-        return 0;
+        return head->shut_read ? -ESHUTDOWN : -EAGAIN;
     }
     size_t whole = datagram->data->tot_len, room = pieces_size(pieces, count);
     size_t size = LWIP_MIN(whole, room);

@@ -213,17 +213,17 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
         socket->connect_told = true; /* as Linux says once that a connect in steps has ended */
         return 0;
     }
-    if (socket->phase == TCP_CONNECTED || socket->phase == TCP_LISTENING)
+    if (socket->phase == TCP_CONNECTED || socket->phase == TCP_LISTENING ||
+        (socket->phase == TCP_OVER && socket->connect_told))
         return -EISCONN;
-    if (head->error != 0) {
+    if (head->error != 0 || socket->phase == TCP_OVER) {
+        int error = socket_take_error(head);
         if (socket->phase == TCP_OVER)
             forget_attempt(head);
-        return socket_take_error(head);
+        return error != 0 ? error : -ECONNABORTED; /* somebody else was told why */
     }
     if (ip == NULL) /* AF_UNSPEC: nothing to dissolve */
         return 0;
-    if (socket->phase == TCP_OVER)
-        forget_attempt(head);
     ip_addr_t any, target;
     ip_addr_copy(any, *IP_ANY_TYPE);
     ip_addr_copy(target, *ip);
@@ -267,6 +267,22 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
 
 /* --- the end ---------------------------------------------------------------------------- */
 
+/* In TIME-WAIT there is nothing left to talk to. */
+static bool is_connected(const struct tcp_socket *socket)
+{
+    return socket->phase == TCP_CONNECTED && socket->pcb != NULL && socket->pcb->state != TIME_WAIT;
+}
+
+/* Whoever waits in connect hears of a reset; the socket is as it was before. */
+static void abort_attempt(struct tcp_socket *socket)
+{
+    struct tcp_pcb *pcb = socket->pcb;
+    tcp_disown(socket);
+    tcp_abandon(pcb, pcb->state != SYN_SENT);
+    forget_attempt(&socket->head);
+    socket_fail(&socket->head, ECONNRESET);
+}
+
 static int shutdown_socket(struct port_socket *head, uint32_t how)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -278,19 +294,16 @@ static int shutdown_socket(struct port_socket *head, uint32_t how)
         }
         return 0;
     }
-    if (socket->phase != TCP_CONNECTED)
-        return -ENOTCONN;
-    if (socket->pcb == NULL)
-        return -ENOTCONN;
-    if (how & PS_SHUT_READ)
-        head->shut_read = true;
-    if (how & PS_SHUT_WRITE && !head->shut_write) {
-        head->shut_write = true;
-        /* Without memory for the FIN lwIP sends it from its timer. */
-        tcp_shutdown(socket->pcb, 0, 1);
+    if (socket->phase == TCP_CONNECTING) {
+        abort_attempt(socket);
+        return 0;
     }
+    head->shut_read |= (how & PS_SHUT_READ) != 0;
+    head->shut_write |= (how & PS_SHUT_WRITE) != 0;
+    if (how & PS_SHUT_WRITE && is_connected(socket))
+        tcp_shutdown(socket->pcb, 0, 1); /* without memory for the FIN lwIP's timer sends it */
     socket_event(head);
-    return 0;
+    return is_connected(socket) ? 0 : -ENOTCONN;
 }
 
 static void close_socket(struct port_socket *head)
@@ -324,7 +337,7 @@ static int name_socket(struct port_socket *head, enum ps_name which, struct ps_a
 {
     struct tcp_socket *socket = tcp_socket_of(head);
     if (which == PS_NAME_REMOTE) {
-        if (socket->phase != TCP_CONNECTED)
+        if (!is_connected(socket))
             return -ENOTCONN;
         address_from_lwip(&socket->remote, socket->remote_port, head->family, out);
         return 0;

@@ -149,6 +149,8 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
     struct tcp_socket *socket = tcp_socket_of(head);
     if (message != NULL)
         memset(message, 0, sizeof *message); /* a stream's bytes have no sender's address */
+    if (socket->phase == TCP_FRESH && (head->error != 0 || head->shut_read))
+        return socket_take_error(head);
     if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
         return -ENOTCONN;
     if (flags & PS_MSG_OOB)

@@ -35,6 +35,7 @@ _FLAGS = {
 }
 MSG_DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0x40))
 MSG_WAITALL = int(socket.MSG_WAITALL)
+MSG_FASTOPEN = int(getattr(socket, "MSG_FASTOPEN", 0x20000000))
 MSG_ERRQUEUE = int(getattr(socket, "MSG_ERRQUEUE", 0x2000))
 
 

@@ -22,6 +22,7 @@ from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
     MSG_ERRQUEUE,
+    MSG_FASTOPEN,
     MSG_WAITALL,
     TYPES,
     TYPES_END,
@@ -292,6 +293,8 @@ class CoreSocket(WaitingSocket):
         )
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
+        if flags & MSG_FASTOPEN and self._type == _STREAM:
+            self._connect_to_send(flags, to)
         pointer, number = self._handle.pointer, self._number
         c_flags = flags_to_c(flags)
         return self._repeat(
@@ -301,6 +304,17 @@ class CoreSocket(WaitingSocket):
             self._timeout_of(flags),
             self._open.send_timeout,
         )
+
+    def _connect_to_send(self, flags: int, to: Any) -> None:
+        """MSG_FASTOPEN where there is no cookie, as here: data waits for the handshake (Linux)."""
+        if not to:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if self._timeout_of(flags) is None:
+            code = self._connect(to)
+        else:
+            code = -lib.ps_connect(self._handle.pointer, self._number, to, 0)
+        if code:
+            self._handle.fail(-code)
 
     def sendall(self, data: Buffer, flags: int = 0, /) -> None:
         """Sends all of `data`, which is copied; after an error it is unknown how much went.
@@ -465,10 +479,11 @@ class CoreSocket(WaitingSocket):
         return done
 
     def _sender(self, message: Any) -> SocketAddress | None:
-        # A stream has no sender: the module socket gives None.
+        # A stream has no sender, nor has what wasn't sent: the module socket gives None.
         if self._type == _STREAM:
             return None
-        return addresses.from_c(getattr(message, "from"), self._family)
+        sender = getattr(message, "from")
+        return addresses.from_c(sender, self._family) if sender.family else None
 
     # --- names, options, timeouts ----------------------------------------------------------
 
