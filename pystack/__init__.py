@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from pystack import hypercalls, nic
-from pystack.errors import StackPanic
+from pystack.errors import OffStackError, StackPanic
 from pystack.interface import Interface
+from pystack.sockets import outside
 from pystack.stack import Stack
 
-__all__ = ["Interface", "Stack", "StackPanic", "hypercalls", "nic"]
+__all__ = ["Interface", "OffStackError", "Stack", "StackPanic", "hypercalls", "nic", "outside"]
 
 try:
     __version__ = version("pystack-lwip")

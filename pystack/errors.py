@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["StackPanic"]
+import errno
+
+__all__ = ["OffStackError", "StackPanic"]
+
+
+class OffStackError(PermissionError):
+    """Something asked for the kernel's own network where a Stack's is meant, and was refused.
+
+    Its errno is EACCES. Raised while a block of `Stack.installed` or `Stack.active` with
+    ``strict=True`` is open; for libraries that bring an event loop or sockets of their own, in any
+    such block.
+
+    Attributes:
+        what: Who asked for what.
+        remedy: What can be done.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(errno.EACCES, f"{what}: refused, for it is not the Stack's. {remedy}")
+        self.what = what
+        self.remedy = remedy
 
 
 class StackPanic(RuntimeError):  # noqa: N818 - a panic is what it is called

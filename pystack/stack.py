@@ -382,22 +382,33 @@ class Stack(StackServices):
         """
         return self.sockets.socket(family, type, proto)
 
-    def installed(self) -> AbstractContextManager[None]:
+    def installed(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """Puts this Stack's sockets into the module `socket`, for the whole process, in a block.
 
         ``with stack.installed(): requests.get(...)``. Sockets that are open keep working, and
-        families other than the Internet's stay the kernel's. Modules that have copied names
-        out of `socket` before keep the kernel's. TLS (`ssl.SSLContext.wrap_socket`) and asyncio's
-        stock event loop work as they do on the kernel's sockets.
-        """
-        return self.sockets.installed()
+        families other than the Internet's stay the kernel's. What modules took out of `socket`
+        before is carried over: names, and the class `socket.socket` wherever it is held, but not
+        classes that were derived from it. TLS (`ssl.SSLContext.wrap_socket`) and asyncio's stock
+        event loop work as they do on the kernel's sockets; uvicorn's "auto" is that loop. uvloop
+        and pyzmq, which open sockets of their own, raise `OffStackError` when asked for one.
 
-    def active(self) -> AbstractContextManager[None]:
+        Args:
+            strict: Refuse whatever else in Python would go by the kernel's network: sockets of
+                derived classes and of `_socket` (AF_PACKET's too), the host's resolver
+                (`OffStackError`), the import of gevent, eventlet and other event loops
+                (`ImportError`, upon which libraries that have a choice choose otherwise). C
+                libraries and child programs ask the kernel itself, see `pystack run`.
+                `pystack.outside` is the way for a NIC's own traffic.
+        """
+        return self.sockets.installed(strict=strict)
+
+    def active(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """As `installed`, for this thread or asyncio task and the tasks it starts, in a block.
 
-        Other threads and tasks keep the kernel's sockets.
+        Other threads and tasks keep the kernel's sockets; what the block's tasks give to asyncio's
+        executor of threads (`loop.getaddrinfo` does) belongs to the block.
         """
-        return self.sockets.active()
+        return self.sockets.active(strict=strict)
 
     def ping(
         self,

@@ -11,6 +11,7 @@ import os
 import sys
 
 from pystack._native import ffi, lib
+from pystack.sockets.strict import tell_of_refusals
 
 __all__ = ["confine"]
 
@@ -20,8 +21,10 @@ REMEDY = "pystack run --no-strict lets it go by the kernel."
 def confine() -> None:
     """Keeps this process, its threads and its children from the kernel's network, for ever.
 
-    What they are refused, and that they can't be kept from it here, is told on standard error.
+    What they are refused, and that they can't be kept from it here, is told on standard error; so
+    is what Python code is refused by `strict=True`, once of each.
     """
+    tell_of_refusals(lambda text: print(f"pystack: {text}", file=sys.stderr))
     result = lib.ps_confine(ffi.new("char[]", REMEDY.encode()))
     if result < 0 and -result != errno.ENOSYS:
         why = f"{errno.errorcode.get(-result, -result)}, {os.strerror(-result)}"

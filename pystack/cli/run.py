@@ -70,7 +70,7 @@ def run(
         raise click.UsageError("a module with -m or code with -c, not both")
     if module is None and code is None and not words:
         raise click.UsageError("say which script to run, which module with -m, or code with -c")
-    with options.stack() as (net, _interface), net.installed():
+    with options.stack() as (net, _interface), net.installed(strict=strict):
         if strict:
             confine()
         if module is not None:

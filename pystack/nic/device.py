@@ -30,6 +30,7 @@ _TUNTAP_MESSAGES = {
 
 _PACKET_MESSAGES = {
     errno.EPERM: "a packet socket needs CAP_NET_RAW: run as root, or use a TAP made for this user",
+    errno.EACCES: "`pystack run` keeps programs from packet sockets; with --no-strict it does not",
     errno.ENODEV: "there is no such device; `ip link` lists them",
     errno.EOPNOTSUPP: "packet sockets can be had on Linux only",
 }

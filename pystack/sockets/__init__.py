@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from pystack.sockets.active import outside
 from pystack.sockets.module import SocketModule
 from pystack.sockets.socket import Socket
 
-__all__ = ["Socket", "SocketModule"]
+__all__ = ["Socket", "SocketModule", "outside"]

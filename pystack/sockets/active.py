@@ -10,18 +10,27 @@ import socket as kernel
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from pystack.sockets.patch import Place, patched
+from pystack.sockets.early import (
+    FUNCTIONS,
+    ORIGINALS,
+    executor_places,
+    kernel_socket,
+    places_for,
+)
+from pystack.sockets.libraries import watching_libraries
+from pystack.sockets.patch import patched
 from pystack.sockets.socket import Socket
 
 if TYPE_CHECKING:
     from pystack.sockets.module import SocketModule
 
-_current: ContextVar[SocketModule | None] = ContextVar("pystack_active", default=None)
+__all__ = ["active", "in_the_process", "outside"]
 
-# The kernel's, also while another stands in its place.
-kernel_socket = kernel.socket
+_current: ContextVar[SocketModule | None] = ContextVar("pystack_active", default=None)
+_outside: ContextVar[bool] = ContextVar("pystack_outside", default=False)
 
 
 class _Chooser(type):
@@ -30,7 +39,7 @@ class _Chooser(type):
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
         if cls is not ActiveSocket:
             return super().__call__(*arguments, **named)
-        current = _current.get()
+        current = _in_context()
         chosen: Any = kernel_socket if current is None else current.socket
         return chosen(*arguments, **named)
 
@@ -46,11 +55,15 @@ class ActiveSocket(kernel_socket, metaclass=_Chooser):
     __slots__ = ()
 
 
+def _in_context() -> SocketModule | None:
+    return None if _outside.get() else _current.get()
+
+
 def _function(name: str) -> Callable[..., Any]:
-    original = getattr(kernel, name)
+    original = ORIGINALS[name]
 
     def choose(*arguments: Any, **named: Any) -> Any:
-        current = _current.get()
+        current = _in_context()
         return (original if current is None else getattr(current, name))(*arguments, **named)
 
     choose.__name__ = name
@@ -58,37 +71,63 @@ def _function(name: str) -> Callable[..., Any]:
     return choose
 
 
-FUNCTIONS = (
-    "create_connection",
-    "create_server",
-    "fromfd",
-    "dup",
-    "close",
-    "has_dualstack_ipv6",
-    "getaddrinfo",
-    "getnameinfo",
-    "gethostbyaddr",
-    "gethostbyname",
-    "gethostbyname_ex",
-    "if_nameindex",
-    "if_nametoindex",
-    "if_indextoname",
-)
 _CHOOSERS = {name: _function(name) for name in FUNCTIONS}
 
 
-def standard_places(replacements: dict[str, Any]) -> dict[Place, Any]:
-    """What a Stack replaces in the standard library, with these names of the module `socket`."""
-    return {(kernel, name): value for name, value in replacements.items()}
-
-
 @contextmanager
-def active(module: SocketModule) -> Iterator[None]:
+def active(module: SocketModule, strict: bool) -> Iterator[None]:
     """See `Stack.active`."""
     replacements = {**_CHOOSERS, "socket": ActiveSocket, "SocketType": ActiveSocket}
-    with patched(standard_places(replacements)):
+    places = {**places_for(replacements, _in_context), **executor_places(_in_context)}
+    with patched(places) as layer, watching_libraries(layer, _in_context, strict):
         token = _current.set(module)
         try:
             yield
         finally:
             _current.reset(token)
+
+
+@contextmanager
+def in_the_process(module: SocketModule, strict: bool) -> Iterator[None]:
+    """See `Stack.installed`."""
+
+    def choose() -> SocketModule | None:
+        return None if _outside.get() else module
+
+    replacements = {name: getattr(module, name) for name in ("socket", "SocketType", *FUNCTIONS)}
+    with patched(places_for(replacements, choose)) as layer:  # noqa: SIM117 - one after the other
+        with watching_libraries(layer, choose, strict):
+            yield
+
+
+_pristine = dict(vars(kernel))
+
+
+class _KernelModule:
+    """The module `socket` as it is without a Stack."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = _pristine[name] if name in _pristine else getattr(kernel, name)
+        if not isinstance(found, FunctionType):
+            return found
+        # So that what it calls in its module is the kernel's, too.
+        made = FunctionType(found.__code__, _pristine, name, found.__defaults__)
+        made.__kwdefaults__ = found.__kwdefaults__
+        return made
+
+
+@contextmanager
+def outside() -> Iterator[Any]:
+    """In this block, for this thread or task, nothing is carried onto a Stack or refused.
+
+    For those who carry a Stack's own frames over the kernel's network: a NIC in Python that opens
+    a socket while its Stack is installed. `pystack run` needs ``--no-strict`` for that besides.
+
+    Yields:
+        The module `socket`, with the kernel's sockets.
+    """
+    token = _outside.set(True)
+    try:
+        yield _KernelModule()
+    finally:
+        _outside.reset(token)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket as kernel
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from operator import index as to_index
 from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors, options, reverse
-from pystack.sockets.active import FUNCTIONS, active, kernel_socket, standard_places
+from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.patch import patched
+from pystack.sockets.early import kernel_socket
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
 from pystack.sockets.standard import introduce_stack_sockets
@@ -304,13 +304,21 @@ class SocketModule:
                 return name
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Puts these into the standard library for the block; see `Stack.installed`."""
-        names = ("socket", "SocketType", *FUNCTIONS)
-        with patched(standard_places({name: getattr(self, name) for name in names})):
-            yield
+    def getfqdn(self, name: str = "") -> str:
+        """As `socket.getfqdn`: the name with a dot that a host has, else its first."""
+        wanted = name.strip()
+        if wanted in ("", "0.0.0.0", "::"):
+            wanted = kernel.gethostname()
+        try:
+            first, others, _addresses = self.gethostbyaddr(wanted)
+        except OSError:
+            return wanted
+        return next((one for one in (first, *others) if "." in one), first)
 
-    def active(self) -> AbstractContextManager[None]:
+    def installed(self, *, strict: bool = False) -> AbstractContextManager[None]:
+        """Puts these into the standard library for the block; see `Stack.installed`."""
+        return in_the_process(self, strict)
+
+    def active(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """The same for this task or thread alone; see `Stack.active`."""
-        return active(self)
+        return active(self, strict)

@@ -1,0 +1,139 @@
+"""Names that were taken out of `socket` before a Stack came into its place.
+
+What was taken is still the very object: the names of modules are found by that, and the class,
+which may also hide in an attribute or a default argument, makes the Stack's sockets itself. A
+class that was derived from it can't be changed; see `strict`.
+"""
+
+from __future__ import annotations
+
+import _socket
+import asyncio.base_events
+import concurrent.futures
+import contextvars
+import socket as kernel
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pystack.sockets.address import FAMILIES
+from pystack.sockets.patch import Layer, replaced
+
+if TYPE_CHECKING:
+    from pystack.sockets.module import SocketModule
+
+__all__ = ["FUNCTIONS", "ORIGINALS", "Choose", "executor_places", "kernel_socket", "places_for"]
+
+# Whose sockets are meant where this is called; None: the kernel's.
+Choose: TypeAlias = "Callable[[], SocketModule | None]"
+
+FUNCTIONS = (
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "dup",
+    "close",
+    "has_dualstack_ipv6",
+    "getaddrinfo",
+    "getfqdn",
+    "getnameinfo",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "if_nameindex",
+    "if_nametoindex",
+    "if_indextoname",
+)
+# The kernel's, also while others stand in their places.
+kernel_socket = kernel.socket
+ORIGINALS: dict[str, Any] = {
+    name: getattr(kernel, name) for name in ("socket", "SocketType", *FUNCTIONS)
+}
+_original_getaddrinfo = _socket.getaddrinfo
+_original_new: Any = _socket.socket.__new__
+
+
+def _early_names(replacements: Mapping[str, Any]) -> Layer:
+    """The names of all modules that hold one of the originals, or would without other blocks."""
+    wanted = {id(ORIGINALS[name]): value for name, value in replacements.items()}
+    held: Layer = replaced()
+    modules: list[Any] = list(sys.modules.values())
+    for module in modules:
+        if isinstance(module, ModuleType) and module.__name__.partition(".")[0] != "pystack":
+            for name, value in list(vars(module).items()):
+                if id(value) in wanted:
+                    held.setdefault((module, name), value)
+    return {
+        place: wanted[id(value)]
+        for place, value in held.items()
+        if id(value) in wanted and not (isinstance(value, type) and _derives(place[0]))
+    }
+
+
+def _derives(module: Any) -> bool:
+    """Whether classes of a module are derived from the kernel's, whose methods they then call."""
+    return module is _socket or any(
+        isinstance(one, type) and one is not kernel_socket and issubclass(one, kernel_socket)
+        for one in list(vars(module).values())
+    )
+
+
+def _new(choose: Choose) -> Callable[..., Any]:
+    """`socket.socket.__new__` that makes a Stack's sockets where those are meant."""
+
+    def __new__(  # noqa: N807 - it is called so in tracebacks
+        cls: Any,
+        family: int = -1,
+        type: int = -1,
+        proto: int = -1,
+        fileno: int | None = None,
+        **more: Any,
+    ) -> Any:
+        if cls is kernel_socket and fileno is None and (family == -1 or family in FAMILIES):
+            current = choose()
+            if current is not None:
+                return current.socket(family, type, proto)
+        return _original_new(cls, family, type, proto, fileno, **more)
+
+    return __new__
+
+
+def _getaddrinfo(choose: Choose) -> Callable[..., Any]:
+    """`_socket.getaddrinfo`, which `socket.getaddrinfo` asks wherever that is held."""
+
+    def getaddrinfo(*arguments: Any, **named: Any) -> Any:
+        current = choose()
+        function = _original_getaddrinfo if current is None else current.getaddrinfo
+        return function(*arguments, **named)
+
+    return getaddrinfo
+
+
+def places_for(replacements: Mapping[str, Any], choose: Choose) -> Layer:
+    """Where names of the module `socket` are to be replaced: there, and where they were taken."""
+    return {
+        **_early_names(replacements),
+        **{(kernel, name): value for name, value in replacements.items()},
+        (kernel_socket, "__new__"): _new(choose),
+        (_socket, "getaddrinfo"): _getaddrinfo(choose),
+    }
+
+
+_run_in_executor: Any = asyncio.base_events.BaseEventLoop.run_in_executor
+
+
+def executor_places(choose: Choose) -> Layer:
+    """Has asyncio's executor run in a copy of the caller's context, as `asyncio.to_thread` does.
+
+    `loop.getaddrinfo` and `loop.getnameinfo` go by it, too.
+    """
+
+    def run_in_executor(self: Any, executor: Any, func: Any, *arguments: Any) -> Any:
+        threads = executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+        if not threads or choose() is None:
+            return _run_in_executor(self, executor, func, *arguments)
+        run = contextvars.copy_context().run
+        return _run_in_executor(self, executor, run, func, *arguments)
+
+    return {(asyncio.base_events.BaseEventLoop, "run_in_executor"): run_in_executor}

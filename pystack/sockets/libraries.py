@@ -1,0 +1,226 @@
+"""Libraries that bring an event loop or sockets of their own, below the module `socket`.
+
+What a Stack can't take over from them is refused in words; where a library has a choice, it is
+given the one that works. They are looked after when they are imported, if they are not yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from pystack.sockets.early import Choose, kernel_socket
+from pystack.sockets.patch import Layer, extend
+from pystack.sockets.strict import REMEDY, refuse, strictly
+
+__all__ = ["watching_libraries"]
+
+_STOCK_LOOP = "Use asyncio's own event loop."
+# What can't be imported in a strict block, and what to use.
+_NOT_IMPORTED = {
+    "eventlet": "Use threads or asyncio.",
+    "gevent": "Use threads or asyncio.",
+    "pycares": "Use the module socket's resolver, or dnspython.",
+    "rloop": _STOCK_LOOP,
+    "uvloop": _STOCK_LOOP,
+    "winloop": _STOCK_LOOP,
+    "zuvloop": _STOCK_LOOP,
+}
+
+
+@dataclass(eq=False)
+class _Watch:
+    """A block that is open: whose names it replaces, where a Stack is meant, how strictly."""
+
+    layer: Layer
+    choose: Choose
+    strict: bool
+    is_open: bool = True
+
+    def wants(self) -> bool:
+        return self.is_open and self.choose() is not None
+
+
+# --- what is done to each -----------------------------------------------------------------
+
+
+def _uvloop(module: ModuleType, watch: _Watch) -> Layer:
+    """Its calls that take sockets are libuv's own; those with `sock_` in their names are not."""
+    loop: Any = getattr(module, "Loop", None)
+    if loop is None:
+        return {}
+
+    def refusing(name: str) -> Callable[..., Any]:
+        original = getattr(loop, name)
+
+        def method(self: Any, *arguments: Any, **named: Any) -> Any:
+            given = any(isinstance(one, kernel_socket) for one in (*arguments, *named.values()))
+            if given or not watch.wants():
+                return original(self, *arguments, **named)
+            raise refuse(f"uvloop's {name} opens the kernel's own sockets", _STOCK_LOOP)
+
+        method.__name__ = name
+        return method
+
+    places: Layer = {
+        (loop, name): refusing(name)
+        for name in (
+            "connect_accepted_socket",
+            "create_connection",
+            "create_datagram_endpoint",
+            "create_server",
+            "getaddrinfo",
+            "getnameinfo",
+        )
+    }
+    if watch.strict:
+        original = loop.__new__
+
+        def __new__(cls: Any, *arguments: Any, **named: Any) -> Any:  # noqa: N807
+            if watch.wants():
+                raise refuse("uvloop's event loop opens the kernel's own sockets", _STOCK_LOOP)
+            return original(cls, *arguments, **named)
+
+        places[loop, "__new__"] = __new__
+    return places
+
+
+def _uvicorn(module: ModuleType, watch: _Watch) -> Layer:
+    """Its loop "auto" is uvloop where that can be had."""
+    places: Layer = {}
+    # The second pair: before uvicorn 0.36.
+    for name, stock in (
+        ("auto_loop_factory", "asyncio_loop_factory"),
+        ("auto_loop_setup", "asyncio_setup"),
+    ):
+        original = getattr(module, name, None)
+        if original is not None:
+            places[module, name] = _stock_loop_instead(original, stock, watch)
+    return places
+
+
+def _stock_loop_instead(original: Any, stock: str, watch: _Watch) -> Callable[..., Any]:
+    def choose_loop(*arguments: Any, **named: Any) -> Any:
+        if not watch.wants():
+            return original(*arguments, **named)
+        import uvicorn.loops.asyncio  # noqa: PLC0415 - it is there, for its neighbour calls
+
+        return getattr(uvicorn.loops.asyncio, stock)(*arguments, **named)
+
+    return choose_loop
+
+
+def _zmq(module: ModuleType, watch: _Watch) -> Layer:
+    """What is neither between threads nor between processes is libzmq's own sockets."""
+    kind: Any = getattr(module, "Socket", None)
+    if kind is None:
+        return {}
+
+    def refusing(name: str) -> Callable[..., Any]:
+        original = getattr(kind, name)
+
+        def method(self: Any, addr: Any, *arguments: Any, **named: Any) -> Any:
+            text = addr.decode("utf-8", "replace") if isinstance(addr, bytes) else addr
+            local = isinstance(text, str) and text.startswith(("inproc://", "ipc://", "vmci://"))
+            if local or not isinstance(text, str) or not watch.wants():
+                return original(self, addr, *arguments, **named)
+            raise refuse(
+                f"zmq's {name}({text!r}) opens the kernel's own sockets",
+                f"inproc and ipc work. {REMEDY}",
+            )
+
+        method.__name__ = name
+        return method
+
+    return {(kind, name): refusing(name) for name in ("bind", "connect")}
+
+
+_PLACES: dict[str, Callable[[ModuleType, _Watch], Layer]] = {
+    "uvicorn.loops.auto": _uvicorn,
+    "uvloop": _uvloop,
+    "zmq.sugar.socket": _zmq,
+}
+
+
+# --- when they are imported ---------------------------------------------------------------
+
+
+class _Refusing:
+    """A loader of what is not to be imported: `importlib.util.find_spec` finds it all the same."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        raise ImportError(
+            f"{spec.name} brings sockets of the kernel's, which are not the Stack's: refused. "
+            f"{_NOT_IMPORTED[spec.name]} {REMEDY}",
+            name=spec.name,
+        )
+
+    def exec_module(self, module: ModuleType) -> None:
+        raise AssertionError(f"{module.__name__} can't have been made")
+
+
+def _looked_after(spec: ModuleSpec) -> ModuleSpec:
+    """Has the module changed as soon as it was executed."""
+    loader: Any = spec.loader
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        for watch in _watches:
+            extend(watch.layer, _PLACES[spec.name](module, watch))
+
+    loader.exec_module = exec_module
+    return spec
+
+
+class _Finder:
+    """First of `sys.meta_path` while a block is open."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name in _NOT_IMPORTED and any(one.strict and one.wants() for one in _watches):
+            return ModuleSpec(name, _Refusing())  # type: ignore[arg-type]
+        if name in _PLACES:
+            for finder in sys.meta_path:
+                spec = None if finder is self else finder.find_spec(name, path, target)
+                if spec is not None:
+                    return _looked_after(spec)
+        return None
+
+
+_watches: list[_Watch] = []
+_finder = _Finder()
+
+
+@contextmanager
+def watching_libraries(layer: Layer, choose: Choose, strict: bool) -> Iterator[None]:
+    """In the block these libraries are looked after, and strictly, what else leaves is refused.
+
+    Args:
+        layer: What the block replaces.
+        choose: Tells where a Stack is meant.
+        strict: See `strictly`.
+    """
+    watch = _Watch(layer, choose, strict)
+    if not _watches:
+        sys.meta_path.insert(0, _finder)
+    _watches.append(watch)
+    try:
+        for name, places in _PLACES.items():
+            module = sys.modules.get(name)
+            if module is not None:
+                extend(layer, places(module, watch))
+        rule: AbstractContextManager[None] = strictly(choose) if strict else nullcontext()
+        with rule:
+            yield
+    finally:
+        watch.is_open = False
+        _watches.remove(watch)
+        if not _watches:
+            sys.meta_path.remove(_finder)

@@ -1,0 +1,126 @@
+"""What asks the kernel for its network in a strict block is refused, at once and in words.
+
+Python tells an audit hook (PEP 578) of each socket that is made and each name that is asked for,
+by whichever way in Python. A hook can't be taken away, so there is one, which does nothing while
+no strict block is open. C code with system calls of its own is the matter of `pystack run`.
+"""
+
+from __future__ import annotations
+
+import socket as kernel
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pystack.errors import OffStackError
+from pystack.sockets.early import Choose, kernel_socket
+
+__all__ = ["REMEDY", "refuse", "strictly", "tell_of_refusals"]
+
+REMEDY = "Without strict (pystack run --no-strict) it goes by the kernel."
+
+# AF_PACKET too: its frames go out beside the Stack. -1 is asked for by who leaves it out.
+_FAMILIES = {
+    int(kernel.AF_INET): "an IPv4 socket",
+    int(kernel.AF_INET6): "an IPv6 socket",
+    int(getattr(kernel, "AF_PACKET", kernel.AF_INET)): "a packet socket",
+    -1: "an IPv4 socket",
+}
+_rules: list[Choose] = []
+_tellers: list[Callable[[str], None]] = []
+_told: set[str] = set()
+_hooked = False
+
+
+def refuse(what: str, remedy: str = REMEDY) -> OffStackError:
+    """The exception to raise, after whoever wants to know was told of it, once of each."""
+    error = OffStackError(what, remedy)
+    text = str(error.strerror)
+    if text not in _told:
+        _told.add(text)
+        for teller in _tellers:
+            teller(text)
+    return error
+
+
+def tell_of_refusals(teller: Callable[[str], None]) -> None:
+    """Has each refusal told of as well: programs may well catch the exception and go on."""
+    _tellers.append(teller)
+
+
+def _judge_socket(sock: Any, family: int, *_rest: Any) -> None:
+    if family not in _FAMILIES:
+        return
+    kind = type(sock)
+    what = f"{kind.__module__}.{kind.__qualname__} asked the kernel for {_FAMILIES[family]}"
+    # Past the hook: who called `_socket.socket.__init__`.
+    caller = sys._getframe(2)
+    if caller.f_code is not kernel_socket.__init__.__code__:
+        raise refuse(what, f"Use the module socket. {REMEDY}")
+    if caller.f_locals["fileno"] is not None:
+        return  # it is on something that is open
+    if kind is kernel_socket:
+        raise refuse(what)
+    raise refuse(
+        f"{what}, being derived from its class",
+        f"Import what defines it after the Stack is installed. {REMEDY}",
+    )
+
+
+def _is_number(host: Any) -> bool:
+    """Whether an address is written there, so that nobody has to be asked for it."""
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii", "replace")
+    if not host or not isinstance(host, str):
+        return True
+    for family in (kernel.AF_INET, kernel.AF_INET6):
+        with suppress(OSError, ValueError):
+            kernel.inet_pton(family, host.partition("%")[0])
+            return True
+    return False
+
+
+def _judge_name(host: Any, *_rest: Any) -> None:
+    if not _is_number(host):
+        raise refuse(
+            f"the host's resolver was asked for {host!r}", f"Use the module socket. {REMEDY}"
+        )
+
+
+def _judge_address(address: Any, *_rest: Any) -> None:
+    raise refuse(
+        f"the host's resolver was asked for the name of {address!r}",
+        f"Use the module socket. {REMEDY}",
+    )
+
+
+_JUDGES: dict[str, Callable[..., None]] = {
+    "socket.__new__": _judge_socket,
+    "socket.getaddrinfo": _judge_name,
+    "socket.gethostbyname": _judge_name,
+    "socket.gethostbyaddr": _judge_address,
+    "socket.getnameinfo": _judge_address,
+}
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _rules or not event.startswith("socket."):
+        return
+    judge = _JUDGES.get(event)
+    if judge is not None and any(rule() is not None for rule in _rules):
+        judge(*arguments)
+
+
+@contextmanager
+def strictly(choose: Choose) -> Iterator[None]:
+    """Refuses in the block what leaves a Stack, wherever `choose` names one."""
+    global _hooked  # noqa: PLW0603 - one hook a process
+    if not _hooked:
+        _hooked = True
+        sys.addaudithook(_hook)
+    _rules.append(choose)
+    try:
+        yield
+    finally:
+        _rules.remove(choose)
