@@ -244,6 +244,7 @@ struct ps_send_control {
     int16_t ttl;              /* -1: the socket's */
     int16_t tos;              /* -1: the socket's */
     int32_t segment_size;     /* UDP, as PS_OPT_UDP_SEGMENT; -1: the socket's */
+    int8_t dont_fragment;     /* IPv6, as PS_OPT_IPV6_DONTFRAG; -1: the socket's */
 };
 
 enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless said otherwise */
@@ -290,6 +291,11 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IP_RECVERR_RFC4884,
                  PS_OPT_IPV6_RECVERR,
                  PS_OPT_IPV6_RECVERR_RFC4884,
+                 PS_OPT_IP_MTU_DISCOVER, /* IP_PMTUDISC_*, Linux's numbers, as the next one's */
+                 PS_OPT_IPV6_MTU_DISCOVER,
+                 PS_OPT_IPV6_DONTFRAG,
+                 PS_OPT_IP_MTU,       /* read: the MTU of the path to the peer */
+                 PS_OPT_IPV6_MTU,     /* what is larger is cut; read: as PS_OPT_IP_MTU */
                  PS_OPT_BYTES_QUEUED, /* FIONREAD: bytes that recv would give now */
                  PS_OPT_BYTES_UNSENT, /* SIOCOUTQ: bytes not yet acknowledged */
                  PS_OPT_UDP_SEGMENT,  /* bytes of each datagram that a long one is cut into; 0 */

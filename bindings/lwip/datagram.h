@@ -118,4 +118,23 @@ int datagram_may_send(size_t size, uint32_t flags);
 /* The same of one whose way is known: what the socket itself has against it, as Linux asks late. */
 int datagram_may_go(struct port_socket *head);
 
+/* --- datagram_mtu.c --------------------------------------------------------------------- */
+
+/* The largest packet that goes to `to` in one piece, or in pieces of that size. */
+uint16_t datagram_mtu(const struct port_socket *socket, const ip_addr_t *to,
+                      const struct netif *netif);
+/* Whether a packet of so many bytes, IP header included, may go; then `output_rules` are set for it,
+ * until datagram_sent(). -EMSGSIZE: it may not be cut, and the queue of errors has it. */
+int datagram_fit(struct port_socket *socket, const ip_addr_t *to, uint16_t port_number,
+                 const struct netif *netif, const struct ps_send_control *control, size_t size);
+/* -EMSGSIZE for a datagram that no packet could hold; the queue of errors has the path's MTU. */
+int datagram_too_large(struct datagram_socket *socket, const ip_addr_t *local, const ip_addr_t *to,
+                       uint16_t port_number, const struct ps_send_control *control);
+/* Whether a socket believes reports that its packets to `remote` are too large. */
+bool datagram_believes(const struct port_socket *socket, const ip_addr_t *remote);
+/* Whether an error is for the socket at all, and whether it is told without the queue of errors,
+ * where the socket is connected: both depend on how it finds the MTU, and are as Linux has them. */
+bool datagram_hears(const struct port_socket *socket, const struct icmp_report *report);
+bool datagram_is_hard(const struct port_socket *socket, const struct icmp_report *report);
+
 #endif

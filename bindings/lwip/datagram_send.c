@@ -265,5 +265,6 @@ uint64_t datagram_discards(const struct netif *netif)
 
 int datagram_sent(err_t error, const struct netif *netif, uint64_t discards)
 {
+    output_rules.on = false;
     return error == ERR_MEM && datagram_discards(netif) != discards ? 0 : port_errno(error);
 }

@@ -72,9 +72,13 @@ bool hook_icmp6_may_answer(const struct pbuf *packet, u8_t type, u8_t code);
 void hook_ip4_identification(struct ip_hdr *header, const struct pbuf *packet);
 #define LWIP_HOOK_IP4_IDENTIFICATION(header, packet) hook_ip4_identification(header, packet)
 
-/* path_mtu.c: how large a packet to a destination may be. */
+/* path_mtu.c: how large a packet to a destination may be, and whether it carries DF. */
 u16_t hook_ip6_path_mtu(const ip6_addr_t *destination, u16_t link_mtu);
+u16_t hook_ip4_path_mtu(const ip4_addr_t *destination, u16_t link_mtu);
+u16_t hook_ip4_flags(const struct pbuf *packet);
 #define LWIP_HOOK_IP6_PATH_MTU(destination, link_mtu) hook_ip6_path_mtu(destination, link_mtu)
+#define LWIP_HOOK_IP4_PATH_MTU(destination, link_mtu) hook_ip4_path_mtu(destination, link_mtu)
+#define LWIP_HOOK_IP4_FLAGS(header, packet) hook_ip4_flags(packet)
 
 /* sequence.c: the flow label of a packet whose header is complete but for it (RFC 6437). */
 u32_t hook_ip6_flow_label(const struct pbuf *packet);

@@ -240,8 +240,8 @@ static bool others_may_be_ours(const struct quoted *quoted)
 }
 
 /* Whether a packet of ours may be what a router says was too big (RFC 8201 4), or to be sent
- * elsewhere. */
-static bool may_be_ours(const struct quoted *quoted)
+ * elsewhere. `believes`: and one of a socket that believes such reports. */
+static bool may_be_ours(const struct quoted *quoted, bool believes)
 {
     if (!address_is_ours(&quoted->local))
         return false;
@@ -253,15 +253,16 @@ static bool may_be_ours(const struct quoted *quoted)
     uint16_t local_port = read16(quoted->transport);
     uint16_t remote_port = read16(quoted->transport + 2);
     if (is_udp)
-        return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port);
+        return udp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port,
+                                 believes);
     uint32_t sequence = read32(quoted->transport + PORTS);
     return tcp_may_have_sent(&quoted->local, local_port, &quoted->remote, remote_port, sequence);
 }
 
 static void packet_too_big(const struct quoted *quoted, const uint8_t *message)
 {
-    if (may_be_ours(quoted))
-        path_mtu_reduce(ip_2_ip6(&quoted->remote), read32(message + 4));
+    if (may_be_ours(quoted, true))
+        path_mtu_reduce(&quoted->remote, information(message, IP_IS_V6(&quoted->remote)));
 }
 
 bool hook_nd_redirect(const struct pbuf *message, const ip6_addr_t *destination)
@@ -280,7 +281,7 @@ bool hook_nd_redirect(const struct pbuf *message, const ip6_addr_t *destination)
             pbuf_copy_partial(message, bytes, (u16_t)LWIP_MIN(length - OPTION_HEADER, MOST_QUOTED),
                               (u16_t)(offset + OPTION_HEADER));
         return parse6(bytes, size, &quoted) && ip6_addr_eq(ip_2_ip6(&quoted.remote), destination) &&
-               may_be_ours(&quoted);
+               may_be_ours(&quoted, false);
     }
     return true;
 }
@@ -307,7 +308,7 @@ static void follow_redirect(const struct quoted *quoted, const uint8_t *message)
 {
     ip4_addr_t gateway;
     memcpy(&gateway.addr, message + 4, sizeof gateway.addr);
-    if (may_be_ours(quoted))
+    if (may_be_ours(quoted, false))
         redirect_follow(ip_current_input_netif(), ip4_current_src_addr(), ip_2_ip4(&quoted->remote),
                         &gateway);
 }
@@ -337,7 +338,7 @@ static u8_t on_icmp(void *argument, struct raw_pcb *pcb, struct pbuf *p, const i
         follow_redirect(&quoted, bytes);
         return 0;
     }
-    if (is_v6 && bytes[0] == ICMP6_TYPE_PTB)
+    if (verdict.error == EMSGSIZE)
         packet_too_big(&quoted, bytes);
     pass_on(&quoted, &verdict, p, bytes, header);
     return 0;

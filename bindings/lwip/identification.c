@@ -42,10 +42,8 @@ static struct counter *counter_of(const struct ip_hdr *header)
 
 void hook_ip4_identification(struct ip_hdr *header, const struct pbuf *packet)
 {
-    if (packet->tot_len <= NEVER_CUT) {
-        /* It says so, and needs none (RFC 6864 4.1). */
-        IPH_OFFSET_SET(header, PP_HTONS(IP_DF));
-        IPH_ID_SET(header, 0);
+    if (packet->tot_len <= NEVER_CUT && (IPH_OFFSET(header) & PP_HTONS(IP_DF)) != 0) {
+        IPH_ID_SET(header, 0); /* it needs none (RFC 6864 4.1) */
         return;
     }
     if (key == 0)

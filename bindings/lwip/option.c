@@ -45,6 +45,32 @@ static int set_error_option(struct port_socket *socket, enum ps_option option, i
     return 0;
 }
 
+/* --- the MTU of paths ----------------------------------------------------------------------- */
+
+static int set_discovery(struct port_socket *socket, enum ps_option option, int64_t value)
+{
+    enum { LEAST_MTU6 = 1280 };
+    struct discovery *discovery = &socket->discovery;
+    if (option != PS_OPT_IP_MTU_DISCOVER && socket->family != PS_INET6)
+        return -ENOPROTOOPT;
+    switch (option) {
+    case PS_OPT_IPV6_DONTFRAG:
+        discovery->dont_fragment6 = value != 0;
+        return 0;
+    case PS_OPT_IPV6_MTU:
+        if (value != 0 && value < LEAST_MTU6)
+            return -EINVAL;
+        discovery->least6 = (uint32_t)value;
+        return 0;
+    default:
+        if (value < PMTU_DONT || value > PMTU_OMIT)
+            return -EINVAL;
+        *(option == PS_OPT_IP_MTU_DISCOVER ? &discovery->mode4 : &discovery->mode6) =
+            (uint8_t)value;
+        return 0;
+    }
+}
+
 /* --- get and set ------------------------------------------------------------------------------ */
 
 int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, int64_t *value)
@@ -109,6 +135,16 @@ int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, 
     case PS_OPT_IPV6_RECVERR:
     case PS_OPT_IPV6_RECVERR_RFC4884:
         return get_error_option(socket, option, value);
+    case PS_OPT_IP_MTU_DISCOVER:
+        *value = socket->discovery.mode4;
+        return 0;
+    case PS_OPT_IPV6_MTU_DISCOVER:
+    case PS_OPT_IPV6_DONTFRAG:
+        if (socket->family != PS_INET6)
+            return -ENOPROTOOPT;
+        *value = option == PS_OPT_IPV6_DONTFRAG ? socket->discovery.dont_fragment6
+                                                : socket->discovery.mode6;
+        return 0;
     default:
         return socket->kind->option_get ? socket->kind->option_get(socket, option, value)
                                         : -ENOPROTOOPT;
@@ -188,6 +224,13 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
     case PS_OPT_IPV6_RECVERR:
     case PS_OPT_IPV6_RECVERR_RFC4884:
         return set_error_option(socket, option, value);
+    case PS_OPT_IP_MTU:
+        return -ENOPROTOOPT;
+    case PS_OPT_IP_MTU_DISCOVER:
+    case PS_OPT_IPV6_MTU_DISCOVER:
+    case PS_OPT_IPV6_DONTFRAG:
+    case PS_OPT_IPV6_MTU:
+        return set_discovery(socket, option, value);
     default:
         return socket->kind->option_set ? socket->kind->option_set(socket, option, value)
                                         : -ENOPROTOOPT;

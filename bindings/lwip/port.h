@@ -176,6 +176,23 @@ struct error_queue {
     bool on4, on6, extensions4, extensions6;
 };
 
+/* IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, with Linux's numbers. */
+enum pmtu_mode {
+    PMTU_DONT,      /* packets may be cut anywhere */
+    PMTU_WANT,      /* here, to the path's MTU, and those that need no cutting nowhere else */
+    PMTU_DO,        /* nowhere: EMSGSIZE */
+    PMTU_PROBE,     /* nowhere, and reports don't count */
+    PMTU_INTERFACE, /* not here; reports aren't believed */
+    PMTU_OMIT,      /* anywhere; reports aren't believed */
+};
+
+/* How large a socket's packets may be, by their version. */
+struct discovery {
+    uint8_t mode4, mode6; /* enum pmtu_mode */
+    bool dont_fragment6;  /* IPV6_DONTFRAG */
+    uint32_t least6;      /* IPV6_MTU: what is larger is cut; 0: not set */
+};
+
 /* The head of every socket. A kind's own struct begins with it. */
 struct port_socket {
     const struct socket_kind *kind;
@@ -191,6 +208,7 @@ struct port_socket {
     uint32_t send_buffer, receive_buffer, receive_low_water;
     uint32_t bound_interface; /* SO_BINDTODEVICE; 0: none */
     struct error_queue errors;
+    struct discovery discovery;
 };
 
 extern const struct socket_kind tcp_kind, udp_kind, raw_kind;
@@ -269,9 +287,25 @@ void udp_icmp_error(const struct icmp_report *report);
 bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                        uint16_t remote_port, uint32_t sequence);
 bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                       uint16_t remote_port);
-/* path_mtu.c: takes a router's report. */
-void path_mtu_reduce(const ip6_addr_t *destination, uint32_t mtu);
+                       uint16_t remote_port, bool believes);
+/* --- path_mtu.c ------------------------------------------------------------------------- */
+
+/* How the datagram goes that is being handed to lwIP, where its socket says so. */
+struct output_rules {
+    bool on, dont_fragment; /* the latter: IPv4's flag */
+    uint16_t mtu;           /* what is larger is cut */
+};
+extern struct output_rules output_rules;
+
+uint16_t path_mtu(const ip_addr_t *destination, uint16_t link_mtu);
+/* Whether routers are to cut what goes there: one has said less than every path has. */
+bool path_mtu_cuts(const ip_addr_t *destination);
+/* IP_MTU and IPV6_MTU; `remote` is NULL where the socket isn't connected: -ENOTCONN. */
+int path_mtu_get(const struct port_socket *socket, const ip_addr_t *remote, const ip_addr_t *local,
+                 int64_t *value);
+/* Takes a router's report. */
+void path_mtu_reduce(const ip_addr_t *destination, uint32_t mtu);
+
 /* icmp_limit.c: whether an error may be sent now, besides those that were; it counts. */
 bool icmp4_is_within_rate(const ip4_addr_t *to, u8_t type, u8_t code);
 bool icmp6_is_within_rate(const ip6_addr_t *to, u8_t type);

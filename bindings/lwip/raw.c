@@ -91,7 +91,8 @@ void raw_icmp_error(const struct icmp_report *report)
             continue;
         const struct raw_socket *raw = raw_of(head);
         errors_report(head, report, raw->header_included ? report->quoted : report->transport, 0);
-        if (errors_wanted(head, &report->remote) || (report->hard && is_connected(raw)))
+        if (errors_wanted(head, &report->remote) ||
+            (datagram_is_hard(head, report) && is_connected(raw)))
             socket_fail(head, report->error);
     }
 }
@@ -208,24 +209,40 @@ static int complete_header4(struct pbuf *p, const struct datagram_path *path)
     return 0;
 }
 
-static int prepare_payload(const struct raw_socket *raw, struct pbuf *p, const ip_addr_t *to,
-                           const struct datagram_path *path)
+/* A packet with a header of the user's is cut by nobody. */
+static int prepare_header(struct raw_socket *raw, struct pbuf *p, const ip_addr_t *to,
+                          const struct datagram_path *path)
 {
-    const struct netif *netif = path->netif;
-    if (raw->header_included) {
-        if (p->tot_len > (IP_IS_V6(to) ? netif->mtu6 : netif->mtu))
-            return -EMSGSIZE;
-        if (IP_IS_V6(to))
-            return p->len < IP6_HLEN ? -EINVAL : 0;
-        return complete_header4(p, path);
+    int result;
+    uint16_t mtu = IP_IS_V6(to) ? path->netif->mtu6 : path->netif->mtu;
+    if (p->tot_len > mtu) {
+        errors_too_large(&raw->base.head, to, 0, mtu);
+        return -EMSGSIZE;
     }
+    if (IP_IS_V6(to))
+        result = p->len < IP6_HLEN ? -EINVAL : 0;
+    else
+        result = complete_header4(p, path);
+    if (result == 0)
+        result = datagram_may_go(&raw->base.head);
+    if (result == 0)
+        output_rules = (struct output_rules){.on = true, .mtu = mtu};
+    return result;
+}
+
+static int prepare_payload(struct raw_socket *raw, struct pbuf *p, const ip_addr_t *to,
+                           const struct datagram_path *path, const struct ps_send_control *control)
+{
+    if (raw->header_included)
+        return prepare_header(raw, p, to, path);
     if (IP_IS_V6(to) && raw->pcb->chksum_reqd) {
         size_t offset = raw->pcb->chksum_offset;
         if (offset + sizeof(u16_t) > p->len)
             return -EINVAL;
         memset((uint8_t *)p->payload + offset, 0, sizeof(u16_t));
     }
-    return 0;
+    return datagram_fit(&raw->base.head, to, 0, path->netif, control,
+                        p->tot_len + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN));
 }
 
 static int transmit(struct raw_socket *raw, struct pbuf *p, ip_addr_t *to,
@@ -238,9 +255,7 @@ static int transmit(struct raw_socket *raw, struct pbuf *p, ip_addr_t *to,
         return -EINVAL;
     int result = datagram_route(&raw->base, &pcb->local_ip, to, control, flags, &path);
     if (result == 0)
-        result = prepare_payload(raw, p, to, &path);
-    if (result == 0)
-        result = datagram_may_go(&raw->base.head);
+        result = prepare_payload(raw, p, to, &path, control);
     if (result < 0)
         return result;
     pcb->ttl = pcb->mcast_ttl = (u8_t)ttl;
@@ -280,7 +295,7 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
         return -ENETUNREACH;
     size_t header = raw->header_included ? 0 : IP_IS_V6(&ip) ? IP6_HLEN : IP_HLEN;
     if (size + header > UINT16_MAX)
-        return -EMSGSIZE;
+        return datagram_too_large(&raw->base, &raw->pcb->local_ip, &ip, 0, control);
     struct pbuf *p =
         datagram_payload(raw->header_included ? PBUF_LINK : PBUF_IP, pieces, count, size);
     if (p == NULL)
@@ -332,6 +347,9 @@ static void raw_kind_close(struct port_socket *head)
 static int raw_kind_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
 {
     const struct raw_socket *raw = raw_of(head);
+    if (option == PS_OPT_IP_MTU || option == PS_OPT_IPV6_MTU)
+        return path_mtu_get(head, is_connected(raw) ? &raw->pcb->remote_ip : NULL,
+                            &raw->pcb->local_ip, value);
     if (option == PS_OPT_IP_HDRINCL) {
         *value = raw->header_included;
         return 0;

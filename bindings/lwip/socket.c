@@ -50,6 +50,7 @@ struct port_socket *socket_create(const struct socket_kind *kind, size_t size, u
     socket->protocol = protocol;
     socket->linger_s = -1;
     socket->receive_low_water = 1;
+    socket->discovery.mode4 = socket->discovery.mode6 = PMTU_WANT;
     first_free = slot->next_free;
     slot->socket = socket;
     return socket;

@@ -116,6 +116,10 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
     case PS_OPT_IPV6_TCLASS:
         *value = socket->tos;
         return 0;
+    case PS_OPT_IP_MTU:
+    case PS_OPT_IPV6_MTU:
+        return path_mtu_get(head, socket->phase == TCP_CONNECTED ? &socket->remote : NULL,
+                            &socket->local, value);
     case PS_OPT_BYTES_QUEUED:
         *value = (int64_t)socket->queued;
         return socket->phase == TCP_LISTENING ? -EINVAL : 0;

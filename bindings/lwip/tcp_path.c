@@ -40,9 +40,7 @@ bool hook_tcp_path(struct tcp_pcb *pcb, struct netif *netif)
 {
     if (netif == NULL)
         return false;
-    uint16_t mtu = netif->mtu;
-    if (IP_IS_V6(&pcb->remote_ip))
-        mtu = hook_ip6_path_mtu(ip_2_ip6(&pcb->remote_ip), netif->mtu6);
+    uint16_t mtu = path_mtu(&pcb->remote_ip, IP_IS_V6(&pcb->remote_ip) ? netif->mtu6 : netif->mtu);
     if (mtu == pcb->path.mtu)
         return false;
     uint16_t said = pcb->path.peer_mss;

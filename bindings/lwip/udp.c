@@ -204,9 +204,9 @@ static int udp_kind_name(struct port_socket *head, enum ps_name which, struct ps
 /* --- sending -------------------------------------------------------------------------- */
 
 /* lwIP counts an IP packet, header included, in 16 bits; RFC 8200 would allow 40 more. */
-static size_t largest(const ip_addr_t *to)
+static size_t headers(const ip_addr_t *to)
 {
-    return UINT16_MAX - UDP_HLEN - (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
+    return UDP_HLEN + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
 }
 
 static int destination(struct udp_socket *udp, const struct ps_address *to, ip_addr_t *ip,
@@ -229,6 +229,15 @@ static int destination(struct udp_socket *udp, const struct ps_address *to, ip_a
     return 0;
 }
 
+/* The port that a local error names: of IPv4, Linux knows the one that is connected to alone. */
+static uint16_t port_of_error(const struct udp_socket *udp, const ip_addr_t *to,
+                              uint16_t port_number)
+{
+    if (IP_IS_V6(to))
+        return port_number;
+    return udp_is_connected(udp) ? udp->pcb->remote_port : 0;
+}
+
 static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint16_t port_number,
                     const struct ps_send_control *control, uint32_t flags)
 {
@@ -241,7 +250,8 @@ static int transmit(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, uint1
     if (result == 0)
         result = udp_take_any_port(udp);
     if (result == 0)
-        result = datagram_may_go(&udp->base.head);
+        result = datagram_fit(&udp->base.head, to, port_of_error(udp, to, port_number), path.netif,
+                              control, p->tot_len + headers(to));
     if (result < 0)
         return result;
     pcb->ttl = pcb->mcast_ttl = (u8_t)ttl;
@@ -267,10 +277,9 @@ static int transmit_all(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, u
     if (part == 0 || p->tot_len <= part)
         return transmit(udp, p, to, port_number, control, flags);
     const struct netif *netif = ip_route(&udp->pcb->local_ip, to);
-    size_t header = UDP_HLEN + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
     if (p->tot_len > part * MOST_SEGMENTS)
         return -EINVAL;
-    if (netif != NULL && part + header > netif->mtu)
+    if (netif != NULL && part + headers(to) > datagram_mtu(&udp->base.head, to, netif))
         return -EMSGSIZE; /* as Linux; older ones say EINVAL to this, too */
     int result = 0;
     offload_burst(true);
@@ -303,8 +312,9 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     result = destination(udp, to, &ip, &port_number);
     if (result < 0)
         return result;
-    if (size + (udp->pending ? udp->pending->tot_len : 0) > largest(&ip))
-        return -EMSGSIZE;
+    if (size + (udp->pending ? udp->pending->tot_len : 0) + headers(&ip) > UINT16_MAX)
+        return datagram_too_large(&udp->base, &udp->pcb->local_ip, &ip,
+                                  port_of_error(udp, &ip, port_number), control);
     if (flags & PS_MSG_MORE && (result = datagram_may_go(head)) < 0)
         return result;
     struct pbuf *p = datagram_payload(PBUF_TRANSPORT, pieces, count, size);
@@ -382,9 +392,13 @@ static int udp_kind_option_changed(struct port_socket *head, enum ps_option opti
 
 static int udp_kind_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
 {
+    const struct udp_socket *udp = udp_of(head);
+    if (option == PS_OPT_IP_MTU || option == PS_OPT_IPV6_MTU)
+        return path_mtu_get(head, udp_is_connected(udp) ? &udp->pcb->remote_ip : NULL,
+                            &udp->pcb->local_ip, value);
     if (option != PS_OPT_UDP_SEGMENT)
         return datagram_option_get(head, option, value);
-    *value = udp_of(head)->segment_size;
+    *value = udp->segment_size;
     return 0;
 }
 

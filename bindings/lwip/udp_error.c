@@ -50,21 +50,26 @@ void udp_icmp_error(const struct icmp_report *report)
     bool is_lite = report->protocol == IP_PROTO_UDPLITE;
     if (udp == NULL)
         udp = unconnected_sender(report);
-    if (udp == NULL || (udp->base.head.protocol == IP_PROTO_UDPLITE) != is_lite)
+    if (udp == NULL || (udp->base.head.protocol == IP_PROTO_UDPLITE) != is_lite ||
+        !datagram_hears(&udp->base.head, report))
         return;
     errors_report(&udp->base.head, report, (u16_t)(report->transport + UDP_HLEN),
                   report->remote_port);
     /* Without the queue it hears of hard errors alone. */
-    if (report->hard || errors_wanted(&udp->base.head, &report->remote))
+    if (datagram_is_hard(&udp->base.head, report) ||
+        errors_wanted(&udp->base.head, &report->remote))
         socket_fail(&udp->base.head, report->error);
 }
 
 bool udp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
-                       uint16_t remote_port)
+                       uint16_t remote_port, bool believes)
 {
     for (struct udp_pcb *pcb = hook_udp_port(local_port); pcb != NULL; pcb = pcb->port_next) {
         if (pcb->local_port != local_port ||
             !(ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, local)))
+            continue;
+        const struct udp_socket *udp = udp_socket_of_pcb(pcb);
+        if (believes && udp != NULL && !datagram_believes(&udp->base.head, remote))
             continue;
         if (!(pcb->flags & UDP_FLAGS_CONNECTED) ||
             (pcb->remote_port == remote_port && ip_addr_eq(&pcb->remote_ip, remote)))

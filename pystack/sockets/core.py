@@ -451,16 +451,6 @@ class CoreSocket(WaitingSocket):
             self._open.receive_timeout,
         )
 
-    def _receive_error(self, pieces: Any, count: int, message: Any, error: Any) -> int:
-        """MSG_ERRQUEUE: waits only where CPython itself does, which is with a timeout."""
-        pointer, number = self._handle.pointer, self._number
-        return self._repeat(
-            lambda timeout_us: lib.ps_receive_error(
-                pointer, number, pieces, count, message, error, timeout_us
-            ),
-            self._timeout or 0.0,
-        )
-
     def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:
         """MSG_WAITALL: all of it, less at the stream's end or when an error comes after some."""
         done = 0

@@ -1,7 +1,8 @@
 """`sendmsg` and `recvmsg`.
 
 Linux's layouts of ancillary data that is sent: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`,
-`IPV6_HOPLIMIT`, `IPV6_TCLASS`, `UDP_SEGMENT`; what is received: `pystack.sockets.ancillary`.
+`IPV6_HOPLIMIT`, `IPV6_TCLASS`, `IPV6_DONTFRAG`, `UDP_SEGMENT`; what is received:
+`pystack.sockets.ancillary`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class MessageSocket(CoreSocket):
         if not ancdata:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
-        out.ttl = out.tos = out.segment_size = -1
+        out.ttl = out.tos = out.segment_size = out.dont_fragment = -1
         items = []
         for entry in ancdata:
             if not isinstance(entry, tuple) or len(entry) != 3:
@@ -97,10 +98,19 @@ class MessageSocket(CoreSocket):
             out.ttl = self._byte(data)
         elif key in ((IP, IP_TOS), (IPV6, IPV6_TCLASS)):
             out.tos = data[0] if len(data) == 1 else self._byte(data)
+        elif key == (IPV6, options.IPV6_DONTFRAG):
+            out.dont_fragment = self._flag(data)
         elif key == (options.UDP, options.UDP_SEGMENT):
             out.segment_size = struct.unpack("H", data)[0]
         else:
             raise OSError(errno.EINVAL, f"no ancillary data of level {key[0]}, type {key[1]} here")
+
+    @staticmethod
+    def _flag(data: bytes) -> int:
+        value = int(struct.unpack("i", data)[0])
+        if value not in (0, 1):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return value
 
     @staticmethod
     def _byte(data: bytes) -> int:

@@ -44,6 +44,10 @@ IPV6_RECVPKTINFO = _constant("IPV6_RECVPKTINFO", 49)
 IPV6_RECVHOPLIMIT = _constant("IPV6_RECVHOPLIMIT", 51)
 IPV6_RECVTCLASS = _constant("IPV6_RECVTCLASS", 66)
 IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884 = 26, 31
+IP_MTU_DISCOVER, IP_MTU = _constant("IP_MTU_DISCOVER", 10), _constant("IP_MTU", 14)
+IPV6_MTU_DISCOVER, IPV6_MTU = _constant("IPV6_MTU_DISCOVER", 23), _constant("IPV6_MTU", 24)
+IPV6_DONTFRAG = _constant("IPV6_DONTFRAG", 62)
+IPV6_PATHMTU = _constant("IPV6_PATHMTU", 61)
 SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 UDP, UDP_SEGMENT = int(socket.IPPROTO_UDP), 103
@@ -93,6 +97,11 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (IP, IP_RECVERR_RFC4884): lib.PS_OPT_IP_RECVERR_RFC4884,
     (IPV6, IPV6_RECVERR): lib.PS_OPT_IPV6_RECVERR,
     (IPV6, IPV6_RECVERR_RFC4884): lib.PS_OPT_IPV6_RECVERR_RFC4884,
+    (IP, IP_MTU_DISCOVER): lib.PS_OPT_IP_MTU_DISCOVER,
+    (IP, IP_MTU): lib.PS_OPT_IP_MTU,
+    (IPV6, IPV6_MTU_DISCOVER): lib.PS_OPT_IPV6_MTU_DISCOVER,
+    (IPV6, IPV6_MTU): lib.PS_OPT_IPV6_MTU,
+    (IPV6, IPV6_DONTFRAG): lib.PS_OPT_IPV6_DONTFRAG,
 }
 
 _BUFFER_SIZES = (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF)
@@ -122,6 +131,7 @@ _MEMBERSHIPS = {
 
 _INT = struct.Struct("i")
 _TIMEVAL = struct.Struct("ll")
+_MTUINFO = struct.Struct("28xI")
 
 
 def _error(code: int) -> OSError:
@@ -201,6 +211,10 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
         data = _name_of(sock, _get(sock, lib.PS_OPT_BINDTODEVICE))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
         data = _address_of(sock, _get(sock, lib.PS_OPT_IP_MULTICAST_IF))
+    elif key == (IPV6, IPV6_PATHMTU):  # struct ip6_mtuinfo, whose address Linux leaves empty
+        if length < _MTUINFO.size:
+            raise _error(errno.EINVAL)
+        data = _MTUINFO.pack(_get(sock, lib.PS_OPT_IPV6_MTU))
     elif key == (TCP, TCP_INFO):
         data = _linux_tcp_info(sock)
     elif key in ANCILLARY:

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.arguments import MSG_DONTWAIT
@@ -92,6 +93,16 @@ class WaitingSocket:
         pointer, number = self._handle.pointer, self._number
         self._handle.check(lib.ps_option_get(pointer, number, lib.PS_OPT_ERROR, value))
         return int(value[0])
+
+    def _receive_error(self, pieces: Any, count: int, message: Any, error: Any) -> int:
+        """MSG_ERRQUEUE: waits only where CPython itself does, which is with a timeout."""
+        pointer, number = self._handle.pointer, self._number
+        return self._repeat(
+            lambda timeout_us: lib.ps_receive_error(
+                pointer, number, pieces, count, message, error, timeout_us
+            ),
+            self._timeout or 0.0,
+        )
 
     def _wait(self, mask: int, timeout: float | None) -> int:
         """Waits for readiness (PS_READY_*), an error or a hang-up; the readiness there is."""

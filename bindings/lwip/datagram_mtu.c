@@ -1,0 +1,91 @@
+/*
+ * How large a datagram may be, and who may cut it (Linux's ip(7) and ipv6(7): IP_MTU_DISCOVER,
+ * IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_DONTFRAG).
+ */
+#include "datagram.h"
+
+static enum pmtu_mode mode(const struct port_socket *socket, const ip_addr_t *to)
+{
+    return (enum pmtu_mode)(IP_IS_V6(to) ? socket->discovery.mode6 : socket->discovery.mode4);
+}
+
+/* Without what the user said of it. */
+static uint16_t known_mtu(const struct port_socket *socket, const ip_addr_t *to,
+                          const struct netif *netif)
+{
+    uint16_t mtu = IP_IS_V6(to) ? netif->mtu6 : netif->mtu;
+    return mode(socket, to) < PMTU_PROBE ? path_mtu(to, mtu) : mtu;
+}
+
+uint16_t datagram_mtu(const struct port_socket *socket, const ip_addr_t *to,
+                      const struct netif *netif)
+{
+    uint16_t mtu = known_mtu(socket, to, netif);
+    uint32_t least = IP_IS_V6(to) ? socket->discovery.least6 : 0;
+    return least != 0 && least < mtu ? (uint16_t)least : mtu;
+}
+
+static bool may_be_cut(const struct port_socket *socket, const ip_addr_t *to,
+                       const struct ps_send_control *control)
+{
+    enum pmtu_mode how = mode(socket, to);
+    bool whole = socket->discovery.dont_fragment6;
+    if (control != NULL && control->dont_fragment >= 0)
+        whole = control->dont_fragment != 0;
+    return (how < PMTU_DO || how == PMTU_OMIT) && !(IP_IS_V6(to) && whole);
+}
+
+int datagram_fit(struct port_socket *socket, const ip_addr_t *to, uint16_t port_number,
+                 const struct netif *netif, const struct ps_send_control *control, size_t size)
+{
+    uint16_t known = known_mtu(socket, to, netif), mtu = datagram_mtu(socket, to, netif);
+    if (size > mtu && !may_be_cut(socket, to, control)) {
+        errors_too_large(socket, to, port_number, mtu);
+        return -EMSGSIZE;
+    }
+    int result = datagram_may_go(socket);
+    if (result < 0)
+        return result;
+    enum pmtu_mode how = mode(socket, to);
+    output_rules = (struct output_rules){
+        .on = true,
+        /* As in Linux, IPV6_MTU says how it is cut, and not whether. */
+        .mtu = size <= known ? known : mtu,
+        .dont_fragment = how == PMTU_DO || how == PMTU_PROBE ||
+                         (how == PMTU_WANT && size <= mtu && !path_mtu_cuts(to)),
+    };
+    return 0;
+}
+
+int datagram_too_large(struct datagram_socket *socket, const ip_addr_t *local, const ip_addr_t *to,
+                       uint16_t port_number, const struct ps_send_control *control)
+{
+    struct datagram_path path;
+    ip_addr_t ip = *to;
+    int result = datagram_route(socket, local, &ip, control, 0, &path);
+    if (result < 0)
+        return result;
+    errors_too_large(&socket->head, to, port_number, datagram_mtu(&socket->head, to, path.netif));
+    return -EMSGSIZE;
+}
+
+bool datagram_believes(const struct port_socket *socket, const ip_addr_t *remote)
+{
+    return mode(socket, remote) < PMTU_INTERFACE;
+}
+
+bool datagram_hears(const struct port_socket *socket, const struct icmp_report *report)
+{
+    enum pmtu_mode how = mode(socket, &report->remote);
+    if (report->error != EMSGSIZE || socket->type == PS_RAW)
+        return true;
+    return IP_IS_V6(&report->remote) ? how < PMTU_INTERFACE : how != PMTU_DONT;
+}
+
+bool datagram_is_hard(const struct port_socket *socket, const struct icmp_report *report)
+{
+    enum pmtu_mode how = mode(socket, &report->remote);
+    if (report->error != EMSGSIZE)
+        return report->hard;
+    return socket->type == PS_RAW && IP_IS_V6(&report->remote) ? how == PMTU_DO : how != PMTU_DONT;
+}
