@@ -100,7 +100,9 @@ class Stack(StackServices):
     """A complete TCP/IP stack in this process.
 
     It starts with a loopback interface (127.0.0.1, ::1); `attach` gives it others. Any number
-    of threads may use it. After `fork()` the child can't: it gets `OSError` (EOWNERDEAD).
+    of threads may use it. A child that `os.fork` makes has all its sockets, as it would have the
+    kernel's, and may make more; it can't change the Stack itself (`OSError`, EREMOTE), and has
+    nothing when this process has ended (EOWNERDEAD).
 
     Args:
         engine: Which compiled stack: "lwip"; or "gvisor", gVisor's netstack, once it has been

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
@@ -88,6 +89,8 @@ class Sysctl(MutableMapping[str, int]):
                 lib.ps_tunable_set(self._handle.pointer, ffi.new("char[]", name.encode()), number)
             )
         except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
             raise ValueError(f"{name} = {number} is at odds with another setting") from error
 
     def __delitem__(self, name: str) -> None:

@@ -148,5 +148,32 @@ int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
 /* A descriptor whose readiness for select, poll and epoll follows the socket's (readiness.c);
  * the same one each time, closed with the socket. */
 int ps_descriptor(ps_stack *stack, int64_t handle);
+/* The socket whose descriptor is this file; -ENOENT: none. */
+int64_t ps_shown_socket(ps_stack *stack, uint64_t inode);
+
+/* --- other processes (channel_server.c, channel_client.c) ---
+ *
+ * In a process that has joined, the calls for sockets, listings and names are made by the owner,
+ * and all others are refused with -EREMOTE; -EOWNERDEAD when the owner has ended. */
+
+/* Before a fork: the child's end of a pair to the owner, for which the child holds `handles` too.
+ * -EOPNOTSUPP: not this Stack, or not on this system. */
+int ps_channel_fork(ps_stack *stack, const int64_t *handles, size_t count);
+/* In the child: with that end, and with the descriptors that it has for those sockets (-1: none
+ * yet). `descriptor` < 0: it can't use the Stack. */
+int ps_channel_join(ps_stack *stack, int descriptor, const int64_t *handles, const int *shown,
+                    size_t count);
+/* The name under which processes of the same user may join; always the same. */
+int ps_channel_listen(ps_stack *stack, char *name, size_t size);
+/* Another process's Stack, by that name. -EOWNERDEAD: there is none any more; -EPROTONOSUPPORT:
+ * it is another version's. */
+int ps_channel_open(const char *name, ps_stack **out);
+/* A ticket of 16 bytes for a socket, which lives until it is taken, by whatever process. */
+int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket);
+/* The socket of a ticket, which is this process's now. -ENOENT: taken already. */
+int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket);
+/* The socket that a descriptor shows which came from another process, and is held by this one now,
+ * if it is not the owner. -ENOENT: it shows none. */
+int64_t ps_channel_identify(ps_stack *stack, int descriptor);
 
 #endif

@@ -11,9 +11,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "stack.h"
+#include "channel.h"
 
 struct descriptor {
     int64_t handle;
@@ -124,6 +125,8 @@ static int descriptor_of(ps_stack *stack, int64_t handle)
 
 int ps_descriptor(ps_stack *stack, int64_t handle)
 {
+    if (stack->remote != NULL)
+        return channel_descriptor(stack, handle);
     ENGINE_CALL(stack, descriptor_of(stack, handle));
 }
 
@@ -143,6 +146,49 @@ void descriptor_close(ps_stack *stack, int64_t handle)
     struct descriptor **link = place(stack, handle);
     if (*link != NULL)
         remove_at(stack, link);
+}
+
+static int hide(ps_stack *stack, int64_t handle)
+{
+    struct descriptor *descriptor = *place(stack, handle);
+    if (descriptor == NULL)
+        return 0;
+    int hidden = fcntl(descriptor->shown, F_DUPFD_CLOEXEC, 0);
+    if (hidden < 0)
+        return -errno;
+    close(descriptor->shown);
+    descriptor->shown = hidden;
+    return 0;
+}
+
+void descriptor_hide(ps_stack *stack, int64_t handle)
+{
+    if (stack_lock(stack) < 0)
+        return;
+    hide(stack, handle);
+    stack_unlock(stack);
+}
+
+void descriptor_forget_all(ps_stack *stack)
+{
+    for (size_t i = 0; i < WAIT_BUCKETS; i++)
+        for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next)
+            close(each->kept);
+}
+
+static int64_t shown_socket(ps_stack *stack, uint64_t inode)
+{
+    struct stat status;
+    for (size_t i = 0; i < WAIT_BUCKETS; i++)
+        for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next)
+            if (fstat(each->shown, &status) == 0 && status.st_ino == inode)
+                return each->handle;
+    return -ENOENT;
+}
+
+int64_t ps_shown_socket(ps_stack *stack, uint64_t inode)
+{
+    ENGINE_CALL(stack, shown_socket(stack, inode));
 }
 
 void descriptor_close_all(ps_stack *stack)

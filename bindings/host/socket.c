@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "stack.h"
+#include "channel.h"
 
 /* After a call that may have changed the socket's readiness without an event. */
 static void refresh(ps_stack *stack, int64_t handle)
@@ -15,6 +15,8 @@ static void refresh(ps_stack *stack, int64_t handle)
 
 int64_t ps_socket(ps_stack *stack, int family, int type, int protocol)
 {
+    if (stack->remote != NULL)
+        return remote_socket(stack, family, type, protocol);
     ENGINE_CALL(stack, stack->table->socket_open(stack->engine, (enum ps_family)family,
                                                  (enum ps_type)type, protocol));
 }
@@ -30,9 +32,16 @@ static int close_socket(ps_stack *stack, int64_t handle)
     return result;
 }
 
-int ps_close(ps_stack *stack, int64_t handle)
+int stack_close_socket(ps_stack *stack, int64_t handle)
 {
     ENGINE_CALL(stack, close_socket(stack, handle));
+}
+
+int ps_close(ps_stack *stack, int64_t handle)
+{
+    if (stack->remote != NULL)
+        return remote_close(stack, handle);
+    return channel_owner_lets_go(stack, handle) ? 0 : stack_close_socket(stack, handle);
 }
 
 static int close_unless_lingering(ps_stack *stack, int64_t handle)
@@ -46,11 +55,17 @@ static int close_unless_lingering(ps_stack *stack, int64_t handle)
 
 int ps_close_unless_lingering(ps_stack *stack, int64_t handle)
 {
+    if (stack->remote != NULL)
+        return remote_close_unless_lingering(stack, handle);
+    if (channel_owner_lets_go(stack, handle))
+        return 0;
     ENGINE_CALL(stack, close_unless_lingering(stack, handle));
 }
 
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address)
 {
+    if (stack->remote != NULL)
+        return remote_bind(stack, handle, address);
     ENGINE_CALL(stack, stack->table->socket_bind(stack->engine, handle, address));
 }
 
@@ -62,6 +77,8 @@ static int64_t refreshed(ps_stack *stack, int64_t handle, int64_t result)
 
 int ps_listen(ps_stack *stack, int64_t handle, int backlog)
 {
+    if (stack->remote != NULL)
+        return remote_listen(stack, handle, backlog);
     ENGINE_CALL(stack, refreshed(stack, handle,
                                  stack->table->socket_listen(stack->engine, handle, backlog)));
 }
@@ -95,6 +112,8 @@ static int end_of_connect(ps_stack *stack, int64_t handle, const struct ps_addre
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
                int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_connect(stack, handle, address, timeout_us);
     uint64_t deadline_us = deadline_after(timeout_us);
     int64_t result = stack_lock(stack);
     if (result < 0)
@@ -116,12 +135,16 @@ int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address
 
 int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how)
 {
+    if (stack->remote != NULL)
+        return remote_shutdown(stack, handle, how);
     ENGINE_CALL(
         stack, refreshed(stack, handle, stack->table->socket_shutdown(stack->engine, handle, how)));
 }
 
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_accept(stack, handle, remote, timeout_us);
     WAITING_CALL(
         stack, PS_EVENT_SOCKET, handle, PS_READY_READ, timeout_us,
         refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
@@ -131,6 +154,8 @@ int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, 
                 uint32_t flags, const struct ps_address *to, const struct ps_send_control *control,
                 int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_send(stack, handle, pieces, count, flags, to, control, timeout_us);
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, timeout_us,
                  refreshed(stack, handle,
                            stack->table->socket_send(stack->engine, handle, pieces, count, flags,
@@ -140,6 +165,8 @@ int64_t ps_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, 
 int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size, uint32_t flags,
                 int64_t timeout_us, size_t *sent)
 {
+    if (stack->remote != NULL)
+        return remote_send_all(stack, handle, data, size, flags, timeout_us, sent);
     uint64_t deadline_us = deadline_after(timeout_us);
     *sent = 0;
     int64_t result = stack_lock(stack);
@@ -178,6 +205,8 @@ static int64_t receive(ps_stack *stack, int64_t handle, const struct ps_piece *p
 int64_t ps_receive(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, struct ps_message *message, int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_receive(stack, handle, pieces, count, flags, message, timeout_us);
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_READ, timeout_us,
                  receive(stack, handle, pieces, count, flags, message, timeout_us < 0));
 }
@@ -211,22 +240,30 @@ int64_t ps_receive_error(ps_stack *stack, int64_t handle, const struct ps_piece 
                          size_t count, struct ps_message *message, struct ps_socket_error *error,
                          int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_receive_error(stack, handle, pieces, count, message, error, timeout_us);
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_ERROR, timeout_us,
                  receive_error(stack, handle, pieces, count, message, error));
 }
 
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out)
 {
+    if (stack->remote != NULL)
+        return remote_name(stack, handle, which, out);
     ENGINE_CALL(stack, stack->table->socket_name(stack->engine, handle, (enum ps_name)which, out));
 }
 
 int ps_ready(ps_stack *stack, int64_t handle)
 {
+    if (stack->remote != NULL)
+        return remote_ready(stack, handle);
     ENGINE_CALL(stack, ready(stack, handle));
 }
 
 int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us)
 {
+    if (stack->remote != NULL)
+        return remote_wait(stack, handle, mask, timeout_us);
     uint64_t deadline_us = deadline_after(timeout_us);
     uint32_t wanted = mask | PS_READY_ERROR | PS_READY_HANGUP;
     int result = stack_lock(stack);
@@ -248,6 +285,8 @@ int ps_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us)
 
 int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value)
 {
+    if (stack->remote != NULL)
+        return remote_option_get(stack, handle, option, value);
     ENGINE_CALL(stack, refreshed(stack, handle,
                                  stack->table->option_get(stack->engine, handle,
                                                           (enum ps_option)option, value)));
@@ -255,6 +294,8 @@ int ps_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value)
 
 int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value)
 {
+    if (stack->remote != NULL)
+        return remote_option_set(stack, handle, option, value);
     ENGINE_CALL(stack, refreshed(stack, handle,
                                  stack->table->option_set(stack->engine, handle,
                                                           (enum ps_option)option, value)));
@@ -263,10 +304,14 @@ int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value)
 int ps_membership(ps_stack *stack, int64_t handle, bool join,
                   const struct ps_membership *membership)
 {
+    if (stack->remote != NULL)
+        return remote_membership(stack, handle, join, membership);
     ENGINE_CALL(stack, stack->table->membership(stack->engine, handle, join, membership));
 }
 
 int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out)
 {
+    if (stack->remote != NULL)
+        return remote_tcp_info(stack, handle, out);
     ENGINE_CALL(stack, stack->table->tcp_info(stack->engine, handle, out));
 }

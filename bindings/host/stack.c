@@ -1,7 +1,7 @@
 /*
  * A Stack's life, and the way in and out of its engine.
  */
-#include "stack.h"
+#include "channel.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,6 +27,23 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
+void stack_watch_forks(void)
+{
+    pthread_once(&fork_once, watch_forks);
+}
+
+unsigned stack_fork_generation(void)
+{
+    return fork_generation;
+}
+
+void stack_forget(ps_stack *stack)
+{
+    channel_forget(stack);
+    descriptor_forget_all(stack);
+    wake_close(stack);
+}
+
 static bool is_inside(const ps_stack *stack)
 {
     for (const ps_stack *each = inside; each != NULL; each = each->outer)
@@ -39,6 +56,8 @@ static bool is_inside(const ps_stack *stack)
 
 int stack_lock(ps_stack *stack)
 {
+    if (stack->remote != NULL)
+        return channel_refusal(stack);
     if (stack->fork_generation != fork_generation)
         return -EOWNERDEAD;
     if (is_inside(stack))
@@ -141,7 +160,7 @@ static void free_resources(ps_stack *stack)
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
                   size_t error_size)
 {
-    pthread_once(&fork_once, watch_forks);
+    stack_watch_forks();
     snprintf(error, error_size, "out of memory");
     ps_stack *stack = calloc(1, sizeof *stack);
     if (stack == NULL)
@@ -188,6 +207,10 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
 
 int ps_stack_close(ps_stack *stack, bool abrupt)
 {
+    if (stack->remote != NULL) {
+        channel_leave(stack);
+        return 0;
+    }
     if (stack->fork_generation != fork_generation)
         return 0; /* the parent's to close */
     if (is_inside(stack))
@@ -202,6 +225,7 @@ int ps_stack_close(ps_stack *stack, bool abrupt)
     stack->state = STACK_CLOSING;
     stack_signal_all(stack);
     stack_unlock(stack);
+    channel_stop(stack);
     if (stack->threaded)
         driver_stop(stack);
     else
@@ -235,6 +259,12 @@ int ps_stack_panic_text(ps_stack *stack, char *text, size_t size)
 {
     /* Written once, before `poisoned` is, and never changed: no lock, for this is asked of
      * Stacks that can't be entered any more. */
+    if (stack->remote != NULL) {
+        struct iovec answer = {text, size < 256 ? size : 256};
+        struct channel_message message = {
+            .operation = CHANNEL_PANIC_TEXT, .answer = &answer, .answer_pieces = 1};
+        return (int)channel_ask(stack, &message);
+    }
     if (!stack->poisoned)
         return -ENOENT;
     snprintf(text, size, "%s", stack->panic_text);
@@ -243,14 +273,16 @@ int ps_stack_panic_text(ps_stack *stack, char *text, size_t size)
 
 void ps_stack_engine(ps_stack *stack, const char **name, const char **release)
 {
-    *name = stack->table->name;
-    *release = stack->table->release;
+    *name = stack->table == NULL ? "remote" : stack->table->name;
+    *release = stack->table == NULL ? "" : stack->table->release;
 }
 
 /* --- its memory --------------------------------------------------------------------------- */
 
 int ps_stack_arena(ps_stack *stack, struct ps_arena_statistics *out)
 {
+    if (stack->remote != NULL)
+        return channel_refusal(stack);
     /* A closed Stack still answers: what is left is what a leak test asks for. */
     if (stack->fork_generation != fork_generation)
         return -EOWNERDEAD;

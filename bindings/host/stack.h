@@ -32,7 +32,9 @@ struct waiter {
     struct waiter *asleep_next, **asleep_link; /* among those who sleep while another drives */
 };
 
-struct descriptor; /* readiness.c */
+struct descriptor;     /* readiness.c */
+struct channel_server; /* channel_server.c */
+struct channel_remote; /* channel_client.c */
 
 /* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
 struct gate {
@@ -101,10 +103,18 @@ struct ps_stack {
     size_t descriptor_count;
     size_t unread; /* descriptors that say "readable" to a program which hasn't looked yet */
     struct gate gate;
+
+    _Atomic(struct channel_server *) server; /* answers the other processes that use it, or NULL */
+    struct channel_remote *remote;           /* the Stack is another process's; or NULL */
 };
 
 /* --- stack.c: going in and out ----------------------------------------------------------- */
 
+/* Counts the forks that this process comes from. */
+unsigned stack_fork_generation(void);
+void stack_watch_forks(void);
+/* In a child: closes what would keep the parent's Stack looking alive. */
+void stack_forget(ps_stack *stack);
 /* Takes the lock. 0, or why the Stack can't be used (host_api.h), without the lock. */
 int stack_lock(ps_stack *stack);
 /* Gives it back, and wakes whom the calls in between have signalled. */
@@ -227,6 +237,11 @@ void stack_wake_later(ps_stack *stack, _Atomic uint32_t *word);
 /* Without the lock: wakes those whom a signal has marked. */
 void stack_wake_signalled(_Atomic uint32_t **words, size_t count);
 
+/* --- socket.c ------------------------------------------------------------------------------ */
+
+/* Closes a socket, whoever holds it. */
+int stack_close_socket(ps_stack *stack, int64_t handle);
+
 /* --- readiness.c --------------------------------------------------------------------------- */
 
 /* Under the lock: the socket's descriptor, if it has one, shows `mask`. */
@@ -235,5 +250,9 @@ void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask);
 void descriptor_refresh(ps_stack *stack, int64_t handle);
 void descriptor_close(ps_stack *stack, int64_t handle);
 void descriptor_close_all(ps_stack *stack);
+/* Without the lock: the user has closed the socket, which lives on in other processes. */
+void descriptor_hide(ps_stack *stack, int64_t handle);
+/* In a child: closes our ends of the parent's. */
+void descriptor_forget_all(ps_stack *stack);
 
 #endif

@@ -15,10 +15,12 @@ from typing import Any
 from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
+from pystack._native.fork import share_with_children
 from pystack.errors import StackPanic
 
 _MESSAGES = {
-    errno.EOWNERDEAD: "this Stack belongs to the parent process: after fork() make a new one",
+    errno.EOWNERDEAD: "this Stack is another process's, which has ended or does not share it",
+    errno.EREMOTE: "this Stack is another process's, which alone may change it",
     errno.EDEADLK: "a hypercall can't use the Stack that called it",
 }
 
@@ -48,6 +50,9 @@ class StackHandle:
         answers: Python's hypercalls.
         kept: What must live for as long as the Stack uses it: the NICs by interface index.
         socket_class: The sockets' class, made when first asked for (pystack.sockets).
+        opened: A weak reference to each open socket (pystack.sockets.descriptors) by its number.
+        remote: Whether the Stack is another process's.
+        trouble: Why a child has no channel to it; None: it has one, or needs none.
     """
 
     def __init__(
@@ -61,8 +66,7 @@ class StackHandle:
     ) -> None:
         self.answers = answers
         self.kept: dict[int, Any] = {}
-        self.socket_class: Any = None
-        self.closed = False
+        self._begin()
         self._user = ffi.new_handle(answers)
         path = ffi.new("char[]", os.fsencode(engine_path(engine)))
         options = ffi.new("struct ps_stack_options *")
@@ -82,12 +86,41 @@ class StackHandle:
             raise answers.raised
         if result < 0:
             raise OSError(-result, f"{path_name(path)}: {ffi.string(text).decode()}")
-        self.pointer = out[0]
+        self._own(out[0], engine)
+
+    def _begin(self) -> None:
+        self.socket_class: Any = None
+        self.closed = False
+        self.opened: dict[int, Callable[[], Any]] = {}
+        self.remote = False
+        self.trouble: str | None = None
+
+    def _own(self, pointer: Any, engine: str) -> None:
+        self.pointer = pointer
         self._finalizer = weakref.finalize(
             self, _collect, self.pointer, self._user, os.getpid(), engine
         )
         self._finalizer.atexit = False  # _close_at_exit does it: others may still be inside
         _open_handles.add(self)
+        share_with_children(_open_handles)
+
+    @classmethod
+    def of_another_process(cls, name: str) -> StackHandle:
+        """The Stack that another process shares under a name.
+
+        Raises:
+            OSError: EOWNERDEAD, that process has ended; EPROTONOSUPPORT, it is another version's.
+        """
+        out = ffi.new("ps_stack **")
+        check(lib.ps_channel_open(ffi.new("char[]", name.encode()), out))
+        made = cls.__new__(cls)
+        made.answers = Answers()
+        made.kept = {}
+        made._begin()
+        made.remote = True
+        made._user = None
+        made._own(out[0], "another process's")
+        return made
 
     def close(self, *, abrupt: bool) -> None:
         """Closes the Stack; what waits on it fails with EBADF. May be called again."""
@@ -119,6 +152,8 @@ class StackHandle:
             raise OSError(errno.ECANCELED, "a hypercall raised, and another thread was told why")
         if result == -errno.EBADF and self.closed:
             raise OSError(errno.EBADF, "the Stack is closed")
+        if result == -errno.EOWNERDEAD and self.trouble is not None:
+            raise OSError(errno.EOWNERDEAD, f"no channel to the Stack's process: {self.trouble}")
         check(result)
 
     def panic_text(self) -> str | None:

@@ -71,6 +71,7 @@ class OpenSocket:
         self.proto = proto
         self.holders = 1
         self.descriptor = -1
+        handle.opened[number] = weakref.ref(self)
         self._finalizer = weakref.finalize(self, _collect, handle, number)
         self._finalizer.atexit = False  # the Stack itself is closed then
 
@@ -89,6 +90,7 @@ class OpenSocket:
                 forget(self.descriptor)
         if last:
             self._finalizer.detach()
+            self.handle.opened.pop(self.number, None)
         return last
 
     def show(self) -> int:
@@ -106,6 +108,7 @@ class OpenSocket:
 
 
 def _collect(handle: StackHandle, number: int) -> None:
+    handle.opened.pop(number, None)
     reap(lib.ps_close, handle.pointer, number)
 
 

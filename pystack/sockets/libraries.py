@@ -222,6 +222,5 @@ def watching_libraries(layer: Layer, choose: Choose, strict: bool) -> Iterator[N
     finally:
         watch.is_open = False
         _watches.remove(watch)
-        # An interpreter that ends inside the block has no more of them.
-        if not _watches and _finder in (sys.meta_path or ()):
+        if not _watches:
             sys.meta_path.remove(_finder)

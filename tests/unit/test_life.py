@@ -13,12 +13,11 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
-from typing import Any
 
 import pytest
+from children import in_child
 from pair import LEFT, RIGHT, pair
 
 import pystack
@@ -180,47 +179,6 @@ def test_the_interpreter_exits_with_stacks_open() -> None:
 # --- fork ------------------------------------------------------------------------------------
 
 
-def in_child(action: Callable[[], Any]) -> str:
-    """What an action says in a forked child, as text."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            try:
-                text = f"gave {action()!r}"
-            except BaseException as error:
-                text = f"{type(error).__name__} {getattr(error, 'errno', None)} {error}"
-            os.write(writer, text.encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        text = pipe.read().decode()
-    os.waitpid(child, 0)
-    return text
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_cant_use_the_parents_stack() -> None:
-    with pair() as it:
-        client, server = it.connected()
-        for action in (
-            lambda: client.send(b"x"),
-            it.left.connections,
-            lambda: it.left.socket(AF_INET, SOCK_STREAM),
-        ):
-            text = in_child(action)
-            assert f"OSError {errno.EOWNERDEAD}" in text
-            assert "after fork() make a new one" in text
-        assert in_child(client.close) == "gave None"
-        assert in_child(it.left.close) == "gave None"
-        # The parent's goes on as if nothing had been.
-        client.sendall(b"hello")
-        assert server.recv(5) == b"hello"
-        client.close()
-        server.close()
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_makes_a_stack_of_its_own() -> None:
     def use() -> int:
@@ -228,7 +186,7 @@ def test_a_child_makes_a_stack_of_its_own() -> None:
             return own.ping("127.0.0.1", timeout=5).received
 
     with pystack.Stack() as net:
-        assert in_child(use) == "gave 1"
+        assert in_child(use) == 1
         assert net.ping("127.0.0.1").received == 1
 
 

@@ -1,0 +1,594 @@
+/*
+ * The thread that answers other processes, in the one that owns the Stack.
+ *
+ * It is made with the first process that is to share the Stack. One thread does for all: it never
+ * waits for anything but requests. A client that sends what no client of ours would, or that does
+ * not take its answers, is cut off: the same as if its process had ended.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#endif
+
+#include "channel.h"
+
+struct channel_server {
+    ps_stack *stack;
+    pthread_mutex_t lock; /* for what follows; taken before the Stack's */
+    pthread_t thread;
+    int poller, stopper, listener;
+    char name[sizeof((struct sockaddr_un *)0)->sun_path]; /* the listener's, without the null */
+    struct channel_client *clients;
+    struct channel_holds holds;
+    uint8_t *data, *answer;
+};
+
+#ifdef __linux__
+
+#define STACK_BYTES (512 * 1024)
+#define BATCH 16
+#define ANSWER_ROOM (CHANNEL_DATA + 4096) /* and a structure before the data */
+
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+/* --- clients ------------------------------------------------------------------------------ */
+
+static int watch(struct channel_server *server, int descriptor, void *what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
+    return epoll_ctl(server->poller, EPOLL_CTL_ADD, descriptor, &event) == 0 ? 0 : -errno;
+}
+
+static struct channel_client *add_client(struct channel_server *server)
+{
+    struct channel_client *client = calloc(1, sizeof *client);
+    if (client == NULL)
+        return NULL;
+    client->descriptor = -1;
+    client->next = server->clients;
+    server->clients = client;
+    return client;
+}
+
+static void remove_client(struct channel_server *server, struct channel_client *client)
+{
+    struct channel_client **link = &server->clients;
+    while (*link != client)
+        link = &(*link)->next;
+    *link = client->next;
+    if (client->descriptor >= 0) {
+        /* A child that is being forked may have a copy for a moment: closing isn't enough. */
+        epoll_ctl(server->poller, EPOLL_CTL_DEL, client->descriptor, NULL);
+        close(client->descriptor);
+    }
+    size_t position = 0;
+    const struct handle_entry *entry;
+    while ((entry = handle_map_next(&client->held, &position)) != NULL) {
+        int64_t handle = entry->handle;
+        uint64_t times = entry->value;
+        while (times-- > 0)
+            if (channel_release(&server->holds, client, handle))
+                stack_close_socket(server->stack, handle);
+        position = 0; /* what was removed has moved the others */
+    }
+    handle_map_clear(&client->held);
+    free(client);
+}
+
+/* A client at the other end of a new pair; that end. */
+static int add_pair(struct channel_server *server, struct channel_client **out)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return -errno;
+    channel_widen(ends[0]);
+    channel_widen(ends[1]);
+    struct channel_client *client = add_client(server);
+    int result = client == NULL ? -ENOMEM : watch(server, ends[0], client);
+    if (client != NULL)
+        client->descriptor = ends[0];
+    else
+        close(ends[0]);
+    if (result < 0) {
+        if (client != NULL)
+            remove_client(server, client);
+        close(ends[1]);
+        return result;
+    }
+    *out = client;
+    return ends[1];
+}
+
+static int fork_client(struct channel_call *call)
+{
+    struct channel_server *server = call->server;
+    struct channel_client *made = NULL;
+    int end = add_pair(server, &made);
+    size_t position = 0;
+    const struct handle_entry *entry;
+    while (end >= 0 && (entry = handle_map_next(&call->client->held, &position)) != NULL)
+        for (uint64_t i = 0; i < entry->value; i++)
+            if (channel_hold(&server->holds, made, entry->handle, false) < 0) {
+                remove_client(server, made);
+                close(end);
+                return -ENOMEM;
+            }
+    return end;
+}
+
+/* --- tickets ------------------------------------------------------------------------------ */
+
+static int give(struct channel_server *server, int64_t handle, bool owned, uint8_t *ticket)
+{
+    struct channel_client *holder = add_client(server);
+    if (holder == NULL)
+        return -ENOMEM;
+    ssize_t got = getrandom(holder->ticket, CHANNEL_TICKET_BYTES, 0);
+    int result =
+        got != CHANNEL_TICKET_BYTES ? -EAGAIN : channel_hold(&server->holds, holder, handle, owned);
+    if (result < 0) {
+        remove_client(server, holder);
+        return result;
+    }
+    memcpy(ticket, holder->ticket, CHANNEL_TICKET_BYTES);
+    return 0;
+}
+
+static struct channel_client *holder_of(struct channel_server *server, const uint8_t *ticket)
+{
+    struct channel_client *each = server->clients;
+    while (each != NULL && (each->descriptor >= 0 || each->held.count == 0 ||
+                            memcmp(each->ticket, ticket, CHANNEL_TICKET_BYTES) != 0))
+        each = each->next;
+    return each;
+}
+
+/* The socket of a ticket is now `taker`'s, or the owner's. */
+static int64_t take(struct channel_server *server, struct channel_client *taker,
+                    const uint8_t *ticket)
+{
+    struct channel_client *holder = holder_of(server, ticket);
+    if (holder == NULL)
+        return -ENOENT;
+    size_t position = 0;
+    int64_t handle = handle_map_next(&holder->held, &position)->handle;
+    int result = taker == NULL ? channel_hold_owner(&server->holds, handle)
+                               : channel_hold(&server->holds, taker, handle, false);
+    if (result < 0)
+        return result;
+    remove_client(server, holder);
+    return handle;
+}
+
+static int64_t give_client(struct channel_call *call)
+{
+    uint8_t ticket[CHANNEL_TICKET_BYTES];
+    if (call->room < sizeof ticket)
+        return -EPROTO;
+    int result = give(call->server, call->request->handle, false, ticket);
+    if (result == 0) {
+        memcpy(call->answer, ticket, sizeof ticket);
+        call->answered = sizeof ticket;
+    }
+    return result;
+}
+
+static int64_t take_client(struct channel_call *call)
+{
+    return take(call->server, call->client, call->data);
+}
+
+/* --- messages ----------------------------------------------------------------------------- */
+
+/* The first descriptor that came with a message; the others, which nobody sends, are closed. */
+static int descriptor_of(struct msghdr *message)
+{
+    int first = -1;
+    for (struct cmsghdr *each = CMSG_FIRSTHDR(message); each != NULL;
+         each = CMSG_NXTHDR(message, each)) {
+        if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int descriptor;
+            memcpy(&descriptor, CMSG_DATA(each) + i * sizeof(int), sizeof(int));
+            if (first < 0)
+                first = descriptor;
+            else
+                close(descriptor);
+        }
+    }
+    return first;
+}
+
+static bool answer(struct channel_client *client, int64_t result, const struct channel_call *call)
+{
+    struct channel_answer head = {result};
+    struct iovec parts[2] = {{&head, sizeof head}, {call->answer, call->answered}};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    if (call->passed >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &call->passed, sizeof(int));
+    }
+    return sendmsg(client->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+/* One request of a client's; false: it has ended, or is to. */
+static bool serve_one(struct channel_server *server, struct channel_client *client)
+{
+    struct channel_request request;
+    char control[CMSG_SPACE(16 * sizeof(int))];
+    struct iovec parts[2] = {{&request, sizeof request}, {server->data, ANSWER_ROOM}};
+    struct msghdr message = {.msg_iov = parts,
+                             .msg_iovlen = 2,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t size = recvmsg(client->descriptor, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (size < 0)
+        return errno == EAGAIN || errno == EINTR;
+    struct channel_call call = {.server = server,
+                                .stack = server->stack,
+                                .holds = &server->holds,
+                                .client = client,
+                                .request = &request,
+                                .data = server->data,
+                                .size = (size_t)size - sizeof request,
+                                .given = descriptor_of(&message),
+                                .answer = server->answer,
+                                .passed = -1,
+                                .fork = fork_client,
+                                .give = give_client,
+                                .take = take_client};
+    bool formed = size >= (ssize_t)sizeof request &&
+                  !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && request.room <= ANSWER_ROOM;
+    call.room = formed ? request.room : 0;
+    int64_t result = formed ? channel_serve(&call) : -EPROTO;
+    if (call.given >= 0)
+        close(call.given);
+    bool goes_on = result != -EPROTO && answer(client, result, &call);
+    if (call.closes)
+        close(call.passed);
+    return goes_on;
+}
+
+static void admit(struct channel_server *server)
+{
+    int descriptor = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (descriptor < 0)
+        return;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    struct channel_client *client = NULL;
+    bool ours = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+                (peer.uid == geteuid() || peer.uid == 0);
+    if (ours)
+        client = add_client(server);
+    if (client == NULL || watch(server, descriptor, client) < 0) {
+        close(descriptor);
+        if (client != NULL)
+            remove_client(server, client);
+        return;
+    }
+    channel_widen(descriptor);
+    client->descriptor = descriptor;
+}
+
+static void *serve_for_ever(void *argument)
+{
+    struct channel_server *server = argument;
+    struct epoll_event events[BATCH];
+    for (;;) {
+        int count = epoll_wait(server->poller, events, BATCH, -1);
+        pthread_mutex_lock(&server->lock);
+        for (int i = 0; i < count; i++) {
+            struct channel_client *client = events[i].data.ptr;
+            if (events[i].data.ptr == &server->stopper) {
+                pthread_mutex_unlock(&server->lock);
+                return NULL;
+            }
+            if (events[i].data.ptr == &server->listener)
+                admit(server);
+            else if (!serve_one(server, client))
+                remove_client(server, client);
+        }
+        pthread_mutex_unlock(&server->lock);
+    }
+}
+
+/* --- its life ----------------------------------------------------------------------------- */
+
+static void destroy(struct channel_server *server)
+{
+    while (server->clients != NULL)
+        remove_client(server, server->clients);
+    handle_map_clear(&server->holds.shared);
+    for (int *each = &server->poller; each <= &server->listener; each++)
+        if (*each >= 0)
+            close(*each);
+    pthread_mutex_destroy(&server->lock);
+    free(server->data);
+    free(server->answer);
+    free(server);
+}
+
+static int start(struct channel_server *server)
+{
+    server->poller = epoll_create1(EPOLL_CLOEXEC);
+    server->stopper = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (server->poller < 0 || server->stopper < 0)
+        return -errno;
+    server->data = malloc(ANSWER_ROOM);
+    server->answer = malloc(ANSWER_ROOM);
+    int result = server->data == NULL || server->answer == NULL
+                     ? -ENOMEM
+                     : watch(server, server->stopper, &server->stopper);
+    if (result < 0)
+        return result;
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    result = -pthread_create(&server->thread, &attributes, serve_for_ever, server);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return result;
+}
+
+/* The Stack's server, which is made if there is none yet; 0 or -errno. */
+static int obtain(ps_stack *stack, struct channel_server **out)
+{
+    int result = stack_lock(stack); /* whether it may be used at all */
+    if (result < 0)
+        return result;
+    stack_unlock(stack);
+    if (!stack->threaded)
+        return -EOPNOTSUPP; /* nobody would move it while a client waits */
+    pthread_mutex_lock(&making);
+    struct channel_server *server = atomic_load(&stack->server);
+    if (server == NULL && (server = calloc(1, sizeof *server)) != NULL) {
+        server->stack = stack;
+        server->poller = server->stopper = server->listener = -1;
+        pthread_mutex_init(&server->lock, NULL);
+        result = start(server);
+        if (result < 0)
+            destroy(server);
+        else
+            atomic_store(&stack->server, server);
+    }
+    pthread_mutex_unlock(&making);
+    *out = server;
+    return server == NULL ? -ENOMEM : result;
+}
+
+void channel_stop(ps_stack *stack)
+{
+    pthread_mutex_lock(&making);
+    struct channel_server *server = atomic_exchange(&stack->server, NULL);
+    pthread_mutex_unlock(&making);
+    if (server == NULL)
+        return;
+    uint64_t one = 1;
+    ssize_t wrote = write(server->stopper, &one, sizeof one);
+    (void)wrote; /* its counter can't be full */
+    pthread_join(server->thread, NULL);
+    destroy(server);
+}
+
+void channel_forget(ps_stack *stack)
+{
+    struct channel_server *server = atomic_exchange(&stack->server, NULL);
+    if (server == NULL)
+        return;
+    /* Its lock may have been held as the process was copied: nothing is changed or freed. */
+    for (struct channel_client *each = server->clients; each != NULL; each = each->next)
+        if (each->descriptor >= 0)
+            close(each->descriptor);
+    for (int *each = &server->poller; each <= &server->listener; each++)
+        if (*each >= 0)
+            close(*each);
+}
+
+bool channel_owner_lets_go(ps_stack *stack, int64_t handle)
+{
+    struct channel_server *server = atomic_load(&stack->server);
+    if (server == NULL)
+        return false;
+    pthread_mutex_lock(&server->lock);
+    enum channel_left left = channel_release_owner(&server->holds, handle);
+    pthread_mutex_unlock(&server->lock);
+    if (left == CHANNEL_LEFT_OTHERS)
+        descriptor_hide(stack, handle);
+    return left != CHANNEL_LEFT_NONE;
+}
+
+/* --- what Python calls -------------------------------------------------------------------- */
+
+static int fork_owner(ps_stack *stack, const int64_t *handles, size_t count)
+{
+    struct channel_server *server;
+    struct channel_client *client = NULL;
+    int result = obtain(stack, &server);
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&server->lock);
+    int end = add_pair(server, &client);
+    for (size_t i = 0; end >= 0 && i < count; i++)
+        if (channel_hold(&server->holds, client, handles[i], true) < 0) {
+            remove_client(server, client);
+            close(end);
+            end = -ENOMEM;
+        }
+    pthread_mutex_unlock(&server->lock);
+    return end;
+}
+
+int ps_channel_fork(ps_stack *stack, const int64_t *handles, size_t count)
+{
+    if (stack->remote == NULL)
+        return fork_owner(stack, handles, count);
+    struct channel_message message = {.operation = CHANNEL_FORK};
+    int64_t result = channel_ask(stack, &message);
+    return result < 0 ? (int)result : message.taken;
+}
+
+int ps_channel_listen(ps_stack *stack, char *name, size_t size)
+{
+    struct channel_server *server;
+    int result = obtain(stack, &server);
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&server->lock);
+    if (server->listener < 0) {
+        uint64_t chance[2];
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        if (getrandom(chance, sizeof chance, 0) != sizeof chance)
+            result = -EAGAIN;
+        snprintf(server->name, sizeof server->name, "pystack-%016llx%016llx",
+                 (unsigned long long)chance[0], (unsigned long long)chance[1]);
+        /* In the abstract namespace: nothing is left behind by whatever end. */
+        size_t length = strlen(server->name);
+        memcpy(address.sun_path + 1, server->name, length);
+        socklen_t whole = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+        int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (listener < 0 || bind(listener, (struct sockaddr *)&address, whole) != 0 ||
+            listen(listener, 128) != 0)
+            result = -errno;
+        else if (result == 0)
+            result = watch(server, listener, &server->listener);
+        if (result == 0)
+            server->listener = listener;
+        else if (listener >= 0)
+            close(listener);
+    }
+    if (result == 0)
+        snprintf(name, size, "%s", server->name);
+    pthread_mutex_unlock(&server->lock);
+    return result;
+}
+
+int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket)
+{
+    if (stack->remote != NULL) {
+        struct iovec answer_part = {ticket, CHANNEL_TICKET_BYTES};
+        struct channel_message message = {.operation = CHANNEL_GIVE,
+                                          .handle = handle,
+                                          .answer = &answer_part,
+                                          .answer_pieces = 1};
+        return (int)channel_ask(stack, &message);
+    }
+    struct channel_server *server;
+    int result = obtain(stack, &server);
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&server->lock);
+    result = give(server, handle, true, ticket);
+    pthread_mutex_unlock(&server->lock);
+    return result;
+}
+
+static int64_t take_remote(ps_stack *stack, struct channel_message *message)
+{
+    int64_t handle = channel_ask(stack, message);
+    if (handle < 0)
+        return handle;
+    int result = channel_note_descriptor(stack, handle, message->taken);
+    return result < 0 ? result : handle;
+}
+
+int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
+{
+    if (stack->remote != NULL) {
+        struct iovec data = {(void *)(uintptr_t)ticket, CHANNEL_TICKET_BYTES};
+        struct channel_message message = {.operation = CHANNEL_TAKE, .data = &data, .pieces = 1};
+        return take_remote(stack, &message);
+    }
+    struct channel_server *server;
+    int result = obtain(stack, &server);
+    if (result < 0)
+        return result;
+    pthread_mutex_lock(&server->lock);
+    int64_t handle = take(server, NULL, ticket);
+    pthread_mutex_unlock(&server->lock);
+    return handle;
+}
+
+int64_t ps_channel_identify(ps_stack *stack, int descriptor)
+{
+    if (stack->remote == NULL)
+        return -EOPNOTSUPP;
+    struct channel_message message = {
+        .operation = CHANNEL_IDENTIFY, .gives = true, .given = descriptor};
+    return channel_ask(stack, &message);
+}
+
+#else /* without abstract names and packets in sequence between processes */
+
+bool channel_owner_lets_go(ps_stack *stack, int64_t handle)
+{
+    (void)stack, (void)handle;
+    return false;
+}
+
+void channel_stop(ps_stack *stack)
+{
+    (void)stack;
+}
+
+void channel_forget(ps_stack *stack)
+{
+    (void)stack;
+}
+
+int ps_channel_fork(ps_stack *stack, const int64_t *handles, size_t count)
+{
+    (void)stack, (void)handles, (void)count;
+    return -EOPNOTSUPP;
+}
+
+int ps_channel_listen(ps_stack *stack, char *name, size_t size)
+{
+    (void)stack, (void)name, (void)size;
+    return -EOPNOTSUPP;
+}
+
+int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket)
+{
+    (void)stack, (void)handle, (void)ticket;
+    return -EOPNOTSUPP;
+}
+
+int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
+{
+    (void)stack, (void)ticket;
+    return -EOPNOTSUPP;
+}
+
+int64_t ps_channel_identify(ps_stack *stack, int descriptor)
+{
+    (void)stack, (void)descriptor;
+    return -EOPNOTSUPP;
+}
+
+#endif

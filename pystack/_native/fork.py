@@ -1,0 +1,93 @@
+"""What becomes of a Stack in a child process that `os.fork` makes.
+
+The child gets a channel to the process that owns the Stack, made before the fork, and all the
+sockets that are open, as it would get the kernel's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import Any
+
+from pystack._native._host import ffi, lib
+
+__all__ = ["share_with_children"]
+
+
+class _Prepared:
+    """What a child that is about to come will need for one Stack."""
+
+    __slots__ = ("descriptor", "handle", "numbers", "shown")
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        opened = [
+            (number, one)
+            for number, reference in list(handle.opened.items())
+            if (one := reference()) is not None
+        ]
+        self.numbers = ffi.new("int64_t[]", [number for number, _one in opened])
+        self.shown = ffi.new("int[]", [self._shown(number, one) for number, one in opened])
+        self.descriptor = lib.ps_channel_fork(handle.pointer, self.numbers, len(self.numbers))
+
+    def _shown(self, number: int, one: Any) -> int:
+        # In a child's child each has one, whether it was shown to the program or not.
+        if one.descriptor < 0 and self.handle.remote:
+            return max(int(lib.ps_descriptor(self.handle.pointer, number)), -1)
+        return int(one.descriptor)
+
+
+class _Thread(threading.local):
+    prepared: list[_Prepared] | None = None
+
+
+_thread = _Thread()
+_handles: Any = None
+# The children's ends of all threads that are forking: who is copied meanwhile has to close them.
+_ends: set[int] = set()
+
+
+def share_with_children(handles: Any) -> None:
+    """Shares these Stacks, a set that may grow, with all children from now on."""
+    global _handles  # noqa: PLW0603
+    if _handles is None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+        )
+    _handles = handles
+
+
+def _before() -> None:
+    _thread.prepared = prepared = []
+    for handle in list(_handles):
+        one = _Prepared(handle)
+        if one.descriptor >= 0:
+            _ends.add(one.descriptor)
+        prepared.append(one)
+
+
+def _after_in_parent() -> None:
+    prepared, _thread.prepared = _thread.prepared, None
+    for one in prepared or ():
+        if one.descriptor >= 0:
+            _ends.discard(one.descriptor)
+            os.close(one.descriptor)
+
+
+def _after_in_child() -> None:
+    prepared, _thread.prepared = _thread.prepared, None
+    mine = {one.descriptor for one in prepared or ()}
+    for descriptor in _ends - mine:
+        os.close(descriptor)
+    _ends.clear()
+    for one in prepared or ():
+        handle = one.handle
+        result = lib.ps_channel_join(
+            handle.pointer, one.descriptor, one.numbers, one.shown, len(one.numbers)
+        )
+        if result == 0 and one.descriptor >= 0:
+            handle.remote = True
+        elif one.descriptor not in (-errno.EOWNERDEAD, -errno.EOPNOTSUPP, -errno.EBADF):
+            handle.trouble = os.strerror(-min(result, one.descriptor))
