@@ -222,5 +222,6 @@ def watching_libraries(layer: Layer, choose: Choose, strict: bool) -> Iterator[N
     finally:
         watch.is_open = False
         _watches.remove(watch)
-        if not _watches:
+        # An interpreter that ends inside the block has no more of them.
+        if not _watches and _finder in (sys.meta_path or ()):
             sys.meta_path.remove(_finder)

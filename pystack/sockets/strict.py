@@ -105,8 +105,6 @@ _JUDGES: dict[str, Callable[..., None]] = {
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _rules or not event.startswith("socket."):
-        return
     judge = _JUDGES.get(event)
     if judge is not None and any(rule() is not None for rule in _rules):
         judge(*arguments)

@@ -6,7 +6,6 @@ on the loopback device. The Stack's own wire is a TAP that the kernel has no add
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -51,24 +50,22 @@ class Watched:
             if where[0] != "tap0":
                 found.append((where[0], frame))
 
-    def run(
-        self,
-        program: str | list[str],
-        *options: str,
-        folder: Path,
-        timeout: float = 60,
-        variables: dict[str, str] | None = None,
-    ) -> Done:
-        """Runs a program, given by its text or its words, to its end."""
-        words = program if isinstance(program, list) else [str(folder / "program.py")]
-        if isinstance(program, str):
-            (folder / "program.py").write_text(textwrap.dedent(program))
+    def run(self, program: str, *options: str, folder: Path) -> Done:
+        """Has `pystack run` run a program, given by its text, to its end."""
+        words = ["run", "--nic", "tap:tap0", "--address", "10.3.0.2/24", *options, "--"]
+        return self._run([*PYSTACK, *words], program, folder)
+
+    def python(self, program: str, *, folder: Path) -> Done:
+        """Has Python itself run it."""
+        return self._run([sys.executable], program, folder)
+
+    def _run(self, words: list[str], program: str, folder: Path) -> Done:
+        script = folder / "program.py"
+        script.write_text(textwrap.dedent(program))
         self.frames()
         done = subprocess.run(
-            ["nsenter", f"--net={self.place.path}", *PYSTACK, "run", "--nic", "tap:tap0",
-             "--address", "10.3.0.2/24", *options, "--", *words],
-            capture_output=True, text=True, check=False, cwd=folder, timeout=timeout,
-            env={**os.environ, **(variables or {})},
+            ["nsenter", f"--net={self.place.path}", *words, str(script)],
+            capture_output=True, text=True, check=False, cwd=folder, timeout=60,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr, self.frames())
 
