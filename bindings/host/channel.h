@@ -101,7 +101,7 @@ enum channel_send_part { CHANNEL_HAS_TO = 1, CHANNEL_HAS_CONTROL = 2 };
 struct channel_client; /* a process, or a ticket that nobody has taken yet */
 struct channel_server;
 
-/* One process's close of a socket: whether others hold it, who go on with it. */
+/* Before the owner closes a socket: whether somebody holds it still, and it has to stay open. */
 bool channel_owner_lets_go(ps_stack *stack, int64_t handle);
 /* Ends the thread and all pairs; before the Stack is closed. */
 void channel_stop(ps_stack *stack);
