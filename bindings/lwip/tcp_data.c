@@ -65,6 +65,7 @@ err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t 
     size_t removed = tcp_urgent_received(socket, p, size);
     socket->queued += size - removed;
     socket->received += size;
+    socket->received_us = port.now_us;
     if (removed > 0)
         tcp_recved(pcb, (u16_t)removed);
     struct pbuf *next;
@@ -147,8 +148,10 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
                            uint32_t flags, struct ps_message *message)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
-    if (message != NULL)
-        memset(message, 0, sizeof *message); /* a stream's bytes have no sender's address */
+    if (message != NULL) { /* a stream's bytes have no sender's address */
+        memset(message, 0, sizeof *message);
+        message->time_us = socket->received_us;
+    }
     if (socket->phase == TCP_FRESH && (head->error != 0 || head->shut_read))
         return socket_take_error(head);
     if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)

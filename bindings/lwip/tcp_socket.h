@@ -50,7 +50,8 @@ struct tcp_socket {
     u16_t last_room;    /* bytes that may be put behind those of `last` */
     size_t queued;      /* bytes */
     u64_t received, sent;
-    u32_t send_limit; /* the PCB's snd_buf when nothing waits */
+    u64_t received_us; /* when the last of it came */
+    u32_t send_limit;  /* the PCB's snd_buf when nothing waits */
     struct tcp_buffer_tuning tuning;
     struct tcp_urgent urgent;
 

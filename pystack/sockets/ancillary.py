@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from pystack._native import lib
 from pystack._native.address import packed
 from pystack.sockets import options
 from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
+
+if TYPE_CHECKING:
+    from pystack.sockets.descriptors import OpenSocket
 
 __all__ = ["Item", "fitting", "of_error", "of_message"]
 
@@ -33,6 +37,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _ERROR = struct.Struct("=I4BIHBx")
 _OFFENDER4 = struct.Struct("=HH4s8x")
 _OFFENDER6 = struct.Struct("=HHI16sI")
+_TIME = struct.Struct("=qq")
 _EXTENSIONS_BROKEN = 1  # SO_EE_RFC4884_FLAG_INVALID
 
 
@@ -84,18 +89,43 @@ def _of_packet(asked: int, message: Any, local: bytes | None) -> list[Item]:
     return items
 
 
-def of_message(asked: int, kind: int, message: Any) -> list[Item]:
-    """What comes with a datagram."""
-    if not asked or kind == socket.SOCK_STREAM:
+def _time(opened: OpenSocket, message: Any) -> list[Item]:
+    """When it came, in the time of the system's clock.
+
+    A clock of Python's is taken to count from the epoch.
+    """
+    asked = opened.ancillary & options.TIMESTAMP_BITS
+    if not asked:
         return []
-    return _of_packet(asked, message, None)
+    when_ns = message.time_us * 1000
+    if not when_ns:  # the engine doesn't say: now, as Linux has it then
+        when_ns = time.time_ns()
+    elif opened.handle.answers.clock is None:
+        when_ns += time.time_ns() - time.monotonic_ns()
+    seconds, rest = divmod(when_ns, 1_000_000_000)
+    name = next(name for name, bits in options.TIMESTAMPS.items() if bits == asked)
+    if name in (options.SO_TIMESTAMP, options.SO_TIMESTAMP_NEW):
+        rest //= 1000
+    return [(options.SOL, name, _TIME.pack(seconds, rest))]
 
 
-def of_error(asked: int, family: int, message: Any, error: Any) -> list[Item]:
+def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
+    """What comes with a datagram, or with bytes of a stream."""
+    if not opened.ancillary:
+        return []
+    if opened.type == socket.SOCK_STREAM:
+        return _time(opened, message) if size else []
+    return [*_time(opened, message), *_of_packet(opened.ancillary, message, None)]
+
+
+def of_error(opened: OpenSocket, message: Any, error: Any) -> list[Item]:
     """What comes with an error of the queue: the `struct sock_extended_err` and its offender."""
     items: list[Item] = []
-    if asked and error.origin != lib.PS_ERROR_LOCAL:
-        items = _of_packet(asked, message, bytes(4))
+    if opened.ancillary:
+        items = _time(opened, message)
+        if error.origin != lib.PS_ERROR_LOCAL:
+            items += _of_packet(opened.ancillary, message, bytes(4))
+    family = opened.family
     data = _ERROR.pack(
         error.error, error.origin, error.type, error.code, 0, error.info, error.extensions,
         _EXTENSIONS_BROKEN if error.extensions_broken else 0,

@@ -57,7 +57,6 @@ class CoreSocket(WaitingSocket):
     """
 
     __slots__ = (
-        "_ancillary",
         "_descriptor",
         "_family",
         "_open",
@@ -112,7 +111,6 @@ class CoreSocket(WaitingSocket):
         self._type = opened.type
         self._proto = opened.proto
         self._timeout = timeout
-        self._ancillary = 0
         self._sent_to: tuple[SocketAddress, Any] | None = None
         self._descriptor = descriptor
         if descriptor >= 0:

@@ -41,6 +41,7 @@ class OpenSocket:
         holders: How many socket objects and detached descriptors stand for it.
         descriptor: The one that the host made for it, and closes with it; -1: none yet. Any
             other is a copy.
+        ancillary: What `recvmsg` is to give besides (pystack.sockets.options).
         receive_timeout: SO_RCVTIMEO in seconds; None: for ever.
         send_timeout: SO_SNDTIMEO.
     """
@@ -48,6 +49,7 @@ class OpenSocket:
     __slots__ = (
         "__weakref__",
         "_finalizer",
+        "ancillary",
         "descriptor",
         "family",
         "handle",
@@ -64,6 +66,7 @@ class OpenSocket:
     ) -> None:
         self.handle = handle
         self.number = number
+        self.ancillary = 0
         self.receive_timeout: float | None = None
         self.send_timeout: float | None = None
         self.family = family

@@ -155,11 +155,11 @@ class MessageSocket(CoreSocket):
             if flags & MSG_ERRQUEUE:
                 error = ffi.new("struct ps_socket_error *")
                 got = self._receive_error(pieces, len(targets), message, error)
-                items = ancillary.of_error(self._ancillary, self._family, message, error)
+                items = ancillary.of_error(self._open, message, error)
                 out_flags = MSG_ERRQUEUE
             else:
                 got = self._receive_pieces(pieces, len(targets), flags, message)
-                items = ancillary.of_message(self._ancillary, self._type, message)
+                items = ancillary.of_message(self._open, message, got)
                 out_flags = 0
         if message.flags & lib.PS_MSG_TRUNC:
             out_flags |= int(socket.MSG_TRUNC)

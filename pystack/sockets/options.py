@@ -106,7 +106,7 @@ _INTEGERS: dict[tuple[int, int], int] = {
 
 _BUFFER_SIZES = (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF)
 
-# Which ancillary data `recvmsg` gives; bits of CoreSocket._ancillary.
+# Which ancillary data `recvmsg` gives; bits of OpenSocket.ancillary.
 ANCILLARY = {
     (IP, IP_PKTINFO): 1,
     (IP, IP_RECVTTL): 2,
@@ -119,6 +119,18 @@ ANCILLARY = {
 # Remembered and without effect: a port is chosen at bind all the same, which costs nothing here.
 IP_BIND_ADDRESS_NO_PORT = 24
 ANCILLARY[IP, IP_BIND_ADDRESS_NO_PORT] = 64
+
+# SO_TIMESTAMP and SO_TIMESTAMPNS, in both numbers that Linux has for each: their data is alike
+# where a long has 64 bits. One of them is on, or none.
+SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW = 29, 35, 63, 64
+_STAMPED, _NANOSECONDS, _NEW = 0x1000, 0x2000, 0x4000
+TIMESTAMP_BITS = _STAMPED | _NANOSECONDS | _NEW
+TIMESTAMPS = {
+    SO_TIMESTAMP: _STAMPED,
+    SO_TIMESTAMPNS: _STAMPED | _NANOSECONDS,
+    SO_TIMESTAMP_NEW: _STAMPED | _NEW,
+    SO_TIMESTAMPNS_NEW: _STAMPED | _NANOSECONDS | _NEW,
+}
 
 _MEMBERSHIPS = {
     (IP, int(socket.IP_ADD_MEMBERSHIP)): True,
@@ -172,11 +184,21 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         if key[0] == IPV6 and sock._family != socket.AF_INET6:
             raise _error(errno.ENOPROTOOPT)
         bit = ANCILLARY[key]
-        sock._ancillary = sock._ancillary | bit if _number(data) else sock._ancillary & ~bit
+        opened = sock._open
+        opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
+    elif key[0] == SOL and key[1] in TIMESTAMPS:
+        asked = sock._open.ancillary & ~TIMESTAMP_BITS
+        sock._open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
     elif key in _INTEGERS:
         _set_integer(sock, _INTEGERS[key], _number(data))
     else:
         raise _error(errno.ENOPROTOOPT)
+
+
+def _has_timestamps(asked: int, name: int) -> bool:
+    if name == SO_TIMESTAMP_NEW:  # Linux says so of the other new one, too
+        return asked & _NEW != 0
+    return asked & TIMESTAMP_BITS == TIMESTAMPS[name]
 
 
 def _within_int(number: int) -> int:
@@ -218,7 +240,9 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     elif key == (TCP, TCP_INFO):
         data = _linux_tcp_info(sock)
     elif key in ANCILLARY:
-        data = _INT.pack(bool(sock._ancillary & ANCILLARY[key]))
+        data = _INT.pack(bool(sock._open.ancillary & ANCILLARY[key]))
+    elif key[0] == SOL and key[1] in TIMESTAMPS:
+        data = _INT.pack(_has_timestamps(sock._open.ancillary, key[1]))
     elif key in _INTEGERS:
         option = _INTEGERS[key]
         number = _get(sock, option)

@@ -1,0 +1,163 @@
+"""SO_TIMESTAMP and SO_TIMESTAMPNS beside the kernel, and by other clocks than the system's."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from compare import outcome
+
+import pystack
+from pystack.hypercalls import ManualClock
+
+LOCAL = "127.0.0.1"
+SOL, DATAGRAM, STREAM = socket.SOL_SOCKET, socket.SOCK_DGRAM, socket.SOCK_STREAM
+STAMP, STAMPNS, STAMP_NEW, STAMPNS_NEW = 29, 35, 63, 64
+ALL = (STAMP, STAMPNS, STAMP_NEW, STAMPNS_NEW)
+IP_RECVERR, IP_RECVTTL = 11, 12
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[pystack.Stack]:
+    # The kernel stamps packets while somebody wants it, and begins to do so a little later.
+    with pystack.Stack() as made, socket.socket(socket.AF_INET, DATAGRAM) as one:
+        one.setsockopt(SOL, STAMP, 1)
+        time.sleep(0.1)
+        yield made
+
+
+def compare(net: pystack.Stack, function: Callable[..., Any], *arguments: Any) -> None:
+    assert function(net.sockets, *arguments) == function(socket, *arguments)
+
+
+def on(sock: Any) -> list[Any]:
+    return [outcome(sock.getsockopt, SOL, option) for option in ALL]
+
+
+def age(item: Any) -> float:
+    """Seconds since then."""
+    seconds, rest = struct.unpack("qq", item[2])
+    return time.time() - seconds - rest / (1e6 if item[1] in (STAMP, STAMP_NEW) else 1e9)
+
+
+def told(received: Any, most: float, least: float = -0.001) -> Any:
+    """What was received, the times in it looked at."""
+    data, items, flags, _ = received
+    ages = [age(item) for item in items if item[:2] in {(SOL, option) for option in ALL}]
+    assert all(least <= one <= most for one in ages), ages
+    return data, [(level, kind, len(content)) for level, kind, content in items], flags
+
+
+def each_pair(module: Any, kind: int) -> Any:
+    found = []
+    for first in ALL:
+        for second in ALL:
+            for value in (0, 1, 5):
+                with module.socket(socket.AF_INET, kind) as sock:
+                    sock.setsockopt(SOL, first, 1)
+                    before = on(sock)
+                    sock.setsockopt(SOL, second, value)
+                    found.append((first, second, value, before, on(sock)))
+    return found
+
+
+@pytest.mark.parametrize("kind", [DATAGRAM, STREAM])
+def test_each_pair(net: pystack.Stack, kind: int) -> None:
+    compare(net, each_pair, kind)
+
+
+def datagrams(module: Any, option: int) -> Any:
+    with module.socket(socket.AF_INET, DATAGRAM) as sock:
+        sock.bind((LOCAL, 0))
+        sock.settimeout(5)
+        sock.setsockopt(SOL, option, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        here = sock.getsockname()
+        found = []
+        sock.sendto(b"one", here)
+        time.sleep(0.02)
+        for room in (500, 16, 20, 0):
+            sock.sendto(b"more", here)
+            found.append(told(sock.recvmsg(10, room, socket.MSG_PEEK), 0.5) if room > 20 else None)
+            found.append(
+                told(sock.recvmsg(10, room), 0.5) if room > 20 else sock.recvmsg(9, room)[2]
+            )
+        copy = sock.dup()
+        sock.sendto(b"", here)
+        found.append(told(copy.recvmsg(10, 500), 0.5))
+        copy.setsockopt(SOL, option, 0)
+        sock.sendto(b"x", here)
+        found.append(told(sock.recvmsg(10, 500), 0))
+        copy.close()
+        return found
+
+
+@pytest.mark.parametrize("option", ALL)
+def test_datagrams(net: pystack.Stack, option: int) -> None:
+    compare(net, datagrams, option)
+
+
+def waited(module: Any) -> Any:
+    """The time is the arrival's, not that of the call."""
+    with module.socket(socket.AF_INET, DATAGRAM) as sock:
+        sock.bind((LOCAL, 0))
+        sock.setsockopt(SOL, STAMPNS, 1)
+        sock.sendto(b"x", sock.getsockname())
+        time.sleep(0.1)
+        return told(sock.recvmsg(10, 500), 1.0, least=0.1)
+
+
+def test_waited(net: pystack.Stack) -> None:
+    compare(net, waited)
+
+
+def of_errors(module: Any) -> Any:
+    with module.socket(socket.AF_INET, DATAGRAM) as sock:
+        sock.setsockopt(SOL, STAMP, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        sock.sendto(b"x", (LOCAL, 9))
+        time.sleep(0.02)
+        return told(sock.recvmsg(10, 500, socket.MSG_ERRQUEUE), 0.5, least=0.02)
+
+
+def test_of_errors(net: pystack.Stack) -> None:
+    compare(net, of_errors)
+
+
+def streams(module: Any, option: int) -> Any:
+    """What is accepted has the option, and each piece that is read the time of its last byte."""
+    with module.create_server((LOCAL, 0)) as listener:
+        listener.setsockopt(SOL, option, 1)
+        near = module.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+    with near, far:
+        found: list[Any] = [on(far)]
+        near.sendall(b"abcdef")
+        time.sleep(0.05)
+        found += [told(far.recvmsg(2, 500, socket.MSG_PEEK), 1.0, least=0.05)]
+        found += [told(far.recvmsg(2, 500), 1.0, least=0.05) for _ in range(3)]
+        near.close()
+        found.append(told(far.recvmsg(2, 500), 0))
+        return found
+
+
+@pytest.mark.parametrize("option", ALL)
+def test_streams(net: pystack.Stack, option: int) -> None:
+    compare(net, streams, option)
+
+
+def test_a_clock_of_pythons_counts_from_the_epoch() -> None:
+    clock = ManualClock(1_000_000.25)
+    with (
+        pystack.Stack(threaded=False, clock=clock) as net,
+        net.socket(socket.AF_INET, DATAGRAM) as sock,
+    ):
+        sock.bind((LOCAL, 0))
+        sock.setsockopt(SOL, STAMP, 1)
+        sock.sendto(b"x", sock.getsockname())
+        clock.advance(5)
+        assert sock.recvmsg(10, 100)[1] == [(SOL, STAMP, struct.pack("qq", 1_000_000, 250_000))]
