@@ -105,33 +105,46 @@ static int try_filter(uint32_t flags, uint32_t refused)
 }
 
 /* The filter's descriptor, or -errno. */
-static int listening_filter(void)
+static int listening_filter(uint32_t threads)
 {
-    const uint32_t flags =
-        FILTER_TSYNC | FILTER_SPEC_ALLOW | FILTER_NEW_LISTENER | FILTER_TSYNC_ESRCH;
+    uint32_t flags = FILTER_SPEC_ALLOW | FILTER_NEW_LISTENER | threads;
+    if (threads != 0)
+        flags |= FILTER_TSYNC_ESRCH;
     int listener = try_filter(flags | FILTER_WAIT_KILLABLE, RET_USER_NOTIF);
     return listener == -EINVAL ? try_filter(flags, RET_USER_NOTIF) : listener;
 }
 
-int ps_confine(const char *remedy)
+static bool is_confined(void)
 {
+    int probe = socket(AF_INET, PS_PROBE_TYPE, PS_PROBE_PROTOCOL);
+    if (probe >= 0)
+        close(probe);
+    return probe < 0 && (errno == EACCES || errno == EALREADY);
+}
+
+int ps_confine(const char *remedy, bool all_threads)
+{
+    if (is_confined())
+        return 0; /* a second filter would keep the first one's teller from telling */
+    const uint32_t threads = all_threads ? FILTER_TSYNC : 0;
     int channel;
     if (ps_start_teller(remedy, &channel) == 0) {
-        int listener = listening_filter();
+        int listener = listening_filter(threads);
         if (listener >= 0)
             return ps_hand_over(channel, listener) == 0;
         close(channel);
     }
     const uint32_t refused = SECCOMP_RET_ERRNO | EACCES;
-    int result = try_filter(FILTER_TSYNC | FILTER_SPEC_ALLOW, refused);
-    return result == -EINVAL ? try_filter(FILTER_TSYNC, refused) : result;
+    int result = try_filter(threads | FILTER_SPEC_ALLOW, refused);
+    return result == -EINVAL ? try_filter(threads, refused) : result;
 }
 
 #else
 
-int ps_confine(const char *remedy)
+int ps_confine(const char *remedy, bool all_threads)
 {
     (void)remedy;
+    (void)all_threads;
     return -ENOSYS;
 }
 

@@ -96,17 +96,18 @@ static const char *kind_of(const struct seccomp_data *data)
 static void refuse(const char *remedy, struct seccomp_notif *asked,
                    struct seccomp_notif_resp *answer)
 {
+    bool probe = asked->data.args[1] == PS_PROBE_TYPE && asked->data.args[2] == PS_PROBE_PROTOCOL;
     pid_t process = process_of((pid_t)asked->pid);
     char name[32];
     read_about(process, "comm", name, sizeof name);
     name[strcspn(name, "\n")] = '\0';
     answer->id = asked->id;
-    answer->error = -EACCES;
+    answer->error = probe ? -EALREADY : -EACCES;
     answer->val = 0;
     answer->flags = 0;
     if (ioctl(LISTENER, SECCOMP_IOCTL_NOTIF_SEND, answer) != 0)
         return; /* it was killed meanwhile */
-    if (program == 0 || was_told(process))
+    if (probe || program == 0 || was_told(process))
         return;
     struct pollfd reader = {STDERR_FILENO, POLLOUT, 0};
     if (poll(&reader, 1, MOST_WAIT_MS) != 1 || !(reader.revents & POLLOUT))

@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 
-from pystack._native import ffi, lib
+from pystack.sockets import confined
 from pystack.sockets.strict import tell_of_refusals
 
 __all__ = ["confine"]
@@ -25,7 +25,7 @@ def confine() -> None:
     is what Python code is refused by `strict=True`, once of each.
     """
     tell_of_refusals(lambda text: print(f"pystack: {text}", file=sys.stderr))
-    result = lib.ps_confine(ffi.new("char[]", REMEDY.encode()))
+    result = confined.confine(REMEDY)
     if result < 0 and -result != errno.ENOSYS:
         why = f"{errno.errorcode.get(-result, -result)}, {os.strerror(-result)}"
         print(

@@ -23,7 +23,15 @@ from pystack.sockets.patch import Layer, replaced
 if TYPE_CHECKING:
     from pystack.sockets.module import SocketModule
 
-__all__ = ["FUNCTIONS", "ORIGINALS", "Choose", "executor_places", "kernel_socket", "places_for"]
+__all__ = [
+    "FUNCTIONS",
+    "ORIGINALS",
+    "Choose",
+    "executor_places",
+    "in_context_of_caller",
+    "kernel_socket",
+    "places_for",
+]
 
 # Whose sockets are meant where this is called; None: the kernel's.
 Choose: TypeAlias = "Callable[[], SocketModule | None]"
@@ -90,7 +98,8 @@ def _new(choose: Choose) -> Callable[..., Any]:
         fileno: int | None = None,
         **more: Any,
     ) -> Any:
-        if cls is kernel_socket and fileno is None and (family == -1 or family in FAMILIES):
+        ours = fileno is None and not more and (family == -1 or family in FAMILIES)
+        if ours and cls is kernel_socket:
             current = choose()
             if current is not None:
                 return current.socket(family, type, proto)
@@ -120,20 +129,25 @@ def places_for(replacements: Mapping[str, Any], choose: Choose) -> Layer:
     }
 
 
-_run_in_executor: Any = asyncio.base_events.BaseEventLoop.run_in_executor
+def in_context_of_caller(original: Callable[..., Any], wanted: Callable[[], bool]) -> Any:
+    """A loop's `run_in_executor` whose threads run in a copy of the caller's context.
 
-
-def executor_places(choose: Choose) -> Layer:
-    """Has asyncio's executor run in a copy of the caller's context, as `asyncio.to_thread` does.
-
-    `loop.getaddrinfo` and `loop.getnameinfo` go by it, too.
+    As `asyncio.to_thread` does; `loop.getaddrinfo` and `loop.getnameinfo` go by it, too.
     """
 
     def run_in_executor(self: Any, executor: Any, func: Any, *arguments: Any) -> Any:
         threads = executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor)
-        if not threads or choose() is None:
-            return _run_in_executor(self, executor, func, *arguments)
-        run = contextvars.copy_context().run
-        return _run_in_executor(self, executor, run, func, *arguments)
+        if not threads or not wanted():
+            return original(self, executor, func, *arguments)
+        return original(self, executor, contextvars.copy_context().run, func, *arguments)
 
-    return {(asyncio.base_events.BaseEventLoop, "run_in_executor"): run_in_executor}
+    return run_in_executor
+
+
+_run_in_executor: Any = asyncio.base_events.BaseEventLoop.run_in_executor
+
+
+def executor_places(choose: Choose) -> Layer:
+    """Where the stock loop's executor is to be replaced by one as `in_context_of_caller` has it."""
+    wanted = in_context_of_caller(_run_in_executor, lambda: choose() is not None)
+    return {(asyncio.base_events.BaseEventLoop, "run_in_executor"): wanted}

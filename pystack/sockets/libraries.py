@@ -14,7 +14,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from pystack.sockets.early import Choose, kernel_socket
+from pystack.sockets.confined import places_for_children
+from pystack.sockets.early import Choose, in_context_of_caller, kernel_socket
 from pystack.sockets.patch import Layer, extend
 from pystack.sockets.strict import REMEDY, refuse, strictly
 
@@ -78,6 +79,7 @@ def _uvloop(module: ModuleType, watch: _Watch) -> Layer:
             "getnameinfo",
         )
     }
+    places[loop, "run_in_executor"] = in_context_of_caller(loop.run_in_executor, watch.wants)
     if watch.strict:
         original = loop.__new__
 
@@ -216,6 +218,8 @@ def watching_libraries(layer: Layer, choose: Choose, strict: bool) -> Iterator[N
             module = sys.modules.get(name)
             if module is not None:
                 extend(layer, places(module, watch))
+        if strict:
+            extend(layer, places_for_children(choose))
         rule: AbstractContextManager[None] = strictly(choose) if strict else nullcontext()
         with rule:
             yield

@@ -16,7 +16,7 @@ from typing import Any
 from pystack.errors import OffStackError
 from pystack.sockets.early import Choose, kernel_socket
 
-__all__ = ["REMEDY", "refuse", "strictly", "tell_of_refusals"]
+__all__ = ["REMEDY", "is_strict", "refuse", "strictly", "tell_of_refusals"]
 
 REMEDY = "Without strict (pystack run --no-strict) it goes by the kernel."
 
@@ -104,9 +104,14 @@ _JUDGES: dict[str, Callable[..., None]] = {
 }
 
 
+def is_strict() -> bool:
+    """Whether what leaves a Stack is refused here."""
+    return any(rule() is not None for rule in _rules)
+
+
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     judge = _JUDGES.get(event)
-    if judge is not None and any(rule() is not None for rule in _rules):
+    if judge is not None and is_strict():
         judge(*arguments)
 
 

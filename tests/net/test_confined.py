@@ -217,7 +217,7 @@ def test_without_the_right_to(place: Watched, tmp_path: Path) -> None:
 
 
 def test_where_a_filter_has_a_listener_already(place: Watched, tmp_path: Path) -> None:
-    """One inside another: the inner can't tell, and refuses all the same."""
+    """One inside another: the outer refuses, and tells of it."""
     inner = ASK + "print(ask(2), ask(1))"
     place.place.run("ip", "tuntap", "add", "tap1", "mode", "tap")
     place.place.device("tap1")
@@ -229,3 +229,4 @@ def test_where_a_filter_has_a_listener_already(place: Watched, tmp_path: Path) -
     """
     done = place.run(program, folder=tmp_path)
     assert (done.status, done.stdout) == (0, "EACCES made\n"), done.stderr
+    assert len(told(done.stderr)) == 1

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from installed import needs_programs
 from namespace import needs_namespace
 from watched import OUTSIDE, Done, Watched, watched
 
@@ -330,3 +331,49 @@ print(subprocess.run([sys.executable, "-c", {CHILD + "print(go())"!r}]).returnco
         "OSError\n0\n",
         "by the kernel\n0\n",
     )
+
+
+STARTS = {
+    "subprocess": "return subprocess.run(curl).returncode",
+    "no close_fds": "return subprocess.run(curl, close_fds=False).returncode",
+    "preexec_fn": "return subprocess.run(curl, preexec_fn=os.getpid).returncode",
+    "os.system": "return os.waitstatus_to_exitcode(os.system(' '.join(curl)))",
+    "os.popen": "return os.waitstatus_to_exitcode(os.popen(' '.join(curl)).close() or 0)",
+    "os.posix_spawn": "child = os.posix_spawn('/usr/bin/env', ['env', *curl], os.environ)\n"
+    "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])",
+    "os.spawnvp": "return os.spawnvp(os.P_WAIT, 'curl', curl)",
+    "asyncio": "async def run():\n"
+    "        return await (await asyncio.create_subprocess_exec(*curl)).wait()\n"
+    "    return asyncio.run(run())",
+    "os.fork": "child = os.fork()\n"
+    "    if not child: os.execvp('curl', curl)\n"
+    "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])",
+}
+
+
+@needs_programs("curl")
+@pytest.mark.parametrize("how", STARTS)
+def test_a_program_that_is_started_by_a_program_of_ones_own(
+    place: Watched, tmp_path: Path, how: str
+) -> None:
+    """Without `pystack run`: children are confined, and the process itself is not."""
+    program = f"""
+import asyncio, ctypes, os, subprocess
+curl = ["curl", "-sS", "--max-time", "0.3", "http://{OUTSIDE}/"]
+def go():
+    {STARTS[how]}
+{INSTALL % "socket"}
+print(go())
+print(ctypes.CDLL(None).socket(socket.AF_INET, socket.SOCK_STREAM, 0) >= 0)
+with pystack.outside() as kernel:
+    kernel.socket().close()
+"""
+    done = place.python(program, folder=tmp_path)
+    works(done, "7\nTrue\n")
+    assert "asked the kernel for an IPv4 socket: refused (EACCES)" in done.stderr
+    outside = program.replace("print(go())", "with pystack.outside(): print(go())")
+    assert place.python(outside, folder=tmp_path).stdout == "28\nTrue\n"
+    plain = program.replace("strict=True", "strict=False")
+    done = place.python(plain, folder=tmp_path)
+    assert done.stdout == "28\nTrue\n", done.stderr
+    assert done.frames != []
