@@ -216,6 +216,7 @@ struct ps_message {
     uint8_t ttl;          /* or hop limit */
     uint8_t tos;          /* or traffic class */
     uint64_t time_us;     /* when it came, by the clock that `enter` reads */
+    uint32_t drops;       /* datagrams that the socket had no room for, before this one */
 };
 
 enum ps_error_origin { /* the numbers of Linux's SO_EE_ORIGIN_* */
@@ -294,7 +295,16 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IP_MTU_DISCOVER, /* IP_PMTUDISC_*, Linux's numbers, as the next one's */
                  PS_OPT_IPV6_MTU_DISCOVER,
                  PS_OPT_IPV6_DONTFRAG,
-                 PS_OPT_IP_MTU,       /* read: the MTU of the path to the peer */
+                 PS_OPT_IP_MTU,      /* read: the MTU of the path to the peer */
+                 PS_OPT_FREEBIND,    /* an address may be bound that isn't the host's (yet), */
+                 PS_OPT_TRANSPARENT, /* and be a source, too */
+                 PS_OPT_IP_MINTTL,   /* TCP: what comes with less is dropped (RFC 5082) */
+                 PS_OPT_IPV6_MINHOPCOUNT,
+                 PS_OPT_IP_MULTICAST_ALL, /* hears groups that others have joined */
+                 PS_OPT_IPV6_MULTICAST_ALL,
+                 PS_OPT_IP_UNICAST_IF, /* interface index */
+                 PS_OPT_IPV6_UNICAST_IF,
+                 PS_OPT_UDP_CORK,     /* sends are gathered into one datagram */
                  PS_OPT_IPV6_MTU,     /* what is larger is cut; read: as PS_OPT_IP_MTU */
                  PS_OPT_BYTES_QUEUED, /* FIONREAD: bytes that recv would give now */
                  PS_OPT_BYTES_UNSENT, /* SIOCOUTQ: bytes not yet acknowledged */

@@ -20,6 +20,8 @@ void datagram_open(struct datagram_socket *socket)
     socket->ttl = socket->hop_limit = -1;
     socket->multicast_ttl = socket->multicast_hop_limit = 1;
     socket->multicast_loop4 = socket->multicast_loop6 = true;
+    socket->multicast_all4 = socket->head.family == PS_INET;
+    socket->multicast_all6 = true;
 }
 
 static void drop_first(struct datagram_socket *socket)
@@ -64,10 +66,12 @@ bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_a
     if (socket->charged + socket->head.errors.charged <= socket->head.receive_buffer)
         datagram = port_allocate(sizeof *datagram);
     if (datagram == NULL) {
+        socket->drops++;
         pbuf_free(p);
         return false;
     }
     describe_arrival(socket, from, port_number, local_port, &datagram->message);
+    datagram->message.drops = socket->drops;
     datagram->data = p;
     datagram->charge =
         (uint32_t)(p->tot_len + pbuf_clen(p) * sizeof(struct pbuf) + sizeof *datagram);
@@ -143,7 +147,8 @@ uint32_t datagram_queued(const struct datagram_socket *socket)
 
 static bool is_option6(enum ps_option option)
 {
-    return option >= PS_OPT_IPV6_V6ONLY && option <= PS_OPT_IPV6_CHECKSUM;
+    return (option >= PS_OPT_IPV6_V6ONLY && option <= PS_OPT_IPV6_CHECKSUM) ||
+           option == PS_OPT_IPV6_MULTICAST_ALL || option == PS_OPT_IPV6_UNICAST_IF;
 }
 
 int datagram_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
@@ -182,6 +187,24 @@ int datagram_option_get(struct port_socket *head, enum ps_option option, int64_t
     case PS_OPT_IPV6_TCLASS:
         *value = socket->traffic_class;
         return 0;
+    case PS_OPT_IP_MULTICAST_ALL:
+        *value = socket->multicast_all4;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_ALL:
+        *value = socket->multicast_all6;
+        return 0;
+    case PS_OPT_IP_UNICAST_IF:
+        *value = socket->unicast_interface4;
+        return 0;
+    case PS_OPT_IPV6_UNICAST_IF:
+        *value = socket->unicast_interface6;
+        return 0;
+    case PS_OPT_KEEPALIVE:
+        *value = socket->keep_alive;
+        return 0;
+    case PS_OPT_LISTENING:
+        *value = 0;
+        return 0;
     case PS_OPT_BYTES_QUEUED:
         *value = datagram_next_size(socket);
         return 0;
@@ -196,13 +219,19 @@ int datagram_option_get(struct port_socket *head, enum ps_option option, int64_t
 static int set_multicast_interface(const struct port_socket *head, int64_t value, uint32_t *out)
 {
     if (value < 0 || value > UINT32_MAX)
-        return -EINVAL;
+        return -ENODEV;
     if (value != 0 && interface_by_index((uint32_t)value) == NULL)
         return -ENODEV;
     if (head->bound_interface != 0 && value != 0 && value != head->bound_interface)
         return -EINVAL;
     *out = (uint32_t)value;
     return 0;
+}
+
+static int set_unicast_interface(const struct port_socket *head, int64_t value, uint32_t *out)
+{
+    int result = set_multicast_interface(head, value, out);
+    return result == -ENODEV ? -EADDRNOTAVAIL : result;
 }
 
 /* Both -1, "the default", and the option's own range. */
@@ -255,6 +284,21 @@ int datagram_option_set(struct port_socket *head, enum ps_option option, int64_t
         return set_multicast_interface(head, value, &socket->multicast_interface6);
     case PS_OPT_IPV6_TCLASS:
         return set_byte(value, 0, 0, &socket->traffic_class);
+    case PS_OPT_IP_MULTICAST_ALL:
+        if (value != 0 && value != 1)
+            return -EINVAL;
+        socket->multicast_all4 = value != 0;
+        return 0;
+    case PS_OPT_IPV6_MULTICAST_ALL:
+        socket->multicast_all6 = value != 0;
+        return 0;
+    case PS_OPT_IP_UNICAST_IF:
+        return set_unicast_interface(head, value, &socket->unicast_interface4);
+    case PS_OPT_IPV6_UNICAST_IF:
+        return set_unicast_interface(head, value, &socket->unicast_interface6);
+    case PS_OPT_KEEPALIVE:
+        socket->keep_alive = value != 0;
+        return 0;
     default:
         return -ENOPROTOOPT;
     }

@@ -25,6 +25,10 @@ struct datagram_socket {
     uint8_t tos, traffic_class;
     bool multicast_loop4, multicast_loop6;
     uint32_t multicast_interface4, multicast_interface6; /* index; 0: by the route */
+    uint32_t unicast_interface4, unicast_interface6;
+    bool multicast_all4, multicast_all6; /* hears groups that others have joined */
+    bool keep_alive;                     /* without a meaning here, and kept, as in Linux */
+    uint32_t drops;                      /* datagrams that had no room */
 
     struct membership *memberships;
 };

@@ -81,6 +81,8 @@ static int chosen_interface(const struct datagram_socket *socket, const ip_addr_
     }
     if (*index == 0 && ip_addr_ismulticast(to))
         *index = IP_IS_V6(to) ? socket->multicast_interface6 : socket->multicast_interface4;
+    else if (*index == 0)
+        *index = IP_IS_V6(to) ? socket->unicast_interface6 : socket->unicast_interface4;
     return 0;
 }
 
@@ -116,21 +118,28 @@ int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *t
 
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
  * Groups and broadcast addresses may be bound to but are nobody's source. */
-static int wanted_source(const ip_addr_t *local, const ip_addr_t *to,
-                         const struct ps_send_control *control, ip_addr_t *source)
+static int wanted_source(const struct port_socket *socket, const ip_addr_t *local,
+                         const ip_addr_t *to, const struct ps_send_control *control,
+                         ip_addr_t *source)
 {
     if (control != NULL && control->source.family != PS_UNSPECIFIED) {
         int result = address_to_lwip(&control->source, source);
         if (result < 0)
             return result;
         if (!ip_addr_isany(source)) {
-            if (IP_GET_TYPE(source) != IP_GET_TYPE(to) || !address_is_ours(source))
+            if (IP_GET_TYPE(source) != IP_GET_TYPE(to) ||
+                (!address_is_ours(source) && !socket->transparent &&
+                 !(socket->free_bind && IP_IS_V6(to))))
                 return -EINVAL;
             return 0;
         }
     } else if (!IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
                !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
         ip_addr_copy(*source, *local);
+        /* As in Linux, to be bound to an address that isn't the host's makes no source of it in IPv4
+         * yet. */
+        if (socket->free_bind && !socket->transparent && IP_IS_V4(local) && !address_is_ours(local))
+            return -ENETUNREACH;
         return address_may_reach(local, to);
     }
     ip_addr_set_any(IP_IS_V6(to), source);
@@ -143,7 +152,7 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
                    const struct ps_send_control *control, uint32_t flags, struct datagram_path *out)
 {
     uint32_t index = 0;
-    int result = wanted_source(local, to, control, &out->source);
+    int result = wanted_source(&socket->head, local, to, control, &out->source);
     if (result == 0)
         result = chosen_interface(socket, to, control, &index);
     if (result < 0)
@@ -194,7 +203,10 @@ int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip)
         return -EINVAL;
     if (ip_addr_ismulticast(ip))
         return 0;
-    return address_is_ours(ip) || address_is_broadcast(ip) ? 0 : -EADDRNOTAVAIL;
+    return address_is_ours(ip) || address_is_broadcast(ip) || socket->free_bind ||
+                   socket->transparent
+               ? 0
+               : -EADDRNOTAVAIL;
 }
 
 /* --- IP's settings --------------------------------------------------------------------- */

@@ -197,8 +197,6 @@ bool multicast_accepts(const struct datagram_socket *socket, const ip_addr_t *gr
             return true;
         is_member = true;
     }
-    /* A socket that has not joined hears what others have joined, as in Linux (IP_MULTICAST_ALL): of
-     * its own family. */
-    bool is_other_family = socket->head.family == PS_INET6 && IP_IS_V4(group);
-    return !is_member && !is_other_family;
+    /* A socket that has not joined hears what others have joined, if it is to. */
+    return !is_member && (IP_IS_V6(group) ? socket->multicast_all6 : socket->multicast_all4);
 }

@@ -1,6 +1,7 @@
 /*
  * Socket options that mean the same for every kind of socket; the rest go to the kind.
  */
+#include "hooks.h"
 #include "port.h"
 
 /* --- the queue of errors -------------------------------------------------------------------- */
@@ -71,6 +72,18 @@ static int set_discovery(struct port_socket *socket, enum ps_option option, int6
     }
 }
 
+/* RFC 5082: who is next to us sends with 255, and no router leaves that. */
+static int set_least(struct port_socket *socket, enum ps_option option, int64_t value)
+{
+    if (option == PS_OPT_IPV6_MINHOPCOUNT && socket->family != PS_INET6)
+        return -ENOPROTOOPT;
+    if (value < 0 || value > UINT8_MAX)
+        return -EINVAL;
+    *(option == PS_OPT_IP_MINTTL ? &socket->least_ttl : &socket->least_hops) = (uint8_t)value;
+    hook_tcp_minds_hops |= value != 0;
+    return 0;
+}
+
 /* --- get and set ------------------------------------------------------------------------------ */
 
 int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, int64_t *value)
@@ -135,6 +148,18 @@ int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, 
     case PS_OPT_IPV6_RECVERR:
     case PS_OPT_IPV6_RECVERR_RFC4884:
         return get_error_option(socket, option, value);
+    case PS_OPT_FREEBIND:
+        *value = socket->free_bind;
+        return 0;
+    case PS_OPT_TRANSPARENT:
+        *value = socket->transparent;
+        return 0;
+    case PS_OPT_IP_MINTTL:
+        *value = socket->least_ttl;
+        return 0;
+    case PS_OPT_IPV6_MINHOPCOUNT:
+        *value = socket->least_hops;
+        return socket->family == PS_INET6 ? 0 : -ENOPROTOOPT;
     case PS_OPT_IP_MTU_DISCOVER:
         *value = socket->discovery.mode4;
         return 0;
@@ -195,6 +220,8 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
         set_buffer(socket, option, value);
         break;
     case PS_OPT_RCVLOWAT:
+        if (value < 0 && socket->type != PS_STREAM)
+            value = INT32_MAX; /* as in Linux, and without effect there, too */
         socket->receive_low_water = value < 1 ? 1 : value > INT32_MAX ? INT32_MAX : (uint32_t)value;
         break;
     case PS_OPT_LINGER:
@@ -224,6 +251,15 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
     case PS_OPT_IPV6_RECVERR:
     case PS_OPT_IPV6_RECVERR_RFC4884:
         return set_error_option(socket, option, value);
+    case PS_OPT_FREEBIND:
+        socket->free_bind = value != 0;
+        return 0;
+    case PS_OPT_TRANSPARENT:
+        socket->transparent = value != 0;
+        return 0;
+    case PS_OPT_IP_MINTTL:
+    case PS_OPT_IPV6_MINHOPCOUNT:
+        return set_least(socket, option, value);
     case PS_OPT_IP_MTU:
         return -ENOPROTOOPT;
     case PS_OPT_IP_MTU_DISCOVER:

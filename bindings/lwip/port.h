@@ -203,6 +203,8 @@ struct port_socket {
     bool shut_read, shut_write;
     /* Options kept here because they mean the same for every kind. */
     bool reuse_address, reuse_port, broadcast, v6only, out_of_band_inline, dont_route;
+    bool free_bind, transparent;
+    uint8_t least_ttl, least_hops; /* of TCP's segments; 0: any */
     int priority;
     int linger_s; /* -1: off */
     uint32_t send_buffer, receive_buffer, receive_low_water;

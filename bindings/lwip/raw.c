@@ -52,7 +52,8 @@ static u8_t on_packet(void *argument, struct raw_pcb *pcb, struct pbuf *p, const
     if (ip_addr_ismulticast(to) &&
         !multicast_accepts(&raw->base, to, from, interface_index(ip_current_input_netif())))
         return 0;
-    if (raw->base.charged > raw->base.head.receive_buffer) {
+    if (raw->base.charged + raw->base.head.errors.charged > raw->base.head.receive_buffer) {
+        raw->base.drops++;
         IP_STATS_INC(ip.memerr);
         return 0;
     }
@@ -326,6 +327,7 @@ static int raw_kind_open(struct port_socket *head)
     if (raw->pcb == NULL)
         return -ENOMEM;
     datagram_open(&raw->base);
+    head->reuse_address = true; /* as Linux says; a raw socket shares its "port" with all */
     set_header_included(raw, head->protocol == PROTOCOL_RAW);
     if (is_v6 && head->protocol == IP6_NEXTH_ICMP6) {
         raw->pcb->chksum_reqd = 1;

@@ -169,7 +169,7 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
         return -EINVAL;
     if (IP_IS_V6(ip) && (ip_addr_ismulticast(ip) || lacks_link(head, ip)))
         return -EINVAL;
-    if (!ip_addr_isany(ip) && !address_is_ours(ip))
+    if (!ip_addr_isany(ip) && !head->free_bind && !head->transparent && !address_is_ours(ip))
         return -EADDRNOTAVAIL;
     int result = tcp_need_pcb(socket);
     if (result < 0)
@@ -245,6 +245,9 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
         if (result < 0)
             return result;
     }
+    if (socket->bound && head->free_bind && !head->transparent && IP_IS_V4(&socket->local) &&
+        !ip_addr_isany(&socket->local) && !address_is_ours(&socket->local))
+        return -ENETUNREACH; /* as for datagrams (datagram_send.c) */
     if (!socket->bound) {
         result = tcp_bind_toward(socket->pcb, &target, port_number);
         if (result < 0)
@@ -400,6 +403,22 @@ const struct socket_kind tcp_kind = {
     .option_changed = tcp_option_changed,
     .describe = tcp_socket_describe,
 };
+
+/* --- what comes from too far ---------------------------------------------------------------- */
+
+bool hook_tcp_minds_hops;
+
+bool hook_tcp_too_far(const struct tcp_pcb *pcb)
+{
+    const struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    return socket != NULL && tcp_comes_too_far(socket);
+}
+
+bool tcp_comes_too_far(const struct tcp_socket *socket)
+{
+    return ip_current_is_v6() ? IP6H_HOPLIM(ip6_current_header()) < socket->head.least_hops
+                              : IPH_TTL(ip4_current_header()) < socket->head.least_ttl;
+}
 
 /* --- news from below ---------------------------------------------------------------------- */
 

@@ -472,6 +472,8 @@ struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struc
         .scale = NO_SCALE,
     };
     memcpy(bytes, options, size);
+    if (hook_tcp_minds_hops && tcp_comes_too_far(listener))
+        return NULL;
     if (size2 > 0)
         memcpy(bytes + size, options2, size2);
     read_options(bytes, (size_t)size + size2, &segment);

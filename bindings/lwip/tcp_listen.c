@@ -21,6 +21,10 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->v6only = listener->head.v6only;
     head->out_of_band_inline = listener->head.out_of_band_inline;
     head->priority = listener->head.priority;
+    head->free_bind = listener->head.free_bind;
+    head->transparent = listener->head.transparent;
+    head->least_ttl = listener->head.least_ttl;
+    head->least_hops = listener->head.least_hops;
     head->errors.on4 = listener->head.errors.on4;
     head->errors.on6 = listener->head.errors.on6;
     child->no_delay = listener->no_delay;

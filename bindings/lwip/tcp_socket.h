@@ -73,6 +73,8 @@ void tcp_own(struct tcp_socket *socket, struct tcp_pcb *pcb);
 void tcp_disown(struct tcp_socket *socket);
 void tcp_callbacks(struct tcp_socket *socket);
 u32_t tcp_socket_ready(struct port_socket *head);
+/* Whether the segment that comes in has made more hops than the socket lets any. */
+bool tcp_comes_too_far(const struct tcp_socket *socket);
 
 /* tcp_port.c */
 /* Binds to a port that nobody has. -EADDRNOTAVAIL: there is none. */

@@ -315,6 +315,8 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     if (size + (udp->pending ? udp->pending->tot_len : 0) + headers(&ip) > UINT16_MAX)
         return datagram_too_large(&udp->base, &udp->pcb->local_ip, &ip,
                                   port_of_error(udp, &ip, port_number), control);
+    if (udp->cork)
+        flags |= PS_MSG_MORE;
     if (flags & PS_MSG_MORE && (result = datagram_may_go(head)) < 0)
         return result;
     struct pbuf *p = datagram_payload(PBUF_TRANSPORT, pieces, count, size);
@@ -396,14 +398,37 @@ static int udp_kind_option_get(struct port_socket *head, enum ps_option option, 
     if (option == PS_OPT_IP_MTU || option == PS_OPT_IPV6_MTU)
         return path_mtu_get(head, udp_is_connected(udp) ? &udp->pcb->remote_ip : NULL,
                             &udp->pcb->local_ip, value);
+    if (option == PS_OPT_UDP_CORK) {
+        *value = udp->cork;
+        return 0;
+    }
     if (option != PS_OPT_UDP_SEGMENT)
         return datagram_option_get(head, option, value);
     *value = udp->segment_size;
     return 0;
 }
 
+/* What was gathered goes; whether it can isn't told, as in Linux. */
+static void uncork(struct udp_socket *udp)
+{
+    struct pbuf *p = udp->pending;
+    udp->cork = false;
+    if (p == NULL)
+        return;
+    udp->pending = NULL;
+    transmit_all(udp, p, &udp->pending_to, udp->pending_port, NULL, 0);
+    pbuf_free(p);
+}
+
 static int udp_kind_option_set(struct port_socket *head, enum ps_option option, int64_t value)
 {
+    if (option == PS_OPT_UDP_CORK) {
+        if (value != 0)
+            udp_of(head)->cork = true;
+        else
+            uncork(udp_of(head));
+        return 0;
+    }
     if (option != PS_OPT_UDP_SEGMENT)
         return datagram_option_set(head, option, value);
     if (value < 0 || value > UINT16_MAX)

@@ -13,6 +13,7 @@ struct udp_socket {
     bool port_is_bound, address_is_bound; /* by the user, so they outlive a disconnect */
     bool v4_is_bound;                     /* ::ffff:0.0.0.0 was */
     uint16_t segment_size;                /* what a long send is cut into; 0: it isn't */
+    bool cork;                            /* sends are gathered as by MSG_MORE */
     /* What MSG_MORE has gathered, and where it goes. */
     struct pbuf *pending;
     ip_addr_t pending_to;

@@ -32,11 +32,13 @@ IP_TTL, IP_TOS = int(socket.IP_TTL), int(socket.IP_TOS)
 _WORD = struct.calcsize("N")
 _HEADER = struct.calcsize("Nii")
 
+_ORIGINAL = ANCILLARY[IP, options.IP_ORIGDSTADDR] | ANCILLARY[IPV6, options.IPV6_ORIGDSTADDR]
+
 _MAPPED = bytes(10) + b"\xff\xff"
 # struct sock_extended_err, whose last word is for RFC 4884, and the offender after it.
 _ERROR = struct.Struct("=I4BIHBx")
-_OFFENDER4 = struct.Struct("=HH4s8x")
-_OFFENDER6 = struct.Struct("=HHI16sI")
+_ADDRESS4 = struct.Struct("=HH4s8x")
+_ADDRESS6 = struct.Struct("=HHI16sI")
 _TIME = struct.Struct("=qq")
 _EXTENSIONS_BROKEN = 1  # SO_EE_RFC4884_FLAG_INVALID
 
@@ -68,7 +70,7 @@ def _of_packet(asked: int, message: Any, local: bytes | None) -> list[Item]:
         local: What IP_PKTINFO gives as the local address; None: the destination.
     """
     items: list[Item] = []
-    to = packed(message.to)
+    to, port = packed(message.to), message.to.port
     full = to if len(to) == 16 else _MAPPED + to
     if asked & ANCILLARY[IPV6, options.IPV6_RECVPKTINFO]:
         items.append((IPV6, IPV6_PKTINFO, struct.pack("16sI", full, message.interface)))
@@ -81,11 +83,17 @@ def _of_packet(asked: int, message: Any, local: bytes | None) -> list[Item]:
             items.append((IP, IP_TTL, struct.pack("i", message.ttl)))
         if asked & ANCILLARY[IP, options.IP_RECVTOS]:
             items.append((IP, IP_TOS, bytes([message.tos])))
+        if asked & ANCILLARY[IP, options.IP_ORIGDSTADDR]:
+            data = _ADDRESS4.pack(socket.AF_INET, socket.htons(port), to)
+            items.append((IP, options.IP_ORIGDSTADDR, data))
         return items
     if asked & ANCILLARY[IPV6, options.IPV6_RECVHOPLIMIT]:
         items.append((IPV6, IPV6_HOPLIMIT, struct.pack("i", message.ttl)))
     if asked & ANCILLARY[IPV6, options.IPV6_RECVTCLASS]:
         items.append((IPV6, IPV6_TCLASS, struct.pack("i", message.tos)))
+    if asked & ANCILLARY[IPV6, options.IPV6_ORIGDSTADDR]:
+        data = _ADDRESS6.pack(socket.AF_INET6, socket.htons(port), 0, to, message.to.scope)
+        items.append((IPV6, options.IPV6_ORIGDSTADDR, data))
     return items
 
 
@@ -115,7 +123,10 @@ def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
         return []
     if opened.type == socket.SOCK_STREAM:
         return _time(opened, message) if size else []
-    return [*_time(opened, message), *_of_packet(opened.ancillary, message, None)]
+    items = _time(opened, message)
+    if opened.ancillary & ANCILLARY[options.SOL, options.SO_RXQ_OVFL] and message.drops:
+        items.append((options.SOL, options.SO_RXQ_OVFL, struct.pack("I", message.drops)))
+    return items + _of_packet(opened.ancillary, message, None)
 
 
 def of_error(opened: OpenSocket, message: Any, error: Any) -> list[Item]:
@@ -124,7 +135,7 @@ def of_error(opened: OpenSocket, message: Any, error: Any) -> list[Item]:
     if opened.ancillary:
         items = _time(opened, message)
         if error.origin != lib.PS_ERROR_LOCAL:
-            items += _of_packet(opened.ancillary, message, bytes(4))
+            items += _of_packet(opened.ancillary & ~_ORIGINAL, message, bytes(4))
     family = opened.family
     data = _ERROR.pack(
         error.error, error.origin, error.type, error.code, 0, error.info, error.extensions,
@@ -132,7 +143,7 @@ def of_error(opened: OpenSocket, message: Any, error: Any) -> list[Item]:
     )  # fmt: skip
     offender, known = packed(error.offender), error.offender.family != lib.PS_UNSPECIFIED
     if family == socket.AF_INET6:
-        data += _OFFENDER6.pack(family if known else 0, 0, 0, offender, error.offender.scope)
+        data += _ADDRESS6.pack(family if known else 0, 0, 0, offender, error.offender.scope)
         return [*items, (IPV6, options.IPV6_RECVERR, data)]
-    data += _OFFENDER4.pack(family if known else 0, 0, offender)
+    data += _ADDRESS4.pack(family if known else 0, 0, offender)
     return [*items, (IP, options.IP_RECVERR, data)]

@@ -42,6 +42,7 @@ class OpenSocket:
         descriptor: The one that the host made for it, and closes with it; -1: none yet. Any
             other is a copy.
         ancillary: What `recvmsg` is to give besides (pystack.sockets.options).
+        kept: Options without effect (pystack.sockets.kept).
         receive_timeout: SO_RCVTIMEO in seconds; None: for ever.
         send_timeout: SO_SNDTIMEO.
     """
@@ -54,6 +55,7 @@ class OpenSocket:
         "family",
         "handle",
         "holders",
+        "kept",
         "number",
         "proto",
         "receive_timeout",
@@ -67,6 +69,7 @@ class OpenSocket:
         self.handle = handle
         self.number = number
         self.ancillary = 0
+        self.kept: dict[tuple[int, int], int] = {}
         self.receive_timeout: float | None = None
         self.send_timeout: float | None = None
         self.family = family
@@ -77,6 +80,11 @@ class OpenSocket:
         handle.opened[number] = weakref.ref(self)
         self._finalizer = weakref.finalize(self, _collect, handle, number)
         self._finalizer.atexit = False  # the Stack itself is closed then
+
+    def inherit(self, listener: OpenSocket) -> None:
+        """Has what the listener has that accepted it, of what isn't the engine's to know."""
+        self.ancillary = listener.ancillary
+        self.kept = dict(listener.kept)
 
     def let_go(self) -> bool:
         """One holder less; whether it was the last, who then has to close the socket.

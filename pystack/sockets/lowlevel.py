@@ -68,7 +68,7 @@ class _StackSocket(MessageSocket):
     def _accept(self) -> tuple[int, Any]:
         number, peer = super()._accept()
         opened = descriptors.OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        opened.ancillary = self._open.ancillary
+        opened.inherit(self._open)
         return opened.detached(), peer
 
     def __repr__(self) -> str:

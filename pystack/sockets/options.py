@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
 from pystack._native.address import packed
+from pystack.sockets import kept
 
 if TYPE_CHECKING:
     from pystack.sockets.core import CoreSocket
@@ -48,6 +49,12 @@ IP_MTU_DISCOVER, IP_MTU = _constant("IP_MTU_DISCOVER", 10), _constant("IP_MTU", 
 IPV6_MTU_DISCOVER, IPV6_MTU = _constant("IPV6_MTU_DISCOVER", 23), _constant("IPV6_MTU", 24)
 IPV6_DONTFRAG = _constant("IPV6_DONTFRAG", 62)
 IPV6_PATHMTU = _constant("IPV6_PATHMTU", 61)
+IP_FREEBIND, IP_TRANSPARENT = 15, _constant("IP_TRANSPARENT", 19)
+IP_ORIGDSTADDR, IP_MINTTL, IP_MULTICAST_ALL, IP_UNICAST_IF = 20, 21, 49, 50
+IPV6_MULTICAST_ALL, IPV6_MINHOPCOUNT, IPV6_ORIGDSTADDR, IPV6_UNICAST_IF = 29, 73, 74, 76
+IPV6_TRANSPARENT, IPV6_FREEBIND = 75, 78
+IP_PROTOCOL, SOL_RAW = 52, 255
+SO_RXQ_OVFL, SO_COOKIE, SO_BINDTOIFINDEX, UDP_CORK = 40, 57, 62, 1
 SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 UDP, UDP_SEGMENT = int(socket.IPPROTO_UDP), 103
@@ -102,8 +109,30 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (IPV6, IPV6_MTU_DISCOVER): lib.PS_OPT_IPV6_MTU_DISCOVER,
     (IPV6, IPV6_MTU): lib.PS_OPT_IPV6_MTU,
     (IPV6, IPV6_DONTFRAG): lib.PS_OPT_IPV6_DONTFRAG,
+    (IP, IP_FREEBIND): lib.PS_OPT_FREEBIND,
+    (IPV6, IPV6_FREEBIND): lib.PS_OPT_FREEBIND,
+    (IP, IP_TRANSPARENT): lib.PS_OPT_TRANSPARENT,
+    (IPV6, IPV6_TRANSPARENT): lib.PS_OPT_TRANSPARENT,
+    (IP, IP_MINTTL): lib.PS_OPT_IP_MINTTL,
+    (IPV6, IPV6_MINHOPCOUNT): lib.PS_OPT_IPV6_MINHOPCOUNT,
+    (IP, IP_MULTICAST_ALL): lib.PS_OPT_IP_MULTICAST_ALL,
+    (IPV6, IPV6_MULTICAST_ALL): lib.PS_OPT_IPV6_MULTICAST_ALL,
+    (IP, IP_UNICAST_IF): lib.PS_OPT_IP_UNICAST_IF,
+    (IPV6, IPV6_UNICAST_IF): lib.PS_OPT_IPV6_UNICAST_IF,
+    (UDP, UDP_CORK): lib.PS_OPT_UDP_CORK,
+    (IP, IP_PROTOCOL): lib.PS_OPT_PROTOCOL,
+    (SOL, SO_BINDTOIFINDEX): lib.PS_OPT_BINDTODEVICE,
 }
 
+# Whose index of an interface is in network byte order.
+_UNICAST_IF = (lib.PS_OPT_IP_UNICAST_IF, lib.PS_OPT_IPV6_UNICAST_IF)
+# Other numbers of the same: with times of 64 bits, and beyond what others may set.
+_SAME = {
+    (SOL, 66): (SOL, SO_RCVTIMEO),
+    (SOL, 67): (SOL, SO_SNDTIMEO),
+    (SOL_RAW, 7): (IPV6, 7),  # IPV6_CHECKSUM
+}
+_FORCED = {(SOL, 32): (SOL, int(socket.SO_SNDBUF)), (SOL, 33): (SOL, int(socket.SO_RCVBUF))}
 _BUFFER_SIZES = (lib.PS_OPT_SNDBUF, lib.PS_OPT_RCVBUF)
 
 # Which ancillary data `recvmsg` gives; bits of OpenSocket.ancillary.
@@ -114,11 +143,10 @@ ANCILLARY = {
     (IPV6, IPV6_RECVPKTINFO): 8,
     (IPV6, IPV6_RECVHOPLIMIT): 16,
     (IPV6, IPV6_RECVTCLASS): 32,
+    (IP, IP_ORIGDSTADDR): 64,
+    (IPV6, IPV6_ORIGDSTADDR): 128,
+    (SOL, SO_RXQ_OVFL): 256,
 }
-
-# Remembered and without effect: a port is chosen at bind all the same, which costs nothing here.
-IP_BIND_ADDRESS_NO_PORT = 24
-ANCILLARY[IP, IP_BIND_ADDRESS_NO_PORT] = 64
 
 # SO_TIMESTAMP and SO_TIMESTAMPNS, in both numbers that Linux has for each: their data is alike
 # where a long has 64 bits. One of them is on, or none.
@@ -141,8 +169,11 @@ _MEMBERSHIPS = {
     (IPV6, int(socket.IPV6_LEAVE_GROUP)): False,
 }
 
+_OF_ANY_SOURCE = ((IP, int(socket.IP_ADD_MEMBERSHIP)), (IP, int(socket.IP_DROP_MEMBERSHIP)))
+
 _INT = struct.Struct("i")
 _TIMEVAL = struct.Struct("ll")
+_COOKIE = struct.Struct("Q")
 _MTUINFO = struct.Struct("28xI")
 
 
@@ -150,10 +181,27 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
+def _check_level(sock: CoreSocket, level: int, reading: bool) -> None:
+    """Whether the socket has options of this level at all."""
+    is_v6 = sock._family == socket.AF_INET6
+    known = (
+        level == SOL
+        or (level == IP and not (is_v6 and sock._type == socket.SOCK_RAW))
+        or (level == IPV6 and is_v6)
+        or (level == SOL_RAW and sock._type == socket.SOCK_RAW)
+        or (level == UDP and sock._type == socket.SOCK_DGRAM)
+        or (level == TCP and sock._type == socket.SOCK_STREAM)
+    )
+    if not known:
+        raise _error(errno.EOPNOTSUPP if reading and not is_v6 else errno.ENOPROTOOPT)
+
+
 def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int | None) -> None:
     """See `CoreSocket.setsockopt`."""
     key = (int(level), int(name))
-    if type(value) is int and length is None and key in _INTEGERS:  # as most are
+    _check_level(sock, key[0], reading=False)
+    key = _SAME.get(key) or _FORCED.get(key) or key
+    if type(value) is int and length is None and key in _INTEGERS and not _is_kept(sock, key):
         _set_integer(sock, _INTEGERS[key], _within_int(value))
         return
     if value is None:
@@ -174,15 +222,17 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         _set_linger(sock, data)
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
         _set_limit(sock, key[1], data)
+    elif _is_kept(sock, key):
+        kept.keep(sock._open, key, _number(data))
     elif key == (SOL, SO_BINDTODEVICE):
         _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
         _set(sock, lib.PS_OPT_IP_MULTICAST_IF, _multicast_interface(sock, data))
     elif key in _MEMBERSHIPS:
+        if sock._type == socket.SOCK_STREAM and key in _OF_ANY_SOURCE:
+            raise _error(errno.EPROTO)
         _membership(sock, key, data)
     elif key in ANCILLARY:
-        if key[0] == IPV6 and sock._family != socket.AF_INET6:
-            raise _error(errno.ENOPROTOOPT)
         bit = ANCILLARY[key]
         opened = sock._open
         opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
@@ -207,7 +257,15 @@ def _within_int(number: int) -> int:
     return number
 
 
+def _is_kept(sock: CoreSocket, key: tuple[int, int]) -> bool:
+    return kept.get(sock._open, key) is not None
+
+
 def _set_integer(sock: CoreSocket, option: int, number: int) -> None:
+    if option in _UNICAST_IF:
+        number = socket.ntohl(number & 0xFFFFFFFF)
+    elif option == lib.PS_OPT_BINDTODEVICE and number < 0:
+        raise _error(errno.EINVAL)
     if option in _BUFFER_SIZES and sys.platform == "linux":
         # socket(7): the kernel doubles the value for its own accounts, and reads it back
         # doubled. Programs compare what they set with what they get.
@@ -220,9 +278,15 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     key = (int(level), int(name))
     if not 0 <= length <= 1024:
         raise OSError("getsockopt buflen out of range")
-    if key[0] == IPV6 and sock._family != socket.AF_INET6:
-        raise _error(errno.EOPNOTSUPP)
-    if key == (SOL, SO_LINGER):
+    _check_level(sock, key[0], reading=True)
+    key = _SAME.get(key, key)
+    if (number := kept.get(sock._open, key)) is not None:
+        data = _INT.pack(number)
+    elif key == (SOL, SO_COOKIE):
+        if length < _COOKIE.size:
+            raise _error(errno.EINVAL)
+        data = _COOKIE.pack(sock._number + 1)
+    elif key == (SOL, SO_LINGER):
         seconds = _get(sock, lib.PS_OPT_LINGER)
         data = struct.pack("ii", seconds >= 0, max(seconds, 0))
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
@@ -250,6 +314,8 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
             number = sock._open.family
         elif option == lib.PS_OPT_TYPE:
             number = sock._open.type
+        elif option in _UNICAST_IF:
+            number = socket.htonl(number)
         data = _INT.pack(number)
     else:
         raise _error(errno.ENOPROTOOPT)

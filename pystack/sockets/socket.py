@@ -101,7 +101,7 @@ class Socket(MessageSocket):
         accepted._closed = False
         # As socket.accept: what comes of a socket with a timeout has the default timeout.
         opened = OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        opened.ancillary = self._open.ancillary
+        opened.inherit(self._open)
         accepted._adopt(opened, socket.getdefaulttimeout())
         return accepted, peer
 
