@@ -205,6 +205,9 @@ enum ps_message_flag {
     PS_MSG_OOB = 8,
     PS_MSG_DONTROUTE = 16,
     PS_MSG_CTRUNC = 32,
+    PS_MSG_WHOLE = 64, /* with PS_MSG_PEEK on a stream: as much as is asked for, if it may come */
+    PS_MSG_REST = 128, /* on a stream, where bytes have come before: what ends them is left to the
+                          next call */
 };
 
 /* What comes with a received datagram. */

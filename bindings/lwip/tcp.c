@@ -162,14 +162,32 @@ static int check_link(const struct port_socket *head, const ip_addr_t *ip)
     return netif != NULL && interface_of(netif) == NULL && !address_is_ours(ip) ? -ENETUNREACH : 0;
 }
 
+/* A connect that has told of its failure leaves the socket as it was before, as in Linux. */
+static void forget_attempt(struct port_socket *head)
+{
+    struct tcp_socket *socket = tcp_socket_of(head);
+    socket->phase = TCP_FRESH;
+    socket->end_of_stream = head->shut_read = head->shut_write = false;
+    if (!socket->bound) {
+        ip_addr_set(&socket->local, head->family == PS_INET ? IP4_ADDR_ANY : IP6_ADDR_ANY);
+        socket->local_port = 0;
+    }
+}
+
 static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
+    bool foreign =
+        !ip_addr_isany(ip) && !head->free_bind && !head->transparent && !address_is_ours(ip);
+    if (foreign && head->family == PS_INET) /* the first that Linux looks at, for IPv4 */
+        return -EADDRNOTAVAIL;
+    if (socket->phase == TCP_OVER && !socket->bound)
+        forget_attempt(head);
     if (socket->phase != TCP_FRESH || socket->bound)
         return -EINVAL;
     if (IP_IS_V6(ip) && (ip_addr_ismulticast(ip) || lacks_link(head, ip)))
         return -EINVAL;
-    if (!ip_addr_isany(ip) && !head->free_bind && !head->transparent && !address_is_ours(ip))
+    if (foreign)
         return -EADDRNOTAVAIL;
     int result = tcp_need_pcb(socket);
     if (result < 0)
@@ -190,18 +208,6 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
     ip_addr_copy(socket->local, *ip);
     socket->local_port = socket->pcb->local_port;
     return 0;
-}
-
-/* A connect that has told of its failure leaves the socket as it was before, as in Linux. */
-static void forget_attempt(struct port_socket *head)
-{
-    struct tcp_socket *socket = tcp_socket_of(head);
-    socket->phase = TCP_FRESH;
-    socket->end_of_stream = head->shut_read = head->shut_write = false;
-    if (!socket->bound) {
-        ip_addr_set(&socket->local, head->family == PS_INET ? IP4_ADDR_ANY : IP6_ADDR_ANY);
-        socket->local_port = 0;
-    }
 }
 
 static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)

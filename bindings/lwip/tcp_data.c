@@ -144,6 +144,15 @@ static size_t read_queue(struct tcp_socket *socket, const struct ps_piece *piece
     return total;
 }
 
+/* Whether a stream that has less than so many bytes waiting may come to have them. */
+static bool may_become_more(const struct tcp_socket *socket, size_t size)
+{
+    const struct port_socket *head = &socket->head;
+    return socket->phase == TCP_CONNECTED && socket->queued < size &&
+           socket->queued < head->receive_buffer / 2 && !socket->end_of_stream &&
+           !head->shut_read && head->error == 0;
+}
+
 int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *pieces, size_t count,
                            uint32_t flags, struct ps_message *message)
 {
@@ -152,12 +161,17 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
         memset(message, 0, sizeof *message);
         message->time_us = socket->received_us;
     }
-    if (socket->phase == TCP_FRESH && (head->error != 0 || head->shut_read))
-        return socket_take_error(head);
-    if (socket->phase == TCP_FRESH || socket->phase == TCP_LISTENING)
+    if (socket->phase == TCP_LISTENING)
         return -ENOTCONN;
     if (flags & PS_MSG_OOB)
         return tcp_urgent_receive(socket, pieces, count, (flags & PS_MSG_PEEK) != 0);
+    if (socket->phase == TCP_FRESH)
+        return head->error != 0 || head->shut_read ? socket_take_error(head) : -ENOTCONN;
+    if (flags & PS_MSG_REST &&
+        (tcp_urgent_is_next(socket) || (socket->queued == 0 && head->error != 0)))
+        return 0;
+    if (flags & PS_MSG_WHOLE && may_become_more(socket, pieces_size(pieces, count)))
+        return -EAGAIN;
     if (socket->queued == 0) {
         if (socket->end_of_stream || head->shut_read)
             return 0; /* also if a reset came after it: the stream was whole */
@@ -167,7 +181,7 @@ int64_t tcp_socket_receive(struct port_socket *head, const struct ps_piece *piec
             return 0;
         if (socket->phase == TCP_CONNECTED && socket->pcb == NULL)
             return 0;
-        return pieces_size(pieces, count) == 0 ? 0 : -EAGAIN;
+        return -EAGAIN; /* also if no byte is asked for, as in Linux */
     }
     return (int64_t)read_queue(socket, pieces, count, tcp_urgent_limit(socket),
                                (flags & PS_MSG_PEEK) != 0, (flags & PS_MSG_TRUNC) != 0);

@@ -55,6 +55,11 @@ bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint1
                 continue;
             return true;
         }
+    /* What its socket has set outlives it in TIME-WAIT. */
+    for (const struct tcp_pcb *pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)
+        if (pcb->local_port == port_number && overlap(ip, &pcb->local_ip) &&
+            !(self->head.reuse_address && ip_get_option(pcb, SOF_REUSEADDR)))
+            return true;
     return false;
 }
 

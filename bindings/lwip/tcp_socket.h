@@ -113,6 +113,8 @@ int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pie
                            bool peek);
 /* How many bytes may be read at once: up to the mark. */
 size_t tcp_urgent_limit(struct tcp_socket *socket);
+/* Whether the next byte is the one after urgent data. */
+bool tcp_urgent_is_next(const struct tcp_socket *socket);
 /* The last byte that was written is urgent. */
 void tcp_urgent_sent(struct tcp_pcb *pcb);
 

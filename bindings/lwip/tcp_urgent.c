@@ -72,6 +72,12 @@ int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pie
     return 1;
 }
 
+bool tcp_urgent_is_next(const struct tcp_socket *socket)
+{
+    const struct tcp_urgent *urgent = &socket->urgent;
+    return urgent->has_mark && urgent->mark <= socket->received - urgent->removed - socket->queued;
+}
+
 size_t tcp_urgent_limit(struct tcp_socket *socket)
 {
     struct tcp_urgent *urgent = &socket->urgent;

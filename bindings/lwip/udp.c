@@ -116,9 +116,10 @@ void udp_on_datagram(void *argument, struct udp_pcb *pcb, struct pbuf *p, const 
 static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct udp_socket *udp = udp_of(head);
-    if (udp->pcb->local_port != 0)
-        return -EINVAL;
     int result = datagram_check_bind(head, ip);
+    /* The address is the first that Linux looks at, for IPv4. */
+    if (udp->pcb->local_port != 0 && (result == 0 || head->family == PS_INET6))
+        return -EINVAL;
     if (result < 0)
         return result;
     ip_addr_t local = *ip;
@@ -305,11 +306,13 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     struct udp_socket *udp = udp_of(head);
     size_t size = pieces_size(pieces, count);
     ip_addr_t ip;
-    uint16_t port_number;
-    int result = datagram_may_send(size, flags);
-    if (result < 0)
-        return result;
-    result = destination(udp, to, &ip, &port_number);
+    uint16_t port_number = 0;
+    /* As in Linux, IPv4 looks at what is sent first, and IPv6 at where to, and takes MSG_OOB. */
+    int result = head->family == PS_INET ? datagram_may_send(size, flags) : 0;
+    if (result == 0)
+        result = destination(udp, to, &ip, &port_number);
+    if (result == 0 && head->family == PS_INET6 && IP_IS_V4(&ip))
+        result = datagram_may_send(size, flags);
     if (result < 0)
         return result;
     if (size + (udp->pending ? udp->pending->tot_len : 0) + headers(&ip) > UINT16_MAX)

@@ -68,14 +68,19 @@ def host_to_packed(
         raise TypeError("host name must not contain null character")
     if not host:
         return bytes(4 if family == socket.AF_INET else 16), 0
-    if host == "<broadcast>":
+    if host in ("<broadcast>", "255.255.255.255"):
         if family != socket.AF_INET:
             raise OSError("address family mismatched")
         return _BROADCAST, 0
-    plain, percent, zone = host.partition("%")
+    plain, percent, zone = host.partition("%") if family == socket.AF_INET6 else (host, "", "")
     try:
         bytes_ = socket.inet_pton(family, plain)
     except (OSError, UnicodeEncodeError):
+        if not host.isascii():
+            try:
+                host = host.encode("idna").decode()
+            except UnicodeError:
+                raise TypeError("encoding of hostname failed") from None
         found, _, zone = resolve(host, family).partition("%")
         return socket.inet_pton(family, found), _scope(zone, handle) if zone else 0
     return bytes_, _scope(zone, handle) if percent else 0
@@ -109,7 +114,7 @@ def to_c(
     if not v6 and len(address) != 2:
         raise TypeError("AF_INET address must be a pair (host, port)")
     flow = int(address[2].__index__()) if len(address) > 2 else 0
-    scope = int(address[3].__index__()) if len(address) > 3 else 0
+    scope = int(address[3].__index__()) & 0xFFFFFFFF if len(address) > 3 else 0
     if not 0 <= flow <= 0xFFFFF:
         raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
     port = _port(address[1], caller)

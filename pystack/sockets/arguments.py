@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import struct
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
@@ -33,10 +36,73 @@ _FLAGS = {
     int(socket.MSG_DONTROUTE): lib.PS_MSG_DONTROUTE,
     int(getattr(socket, "MSG_MORE", 0x8000)): lib.PS_MSG_MORE,
 }
+# Most often the flags are this very object; all others are looked at.
+NO_FLAGS = 0
+# The engine's own, that no flag of a user's stands for.
+WHOLE, REST = int(lib.PS_MSG_WHOLE), int(lib.PS_MSG_REST)
 MSG_DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0x40))
 MSG_WAITALL = int(socket.MSG_WAITALL)
 MSG_FASTOPEN = int(getattr(socket, "MSG_FASTOPEN", 0x20000000))
 MSG_ERRQUEUE = int(getattr(socket, "MSG_ERRQUEUE", 0x2000))
+
+
+_SIZE = struct.Struct("n")
+# A timeout is a count of nanoseconds in 64 bits (CPython's PyTime_t).
+_NANOSECONDS = 1_000_000_000
+
+
+def to_int(value: Any) -> int:
+    """What CPython makes of an argument that is an int in C.
+
+    Raises:
+        TypeError: It isn't an integer.
+        OverflowError: It doesn't fit into 32 bits.
+    """
+    number = index(value)
+    if not -(1 << 31) <= number < 1 << 31:
+        side = "less than minimum" if number < 0 else "greater than maximum"
+        raise OverflowError(f"signed integer is {side}")
+    return number
+
+
+def to_size(value: Any) -> int:
+    """What CPython makes of an argument that is a size in C.
+
+    Raises:
+        TypeError: It isn't an integer.
+        OverflowError: It doesn't fit into a word.
+    """
+    number = index(value)
+    most = 1 << (8 * _SIZE.size - 1)
+    if not -most <= number < most:
+        raise OverflowError("Python int too large to convert to C ssize_t")
+    return number
+
+
+def to_timeout(value: Any) -> float | None:
+    """What CPython makes of a timeout: whole nanoseconds, rounded away from 0, in seconds.
+
+    Raises:
+        TypeError: Neither a float, nor an integer, nor None.
+        ValueError: NaN, or less than 0.
+        OverflowError: More than fits into 64 bits, in nanoseconds.
+    """
+    if value is None:
+        return None
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError("Invalid value NaN (not a number)")
+        if math.isinf(value):
+            raise OverflowError("timestamp too large to convert to C PyTime_t")
+        scaled = value * _NANOSECONDS
+        nanoseconds = math.ceil(scaled) if scaled >= 0 else math.floor(scaled)
+    else:
+        nanoseconds = index(value) * _NANOSECONDS
+    if not -(1 << 63) <= nanoseconds < 1 << 63:
+        raise OverflowError("timestamp too large to convert to C PyTime_t")
+    if nanoseconds < 0:
+        raise ValueError("Timeout value out of range")
+    return nanoseconds / _NANOSECONDS
 
 
 def flags_to_c(flags: int) -> int:

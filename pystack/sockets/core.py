@@ -21,36 +21,37 @@ from pystack.sockets import descriptors, options
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
-    MSG_ERRQUEUE,
     MSG_FASTOPEN,
-    MSG_WAITALL,
+    NO_FLAGS,
     TYPES,
     TYPES_END,
     flags_to_c,
     readable,
-    writable,
+    to_int,
+    to_timeout,
 )
 from pystack.sockets.descriptors import OpenSocket
-from pystack.sockets.waiting import MOST_MICROSECONDS, WaitingSocket
+from pystack.sockets.receiving import ReceivingSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _STREAM = int(socket.SOCK_STREAM)
+_SOL, _SO_PROTOCOL = int(socket.SOL_SOCKET), getattr(socket, "SO_PROTOCOL", 38)
+
+# Linux has names for protocols beyond those that fit into IP's header.
+_PROTOCOLS, _PROTOCOLS_END = 256, 263
 
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
-_LARGEST_INT = (1 << 31) - 1
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
+_EPIPE = -errno.EPIPE
 
-# ffi.new clears what it allocates; what recv is about to fill needs none of that.
-_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
-_bytes = ffi.typeof("uint8_t[]")
 _NULL = ffi.NULL
 
 
-class CoreSocket(WaitingSocket):
+class CoreSocket(ReceivingSocket):
     """See the module; `pystack.sockets.Socket` completes it.
 
     Several threads may use one socket, as they may a kernel's.
@@ -58,11 +59,8 @@ class CoreSocket(WaitingSocket):
 
     __slots__ = (
         "_descriptor",
-        "_family",
-        "_open",
         "_proto",
         "_sent_to",
-        "_type",
     )
 
     # The class of a Stack's own sockets has these (pystack.sockets.module).
@@ -79,6 +77,7 @@ class CoreSocket(WaitingSocket):
         self._handle = handle
         if fileno is not None:
             self._take(fileno)
+            self._proto = int(options.get_option(self, _SOL, _SO_PROTOCOL, 0))
             # As socket.socket: what is said of the descriptor is taken at its word.
             if family != -1:
                 self._family = index(family)
@@ -92,6 +91,8 @@ class CoreSocket(WaitingSocket):
         proto = 0 if proto == -1 else index(proto)
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        if _PROTOCOLS <= proto < _PROTOCOLS_END:
+            raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
         plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
         if not 0 <= plain < TYPES_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -142,10 +143,8 @@ class CoreSocket(WaitingSocket):
 
     def listen(self, backlog: int = 128, /) -> None:
         """Takes connections: see listen(2). The sysctl "net.core.somaxconn" bounds `backlog`."""
-        backlog = max(0, index(backlog))
-        if backlog > _LARGEST_INT:
-            raise OverflowError("Python int too large to convert to C int")
-        self._handle.check(lib.ps_listen(self._handle.pointer, self._number, backlog))
+        backlog = to_int(backlog)
+        self._handle.check(lib.ps_listen(self._handle.pointer, self._number, max(0, backlog)))
 
     def _accept(self) -> tuple[int, SocketAddress]:
         """The number of a new connection and its peer's address."""
@@ -159,6 +158,7 @@ class CoreSocket(WaitingSocket):
                 accepted,
                 lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
                 limit,
+                lib.PS_READY_READ,
             )
         return accepted, addresses.from_c(remote, self._family)
 
@@ -194,11 +194,8 @@ class CoreSocket(WaitingSocket):
 
     def shutdown(self, how: int, /) -> None:
         """Ends one direction or both: see shutdown(2)."""
-        if not -_LARGEST_INT <= index(how) <= _LARGEST_INT:
-            raise OverflowError("Python int too large to convert to C int")
-        if how not in HOW:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, HOW[how]))
+        how = to_int(how)
+        self._handle.check(lib.ps_shutdown(self._handle.pointer, self._number, HOW.get(how, 0)))
 
     def close(self) -> None:
         """Closes the socket. With SO_LINGER, waits until the peer has everything: socket(7)."""
@@ -251,7 +248,7 @@ class CoreSocket(WaitingSocket):
         """Sends a datagram: `sendto(data, address)` or `sendto(data, flags, address)`."""
         if len(arguments) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
-        flags = index(arguments[0]) if len(arguments) == 2 else 0
+        flags = to_int(arguments[0]) if len(arguments) == 2 else NO_FLAGS
         address = arguments[-1]
         last = self._sent_to  # most datagrams of a socket go where the one before went
         # 80 == 80.0, which is no port.
@@ -265,7 +262,7 @@ class CoreSocket(WaitingSocket):
         return self._send(data, flags, to)
 
     def _send(self, data: Buffer, flags: int, to: Any) -> int:
-        if type(data) is bytes and not flags:  # cffi passes them as they are
+        if type(data) is bytes and data and flags is NO_FLAGS:  # cffi passes them as they are
             handle = self._handle
             limit = self._open.send_timeout
             at_once = -1 if self._timeout is None and limit is None else 0
@@ -273,13 +270,21 @@ class CoreSocket(WaitingSocket):
             if sent >= 0 and handle.answers.raised is None:
                 return int(sent)
             return self._sent_plain(sent, data, len(data), to)
+        flags = to_int(flags)
         with readable(data) as source:
+            if not len(source):
+                self._wait_to_send_nothing()
             if not flags:
                 return self._sent_plain(_EINTR, source, len(source), to)
             piece = ffi.new("struct ps_piece[1]")
             piece[0].base = source
             piece[0].size = len(source)
             return self._send_pieces(piece, 1, flags, to, ffi.NULL)
+
+    def _wait_to_send_nothing(self) -> None:
+        """CPython waits for room whatever is to be sent, if the socket has a timeout."""
+        if self._timeout:
+            self._wait(lib.PS_READY_WRITE, self._timeout)
 
     def _sent_plain(self, result: int, source: Any, size: int, to: Any) -> int:
         """Goes on with a call that said `result`."""
@@ -288,6 +293,7 @@ class CoreSocket(WaitingSocket):
             result,
             lambda timeout_us: lib.ps_send_plain(pointer, number, source, size, to, timeout_us),
             self._open.send_timeout,
+            lib.PS_READY_WRITE,
         )
 
     def _send_pieces(self, pieces: Any, count: int, flags: int, to: Any, control: Any) -> int:
@@ -301,6 +307,7 @@ class CoreSocket(WaitingSocket):
             ),
             self._timeout_of(flags),
             self._open.send_timeout,
+            lib.PS_READY_WRITE,
         )
 
     def _connect_to_send(self, flags: int, to: Any) -> None:
@@ -320,22 +327,28 @@ class CoreSocket(WaitingSocket):
         Raises:
             TimeoutError: The timeout holds for the whole of it.
         """
-        if type(data) is bytes and not flags:
+        if type(data) is bytes and data and flags is NO_FLAGS:
             done = self._send_what_fits(data)
             if done < len(data):
                 with readable(data) as source:
                     self._send_rest(source, done, 0)
             return
+        flags = to_int(flags)
         with readable(data) as source:
+            if not len(source):
+                self._send(data, flags, _NULL)
+                return
             done = 0 if flags else self._send_what_fits(source)
-            if done < len(source) or flags:
+            if done < len(source):
                 self._send_rest(source, done, flags)
 
     def _send_what_fits(self, source: Any) -> int:
         """As much as there is room for now; 0: there is none."""
         handle = self._handle
         done = lib.ps_send_plain(handle.pointer, self._number, source, len(source), ffi.NULL, 0)
-        if (done < 0 and done != _EAGAIN) or handle.answers.raised is not None:
+        if done in (_EAGAIN, _EPIPE) and self._timeout != 0:
+            return 0  # or it is in no state to send, which is told when CPython would tell it
+        if done < 0 or handle.answers.raised is not None:
             handle.fail(done)
         return max(int(done), 0)
 
@@ -352,126 +365,16 @@ class CoreSocket(WaitingSocket):
             done += sent[0]
             return int(result)
 
-        self._repeat(send_rest, self._timeout_of(flags), self._open.send_timeout)
-
-    # --- receiving -------------------------------------------------------------------------
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end.
-
-        A size of 0 asks nothing of the Stack, as CPython asks nothing of the kernel then: no error
-        is told and no datagram taken. The same holds for `recv_into` an empty buffer.
-        """
-        if flags or type(size) is not int or size <= 0:
-            size = index(size)
-            if size == 0:
-                return b""
-            buffer, got = self._receive_new(size, flags, _NULL, "recv")
-            return bytes(ffi.buffer(buffer, min(got, size)))
-        buffer = _uncleared(_bytes, size)
-        data: bytes = ffi.buffer(buffer, self._receive_plain(buffer, size))[:]
-        return data
-
-    def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, SocketAddress | None]:
-        """As `recv`, and where it came from."""
-        message = ffi.new("struct ps_message *")
-        buffer, got = self._receive_new(size, flags, message, "recvfrom")
-        return bytes(ffi.buffer(buffer, min(got, size))), self._sender(message)
-
-    def _receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
-        size = index(size)
-        if size < 0:
-            raise ValueError(f"negative buffersize in {caller}")
-        buffer = _uncleared(_bytes, size)
-        return buffer, self._receive(buffer, size, flags, message)
-
-    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
-        """As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes."""
-        return self._receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
-
-    def recvfrom_into(
-        self, buffer: Buffer, nbytes: int = 0, flags: int = 0
-    ) -> tuple[int, SocketAddress | None]:
-        """As `recv_into`, and where it came from."""
-        message = ffi.new("struct ps_message *")
-        got = self._receive_into(buffer, nbytes, flags, message, "recvfrom_into")
-        return got, self._sender(message)
-
-    def _receive_into(
-        self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
-    ) -> int:
-        with writable(buffer, caller) as target:
-            nbytes = index(nbytes)
-            if nbytes < 0:
-                raise ValueError(f"negative buffersize in {caller}")
-            if nbytes > len(target):
-                raise ValueError("buffer too small for requested bytes")
-            size = nbytes or len(target)
-            if size == 0 and not message:
-                return 0
-            return self._receive(target, size, flags, message)
-
-    def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
-        if not flags and not message:
-            return self._receive_plain(target, size)
-        piece = ffi.new("struct ps_piece[1]")
-        piece[0].base = target
-        piece[0].size = size
-        if flags & MSG_WAITALL and self._type == _STREAM and not flags & socket.MSG_PEEK:
-            return self._receive_whole(piece, target, size, flags, message)
-        return self._receive_pieces(piece, 1, flags, message)
-
-    def _receive_plain(self, target: Any, size: int) -> int:
-        handle, number = self._handle, self._number
-        limit = self._open.receive_timeout
-        at_once = -1 if self._timeout is None and limit is None else 0
-        got = lib.ps_receive_plain(handle.pointer, number, target, size, at_once)
-        if got >= 0 and handle.answers.raised is None:
-            return int(got)
-        return self._settle(
-            got,
-            lambda timeout_us: lib.ps_receive_plain(
-                handle.pointer, number, target, size, timeout_us
-            ),
-            limit,
-        )
-
-    def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
-        if flags & MSG_ERRQUEUE:
-            return self._receive_error(pieces, count, message, ffi.NULL)
-        pointer, number = self._handle.pointer, self._number
-        c_flags = flags_to_c(flags)
-        return self._repeat(
-            lambda timeout_us: lib.ps_receive(
-                pointer, number, pieces, count, c_flags, message, timeout_us
-            ),
-            0.0 if flags & socket.MSG_OOB else self._timeout_of(flags),  # it never waits: recv(2)
-            self._open.receive_timeout,
-        )
-
-    def _receive_whole(self, piece: Any, target: Any, size: int, flags: int, message: Any) -> int:
-        """MSG_WAITALL: all of it, less at the stream's end or when an error comes after some."""
-        done = 0
         while done < size:
-            piece[0].base = target + done
-            piece[0].size = size - done
+            before = done
             try:
-                got = self._receive_pieces(piece, 1, flags, message)
-            except OSError:
-                if done:
-                    break
-                raise
-            if got == 0:
-                break
-            done += got
-        return done
-
-    def _sender(self, message: Any) -> SocketAddress | None:
-        # A stream has no sender, nor has what wasn't sent: the module socket gives None.
-        if self._type == _STREAM:
-            return None
-        sender = getattr(message, "from")
-        return addresses.from_c(sender, self._family) if sender.family else None
+                self._repeat(
+                    send_rest, self._timeout_of(flags), self._open.send_timeout, lib.PS_READY_WRITE
+                )
+            except BlockingIOError:
+                # SO_SNDTIMEO is for each call of send(2), which says how much went.
+                if self._timeout is not None or done == before:
+                    raise
 
     # --- names, options, timeouts ----------------------------------------------------------
 
@@ -508,22 +411,12 @@ class CoreSocket(WaitingSocket):
 
     def settimeout(self, timeout: float | None, /) -> None:
         """Sets how long calls may wait, in seconds; None: for ever, 0: not at all."""
-        if timeout is not None:
-            if isinstance(timeout, (str, bytes, bytearray)):
-                raise TypeError(f"timeout must be a number or None, not {type(timeout).__name__}")
-            timeout = float(timeout)
-            if timeout != timeout:  # noqa: PLR0124
-                raise ValueError("Invalid value NaN (not a number)")
-            if timeout < 0:
-                raise ValueError("Timeout value out of range")
-            if timeout > MOST_MICROSECONDS / 1e6:
-                raise OverflowError("timeout doesn't fit into C timeval")
+        self._timeout = to_timeout(timeout)
         if self._number < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._descriptor >= 0:
             # It means nothing to us, but to whoever asks the descriptor for it.
             os.set_blocking(self._descriptor, timeout is None)
-        self._timeout = timeout
 
     def gettimeout(self) -> float | None:
         """How long calls may wait, in seconds."""
@@ -531,7 +424,7 @@ class CoreSocket(WaitingSocket):
 
     def setblocking(self, flag: bool, /) -> None:
         """`settimeout(None)` or `settimeout(0)`."""
-        self.settimeout(None if flag else 0.0)
+        self.settimeout(None if to_int(flag) else 0.0)
 
     def getblocking(self) -> bool:
         """Whether the timeout is not 0."""

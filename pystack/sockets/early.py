@@ -36,13 +36,11 @@ __all__ = [
 # Whose sockets are meant where this is called; None: the kernel's.
 Choose: TypeAlias = "Callable[[], SocketModule | None]"
 
+# create_connection, create_server and has_dualstack_ipv6 are the library's own, which find these.
 FUNCTIONS = (
-    "create_connection",
-    "create_server",
     "fromfd",
     "dup",
     "close",
-    "has_dualstack_ipv6",
     "getaddrinfo",
     "getfqdn",
     "getnameinfo",

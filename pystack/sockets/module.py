@@ -16,7 +16,7 @@ from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
 from pystack.sockets.early import kernel_socket
-from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
+from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file, to_host
 from pystack.sockets.socket import Socket
 from pystack.sockets.standard import introduce_stack_sockets
 
@@ -259,12 +259,14 @@ class SocketModule:
 
     def gethostbyname(self, hostname: str) -> str:
         """The first IPv4 address of a host."""
-        return self._resolver.one(hostname, kernel.AF_INET) if hostname else "0.0.0.0"
+        name = to_host(hostname)
+        return self._resolver.one(name, kernel.AF_INET) if name else "0.0.0.0"
 
     def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
         """The name, no aliases, and all IPv4 addresses."""
-        found = self._resolver.addresses(hostname, kernel.AF_INET)
-        return hostname, [], [text for _family, text in found]
+        name = to_host(hostname)
+        found = self._resolver.addresses(name, kernel.AF_INET)
+        return name, [], [text for _family, text in found]
 
     def gethostbyaddr(self, host: str) -> tuple[str, list[str], list[str]]:
         """The name of a host's address, its aliases in the hosts file, and the address.
@@ -289,6 +291,8 @@ class SocketModule:
             OSError: There is none of this name.
         """
         wanted = os.fsdecode(name)
+        if "\0" in wanted:
+            raise ValueError("embedded null byte")
         for number, found in self.if_nameindex():
             if found == wanted:
                 return number

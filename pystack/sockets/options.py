@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import kept
+from pystack.sockets.arguments import to_int
 
 if TYPE_CHECKING:
     from pystack.sockets.core import CoreSocket
@@ -182,7 +183,9 @@ def _error(code: int) -> OSError:
 
 
 def _check_level(sock: CoreSocket, level: int, reading: bool) -> None:
-    """Whether the socket has options of this level at all."""
+    """Whether the socket is open, and has options of this level at all."""
+    if sock._number < 0:
+        raise _error(errno.EBADF)
     is_v6 = sock._family == socket.AF_INET6
     known = (
         level == SOL
@@ -198,7 +201,7 @@ def _check_level(sock: CoreSocket, level: int, reading: bool) -> None:
 
 def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int | None) -> None:
     """See `CoreSocket.setsockopt`."""
-    key = (int(level), int(name))
+    key = (to_int(level), to_int(name))
     _check_level(sock, key[0], reading=False)
     key = _SAME.get(key) or _FORCED.get(key) or key
     if type(value) is int and length is None and key in _INTEGERS and not _is_kept(sock, key):
@@ -210,13 +213,15 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         if key == (SOL, SO_BINDTODEVICE) and length == 0:
             _set(sock, lib.PS_OPT_BINDTODEVICE, 0)
             return
-        raise _error(errno.EFAULT if length else errno.EINVAL)
+        raise _error(errno.EFAULT if to_int(length) > 0 else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
     if hasattr(value, "__index__"):
         data = _INT.pack(_within_int(int(value.__index__())))
     else:
         with memoryview(value) as view:
+            if not view.c_contiguous:
+                raise BufferError("memoryview: underlying buffer is not C-contiguous")
             data = view.tobytes()
     if key == (SOL, SO_LINGER):
         _set_linger(sock, data)
@@ -240,6 +245,8 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         asked = sock._open.ancillary & ~TIMESTAMP_BITS
         sock._open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
     elif key in _INTEGERS:
+        if key[0] == SOL and len(data) < _INT.size:
+            raise _error(errno.EINVAL)
         _set_integer(sock, _INTEGERS[key], _number(data))
     else:
         raise _error(errno.ENOPROTOOPT)
@@ -253,7 +260,8 @@ def _has_timestamps(asked: int, name: int) -> bool:
 
 def _within_int(number: int) -> int:
     if not -(1 << 31) <= number < 1 << 31:
-        raise OverflowError("signed int is greater than maximum")
+        # CPython takes it for a buffer then.
+        raise TypeError("a bytes-like object is required, not 'int'")
     return number
 
 
@@ -275,8 +283,8 @@ def _set_integer(sock: CoreSocket, option: int, number: int) -> None:
 
 def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     """See `CoreSocket.getsockopt`."""
-    key = (int(level), int(name))
-    if not 0 <= length <= 1024:
+    key = (to_int(level), to_int(name))
+    if not 0 <= to_int(length) <= 1024:
         raise OSError("getsockopt buflen out of range")
     _check_level(sock, key[0], reading=True)
     key = _SAME.get(key, key)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
-from operator import index
 from pathlib import Path
 from typing import Any
 
-from pystack._native import StackHandle
+from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
+from pystack.sockets.arguments import to_int, to_size
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
 
@@ -22,6 +24,9 @@ _KINDS = (
     (socket.SOCK_DGRAM, int(socket.IPPROTO_UDP), "udp"),
     (socket.SOCK_RAW, 0, ""),
 )
+_FLAGS = 0x7FF  # AI_* of getaddrinfo(3)
+_NAME_FLAGS = 0xFF  # NI_* of getnameinfo(3)
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")  # of a host
 _FAMILIES = (socket.AF_INET6, socket.AF_INET)
 _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 
@@ -29,6 +34,21 @@ _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 Lookup = Callable[[str, int], list[str]]
 # An address to its name, or None; raises `socket.gaierror` when nobody could be asked.
 Reverse = Callable[[str], "str | None"]
+
+
+def to_host(host: Any) -> str:
+    """What CPython makes of an argument that is the name of a host.
+
+    Raises:
+        TypeError: It is no text, or not ASCII as bytes, or has a NUL in it.
+    """
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii")
+    if not isinstance(host, str):
+        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
+    if "\0" in host:
+        raise TypeError("host name must not contain null character")
+    return host
 
 
 def hosts_file() -> Path:
@@ -54,6 +74,19 @@ def _numeric(host: str, family: int) -> list[tuple[socket.AddressFamily, str]]:
     if family not in (0, found):
         raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
     return [(found, host)]
+
+
+def _number_of(service: str) -> int | None:
+    """The port that a service's text is, as the C library reads it; None: the text is a name."""
+    match = re.fullmatch(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)", service)
+    if match is None:
+        return None
+    most = (1 << 64) - 1
+    number = min(int(match[2]), most)
+    if match[1] == "-" and number < most:
+        number = -number
+    # An int in C: what is less than 0 there is no number to it.
+    return None if number & 1 << 31 else number & 0xFFFF
 
 
 def _packed(host: str) -> tuple[socket.AddressFamily | None, bytes]:
@@ -148,7 +181,9 @@ class Resolver:
         found = _numeric(name, family) or self._from_hosts(name, family)
         if found:
             return found
-        if any(map(str.isspace, name)):
+        # The C library asks nobody for what can't be a host's name, or only looks like an address.
+        looks_like_address = family == socket.AF_INET and not name.strip("0123456789.")
+        if not _NAME.fullmatch(name) or (looks_like_address and name[-1:] != "."):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [
             (socket.AF_INET6 if ":" in text else socket.AF_INET, text)
@@ -169,22 +204,37 @@ class Resolver:
         flags: int = 0,
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
-        family, wanted, proto, flags = index(family), index(type), index(proto), index(flags)
+        family, wanted, proto, flags = map(to_int, (family, type, proto, flags))
+        if host is not None and not isinstance(host, (str, bytes, bytearray)):
+            raise TypeError("getaddrinfo() argument 1 must be string or None")
+        if port is not None and not isinstance(port, (str, bytes, bytearray, int)):
+            raise OSError("Int or String expected")
         short = isinstance(host, str) and len(host) <= LONGEST_LITERAL
         if short and isinstance(port, int) and not flags:
             plain = _of_literal(host, port, family, wanted, proto)
             if plain is not None:
                 return [plain]
-        if family not in (0, *map(int, _FAMILIES)):
-            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
         if isinstance(host, (bytes, bytearray)):
             host = host.decode("ascii")
+        elif host is not None:
+            host = host.encode("idna").decode()
+        if isinstance(port, (bytes, bytearray)):
+            port = port.decode("ascii")
+        host = None if host == "*" else host
+        port = None if port == "*" else port
         if host is None and port is None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        port = port if port != "" else None  # it is no service, though it is given
+        if flags & ~_FLAGS or (host is None and flags & socket.AI_CANONNAME):
+            raise socket.gaierror(socket.EAI_BADFLAGS, "Bad value for ai_flags")
+        if isinstance(port, str) and flags & socket.AI_NUMERICSERV and _number_of(port) is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if family not in (0, *map(int, _FAMILIES)):
+            raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
         services = [
             (kind, protocol or proto, number)
             for kind, protocol, name in _kinds(wanted, proto, port is not None)
-            if (number := self._port(port, name, flags)) is not None
+            if (number := self._port(port, name)) is not None
         ]
         if not services:
             raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
@@ -217,9 +267,13 @@ class Resolver:
         """
         if not isinstance(sockaddr, tuple) or not 2 <= len(sockaddr) <= 4:
             raise TypeError("getnameinfo() argument 1 must be a tuple of 2 to 4 items")
-        host, port = sockaddr[0], sockaddr[1] & 0xFFFF
+        flags = to_int(flags)
+        host, number = sockaddr[0], to_int(sockaddr[1])
         if not isinstance(host, str):
             raise TypeError(f"the host must be str, not {type(host).__name__}")
+        if number < 0:
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
+        port = number & 0xFFFF
         if len(sockaddr) > 2 and not 0 <= sockaddr[2] <= 0xFFFFF:
             raise OverflowError("getnameinfo(): flowinfo must be 0-1048575.")
         found = _numeric(host, 0)
@@ -227,9 +281,13 @@ class Resolver:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         if found[0][0] == socket.AF_INET and len(sockaddr) != 2:
             raise OSError("IPv4 sockaddr must be 2 tuple")
-        shown = found[0][1]
-        if len(sockaddr) > 3 and sockaddr[3] and "%" not in shown:
-            shown += f"%{sockaddr[3]}"
+        if flags & ~_NAME_FLAGS:
+            raise socket.gaierror(socket.EAI_BADFLAGS, "Bad value for ai_flags")
+        shown, _, zone = found[0][1].partition("%")
+        address = ipaddress.ip_address(shown)
+        if len(sockaddr) > 3 and sockaddr[3]:
+            zone = self._zone(address, to_int(sockaddr[3]))
+        shown = socket.inet_ntop(found[0][0], address.packed) + (f"%{zone}" if zone else "")
         name = None
         if not flags & socket.NI_NUMERICHOST:
             try:
@@ -247,6 +305,17 @@ class Resolver:
             except OSError:
                 service = str(port)  # it has no name
         return name or shown, service
+
+    def _zone(self, address: Any, number: int) -> str:
+        """How the C library shows a scope: a link's by the name of the interface."""
+        if address.is_link_local or (address.is_multicast and address.packed[1] & 15 == 2):
+            for interface in self._handle.listing(
+                "struct ps_interface",
+                lambda out, room: lib.ps_interfaces(self._handle.pointer, out, room),
+            ):
+                if interface.index == number:
+                    return str(ffi.string(interface.name).decode())
+        return str(number)
 
     def name_of(self, address: str) -> str | None:
         """The name of an address: from the hosts file, from the name servers; None: it has none.
@@ -266,7 +335,7 @@ class Resolver:
             socket.gaierror: The host has no address.
             socket.herror: HOST_NOT_FOUND, the address has no name; TRY_AGAIN, no server answered.
         """
-        address = self.addresses(host)[0][1]
+        address = self.addresses(to_host(host))[0][1]
         try:
             name = self.name_of(address)
         except socket.gaierror as error:
@@ -298,24 +367,19 @@ class Resolver:
         return [(socket.AF_INET6, f"::ffff:{text}") for _family, text in four]
 
     @staticmethod
-    def _port(port: str | bytes | int | None, protocol: str, flags: int) -> int | None:
+    def _port(port: str | int | None, protocol: str) -> int | None:
         """The number of a port or service; None: this protocol has no such service."""
         if port is None:
             return 0
-        if isinstance(port, (bytes, bytearray)):
-            port = port.decode("ascii")
         if isinstance(port, str):
-            try:
-                number = int(port)
-            except ValueError:
-                if flags & socket.AI_NUMERICSERV:
-                    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+            number = _number_of(port)
+            if number is None:
                 try:
                     return socket.getservbyname(port, protocol) if protocol else None
                 except OSError:
                     return None
-            return number & 0xFFFF
-        return int(port.__index__()) & 0xFFFF
+            return number
+        return _number_of(str(to_size(port)))
 
     def _sockaddr(self, family: int, text: str, port: int) -> SocketAddress:
         packed, scope = host_to_packed(text, family, self._handle, self.one)

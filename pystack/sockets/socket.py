@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import socket
+from enum import IntEnum
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from pystack.tables import TcpInfo
 
 Self = TypeVar("Self", bound="Socket")
+Named = TypeVar("Named", bound=IntEnum)
+
+
+def _named(number: int, names: builtins.type[Named]) -> Named:
+    """The number as one of these, if it is one; what `fileno=` stands for may be told otherwise."""
+    try:
+        return names(number)
+    except ValueError:
+        return number  # type: ignore[return-value]
 
 
 class Socket(MessageSocket):
@@ -42,12 +52,12 @@ class Socket(MessageSocket):
     @property
     def family(self) -> socket.AddressFamily:
         """AF_INET or AF_INET6."""
-        return socket.AddressFamily(self._family)
+        return _named(self._family, socket.AddressFamily)
 
     @property
     def type(self) -> socket.SocketKind:
         """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
-        return socket.SocketKind(self._type)
+        return _named(self._type, socket.SocketKind)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -63,10 +73,13 @@ class Socket(MessageSocket):
 
     def __repr__(self) -> str:
         closed = " [closed]" if self._closed or self._number < 0 else ""
+        # A descriptor is not made for this: without one, it is the engine's number.
+        shown = f"fd={self._descriptor}"
+        if self._descriptor < 0 and not closed:
+            shown = f"number={self._number & 0xFFFFFFFF}"
         text = (
-            f"<{self.__class__.__module__}.{self.__class__.__qualname__}{closed} "
-            f"number={self._number & 0xFFFFFFFF if not closed else -1}, family={self._family}, "
-            f"type={self._type}, proto={self._proto}"
+            f"<{self.__class__.__module__}.{self.__class__.__qualname__}{closed} {shown}, "
+            f"family={self._family}, type={self._type}, proto={self._proto}"
         )
         if not closed:
             for name, ask in (("laddr", self.getsockname), ("raddr", self.getpeername)):
@@ -78,6 +91,10 @@ class Socket(MessageSocket):
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
+    def sendmsg_afalg(self, *_arguments: object, **_named: object) -> NoReturn:
+        """Is for sockets of AF_ALG alone."""
+        raise OSError("algset is only supported for AF_ALG")
 
     def dup(self: Self) -> Self:
         """Another object for the same socket, which is closed with the last of them."""
@@ -94,9 +111,10 @@ class Socket(MessageSocket):
         return super().detach()
 
     def accept(self) -> tuple[Socket, SocketAddress]:
-        """The next connection, as a socket of the same class, and the peer's address."""
+        """The next connection, as a socket of the Stack's class, and the peer's address."""
         number, peer = self._accept()
-        accepted = type(self).__new__(type(self))
+        cls = self._handle.socket_class or type(self)  # as the module's, whatever this one is
+        accepted = cls.__new__(cls)
         accepted._io_refs = 0
         accepted._closed = False
         # As socket.accept: what comes of a socket with a timeout has the default timeout.

@@ -12,6 +12,7 @@ import socket
 import ssl
 from types import CellType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pystack.sockets.records import RecordLayer, secure
 from pystack.sockets.socket import Socket
@@ -23,13 +24,21 @@ _NOT_TAKEN = frozenset({"__dict__", "__weakref__", "__module__", "__doc__", "_cr
 
 
 def _rebound(member: Any, class_cell: CellType) -> Any:
-    """A member of `ssl.SSLSocket` whose `super()` is that of the class in the cell."""
+    """A member of `ssl.SSLSocket`, or of a class on it, whose `super()` is that of another."""
     if isinstance(member, property):
         parts = (member.fget, member.fset, member.fdel)
         return property(*(_rebound(part, class_cell) for part in parts))
-    if isinstance(member, FunctionType) and member.__code__.co_freevars == ("__class__",):
+    if isinstance(member, (classmethod, staticmethod)):
+        return type(member)(_rebound(member.__func__, class_cell))
+    if isinstance(member, FunctionType) and "__class__" in member.__code__.co_freevars:
+        cells = tuple(
+            class_cell if name == "__class__" else cell
+            for name, cell in zip(
+                member.__code__.co_freevars, member.__closure__ or (), strict=True
+            )
+        )
         made = FunctionType(
-            member.__code__, member.__globals__, member.__name__, member.__defaults__, (class_cell,)
+            member.__code__, member.__globals__, member.__name__, member.__defaults__, cells
         )
         made.__kwdefaults__ = member.__kwdefaults__
         made.__doc__ = member.__doc__
@@ -37,26 +46,42 @@ def _rebound(member: Any, class_cell: CellType) -> Any:
     return member
 
 
-def _class_on_stack_sockets() -> type[Any]:
+def _moved(library: type[Any], base: type[Any], name: str, **more: Any) -> Any:
+    """The library's class, or one on it, with another base."""
     class_cell = CellType()
     members: dict[str, Any] = {
         name: _rebound(member, class_cell)
-        for name, member in vars(ssl.SSLSocket).items()
+        for name, member in vars(library).items()
         if name not in _NOT_TAKEN
     }
-    members.update(
-        __module__=__name__,
-        __doc__="A Stack's TCP socket that speaks TLS; see `ssl.SSLSocket`.",
-        # So isinstance() says yes to ssl.SSLSocket and socket.socket, which ftplib and others ask.
-        __class__=property(lambda _self: ssl.SSLSocket),
-        _resolve=property(lambda self: self._handle.socket_class._resolve),
-    )
-    made = type("TLSSocket", (Socket,), members)
+    # So isinstance() says yes to ssl.SSLSocket and socket.socket, which ftplib and others ask.
+    members.update(__class__=property(lambda _self: library), **more)
+    made = type(name, (base,), members)
     class_cell.cell_contents = made
     return made
 
 
-TLSSocket: Any = _class_on_stack_sockets()
+TLSSocket: Any = _moved(
+    ssl.SSLSocket,
+    Socket,
+    "TLSSocket",
+    __module__=__name__,
+    __doc__="A Stack's TCP socket that speaks TLS; see `ssl.SSLSocket`.",
+    _resolve=property(lambda self: self._handle.socket_class._resolve),
+)
+_moved_classes: WeakKeyDictionary[type[Any], Any] = WeakKeyDictionary({ssl.SSLSocket: TLSSocket})
+
+
+def _class_for(library: type[Any]) -> Any:
+    """What stands for an `ssl.SSLContext.sslsocket_class`."""
+    made = _moved_classes.get(library)
+    if made is None:
+        made = TLSSocket
+        order = library.__mro__
+        for one in reversed(order[: order.index(ssl.SSLSocket)]):
+            made = _moved(one, made, one.__name__)
+        _moved_classes[library] = made
+    return made
 
 
 def _is_connected(sock: Socket) -> bool:
@@ -84,7 +109,10 @@ def _is_connected(sock: Socket) -> bool:
         sock.settimeout(timeout)
     if left:
         reason = "Closed before TLS handshake with data in recv buffer."
-        raise ssl.SSLError(errno.ENOTCONN, reason)
+        early = ssl.SSLError(errno.ENOTCONN, reason)
+        early.reason = reason
+        early.library = None  # type: ignore[assignment]  # as _ssl has it
+        raise early
     return False
 
 
@@ -106,7 +134,8 @@ def _wrap(
         raise ValueError("session can only be specified in client mode")
     if context.check_hostname and not server_hostname:
         raise ValueError("check_hostname requires server_hostname")
-    made = TLSSocket.__new__(TLSSocket)
+    cls = _class_for(context.sslsocket_class)
+    made = cls.__new__(cls)
     made._io_refs = 0
     made._closed = False
     opened, timeout, descriptor = sock._open, sock._timeout, sock._descriptor

@@ -15,6 +15,8 @@ __all__ = ["MOST_MICROSECONDS", "WaitingSocket"]
 
 MOST_MICROSECONDS = 1 << 62
 _EAGAIN, _EINTR = -errno.EAGAIN, -errno.EINTR
+# What a call says of a socket that is in no state for it.
+_NO_STATE_FOR_IT = frozenset({-errno.EINVAL, -errno.ENOTCONN, -errno.EPIPE, -errno.EOPNOTSUPP})
 
 
 def _until_something(
@@ -60,25 +62,43 @@ class WaitingSocket:
     _timeout: float | None
 
     def _repeat(
-        self, call: Callable[[int], int], timeout: float | None, limit: float | None = None
+        self,
+        call: Callable[[int], int],
+        timeout: float | None,
+        limit: float | None = None,
+        mask: int = 0,
     ) -> int:
-        """Makes a call that may wait; see `_until_something` for the arguments."""
+        """Makes a call that may wait.
+
+        Args:
+            call: As in `_until_something`.
+            timeout: As there.
+            limit: As there.
+            mask: The readiness (PS_READY_*) that CPython waits for before such a call, if the
+                socket has a timeout: what the socket is in no state for is told after that.
+        """
         result = _until_something(call, timeout, limit)
+        if result in _NO_STATE_FOR_IT and mask and timeout:
+            self._wait(mask, timeout)
+            result = _until_something(call, timeout, limit)
         if result < 0 or self._handle.answers.raised is not None:
             self._handle.fail(result)
         return result
 
-    def _settle(self, result: int, call: Callable[[int], int], limit: float | None) -> int:
+    def _settle(
+        self, result: int, call: Callable[[int], int], limit: float | None, mask: int
+    ) -> int:
         """What comes of a call that was made before all else, as most succeed so.
 
         Args:
             result: What the call returned; it waited only if there was no end to that.
             call: As in `_repeat`.
             limit: As in `_repeat`.
+            mask: As in `_repeat`.
         """
         may_wait = limit is not None if self._timeout is None else self._timeout > 0
-        if result == _EINTR or (result == _EAGAIN and may_wait):
-            return self._repeat(call, self._timeout, limit)
+        if result == _EINTR or (may_wait and (result == _EAGAIN or result in _NO_STATE_FOR_IT)):
+            return self._repeat(call, self._timeout, limit, mask)
         if result == _EAGAIN:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._handle.fail(result)

@@ -33,6 +33,14 @@ class Pair:
         return client, server
 
 
+def whole(sock: Any, size: int) -> bytes:
+    """So many bytes of a stream, or all up to its end (MSG_WAITALL says nothing with a timeout)."""
+    got = b""
+    while len(got) < size and (data := sock.recv(size - len(got))):
+        got += data
+    return got
+
+
 @contextmanager
 def pair(
     mtu: int = 1500, *, engines: tuple[str, str] = ("lwip", "lwip"), **options: Any

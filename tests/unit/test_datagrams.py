@@ -118,7 +118,7 @@ def test_ancillary_data_received_and_sent(it: Pair, v: Any) -> None:
         a.sendto(b"x", b.getsockname())
         assert b.recvmsg(1, 20)[2] & socket.MSG_CTRUNC
         with pytest.raises(OSError, match="ancillary"):
-            a.sendmsg([b"x"], [(socket.SOL_SOCKET, 1, b"")], 0, b.getsockname())
+            a.sendmsg([b"x"], [(socket.SOL_SOCKET, 99, b"")], 0, b.getsockname())
 
 
 @BOTH

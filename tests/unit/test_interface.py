@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair
+from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair, whole
 from scapy.all import ARP, IP, TCP, Ether, IPv6
 
 import pystack
@@ -112,7 +112,7 @@ def test_the_mtu_is_reflected_in_segments_and_fragments() -> None:
                     server, _peer = listener.accept()
                 sizes.clear()
                 client.sendall(bytes(30_000))
-                assert len(server.recv(30_000, socket.MSG_WAITALL)) == 30_000
+                assert len(whole(server, 30_000)) == 30_000
                 assert max(sizes) == mtu
                 client.close()
                 server.close()

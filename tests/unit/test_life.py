@@ -18,7 +18,7 @@ from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 
 import pytest
 from children import in_child
-from pair import LEFT, RIGHT, pair
+from pair import LEFT, RIGHT, pair, whole
 
 import pystack
 
@@ -346,7 +346,7 @@ def test_whoever_waits_drives() -> None:
             server, _peer = listener.accept()
             with client, server:
                 client.sendall(b"x" * 300_000)
-                assert len(server.recv(300_000, 256)) == 300_000  # MSG_WAITALL
+                assert len(whole(server, 300_000)) == 300_000  # MSG_WAITALL
 
 
 def test_two_drivers_are_refused() -> None:

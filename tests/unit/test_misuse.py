@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pair import whole
 
 import pystack
 
@@ -590,7 +591,7 @@ def send_other_buffers(s: Any, host: str, family: int) -> Any:
     with client, server:
         client.sendall(array.array("I", [1, 2]))
         client.sendall(memoryview(b"abcdef")[1:3])
-        return server.recv(10, s.MSG_WAITALL)
+        return whole(server, 10)
 
 
 @case
@@ -876,7 +877,7 @@ def makefile_outlives_the_socket(s: Any, host: str, family: int) -> Any:
             line = file.readline()
             file.write(b"back")
             file.flush()
-            got = client.recv(4, s.MSG_WAITALL)
+            got = whole(client, 4)
         return line, got, client.recv(1)
 
 

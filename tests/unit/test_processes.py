@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 from children import Child, in_child
+from pair import whole
 
 import pystack
 from pystack._native import lib
@@ -446,7 +447,7 @@ def test_forks_of_several_threads_and_stacks() -> None:
             thread.join()
         assert results == [True] * 10
         for client, server in (a, b):
-            assert sorted(client.recv(5, socket.MSG_WAITALL)) == list(b"01234")
+            assert sorted(whole(client, 5)) == list(b"01234")
             # Nobody else has kept it open.
             server.close()
             client.settimeout(10)

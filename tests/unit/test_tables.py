@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair
+from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair, whole
 from scapy.all import ARP, IP, UDP, Ether, ICMPv6ND_NS
 
 import pystack
@@ -329,7 +329,7 @@ def test_counters_count() -> None:
         assert it.left.ping(RIGHT, count=3, interval=0).received == 3
         client, server = it.connected()
         client.sendall(b"x" * 10_000)
-        server.recv(10_000, socket.MSG_WAITALL)
+        whole(server, 10_000)
         after = it.left.counters()
         assert after["tcp.active_opens"] == before["tcp.active_opens"] + 1
         assert after["tcp.out_segments"] >= before["tcp.out_segments"] + 8
@@ -367,7 +367,7 @@ def test_a_connection_tells_what_tcp_knows() -> None:
     with pair(mtu=1400) as it:
         client, server = it.connected()
         client.sendall(b"x" * 20_000)
-        server.recv(20_000, socket.MSG_WAITALL)
+        whole(server, 20_000)
         server.sendall(b"ok")
         assert client.recv(2) == b"ok"
         info = client.tcp_info()

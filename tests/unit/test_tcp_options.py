@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from lockstep import PORT as LOCKSTEP_PORT
 from lockstep import lockstep
-from pair import LEFT, RIGHT, Pair, pair
+from pair import LEFT, RIGHT, Pair, pair, whole
 from path import PORT, RECEIVER, path
 
 from pystack.nic import Impairment
@@ -126,7 +126,7 @@ def test_an_mtu_that_shrinks_under_a_waiting_segment(it: Pair) -> None:
         it.left_interface.mtu = 600
         client.send(bytes(1000))
         client.setsockopt(TCP, 3, 0)
-        assert len(server.recv(2000, socket.MSG_WAITALL)) == 2000
+        assert len(whole(server, 2000)) == 2000
         it.left_interface.mtu = 1500
 
 
