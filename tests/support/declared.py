@@ -1,0 +1,21 @@
+"""What differs between the kernel's sockets and a Stack's, and stays so: by name, with the reason.
+
+The names are those of the tests in `tests/differential`, or ``state/call`` of a table's.
+"""
+
+from __future__ import annotations
+
+DIFFERENT: dict[str, str] = {
+    "getaddrinfo(NUL)": "CPython asks for what stands before the NUL, and a Stack for nothing",
+    "getaddrinfo(NUL port)": "as above",
+    "raw_too_short_for_icmp": "Linux looks at ICMP's type and code, and says EFAULT without them",
+    "stream_urgent_twice": "Linux gives an urgent byte that another one follows back to the stream",
+    "both_ends_shut/bind": "a socket whose connection is over is of no more use on a Stack",
+    "both_ends_shut/bind-any": "as above",
+    "with_urgent_data/select": "urgent data is no exceptional condition yet (POLLPRI)",
+    "udp_connected6/send-large": "lwIP counts a packet and its headers in 16 bits",
+    "udp_connected6/send-too-large": "as above",
+    "udp_connected6/sendto-too-large": "as above",
+    "udp_fresh6/sendto-too-large": "as above",
+    "socket(2, 10)": "SOCK_PACKET, Linux's old name of a family that a Stack hasn't",
+}
