@@ -21,8 +21,9 @@ from pystack._native.answers import Answers
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.interface import Interface, gateways
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
-from pystack.services import NameServers, StackServices, resolve
-from pystack.sockets import Socket, SocketModule
+from pystack.services import StackServices
+from pystack.sockets import Socket
+from pystack.sockets.joining import socket_module
 from pystack.sysctl import Sysctl
 from pystack.tables import (
     Connection,
@@ -162,11 +163,7 @@ class Stack(StackServices):
         self.neighbours = NeighbourTable(handle)
         self.routes = RouteTable(handle)
         self.sysctl = Sysctl(handle)
-        self.sockets = SocketModule(
-            handle,
-            lambda name, family: [str(one) for one in resolve(handle, name, family)],
-            NameServers(handle),
-        )
+        self.sockets = socket_module(handle)
 
     # --- life ------------------------------------------------------------------------------
 

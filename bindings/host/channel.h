@@ -49,9 +49,10 @@ enum channel_operation {
     CHANNEL_RESOLVE_RESULT,
     CHANNEL_RESOLVE_CANCEL,
     CHANNEL_PANIC_TEXT,
-    CHANNEL_GIVE,     /* the answer's data: a ticket that anybody may take it with, once */
-    CHANNEL_TAKE,     /* the data: a ticket */
-    CHANNEL_IDENTIFY, /* with a descriptor that shows a socket */
+    CHANNEL_LISTEN_FOR, /* the answer's data: the name to join by */
+    CHANNEL_GIVE,       /* the answer's data: a ticket that anybody may take it with, once */
+    CHANNEL_TAKE,       /* the data: a ticket */
+    CHANNEL_IDENTIFY,   /* with a descriptor that shows a socket */
     CHANNEL_OPERATIONS
 };
 
@@ -149,6 +150,7 @@ struct channel_call {
     bool closes; /* which is closed then */
     /* What the server does, for the calls that make or need clients. */
     int (*fork)(struct channel_call *call);
+    int64_t (*listen_for)(struct channel_call *call);
     int64_t (*give)(struct channel_call *call);
     int64_t (*take)(struct channel_call *call);
 };

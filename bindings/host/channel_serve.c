@@ -332,6 +332,11 @@ static int64_t serve_panic_text(struct channel_call *call)
     return text == NULL ? -EPROTO : ps_stack_panic_text(call->stack, text, 256);
 }
 
+static int64_t serve_listen_for(struct channel_call *call)
+{
+    return call->listen_for(call);
+}
+
 static int64_t serve_give(struct channel_call *call)
 {
     return call->give(call);
@@ -397,6 +402,7 @@ static const struct {
     [CHANNEL_RESOLVE_RESULT] = {serve_resolve_result, false},
     [CHANNEL_RESOLVE_CANCEL] = {serve_resolve_cancel, false},
     [CHANNEL_PANIC_TEXT] = {serve_panic_text, false},
+    [CHANNEL_LISTEN_FOR] = {serve_listen_for, false},
     [CHANNEL_GIVE] = {serve_give, true},
     [CHANNEL_TAKE] = {serve_take, false},
     [CHANNEL_IDENTIFY] = {serve_identify, false},

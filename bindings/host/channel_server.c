@@ -18,157 +18,60 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #endif
 
-#include "channel.h"
-
-struct channel_server {
-    ps_stack *stack;
-    pthread_mutex_t lock; /* for what follows; taken before the Stack's */
-    pthread_t thread;
-    int poller, stopper, listener;
-    char name[sizeof((struct sockaddr_un *)0)->sun_path]; /* the listener's, without the null */
-    struct channel_client *clients;
-    struct channel_holds holds;
-    uint8_t *data, *answer;
-};
+#include "channel_server.h"
 
 #ifdef __linux__
 
 #define STACK_BYTES (512 * 1024)
 #define BATCH 16
+#define BACKLOG 128
 #define ANSWER_ROOM (CHANNEL_DATA + 4096) /* and a structure before the data */
 
 static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
-/* --- clients ------------------------------------------------------------------------------ */
+/* --- for clients --------------------------------------------------------------------------- */
 
-static int watch(struct channel_server *server, int descriptor, void *what)
+/* In the abstract namespace: nothing is left behind by whatever end. */
+static int listen_by_name(struct channel_server *server)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
-    return epoll_ctl(server->poller, EPOLL_CTL_ADD, descriptor, &event) == 0 ? 0 : -errno;
+    uint64_t chance[2];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (server->listener >= 0)
+        return 0;
+    if (getrandom(chance, sizeof chance, 0) != sizeof chance)
+        return -EAGAIN;
+    snprintf(server->name, sizeof server->name, "pystack-%016llx%016llx",
+             (unsigned long long)chance[0], (unsigned long long)chance[1]);
+    size_t length = strlen(server->name);
+    memcpy(address.sun_path + 1, server->name, length);
+    socklen_t whole = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int result = listener < 0 ? -errno : 0;
+    if (result == 0 &&
+        (bind(listener, (struct sockaddr *)&address, whole) != 0 || listen(listener, BACKLOG) != 0))
+        result = -errno;
+    if (result == 0)
+        result = channel_watch(server, listener, &server->listener);
+    if (result == 0)
+        server->listener = listener;
+    else if (listener >= 0)
+        close(listener);
+    return result;
 }
 
-static struct channel_client *add_client(struct channel_server *server)
+static int64_t listen_for_client(struct channel_call *call)
 {
-    struct channel_client *client = calloc(1, sizeof *client);
-    if (client == NULL)
-        return NULL;
-    client->descriptor = -1;
-    client->next = server->clients;
-    server->clients = client;
-    return client;
-}
-
-static void remove_client(struct channel_server *server, struct channel_client *client)
-{
-    struct channel_client **link = &server->clients;
-    while (*link != client)
-        link = &(*link)->next;
-    *link = client->next;
-    if (client->descriptor >= 0) {
-        /* A child that is being forked may have a copy for a moment: closing isn't enough. */
-        epoll_ctl(server->poller, EPOLL_CTL_DEL, client->descriptor, NULL);
-        close(client->descriptor);
+    size_t size = sizeof call->server->name;
+    if (call->room < size)
+        return -EPROTO;
+    int result = listen_by_name(call->server);
+    if (result == 0) {
+        memcpy(call->answer, call->server->name, size);
+        call->answered = size;
     }
-    size_t position = 0;
-    const struct handle_entry *entry;
-    while ((entry = handle_map_next(&client->held, &position)) != NULL) {
-        int64_t handle = entry->handle;
-        uint64_t times = entry->value;
-        while (times-- > 0)
-            if (channel_release(&server->holds, client, handle))
-                stack_close_socket(server->stack, handle);
-        position = 0; /* what was removed has moved the others */
-    }
-    handle_map_clear(&client->held);
-    free(client);
-}
-
-/* A client at the other end of a new pair; that end. */
-static int add_pair(struct channel_server *server, struct channel_client **out)
-{
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-        return -errno;
-    channel_widen(ends[0]);
-    channel_widen(ends[1]);
-    struct channel_client *client = add_client(server);
-    int result = client == NULL ? -ENOMEM : watch(server, ends[0], client);
-    if (client != NULL)
-        client->descriptor = ends[0];
-    else
-        close(ends[0]);
-    if (result < 0) {
-        if (client != NULL)
-            remove_client(server, client);
-        close(ends[1]);
-        return result;
-    }
-    *out = client;
-    return ends[1];
-}
-
-static int fork_client(struct channel_call *call)
-{
-    struct channel_server *server = call->server;
-    struct channel_client *made = NULL;
-    int end = add_pair(server, &made);
-    size_t position = 0;
-    const struct handle_entry *entry;
-    while (end >= 0 && (entry = handle_map_next(&call->client->held, &position)) != NULL)
-        for (uint64_t i = 0; i < entry->value; i++)
-            if (channel_hold(&server->holds, made, entry->handle, false) < 0) {
-                remove_client(server, made);
-                close(end);
-                return -ENOMEM;
-            }
-    return end;
-}
-
-/* --- tickets ------------------------------------------------------------------------------ */
-
-static int give(struct channel_server *server, int64_t handle, bool owned, uint8_t *ticket)
-{
-    struct channel_client *holder = add_client(server);
-    if (holder == NULL)
-        return -ENOMEM;
-    ssize_t got = getrandom(holder->ticket, CHANNEL_TICKET_BYTES, 0);
-    int result =
-        got != CHANNEL_TICKET_BYTES ? -EAGAIN : channel_hold(&server->holds, holder, handle, owned);
-    if (result < 0) {
-        remove_client(server, holder);
-        return result;
-    }
-    memcpy(ticket, holder->ticket, CHANNEL_TICKET_BYTES);
-    return 0;
-}
-
-static struct channel_client *holder_of(struct channel_server *server, const uint8_t *ticket)
-{
-    struct channel_client *each = server->clients;
-    while (each != NULL && (each->descriptor >= 0 || each->held.count == 0 ||
-                            memcmp(each->ticket, ticket, CHANNEL_TICKET_BYTES) != 0))
-        each = each->next;
-    return each;
-}
-
-/* The socket of a ticket is now `taker`'s, or the owner's. */
-static int64_t take(struct channel_server *server, struct channel_client *taker,
-                    const uint8_t *ticket)
-{
-    struct channel_client *holder = holder_of(server, ticket);
-    if (holder == NULL)
-        return -ENOENT;
-    size_t position = 0;
-    int64_t handle = handle_map_next(&holder->held, &position)->handle;
-    int result = taker == NULL ? channel_hold_owner(&server->holds, handle)
-                               : channel_hold(&server->holds, taker, handle, false);
-    if (result < 0)
-        return result;
-    remove_client(server, holder);
-    return handle;
+    return result;
 }
 
 static int64_t give_client(struct channel_call *call)
@@ -176,7 +79,7 @@ static int64_t give_client(struct channel_call *call)
     uint8_t ticket[CHANNEL_TICKET_BYTES];
     if (call->room < sizeof ticket)
         return -EPROTO;
-    int result = give(call->server, call->request->handle, false, ticket);
+    int result = channel_give(call->server, call->request->handle, false, ticket);
     if (result == 0) {
         memcpy(call->answer, ticket, sizeof ticket);
         call->answered = sizeof ticket;
@@ -186,7 +89,7 @@ static int64_t give_client(struct channel_call *call)
 
 static int64_t take_client(struct channel_call *call)
 {
-    return take(call->server, call->client, call->data);
+    return channel_take(call->server, call->client, call->data);
 }
 
 /* --- messages ----------------------------------------------------------------------------- */
@@ -256,7 +159,8 @@ static bool serve_one(struct channel_server *server, struct channel_client *clie
                                 .given = descriptor_of(&message),
                                 .answer = server->answer,
                                 .passed = -1,
-                                .fork = fork_client,
+                                .fork = channel_fork_client,
+                                .listen_for = listen_for_client,
                                 .give = give_client,
                                 .take = take_client};
     bool formed = size >= (ssize_t)sizeof request &&
@@ -282,11 +186,11 @@ static void admit(struct channel_server *server)
     bool ours = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
                 (peer.uid == geteuid() || peer.uid == 0);
     if (ours)
-        client = add_client(server);
-    if (client == NULL || watch(server, descriptor, client) < 0) {
+        client = channel_add(server);
+    if (client == NULL || channel_watch(server, descriptor, client) < 0) {
         close(descriptor);
         if (client != NULL)
-            remove_client(server, client);
+            channel_remove(server, client);
         return;
     }
     channel_widen(descriptor);
@@ -309,7 +213,7 @@ static void *serve_for_ever(void *argument)
             if (events[i].data.ptr == &server->listener)
                 admit(server);
             else if (!serve_one(server, client))
-                remove_client(server, client);
+                channel_remove(server, client);
         }
         pthread_mutex_unlock(&server->lock);
     }
@@ -320,7 +224,7 @@ static void *serve_for_ever(void *argument)
 static void destroy(struct channel_server *server)
 {
     while (server->clients != NULL)
-        remove_client(server, server->clients);
+        channel_remove(server, server->clients);
     handle_map_clear(&server->holds.shared);
     for (int *each = &server->poller; each <= &server->listener; each++)
         if (*each >= 0)
@@ -341,7 +245,7 @@ static int start(struct channel_server *server)
     server->answer = malloc(ANSWER_ROOM);
     int result = server->data == NULL || server->answer == NULL
                      ? -ENOMEM
-                     : watch(server, server->stopper, &server->stopper);
+                     : channel_watch(server, server->stopper, &server->stopper);
     if (result < 0)
         return result;
     pthread_attr_t attributes;
@@ -433,10 +337,10 @@ static int fork_owner(ps_stack *stack, const int64_t *handles, size_t count)
     if (result < 0)
         return result;
     pthread_mutex_lock(&server->lock);
-    int end = add_pair(server, &client);
+    int end = channel_add_pair(server, &client);
     for (size_t i = 0; end >= 0 && i < count; i++)
         if (channel_hold(&server->holds, client, handles[i], true) < 0) {
-            remove_client(server, client);
+            channel_remove(server, client);
             close(end);
             end = -ENOMEM;
         }
@@ -455,33 +359,18 @@ int ps_channel_fork(ps_stack *stack, const int64_t *handles, size_t count)
 
 int ps_channel_listen(ps_stack *stack, char *name, size_t size)
 {
+    if (stack->remote != NULL) {
+        struct iovec answer_part = {name, size};
+        struct channel_message message = {
+            .operation = CHANNEL_LISTEN_FOR, .answer = &answer_part, .answer_pieces = 1};
+        return (int)channel_ask(stack, &message);
+    }
     struct channel_server *server;
     int result = obtain(stack, &server);
     if (result < 0)
         return result;
     pthread_mutex_lock(&server->lock);
-    if (server->listener < 0) {
-        uint64_t chance[2];
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
-        if (getrandom(chance, sizeof chance, 0) != sizeof chance)
-            result = -EAGAIN;
-        snprintf(server->name, sizeof server->name, "pystack-%016llx%016llx",
-                 (unsigned long long)chance[0], (unsigned long long)chance[1]);
-        /* In the abstract namespace: nothing is left behind by whatever end. */
-        size_t length = strlen(server->name);
-        memcpy(address.sun_path + 1, server->name, length);
-        socklen_t whole = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
-        int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (listener < 0 || bind(listener, (struct sockaddr *)&address, whole) != 0 ||
-            listen(listener, 128) != 0)
-            result = -errno;
-        else if (result == 0)
-            result = watch(server, listener, &server->listener);
-        if (result == 0)
-            server->listener = listener;
-        else if (listener >= 0)
-            close(listener);
-    }
+    result = listen_by_name(server);
     if (result == 0)
         snprintf(name, size, "%s", server->name);
     pthread_mutex_unlock(&server->lock);
@@ -503,7 +392,7 @@ int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket)
     if (result < 0)
         return result;
     pthread_mutex_lock(&server->lock);
-    result = give(server, handle, true, ticket);
+    result = channel_give(server, handle, true, ticket);
     pthread_mutex_unlock(&server->lock);
     return result;
 }
@@ -529,7 +418,7 @@ int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
     if (result < 0)
         return result;
     pthread_mutex_lock(&server->lock);
-    int64_t handle = take(server, NULL, ticket);
+    int64_t handle = channel_take(server, NULL, ticket);
     pthread_mutex_unlock(&server->lock);
     return handle;
 }

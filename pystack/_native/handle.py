@@ -52,6 +52,7 @@ class StackHandle:
         socket_class: The sockets' class, made when first asked for (pystack.sockets).
         opened: A weak reference to each open socket (pystack.sockets.descriptors) by its number.
         remote: Whether the Stack is another process's.
+        name: What other processes find the Stack by; None: nobody has asked yet.
         trouble: Why a child has no channel to it; None: it has one, or needs none.
     """
 
@@ -94,6 +95,7 @@ class StackHandle:
         self.opened: dict[int, Callable[[], Any]] = {}
         self.remote = False
         self.trouble: str | None = None
+        self.name: str | None = None
 
     def _own(self, pointer: Any, engine: str) -> None:
         self.pointer = pointer
@@ -105,12 +107,7 @@ class StackHandle:
         share_with_children(_open_handles)
 
     @classmethod
-    def of_another_process(cls, name: str) -> StackHandle:
-        """The Stack that another process shares under a name.
-
-        Raises:
-            OSError: EOWNERDEAD, that process has ended; EPROTONOSUPPORT, it is another version's.
-        """
+    def _of_another_process(cls, name: str) -> StackHandle:
         out = ffi.new("ps_stack **")
         check(lib.ps_channel_open(ffi.new("char[]", name.encode()), out))
         made = cls.__new__(cls)
@@ -120,7 +117,34 @@ class StackHandle:
         made.remote = True
         made._user = None
         made._own(out[0], "another process's")
+        made.name = name
+        _named[name] = made
         return made
+
+    def shared_name(self) -> str:
+        """The name by which other processes of this user find the Stack.
+
+        Raises:
+            OSError: EOPNOTSUPP, a Stack that nobody drives can't be shared.
+        """
+        if self.name is None:
+            text = ffi.new("char[]", 108)
+            result = lib.ps_channel_listen(self.pointer, text, len(text))
+            if result == -errno.EOPNOTSUPP:
+                raise OSError(errno.EOPNOTSUPP, "a Stack without a thread can't be shared")
+            self.check(result)
+            self.name = ffi.string(text).decode()
+            _named[self.name] = self
+        return self.name
+
+    @classmethod
+    def named(cls, name: str) -> StackHandle:
+        """The Stack of a name, of this process or another.
+
+        Raises:
+            OSError: EOWNERDEAD, that process has ended; EPROTONOSUPPORT, it is another version's.
+        """
+        return _named.get(name) or cls._of_another_process(name)
 
     def close(self, *, abrupt: bool) -> None:
         """Closes the Stack; what waits on it fails with EBADF. May be called again."""
@@ -209,6 +233,7 @@ def _is_open(pointer: Any) -> bool:
     return bool(lib.ps_interfaces(pointer, ffi.NULL, 0) != -errno.EBADF)
 
 
+_named: weakref.WeakValueDictionary[str, StackHandle] = weakref.WeakValueDictionary()
 _open_handles: weakref.WeakSet[StackHandle] = weakref.WeakSet()
 
 

@@ -13,6 +13,7 @@ import click
 
 from pystack.cli.confine import confine
 from pystack.cli.options import StackOptions, stack_options
+from pystack.sockets.joining import share_by_environment
 
 
 def _of_the_program(trace: TracebackType | None) -> TracebackType | None:
@@ -71,6 +72,10 @@ def run(
     if module is None and code is None and not words:
         raise click.UsageError("say which script to run, which module with -m, or code with -c")
     with options.stack() as (net, _interface), net.installed(strict=strict):
+        share_by_environment(net.sockets, strict)
+        # As python(1) would have it: reloaders start the program again by this.
+        option = ["-m", module] if module is not None else ["-c", code] if code is not None else []
+        sys.orig_argv = [sys.executable, *map(str, option), *words]
         if strict:
             confine()
         if module is not None:

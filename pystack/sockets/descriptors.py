@@ -104,6 +104,12 @@ class OpenSocket:
             self.handle.opened.pop(self.number, None)
         return last
 
+    def another(self) -> OpenSocket:
+        """The same, with one holder more."""
+        with _lock:
+            self.holders += 1
+        return self
+
     def show(self) -> int:
         """The host's descriptor for it, which is made when first asked for."""
         if self.descriptor < 0:

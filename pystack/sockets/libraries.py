@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from pystack.sockets.children import spawn_places
 from pystack.sockets.confined import places_for_children
 from pystack.sockets.early import Choose, in_context_of_caller, kernel_socket
 from pystack.sockets.patch import Layer, extend
@@ -143,6 +144,7 @@ def _zmq(module: ModuleType, watch: _Watch) -> Layer:
 
 
 _PLACES: dict[str, Callable[[ModuleType, _Watch], Layer]] = {
+    "multiprocessing.spawn": lambda module, watch: spawn_places(module, watch.choose, watch.strict),
     "uvicorn.loops.auto": _uvicorn,
     "uvloop": _uvloop,
     "zmq.sugar.socket": _zmq,

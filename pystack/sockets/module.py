@@ -15,6 +15,8 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
+from pystack.sockets.children import identify, pickled
+from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import kernel_socket
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file, to_host
 from pystack.sockets.socket import Socket
@@ -35,6 +37,20 @@ _ALSO = (
     "IP_MULTICAST_ALL", "IPV6_MULTICAST_ALL", "IP_UNICAST_IF", "IPV6_UNICAST_IF", "IP_ORIGDSTADDR",
     "IPV6_ORIGDSTADDR", "SO_RXQ_OVFL", "SO_COOKIE", "SO_BINDTOIFINDEX", "UDP_CORK",
 )  # fmt: skip
+
+
+def _find(fd: int) -> OpenSocket | None:
+    """What a descriptor stands for, also if it came from another process; None: it is the kernel's.
+
+    Raises:
+        OSError: EBADF.
+    """
+    opened = descriptors.find(fd)
+    if opened is None:
+        opened = identify(fd)
+        if opened is not None:
+            descriptors.release(fd, opened)
+    return opened
 
 
 class _BoundMeta(type):
@@ -59,9 +75,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
         fileno = values.get("fileno")
-        ours = (
-            descriptors.find(to_index(fileno)) is not None if fileno is not None else family == -1
-        )
+        ours = _find(to_index(fileno)) is not None if fileno is not None else family == -1
         if not ours and (fileno is not None or to_index(family) not in FAMILIES):
             return kernel_socket(*arguments, **named)
         return object.__new__(cls)
@@ -75,6 +89,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         "_resolve": staticmethod(resolver.one),
     }
     made: type[Socket] = _BoundMeta("socket", (Socket,), members)  # type: ignore[assignment]
+    pickled(handle)
     return made
 
 
@@ -206,6 +221,7 @@ class SocketModule:
         Raises:
             OSError: As dup(2).
         """
+        _find(to_index(fd))
         copy = descriptors.duplicate(to_index(fd))
         if copy is None:
             return _fromfd(fd, family, type, proto)
@@ -217,6 +233,7 @@ class SocketModule:
         Raises:
             OSError: As dup(2).
         """
+        _find(to_index(fd))
         copy = descriptors.duplicate(to_index(fd))
         return int(_dup(fd)) if copy is None else copy
 

@@ -1,0 +1,147 @@
+"""Processes that Python starts, rather than forks, use the same Stack.
+
+multiprocessing's "spawn" and "forkserver" make new Pythons, which learn from the first message of
+their parent what to be. While a Stack is installed that message has them join it; and its sockets
+can be given to another process as the kernel's can, by `multiprocessing`'s pickles.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import errno
+import os
+import stat
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pystack._native import StackHandle, ffi, lib
+from pystack.sockets.address import FAMILIES
+from pystack.sockets.arguments import TYPES
+from pystack.sockets.descriptors import OpenSocket
+
+if TYPE_CHECKING:
+    from pystack.sockets.early import Choose
+    from pystack.sockets.module import SocketModule
+    from pystack.sockets.patch import Layer
+
+__all__ = ["Joining", "identify", "pickled", "spawn_places"]
+
+
+class Joining:
+    """What has the process that unpickles it join a Stack."""
+
+    def __init__(self, module: SocketModule, strict: bool) -> None:
+        self._arguments = (module._handle.shared_name(), strict)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        from pystack.sockets.joining import join  # noqa: PLC0415 - it stands above
+
+        return join, self._arguments
+
+
+def spawn_places(module: ModuleType, choose: Choose, strict: bool) -> Layer:
+    """Of multiprocessing.spawn: what a new process is told to prepare."""
+    original = module.get_preparation_data
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = original(name)
+        current = choose()
+        # It is unpickled before anything else is done; nobody looks for the key.
+        return data if current is None else {"pystack": Joining(current, strict), **data}
+
+    return {(module, "get_preparation_data"): get_preparation_data}
+
+
+# --- sockets that go to another process ---------------------------------------------------------
+
+_handles: weakref.WeakSet[StackHandle] = weakref.WeakSet()
+
+
+class _Reducers(dict[type[Any], Any]):
+    """How multiprocessing pickles what others don't: also the sockets of each Stack's own class.
+
+    Which is not kept here: it would keep the Stack.
+    """
+
+    def copy(self) -> _Reducers:
+        # For each pickler, from what is registered by then.
+        return _Reducers(copyreg.dispatch_table)
+
+    def __missing__(self, kind: type[Any]) -> Callable[..., Any]:
+        if vars(kind).get("_stack_handle") is None:
+            raise KeyError(kind)
+        return _reduce
+
+
+def pickled(handle: StackHandle) -> None:
+    """Lets multiprocessing pickle a Stack's sockets, as it pickles those of `socket.socket`."""
+    from multiprocessing.reduction import ForkingPickler  # noqa: PLC0415 - it takes a while
+
+    pickler: Any = ForkingPickler
+    if not isinstance(pickler._copyreg_dispatch_table, _Reducers):
+        pickler._copyreg_dispatch_table = _Reducers()
+    _handles.add(handle)
+
+
+def _reduce(sock: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    handle = sock._handle
+    if sock.fileno() < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    ticket = ffi.new("uint8_t[16]")
+    name = handle.shared_name()
+    handle.check(lib.ps_channel_give(handle.pointer, sock._number, ticket))
+    return _rebuild, (
+        name, bytes(ffi.buffer(ticket)), int(sock.family), int(sock.type), sock.proto,
+    )  # fmt: skip
+
+
+def _rebuild(name: str, ticket: bytes, family: int, kind: int, proto: int) -> Any:
+    from pystack.sockets.joining import sockets_of  # noqa: PLC0415 - it stands above
+
+    module = sockets_of(name)
+    handle = module._handle
+    number = handle.check(lib.ps_channel_take(handle.pointer, ffi.from_buffer(ticket)))
+    opened = _known(handle, number, family, kind, proto)
+    return module.socket(family, kind, proto, fileno=opened.detached())
+
+
+def _known(handle: StackHandle, number: int, family: int, kind: int, proto: int) -> OpenSocket:
+    """The open socket of a number that this process was given once more."""
+    reference = handle.opened.get(number)
+    there: OpenSocket | None = None if reference is None else reference()
+    if there is None:
+        return OpenSocket(handle, number, family, kind, proto)
+    lib.ps_close(handle.pointer, number)  # it was counted for each time that it was given
+    return there.another()
+
+
+# --- descriptors that came from another process ---------------------------------------------------
+
+
+def identify(fd: int) -> OpenSocket | None:
+    """Finds out whether a descriptor that came from elsewhere shows a socket of a Stack.
+
+    It came by fork and exec, or by `socket.recv_fds`, into a process that uses another's Stack.
+    """
+    handles = [one for one in list(_handles) if one.remote and not one.closed]
+    if not handles or not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return None
+    for handle in handles:
+        number = lib.ps_channel_identify(handle.pointer, fd)
+        if number >= 0:
+            family, kind, proto = (
+                _option(handle, number, option)
+                for option in (lib.PS_OPT_FAMILY, lib.PS_OPT_TYPE, lib.PS_OPT_PROTOCOL)
+            )
+            python_family = next(one for one, c in FAMILIES.items() if c == family)
+            python_kind = next(one for one, c in TYPES.items() if c == kind)
+            return _known(handle, number, python_family, python_kind, proto)
+    return None
+
+
+def _option(handle: StackHandle, number: int, option: int) -> int:
+    value = ffi.new("int64_t *")
+    handle.check(lib.ps_option_get(handle.pointer, number, option, value))
+    return int(value[0])

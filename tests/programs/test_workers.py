@@ -1,0 +1,349 @@
+"""Servers of several processes under `pystack run`; their clients are the kernel's, over a TAP."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from namespace import Namespace, namespace, needs_namespace
+
+pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+
+PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
+STACK = "10.3.0.2"
+WHERE = (STACK, 8000)
+
+
+@pytest.fixture
+def place() -> Iterator[Namespace]:
+    with namespace() as made:
+        made.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        made.device("tap0", "10.3.0.1/24")
+        yield made
+
+
+class Server:
+    """A program under `pystack run`, and what it says."""
+
+    def __init__(self, place: Namespace, folder: Path, words: tuple[str, ...]) -> None:
+        self.place = place
+        self.log = folder / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net={place.path}", *PYSTACK, "run", "--nic", "tap:tap0",
+                 "--address", f"{STACK}/24", "--", *words],
+                stdout=log, stderr=log, cwd=folder,
+            )  # fmt: skip
+
+    def get(self, path: str = "/", timeout: float = 10) -> bytes:
+        """The body that a path has, by a connection of its own."""
+        made: socket.socket = self.place.call(socket.create_connection, WHERE, timeout)
+        with made, made.makefile("rb") as file:
+            made.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            return file.read().partition(b"\r\n\r\n")[2]
+
+    def until(self, path: str = "/", *, other_than: bytes = b"") -> bytes:
+        """The body as soon as there is one that is not that."""
+        deadline = time.monotonic() + 40
+        while True:
+            try:
+                body = self.get(path, 2)
+            except OSError:
+                body = b""
+            if body and body != other_than:
+                return body
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    def load(self, count: int) -> Counter[bytes]:
+        """Many requests from several clients at a time: how often each body came."""
+        with ThreadPoolExecutor(8) as pool:
+            return Counter(pool.map(lambda _: self.get(), range(count)))
+
+
+@contextmanager
+def serving(place: Namespace, folder: Path, *words: str) -> Iterator[Server]:
+    """A `Server` for the block, which ends when it is told to."""
+    server = Server(place, folder, words)
+    try:
+        yield server
+        server.process.terminate()
+        server.process.wait(20)
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(20)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+WSGI = """
+import os, time
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/kill":
+        os.kill(os.getpid(), 9)
+    if environ["PATH_INFO"] == "/hang":
+        time.sleep(60)
+    data = b"worker %d" % os.getpid()
+    start_response("200 OK", [("Content-Length", str(len(data)))])
+    return [data]
+"""
+
+
+@pytest.mark.parametrize("options", [("-w", "2"), ("-w", "4", "-k", "gthread", "--threads", "3")])
+def test_gunicorn(place: Namespace, tmp_path: Path, options: tuple[str, ...]) -> None:
+    pytest.importorskip("gunicorn")
+    write(tmp_path, "wsgi.py", WSGI)
+    words = ("-m", "gunicorn", "-b", f"{STACK}:8000", "-t", "3", *options, "wsgi:app")
+    with serving(place, tmp_path, *words) as server:
+        server.until()
+        answers = server.load(600)
+        assert sum(answers.values()) == 600
+        assert len(answers) >= 2
+        assert all(body.startswith(b"worker ") for body in answers)
+        # One that is killed loses its connection alone, and has a successor.
+        assert server.get("/kill") == b""
+        assert server.get().startswith(b"worker ")
+        if "gthread" not in options:
+            server.get("/hang")  # the master ends the worker that hangs
+        assert server.get().startswith(b"worker ")
+        # A reload under load loses nothing.
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(server.load, 600)
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGHUP)
+            after = loading.result()
+        assert all(body.startswith(b"worker ") for body in after), after
+    assert server.process.returncode == 0, server.log.read_text()
+
+
+ASGI = """
+import os
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    data = b"worker %d" % os.getpid()
+    headers = [(b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
+"""
+
+
+def test_uvicorn_with_workers(place: Namespace, tmp_path: Path) -> None:
+    write(tmp_path, "asgi.py", ASGI)
+    words = ("-m", "uvicorn", "--host", STACK, "--port", "8000", "--workers", "2", "asgi:app")
+    with serving(place, tmp_path, *words) as server:
+        server.until()
+        answers = server.load(400)
+        assert sum(answers.values()) == 400
+        assert all(body.startswith(b"worker ") for body in answers), answers
+    assert server.process.returncode in (0, -signal.SIGTERM), server.log.read_text()
+
+
+FLASK = """
+import os
+from flask import Flask
+app = Flask(__name__)
+@app.route("/")
+def index():
+    return "first"
+if __name__ == "__main__":
+    app.run(%r, 8000, debug=True, threaded=True)
+"""
+DJANGO = """
+import os, sys
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path
+settings.configure(DEBUG=True, SECRET_KEY="x", ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+urlpatterns = [path("", lambda request: HttpResponse("first"))]
+if __name__ == "__main__":
+    from django.core.management import execute_from_command_line
+    execute_from_command_line(sys.argv)
+"""
+
+
+@pytest.mark.parametrize(
+    ("needed", "name", "text", "words"),
+    [
+        ("flask", "site.py", FLASK % STACK, ("site.py",)),
+        ("flask", "app.py", FLASK % STACK,
+         ("-m", "flask", "--app", "app", "--debug", "run", "-h", STACK, "-p", "8000")),
+        ("django", "manage.py", DJANGO, ("manage.py", "runserver", f"{STACK}:8000")),
+        ("uvicorn", "asgi.py", ASGI.replace("b\"worker %d\" % os.getpid()", "b\"first\""),
+         ("-m", "uvicorn", "--host", STACK, "--port", "8000", "--reload", "asgi:app")),
+    ],
+    ids=["flask", "flask-command", "django", "uvicorn"],
+)  # fmt: skip
+def test_reloaders(
+    place: Namespace, tmp_path: Path, needed: str, name: str, text: str, words: tuple[str, ...]
+) -> None:
+    pytest.importorskip(needed)
+    script = write(tmp_path, name, text)
+    with serving(place, tmp_path, *words) as server:
+        assert server.until() == b"first"
+        time.sleep(1.5)  # the reloaders look at seconds
+        script.write_text(script.read_text().replace("first", "second"))
+        assert server.until(other_than=b"first") == b"second"
+
+
+FORKING = """
+import http.server, os, socketserver, sys
+kind = sys.argv[1]
+if kind == "udp":
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self):
+            data, sock = self.request
+            sock.sendto(b"%d " % os.getpid() + data, self.client_address)
+    server = socketserver.ForkingUDPServer((sys.argv[2], 8000), Echo)
+else:
+    class Serve(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"worker %d" % os.getpid())
+    class Server(socketserver.ForkingMixIn, http.server.HTTPServer):
+        pass
+    server = Server((sys.argv[2], 8000), Serve)
+server.serve_forever()
+"""
+
+
+def test_forking_servers(place: Namespace, tmp_path: Path) -> None:
+    script = str(write(tmp_path, "forking.py", FORKING))
+    with serving(place, tmp_path, script, "tcp", STACK) as server:
+        server.until()
+        answers = server.load(100)
+        assert len(answers) == 100  # a process each
+        assert all(body.startswith(b"worker ") for body in answers), answers
+    with serving(place, tmp_path, script, "udp", STACK) as server:
+        client: Any = place.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        with client:
+            client.settimeout(1)
+            who = set()
+            for number in range(20):
+                text = b"number %d" % number
+                while True:
+                    client.sendto(text, WHERE)
+                    try:
+                        pid, _space, back = client.recv(100).partition(b" ")
+                    except TimeoutError:  # not there yet
+                        assert server.process.poll() is None, server.log.read_text()
+                        continue
+                    if back == text:
+                        break
+                who.add(pid)
+            assert len(who) == 20
+
+
+def python(place: Namespace, folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """How a program ends under `pystack run`."""
+    script = write(folder, "program.py", program)
+    return subprocess.run(
+        ["nsenter", f"--net={place.path}", *PYSTACK, "run", "--nic", "tap:tap0", "--address",
+         f"{STACK}/24", "--", str(script)],
+        capture_output=True, text=True, timeout=60, check=False, cwd=folder,
+    )  # fmt: skip
+
+
+def test_a_python_that_is_started_is_on_the_stack(place: Namespace, tmp_path: Path) -> None:
+    done = python(
+        place,
+        tmp_path,
+        """
+        import socket, subprocess, sys
+        listener = socket.create_server(("10.3.0.2", 0))
+        child = subprocess.Popen([sys.executable, "-c",
+            "import socket, sys; c = socket.create_connection(('10.3.0.2', int(sys.argv[1])));"
+            "c.sendall(b'hello'); print(type(c))", str(listener.getsockname()[1])])
+        connection, peer = listener.accept()
+        print(peer[0], connection.recv(10), child.wait())
+        """,
+    )
+    printed = sorted(done.stdout.splitlines())
+    assert printed == ["10.3.0.2 b'hello' 0", "<class 'pystack.sockets.socket'>"], done.stderr
+
+
+def test_a_descriptor_that_a_started_python_inherits(place: Namespace, tmp_path: Path) -> None:
+    """As reloaders and gunicorn's upgrade hand on their listeners."""
+    done = python(
+        place,
+        tmp_path,
+        """
+        import socket, subprocess, sys
+        listener = socket.create_server(("10.3.0.2", 0))
+        listener.set_inheritable(True)
+        child = subprocess.Popen([sys.executable, "-c", '''if True:
+            import socket, sys
+            fd = int(sys.argv[1])
+            listener = socket.socket(fileno=fd)
+            copy = socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM)
+            for one in (listener, copy):
+                connection, peer = one.accept()
+                connection.sendall(b"by %d" % (one is copy))
+                connection.close()
+            print(listener.getsockname()[0], listener.family.name)
+            ''', str(listener.fileno())], pass_fds=[listener.fileno()])
+        for _ in range(2):
+            with socket.create_connection(listener.getsockname(), 10) as made:
+                print(made.recv(10))
+        print(child.wait())
+        """,
+    )
+    printed = sorted(done.stdout.splitlines())
+    assert printed == ["0", "10.3.0.2 AF_INET", "b'by 0'", "b'by 1'"], done.stderr
+
+
+ENDED = (
+    "pystack: this process can't join its Stack: the process that owns it has ended, or become "
+    "another by exec.\n"
+)
+
+
+def test_what_has_lost_its_stack_ends_in_words(place: Namespace, tmp_path: Path) -> None:
+    """A program that another becomes by exec, and one that a daemon starts."""
+    replaced = python(
+        place,
+        tmp_path,
+        """
+        import os, sys
+        os.execv(sys.executable, [sys.executable, "-c", "print('not reached')"])
+        """,
+    )
+    assert (replaced.returncode, replaced.stdout, replaced.stderr) == (1, "", ENDED)
+    daemon = python(
+        place,
+        tmp_path,
+        """
+        import os, socket, subprocess, sys, time
+        listener = socket.create_server(("10.3.0.2", 0))
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        time.sleep(0.5)
+        try:
+            listener.accept()
+        except OSError as error:
+            print(error, file=sys.stderr, flush=True)
+        os._exit(subprocess.run([sys.executable, "-c", "print('not reached')"]).returncode)
+        """,
+    )
+    first, second = daemon.stderr.splitlines(keepends=True)
+    assert "this Stack is another process's, which has ended" in first
+    assert (second, daemon.stdout) == (ENDED, "")

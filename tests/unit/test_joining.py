@@ -1,0 +1,135 @@
+"""Processes that Python starts join the Stack, and sockets go from one process to another."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import Child, in_child
+
+import pystack
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
+]
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def net() -> Iterator[pystack.Stack]:
+    with pystack.Stack() as made:
+        yield made
+
+
+def connected(net: pystack.Stack) -> tuple[Any, Any]:
+    """Two sockets with a connection between them."""
+    with net.sockets.create_server((HERE, 0)) as listener:
+        client = net.sockets.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+SPAWNED = """
+import multiprocessing, os, socket, sys
+import pystack
+
+def serve(listener, queue):
+    connection, peer = listener.accept()
+    connection.sendall(b"from another process")
+    connection.close()
+    queue.put(("served", peer[0], listener.getsockname(), os.getppid()))
+
+def fetch(where, queue):
+    with socket.create_connection(where, 10) as connection:
+        queue.put(("fetched", connection.recv(100)))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    queue = context.SimpleQueue()
+    with pystack.Stack() as net, net.installed(strict=True):
+        listener = socket.create_server(("127.0.0.1", 0))
+        children = [
+            context.Process(target=serve, args=(listener, queue)),
+            context.Process(target=fetch, args=(listener.getsockname(), queue)),
+        ]
+        for child in children:
+            child.start()
+        said = sorted(queue.get()[:2] for _ in children)
+        for child in children:
+            child.join()
+        print(said, [child.exitcode for child in children])
+        with context.Pool(2) as pool:  # which has its own ways between its processes
+            print(pool.map(abs, range(-3, 0)))
+        listener.close()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(SPAWNED)
+    done = subprocess.run(
+        [sys.executable, str(script), method],
+        capture_output=True, text=True, timeout=50, check=False, cwd="/",
+    )  # fmt: skip
+    expected = "[('fetched', b'from another process'), ('served', '127.0.0.1')] [0, 0]\n[3, 2, 1]\n"
+    assert done.stdout == expected, done.stderr
+
+
+def test_a_socket_that_is_pickled_lives_until_it_is_taken(net: pystack.Stack) -> None:
+    client, server = connected(net)
+    sent = bytes(ForkingPickler.dumps(server))
+    server.close()
+    client.sendall(b"hello")
+
+    def take() -> Any:
+        taken = ForkingPickler.loads(sent)
+        with taken:
+            return taken.recv(10), taken.getpeername(), taken.family, taken.type
+
+    got = in_child(take)
+    assert got == (b"hello", client.getsockname(), socket.AF_INET, socket.SOCK_STREAM)
+    client.settimeout(10)
+    assert client.recv(1) == b""
+    with pytest.raises(FileNotFoundError):
+        ForkingPickler.loads(sent)
+    client.close()
+
+
+def test_a_socket_that_is_pickled_to_its_own_process(net: pystack.Stack) -> None:
+    client, server = connected(net)
+    other = ForkingPickler.loads(ForkingPickler.dumps(server))
+    server.close()
+    other.sendall(b"still")
+    assert client.recv(10) == b"still"
+    other.close()
+    client.settimeout(10)
+    assert client.recv(1) == b""
+    client.close()
+
+
+def test_a_child_gives_its_parent_a_socket(net: pystack.Stack) -> None:
+    def make() -> bytes:
+        made = net.sockets.create_server((HERE, 0))
+        return bytes(ForkingPickler.dumps(made))
+
+    child = Child(make)
+    with os.fdopen(os.dup(child._reader), "rb") as pipe:
+        listener = ForkingPickler.loads(pickle.loads(pipe.read())[1])
+    os.waitpid(child.pid, 0)
+    os.close(child._reader)
+    with net.sockets.create_connection(listener.getsockname()) as client:
+        with listener.accept()[0] as connection:
+            connection.sendall(b"x")
+        assert client.recv(1) == b"x"
+    listener.close()
