@@ -26,6 +26,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -91,38 +92,67 @@ static const char *kind_of(const struct seccomp_data *data)
     }
 }
 
-/* Answers first, so that nobody waits for a reader of standard error; a line that isn't taken is
- * lost. */
-static void refuse(const char *remedy, struct seccomp_notif *asked,
-                   struct seccomp_notif_resp *answer)
+static void write_line(const char *remedy, pid_t process, const struct seccomp_data *asked)
 {
-    bool probe = asked->data.args[1] == PS_PROBE_TYPE && asked->data.args[2] == PS_PROBE_PROTOCOL;
-    pid_t process = process_of((pid_t)asked->pid);
     char name[32];
     read_about(process, "comm", name, sizeof name);
     name[strcspn(name, "\n")] = '\0';
-    answer->id = asked->id;
-    answer->error = probe ? -EALREADY : -EACCES;
-    answer->val = 0;
-    answer->flags = 0;
-    if (ioctl(LISTENER, SECCOMP_IOCTL_NOTIF_SEND, answer) != 0)
-        return; /* it was killed meanwhile */
-    if (probe || program == 0 || was_told(process))
-        return;
-    struct pollfd reader = {STDERR_FILENO, POLLOUT, 0};
-    if (poll(&reader, 1, MOST_WAIT_MS) != 1 || !(reader.revents & POLLOUT))
-        return;
+    for (char *at = name; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = '?'; /* a terminal may obey it */
     char line[512];
     int size =
         snprintf(line, sizeof line,
                  "pystack: %s (pid %d%s) asked the kernel for %s: refused (EACCES), for it "
                  "is not the Stack's. %s\n",
                  name, (int)process, process == program ? ", C code in the program itself" : "",
-                 kind_of(&asked->data), remedy);
+                 kind_of(asked), remedy);
     if (size >= (int)sizeof line)
         size = sizeof line - 1;
-    if (write(STDERR_FILENO, line, (size_t)size) < 0)
+    if (send(STDERR_FILENO, line, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+        errno == ENOTSOCK && write(STDERR_FILENO, line, (size_t)size) < 0)
         return; /* whom to tell? */
+}
+
+static bool has_reader(int timeout_ms)
+{
+    struct pollfd reader = {STDERR_FILENO, POLLOUT, 0};
+    return poll(&reader, 1, timeout_ms) == 1 && (reader.revents & POLLOUT) != 0;
+}
+
+/* Tells first, for the program's own words are to come after; but nobody waits for a reader of
+ * standard error, and a line that isn't taken in time is lost. */
+static void refuse(const char *remedy, struct seccomp_notif *asked,
+                   struct seccomp_notif_resp *answer)
+{
+    bool probe = asked->data.args[1] == PS_PROBE_TYPE && asked->data.args[2] == PS_PROBE_PROTOCOL;
+    pid_t process = process_of((pid_t)asked->pid);
+    bool untold = !probe && program != 0 && !was_told(process);
+    if (untold && has_reader(0)) {
+        write_line(remedy, process, &asked->data);
+        untold = false;
+    }
+    answer->id = asked->id;
+    answer->error = probe ? -EALREADY : -EACCES;
+    answer->val = 0;
+    answer->flags = 0;
+    if (ioctl(LISTENER, SECCOMP_IOCTL_NOTIF_SEND, answer) == 0 && untold &&
+        has_reader(MOST_WAIT_MS))
+        write_line(remedy, process, &asked->data);
+}
+
+/* Somebody else may fill a pipe between the look at it and the write. How a descriptor waits is
+ * shared with the program; one of our own has to be opened anew, which for a file would not do. */
+static void do_not_wait_for_readers(void)
+{
+    struct stat kind;
+    if (fstat(STDERR_FILENO, &kind) != 0 || !S_ISFIFO(kind.st_mode))
+        return;
+    int fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) {
+        dup2(fd, STDERR_FILENO);
+        close(fd);
+    }
 }
 
 static void answer_all(const char *remedy)
@@ -205,6 +235,7 @@ static _Noreturn void tell(const char *remedy, int channel, int watched)
         _exit(1);
     close(STDIN_FILENO);
     close(STDOUT_FILENO);
+    do_not_wait_for_readers();
     prctl(PR_SET_NAME, "pystack-tell");
     if (write(CHANNEL, "", 1) != 1)
         _exit(1);

@@ -93,9 +93,10 @@ def test_child_programs_are_refused_and_told_of_once(place: Watched, tmp_path: P
     done = place.run(program, folder=tmp_path)
     assert done.stdout == "7\n7\n"
     lines = told(done.stderr)
-    assert len(lines) == 2  # a line a process
+    assert len(lines) == 2, done.stderr  # a line a process
     assert all(re.search(r"curl \(pid \d+\)", line) for line in lines)
     assert done.frames == []
+    assert done.stderr.startswith("pystack: ")  # before curl's own words
     # And that the frame would have been seen.
     done = place.run(program, "--no-strict", folder=tmp_path)
     assert done.stdout == "28\n28\n"
@@ -197,6 +198,38 @@ def test_a_reader_who_does_not_read_holds_nobody_up(place: Watched, tmp_path: Pa
         running.wait()
         running.stdout.close()
         running.stderr.close()
+
+
+def test_a_program_may_make_its_own_nic(place: Watched, tmp_path: Path) -> None:
+    place.place.run("ip", "tuntap", "add", "tap2", "mode", "tap")
+    program = """
+import pystack
+with pystack.Stack() as net:
+    net.attach(pystack.nic.Tap("tap2", mtu=1400), "10.9.0.2/24")
+    print(net.interfaces[1].mtu)
+    try:
+        pystack.nic.Packet("out0")
+    except PermissionError as error:
+        print(error.strerror)
+"""
+    done = place.run(program, folder=tmp_path)
+    mtu, words = done.stdout.splitlines()
+    assert mtu == "1400"
+    assert "--no-strict" in words
+    assert place.run(program, "--no-strict", folder=tmp_path).stdout == "1400\n"
+
+
+def test_the_name_of_a_process_is_no_command_to_a_terminal(place: Watched, tmp_path: Path) -> None:
+    program = (
+        ASK
+        + """
+import pathlib
+pathlib.Path("/proc/self/comm").write_text("\\x1b[2J\\x07evil")
+print(ask(2))
+"""
+    )
+    (line,) = told(place.run(program, folder=tmp_path).stderr)
+    assert line.startswith("pystack: ?[2J?evil (pid ")
 
 
 @needs_programs("setpriv")

@@ -89,7 +89,7 @@ def test_uvicorn_chooses_a_loop_that_works(place: Watched, tmp_path: Path, stric
     [
         "uvloop.install(); asyncio.run(serve())",
         "uvloop.run(serve())",
-        "asyncio.Runner(loop_factory=uvloop.new_event_loop).run(serve())",
+        "uvloop.new_event_loop().run_until_complete(serve())",
         "asyncio.set_event_loop_policy(uvloop.EventLoopPolicy()); asyncio.run(serve())",
     ],
 )

@@ -347,8 +347,9 @@ def test_uvloop_refuses_and_auto_is_the_stock_loop(
                     with refused("uvloop's event loop"):
                         start()
             else:
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    runner.run(serve())
+                loop = uvloop.new_event_loop()
+                loop.run_until_complete(serve())
+                loop.close()
     listener.close()
     uvloop = importlib.import_module("uvloop")
     loop = uvloop.new_event_loop()
