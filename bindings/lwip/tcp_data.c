@@ -294,11 +294,12 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
     if (urgent) { /* and not for Nagle's algorithm to hold back */
         tcp_urgent_sent(pcb);
         tcp_nagle_disable(pcb);
-        hold = false;
     }
-    /* A held-back tail leaves with the next write, an acknowledgement or the timer. */
-    const struct tcp_seg *first = pcb->unsent;
-    if (!hold || result == -EAGAIN || (first != NULL && (first->next || first->len > pcb->mss)))
+    pcb->timer.hold = (uint8_t)((socket->cork && !urgent ? TCP_HOLD_CORK : 0) |
+                                (flags & PS_MSG_MORE && !urgent ? TCP_HOLD_MORE : 0));
+    if (result == -EAGAIN) /* who waits for room would wait for what is held */
+        tcp_timer_release(pcb);
+    else
         tcp_output(pcb);
     if (urgent && nagle)
         tcp_nagle_enable(pcb);

@@ -199,8 +199,14 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
     if (result < 0 || socket->pcb == NULL)
         return result;
     tcp_apply_options(socket);
+    if (socket->phase != TCP_CONNECTED)
+        return 0;
     /* What Nagle or a cork held back may go now. */
-    if (socket->phase == TCP_CONNECTED && !socket->cork)
+    if (option == PS_OPT_TCP_CORK)
+        socket->pcb->timer.hold = socket->cork ? TCP_HOLD_CORK : 0;
+    if (option == PS_OPT_TCP_NODELAY && socket->no_delay)
+        tcp_timer_release(socket->pcb);
+    else
         tcp_output(socket->pcb);
     return 0;
 }

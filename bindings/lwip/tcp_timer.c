@@ -16,7 +16,8 @@
 #define NEVER UINT64_MAX
 #define US_PER_MS 1000
 #define OVERRIDE_MS 500U
-#define PUSH_US 50000 /* what could not be sent is tried again */
+#define PUSH_US 50000  /* what could not be sent is tried again */
+#define HOLD_US 200000 /* what is held for more to come goes without it (tcp(7), TCP_CORK) */
 /* The stamp of one that is idle for so long is kept from coming around after 49 days: it stays as old
  * as this, which is what RFC 7323 5.5 asks about. */
 #define DAY_MS (24U * 3600 * 1000)
@@ -100,7 +101,25 @@ static void observe(struct tcp_pcb *pcb)
     bool owes =
         pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND) || pcb->refused_data != NULL;
     begin_or_end(&timer->answer_us, owes, TCP_TMR_INTERVAL * US_PER_MS);
-    begin_or_end(&timer->push_us, pcb->unsent != NULL && pcb->persist_backoff == 0, PUSH_US);
+    bool held = pcb->unsent != NULL && timer->hold != 0;
+    begin_or_end(&timer->held_until_us, held, HOLD_US);
+    begin_or_end(&timer->push_us, pcb->unsent != NULL && pcb->persist_backoff == 0,
+                 held ? timer->held_until_us - port.now_us : PUSH_US);
+}
+
+bool tcp_timer_holds(const struct tcp_pcb *pcb, const struct tcp_seg *segment)
+{
+    return segment->next == NULL && !(pcb->flags & TF_FIN) && pcb->state >= ESTABLISHED &&
+           segment->len + LWIP_TCP_OPT_LENGTH(segment->flags) < pcb->mss;
+}
+
+void tcp_timer_release(struct tcp_pcb *pcb)
+{
+    uint8_t hold = pcb->timer.hold;
+    pcb->timer.hold = 0;
+    pcb->timer.held_until_us = 0;
+    tcp_output(pcb);
+    pcb->timer.hold = hold & TCP_HOLD_CORK;
 }
 
 /* Those in TIME-WAIT wait in a list of their own. */
@@ -279,7 +298,12 @@ static void answer(struct tcp_pcb *pcb)
 static void push(struct tcp_pcb *pcb)
 {
     pcb->timer.push_us = 0;
-    tcp_output(pcb);
+    if (is_due(pcb->timer.held_until_us))
+        tcp_timer_release(pcb);
+    else
+        tcp_output(pcb);
+    if (pcb->timer.hold != 0)
+        return;
     /* Without memory, or a way to the peer: tried for as long as a segment that is lost. */
     if (pcb->unsent != NULL && pcb->unacked == NULL && pcb->persist_backoff == 0 && pcb->rtime < 0)
         pcb->rtime = LWIP_TCP_TIMER_START;

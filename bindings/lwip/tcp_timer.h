@@ -26,8 +26,13 @@ struct tcp_timer {
     uint64_t answer_us;       /* what is owed goes then: an acknowledgement, a FIN; 0: nothing is */
     uint64_t push_us;         /* what waits to be sent is tried again then; 0: nothing does */
     uint64_t probed_us;       /* the last keep-alive was sent */
+    uint8_t hold;             /* TCP_HOLD_...: a short last segment waits for more */
+    uint64_t held_until_us;   /* for so long; 0: none waits */
     uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: none */
 };
+
+/* Until the user uncorks it (TCP_CORK), or until something comes from the peer (MSG_MORE). */
+enum { TCP_HOLD_CORK = 1, TCP_HOLD_MORE = 2 };
 
 #define TCP_RTO_MAX_MS 120000U /* the longest timeout, and time between two window probes (Linux) */
 
@@ -39,10 +44,16 @@ struct tcp_timer {
 #define LWIP_HOOK_TCP_ROUND_TRIP(pcb) \
     tcp_round_trip(pcb, (uint32_t)tcp_timer_now_us() + 1 - (pcb)->rttest) /* it was made odd */
 #define LWIP_HOOK_TCP_TOUCHED(pcb) tcp_timer_touch(pcb)
+#define LWIP_HOOK_TCP_HOLDS(pcb, seg) ((pcb)->timer.hold != 0 && tcp_timer_holds(pcb, seg))
 
 int64_t tcp_timer_now_us(void);
 /* Something happens to the connection: its timers are set anew before the engine is left. */
 void tcp_timer_touch(struct tcp_pcb *pcb);
+struct tcp_seg;
+/* Whether this segment, the next to be sent, is what the user wants to be held. */
+bool tcp_timer_holds(const struct tcp_pcb *pcb, const struct tcp_seg *segment);
+/* Sends what is held now. */
+void tcp_timer_release(struct tcp_pcb *pcb);
 /* The PCB is about to be freed. */
 void tcp_timer_forget(struct tcp_pcb *pcb);
 /* Does what is due, once for each connection however late it is. */
