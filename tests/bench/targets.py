@@ -19,6 +19,7 @@ from rich.table import Table
 
 from pystack.bench import WAYS, WORKLOADS, Result, measure
 from pystack.bench.floods import HOSTS, Outcome, floods
+from pystack.bench.http import http
 from pystack.bench.queues import CORES, queues
 from pystack.bench.report import flood_table
 from pystack.bench.scale import Figure, scale
@@ -26,7 +27,7 @@ from pystack.bench.scale import Figure, scale
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio to the base of a way, or a figure of scale or queues when there is no way.
+    """A ratio to the base of a way, or a figure of scale, queues or http when there is no way.
 
     Attributes:
         way: A name of `WAYS`, or "".
@@ -64,6 +65,8 @@ TARGETS = (
     Target("", "create", 3.0, more=False),
     Target("", "stack", 600.0, more=False),
     Target("", "stacks", 1000, more=True),
+    Target("", "aiohttp_cpu", 1.2, more=False),
+    Target("", "uvicorn_cpu", 1.2, more=False),
     # Of the two the one that this machine has cores for.
     Target("", "queues" if (os.cpu_count() or 1) >= CORES else "queues_own", 1.6, more=True),
 )
@@ -104,7 +107,8 @@ def main() -> int:
     ways = [one for one in WAYS if one.name in names or one.name == one.base]
     workloads = [WORKLOADS[name] for name in ("bulk", "latency", "connections", "udp")]
     result = measure(ways, workloads, arguments.rounds, congestion=arguments.congestion)
-    figures = {one.name: one for one in scale(arguments.connections) + queues(arguments.rounds)}
+    found = scale(arguments.connections) + queues(arguments.rounds) + http(arguments.rounds)
+    figures = {one.name: one for one in found}
     table = Table("what", "of", "bound", "found", title=result.machine)
     missed = 0
     for one in TARGETS:
