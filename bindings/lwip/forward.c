@@ -246,15 +246,10 @@ bool hook_ip4_forward(struct pbuf *packet, struct netif *in, struct netif *out)
     return false;
 }
 
-/* RFC 1812 4.3.3.1. What we ourselves have sent is none of a router's business. */
+/* RFC 1812 4.3.3.1. As in Linux a socket of ours hears of it in the same way. */
 void hook_arp_unanswered(struct pbuf *packet)
 {
-    const struct ip_hdr *header = packet->payload;
-    ip_addr_t source;
-    if (packet->len < IP_HLEN)
-        return;
-    ip_addr_copy_from_ip4(source, header->src);
-    if (!address_is_ours(&source))
+    if (packet->len >= IP_HLEN)
         icmp_dest_unreach(packet, ICMP_DUR_HOST);
 }
 

@@ -95,6 +95,10 @@ int engine_option_get(ps_engine *engine, int64_t handle, enum ps_option option, 
     switch (option) {
     case PS_OPT_ERROR:
         *value = -socket_take_error(socket);
+        if (*value == 0) {
+            *value = socket->soft_error;
+            socket->soft_error = 0;
+        }
         return 0;
     case PS_OPT_TYPE:
         *value = socket->type;

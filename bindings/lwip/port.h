@@ -199,7 +199,8 @@ struct port_socket {
     int64_t handle;
     uint8_t family, type;
     uint16_t protocol;
-    int error; /* pending errno (positive), as SO_ERROR gives it */
+    int error;      /* pending errno (positive), as SO_ERROR gives it */
+    int soft_error; /* one that need not last: SO_ERROR gives it where there is no other */
     bool shut_read, shut_write;
     /* Options kept here because they mean the same for every kind. */
     bool reuse_address, reuse_port, broadcast, v6only, out_of_band_inline, dont_route;

@@ -33,7 +33,7 @@ static void on_error(void *argument, err_t error)
     if (error == ERR_RST)
         socket->head.error = reset;
     else if (error == ERR_ABRT && socket->head.error == 0)
-        socket->head.error = ETIMEDOUT;
+        socket->head.error = socket->head.soft_error != 0 ? socket->head.soft_error : ETIMEDOUT;
     /* ERR_CLSD: both sides have closed in order. */
     socket->pcb = NULL;
     socket_event(&socket->head);
@@ -450,12 +450,15 @@ void tcp_icmp_error(const struct icmp_report *report)
     /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any other goes on
      * retransmitting, for the path may heal. Who asked for errors hears of each (ip(7)). */
     bool wanted = errors_wanted(&socket->head, &report->remote);
-    if (pcb->state == SYN_SENT && (report->hard || wanted)) {
+    bool our_own =
+        address_is_ours(ip_current_src_addr()); /* nobody has answered for the next hop */
+    if (pcb->state == SYN_SENT && (report->hard || wanted || our_own)) {
         errors_report(&socket->head, report, report->transport, report->remote_port);
         tcp_disown(socket);
         tcp_abandon(pcb, 0);
         socket->phase = TCP_OVER;
     } else if (!wanted) {
+        socket->head.soft_error = report->error; /* SO_ERROR tells, and a timeout later on */
         return;
     }
     socket_fail(&socket->head, report->error);

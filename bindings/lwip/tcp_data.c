@@ -209,6 +209,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     (void)pcb;
     struct tcp_socket *socket = argument;
     socket->sent += size;
+    socket->head.soft_error = 0;
     tcp_tune_send_buffer(socket, size);
     socket_event(&socket->head);
     return ERR_OK;
