@@ -167,17 +167,27 @@ class Stack(StackServices):
 
     # --- life ------------------------------------------------------------------------------
 
-    def close(self, *, abrupt: bool = False) -> None:
-        """Closes all sockets, detaches the NICs and gives the memory back. May be called again.
+    def close(self, *, linger: float | None = None, abrupt: bool = False) -> None:
+        """Closes all sockets, delivers what they had accepted, and gives everything back.
 
-        Calls that wait on the Stack end with EBADF.
+        Sockets end as those of a process do that ends: what was accepted for sending is sent, and
+        a FIN after it; one with unread data, or with SO_LINGER of 0 s, is reset. Calls that wait on
+        the Stack end with EBADF, and so do later ones. It is over when peers have acknowledged
+        all, or none of them takes any more. May be called again.
 
         Args:
-            abrupt: Vanish without a word; else peers of open connections get a reset.
+            linger: Seconds without any progress after which the rest is given up; its peers get a
+                reset, and the log a line. 0: at once. Default: the attribute. Under a clock that is
+                turned by hand nothing is waited for: step the Stack before.
+            abrupt: Vanish without a word.
 
         Raises:
+            ValueError: `linger` is negative.
             OSError: EDEADLK, from inside one of its own hypercalls.
+            KeyboardInterrupt: Ctrl-C; the Stack is closed all the same, what is left is given up.
         """
+        if linger is not None:
+            self.linger = linger
         nics_kept = list(self._handle.kept.values())
         self._handle.close(abrupt=abrupt)
         for nic in nics_kept:
@@ -185,8 +195,24 @@ class Stack(StackServices):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether it is closed, or about to be."""
         return self._handle.closed
+
+    @property
+    def linger(self) -> float:
+        """Seconds without progress after which `close`, or the interpreter's exit, gives up.
+
+        Initially 60. Exit ends all Stacks that are open in this way, after exit handlers (atexit),
+        threads and pools.
+
+        Raises:
+            ValueError: Set to less than 0.
+        """
+        return self._handle.linger
+
+    @linger.setter
+    def linger(self, seconds: float) -> None:
+        self._handle.linger = seconds
 
     def __enter__(self: Self) -> Self:
         return self
@@ -285,6 +311,7 @@ class Stack(StackServices):
         self._handle.check(index)
         self._handle.kept[index] = wire
         wire._listen_to(self._handle.answers)
+        self._handle.remains.waits &= not any(wire._sinks())
         interface = Interface(self._handle, index, wire)
         try:
             self._share_ports(*wire.queue)

@@ -8,7 +8,7 @@
 
 static void release_nic(ps_nic *nic)
 {
-    nic_watch(nic, NULL, NULL);
+    nic_leave(nic);
     nic_set_offloads(nic, 0);
     if (nic->queues != NULL)
         queues_exit(nic->queues);

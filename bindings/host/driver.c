@@ -439,7 +439,7 @@ static void *drive_for_ever(void *argument)
 {
     ps_stack *stack = argument;
     pthread_mutex_lock(&stack->lock);
-    while (stack->state == STACK_OPEN) {
+    while (stack->state < STACK_CLOSING) {
         if (stack->driving || stack->led) {
             park(stack);
         } else if (stack_move(stack)) {

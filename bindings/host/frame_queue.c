@@ -24,6 +24,7 @@ struct frame_queue {
     pthread_mutex_t lock;
     struct queued_frame *first, **last;
     size_t frames, bytes, most_frames, most_bytes;
+    uint64_t taken;
 };
 
 struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes)
@@ -99,6 +100,15 @@ int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, si
     return full ? -ENOBUFS : 0;
 }
 
+bool frame_queue_is_empty(struct frame_queue *queue, uint64_t *taken)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool empty = queue->first == NULL;
+    *taken += queue->taken;
+    pthread_mutex_unlock(&queue->lock);
+    return empty;
+}
+
 static struct queued_frame *take_first(struct frame_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
@@ -108,6 +118,7 @@ static struct queued_frame *take_first(struct frame_queue *queue)
         if (queue->first == NULL)
             queue->last = &queue->first;
         queue->frames--;
+        queue->taken++;
         queue->bytes -= first->size;
     }
     pthread_mutex_unlock(&queue->lock);

@@ -51,6 +51,20 @@ struct ps_arena_statistics {
 /* --- life (stack.c) --- */
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
                   size_t error_size);
+/* What was accepted for sending, and nobody has acknowledged yet. */
+struct ps_undelivered {
+    uint64_t bytes;
+    uint32_t peers;   /* connections: some may lack no more than their end */
+    uint32_t closing; /* connections that have delivered all, and whose peer has not ended yet */
+    uint32_t waiting; /* neighbours of whom packets wait, and wires that hold frames back */
+};
+/* The first part of an orderly end. Wakes and fails all waiters, lets no call in any more, and closes
+ * all sockets as the end of a process does; then moves the Stack until all that they had accepted is
+ * delivered: 0, also of a Stack that is closed; -EAGAIN, not within timeout_us; -ETIMEDOUT, nobody has
+ * taken any for linger_us, or the clock stands still; -ENETUNREACH, nobody is there to take it; -EINTR.
+ * By several threads at once, and again. */
+int ps_stack_finish(ps_stack *stack, int64_t linger_us, int64_t timeout_us,
+                    struct ps_undelivered *left);
 /* Wakes and fails all waiters, stops the driver, detaches the NICs, gives back the memory.
  * May be called again. */
 int ps_stack_close(ps_stack *stack, bool abrupt);

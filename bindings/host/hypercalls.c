@@ -170,7 +170,7 @@ static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t
         descriptor_show(stack, id, mask);
 }
 
-static void host_log(void *user, enum ps_log_level level, const char *text)
+void stack_log(void *user, enum ps_log_level level, const char *text)
 {
     ps_stack *stack = user;
     if (stack->python.log != NULL)
@@ -201,7 +201,7 @@ void stack_hypercalls(ps_stack *stack, struct ps_hypercalls *out)
         .frame_out = host_frame_out,
         .frame_out_offload = host_frame_out_offload,
         .event = host_event,
-        .log = host_log,
+        .log = stack_log,
         .panic = host_panic,
     };
 }

@@ -153,6 +153,28 @@ void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument)
     (nic->kind->set_wake != NULL ? nic->kind->set_wake : nic_set_wake)(nic, wake, argument);
 }
 
+void nic_leave(ps_nic *nic)
+{
+    nic_watch(nic, NULL, nic);
+}
+
+enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken)
+{
+    return nic->kind->ear != NULL ? nic->kind->ear(nic, taken) : NIC_HEARD;
+}
+
+enum nic_ear nic_ear_of(ps_nic *far, struct frame_queue *queue, uint64_t *taken)
+{
+    pthread_mutex_lock(&far->wake_lock);
+    bool watched = far->wake != NULL, left = !watched && far->wake_argument != NULL;
+    pthread_mutex_unlock(&far->wake_lock);
+    if (left)
+        return NIC_DEAF;
+    /* Who reads it without waiting leaves nothing in it. */
+    bool empty = frame_queue_is_empty(queue, taken);
+    return watched || empty ? NIC_HEARD : NIC_UNHEARD;
+}
+
 int nic_wrap(ps_nic *nic, const struct ps_nic_kind *kind, ps_nic *inner)
 {
     if (atomic_exchange(&inner->attached, true))

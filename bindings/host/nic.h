@@ -27,6 +27,9 @@ struct nic_frame {
     struct ps_offload offload;
 };
 
+/* Who hears a NIC: nobody any more; nobody, unless they take something soon; somebody. */
+enum nic_ear { NIC_DEAF, NIC_UNHEARD, NIC_HEARD };
+
 struct ps_nic_kind {
     const char *name;
     /* Queues or writes one frame; never waits. -ENOBUFS: no room, the frame is dropped. */
@@ -51,6 +54,9 @@ struct ps_nic_kind {
     int (*descriptor)(ps_nic *nic);
     /* Tells the NIC whom to wake, or nobody (NULL). NULL member: nic_set_wake_default. */
     void (*set_wake)(ps_nic *nic, void (*wake)(void *argument), void *argument);
+    /* Whether somebody takes what is sent. NULL: that can't be told, and it is taken that they do.
+     * Adds what was taken so far. */
+    enum nic_ear (*ear)(ps_nic *nic, uint64_t *taken);
     void (*destroy)(ps_nic *nic);
 };
 
@@ -72,10 +78,12 @@ struct ps_nic {
     _Atomic int references;
     pthread_mutex_t wake_lock; /* guards wake and wake_argument against a detach */
     void (*wake)(void *argument);
-    void *wake_argument;
+    void *wake_argument;       /* without `wake`: not NULL if a Stack has left it */
     struct segments *segments; /* of a frame that is being given out in ordinary ones */
     struct queues *queues;     /* with whom its device is shared (queues.h); a wrapper: inner's */
 };
+
+struct frame_queue;
 
 /* nic.c: what all kinds share. */
 
@@ -92,6 +100,11 @@ void nic_set_offloads(ps_nic *nic, uint32_t offloads);
 uint64_t nic_deadline(ps_nic *nic);
 int nic_descriptor(ps_nic *nic);
 void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
+/* The driver goes, and what comes from now on nobody will take. */
+void nic_leave(ps_nic *nic);
+enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken);
+/* The same of the far end of a wire in memory, which takes its frames out of `queue`. */
+enum nic_ear nic_ear_of(ps_nic *far, struct frame_queue *queue, uint64_t *taken);
 /* Makes `nic` a wrapper of `inner`, which it holds: -EBUSY when somebody else does. */
 int nic_wrap(ps_nic *nic, const struct ps_nic_kind *kind, ps_nic *inner);
 void nic_unwrap(ps_nic *nic, ps_nic *inner);
@@ -112,7 +125,6 @@ void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
 void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues);
 
 /* A bounded queue of frames between threads (frame_queue.c). */
-struct frame_queue;
 struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes);
 void frame_queue_destroy(struct frame_queue *queue);
 /* -ENOBUFS: full. *was_empty tells the caller whether a wake is due. offload: NULL for an
@@ -123,6 +135,8 @@ int frame_queue_put(struct frame_queue *queue, const struct ps_piece *pieces, si
 ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room);
 /* The same into a block, or in another block for it. */
 ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *frame);
+/* Adds how many were taken so far. */
+bool frame_queue_is_empty(struct frame_queue *queue, uint64_t *taken);
 
 /* A frame, cut into ordinary ones (segments.c). */
 struct segments {

@@ -171,6 +171,11 @@ static int descriptor(ps_nic *nic)
     return nic_descriptor(((struct capture *)nic)->inner);
 }
 
+static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
+{
+    return nic_ear(((struct capture *)nic)->inner, taken);
+}
+
 static void set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
 {
     nic_watch(((struct capture *)nic)->inner, wake, argument);
@@ -193,6 +198,7 @@ static const struct ps_nic_kind kind = {
     .deadline = deadline,
     .descriptor = descriptor,
     .set_wake = set_wake,
+    .ear = ear,
     .destroy = destroy,
 };
 

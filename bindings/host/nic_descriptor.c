@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -32,6 +33,7 @@ struct descriptor_nic {
     int fd;
     int (*configure)(int fd, uint32_t offloads); /* NULL: the far end isn't told */
     enum ps_framing framing;
+    bool refused;     /* nobody has the far end open, said the last write */
     uint8_t *pending; /* a frame partly written */
     size_t pending_size, pending_done;
     uint8_t *incoming; /* a frame partly read, its length in front */
@@ -70,9 +72,21 @@ static void gather(uint8_t *out, const struct iovec *vectors, int count)
     }
 }
 
-static int wrote_or(ssize_t wrote)
+/* What a write's result means. */
+static int outcome(struct descriptor_nic *self, ssize_t wrote)
 {
-    return wrote >= 0 ? 0 : is_full(errno) ? -ENOBUFS : -errno;
+    int error = wrote < 0 ? errno : 0;
+    self->refused =
+        error == ECONNREFUSED || error == ECONNRESET || error == ENOTCONN || error == EPIPE;
+    return is_full(error) ? -ENOBUFS : -error;
+}
+
+static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
+{
+    (void)taken;
+    const struct descriptor_nic *self = (const struct descriptor_nic *)nic;
+    struct pollfd state = {self->fd, 0, 0};
+    return self->refused || (poll(&state, 1, 0) > 0 && state.revents != 0) ? NIC_DEAF : NIC_HEARD;
 }
 
 static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
@@ -97,7 +111,8 @@ static int transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t c
     }
     for (size_t i = 0; i < count; i++)
         vectors[i + 1] = (struct iovec){pieces[i].base, pieces[i].size};
-    return wrote_or(writev(((struct descriptor_nic *)nic)->fd, vectors, (int)count + 1));
+    struct descriptor_nic *self = (struct descriptor_nic *)nic;
+    return outcome(self, writev(self->fd, vectors, (int)count + 1));
 }
 
 static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
@@ -122,8 +137,9 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
     for (size_t i = 0; i < count; i++)
         vectors[used++] = (struct iovec){pieces[i].base, pieces[i].size};
     ssize_t wrote = writev(self->fd, vectors, used);
-    if (wrote < 0)
-        return is_full(errno) ? -ENOBUFS : -errno;
+    result = outcome(self, wrote);
+    if (result < 0)
+        return result;
     if (header == 0 || (size_t)wrote == header + total)
         return 0;
     gather(self->pending, vectors, used);
@@ -249,6 +265,7 @@ static const struct ps_nic_kind kind = {
     .transmit = transmit,
     .receive = receive,
     .descriptor = descriptor,
+    .ear = ear,
     .destroy = destroy,
 };
 
@@ -259,6 +276,7 @@ static const struct ps_nic_kind virtio_kind = {
     .receive_frame = receive_frame,
     .set_offloads = set_offloads,
     .descriptor = descriptor,
+    .ear = ear,
     .destroy = destroy,
 };
 

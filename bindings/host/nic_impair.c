@@ -191,6 +191,11 @@ static int descriptor(ps_nic *nic)
     return nic_descriptor(((struct impair *)nic)->inner);
 }
 
+static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
+{
+    return nic_ear(((struct impair *)nic)->inner, taken);
+}
+
 static void set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
 {
     nic_watch(((struct impair *)nic)->inner, wake, argument);
@@ -221,6 +226,7 @@ static const struct ps_nic_kind kind = {
     .deadline = deadline,
     .descriptor = descriptor,
     .set_wake = set_wake,
+    .ear = ear,
     .destroy = destroy,
 };
 

@@ -98,6 +98,20 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
     return frame_queue_take(((struct port *)nic)->queue, frame, room);
 }
 
+/* The best of all other ports. */
+static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
+{
+    struct port *self = (struct port *)nic;
+    enum nic_ear best = NIC_DEAF;
+    pthread_mutex_lock(&self->fabric->lock);
+    for (struct port *port = self->fabric->ports; port != NULL; port = port->next) {
+        enum nic_ear one = port == self ? NIC_DEAF : nic_ear_of(&port->nic, port->queue, taken);
+        best = one > best ? one : best;
+    }
+    pthread_mutex_unlock(&self->fabric->lock);
+    return best;
+}
+
 void ps_switch_release(ps_switch *fabric)
 {
     if (atomic_fetch_sub(&fabric->references, 1) > 1)
@@ -128,6 +142,7 @@ static const struct ps_nic_kind kind = {
     .name = "switch port",
     .transmit = transmit,
     .receive = receive,
+    .ear = ear,
     .destroy = destroy,
 };
 

@@ -54,6 +54,17 @@ static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_
     return frame_queue_take_frame(((struct wire_end *)nic)->queue, frame);
 }
 
+static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
+{
+    struct wire_end *end = (struct wire_end *)nic;
+    struct wire *wire = end->wire;
+    pthread_mutex_lock(&wire->locks[!end->side]);
+    struct wire_end *far = wire->ends[!end->side];
+    enum nic_ear result = far == NULL ? NIC_DEAF : nic_ear_of(&far->nic, far->queue, taken);
+    pthread_mutex_unlock(&wire->locks[!end->side]);
+    return result;
+}
+
 static void release_wire(struct wire *wire)
 {
     if (atomic_fetch_sub(&wire->users, 1) > 1)
@@ -80,6 +91,7 @@ static const struct ps_nic_kind kind = {
     .transmit = transmit,
     .transmit_offload = transmit_offload,
     .receive_frame = receive_frame,
+    .ear = ear,
     .destroy = destroy,
 };
 

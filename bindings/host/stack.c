@@ -44,7 +44,7 @@ void stack_forget(ps_stack *stack)
     wake_close(stack);
 }
 
-static bool is_inside(const ps_stack *stack)
+bool stack_is_inside(const ps_stack *stack)
 {
     for (const ps_stack *each = inside; each != NULL; each = each->outer)
         if (each == stack)
@@ -60,7 +60,7 @@ int stack_lock(ps_stack *stack)
         return channel_refusal(stack);
     if (stack->fork_generation != fork_generation)
         return -EOWNERDEAD;
-    if (is_inside(stack))
+    if (stack_is_inside(stack))
         return -EDEADLK;
     pthread_mutex_lock(&stack->lock);
     int result = stack->state != STACK_OPEN ? -EBADF : stack->poisoned ? -ENOTRECOVERABLE : 0;
@@ -205,18 +205,23 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     return 0;
 }
 
+bool stack_is_inherited(const ps_stack *stack)
+{
+    return stack->fork_generation != fork_generation;
+}
+
 int ps_stack_close(ps_stack *stack, bool abrupt)
 {
     if (stack->remote != NULL) {
         channel_leave(stack);
         return 0;
     }
-    if (stack->fork_generation != fork_generation)
+    if (stack_is_inherited(stack))
         return 0; /* the parent's to close */
-    if (is_inside(stack))
+    if (stack_is_inside(stack))
         return -EDEADLK;
     pthread_mutex_lock(&stack->lock);
-    if (stack->state != STACK_OPEN) {
+    if (stack->state >= STACK_CLOSING) {
         while (stack->state == STACK_CLOSING)
             pthread_cond_wait(&stack->idle, &stack->lock);
         pthread_mutex_unlock(&stack->lock);
@@ -286,7 +291,7 @@ int ps_stack_arena(ps_stack *stack, struct ps_arena_statistics *out)
     /* A closed Stack still answers: what is left is what a leak test asks for. */
     if (stack->fork_generation != fork_generation)
         return -EOWNERDEAD;
-    if (is_inside(stack))
+    if (stack_is_inside(stack))
         return -EDEADLK;
     pthread_mutex_lock(&stack->lock);
     *out = stack->arena.statistics;

@@ -45,12 +45,30 @@ struct gate {
     bool due;      /* it has just looked at the last that was unread */
 };
 
-enum stack_state { STACK_OPEN, STACK_CLOSING, STACK_CLOSED };
+/* Finishing: no call gets in any more, and what was accepted for sending is delivered (finish.c). */
+enum stack_state { STACK_OPEN, STACK_FINISHING, STACK_CLOSING, STACK_CLOSED };
+
+/* Whether somebody takes what a NIC is given, when that was so last, and frames taken so far. */
+struct hearing {
+    bool is_heard;
+    uint64_t last_us, taken;
+};
+
+/* How far a Stack is that finishes. */
+struct finish {
+    struct ps_undelivered left;
+    uint64_t progress_us;           /* when what is left last became less */
+    uint64_t clock_us;              /* what the Stack's clock was then */
+    uint64_t delivered_us;          /* since when nothing is; 0: not yet */
+    uint64_t look_us, look_took_us; /* at what is left: when next, and for how long last time */
+    struct hearing hearing[MOST_INTERFACES];
+};
 
 struct ps_stack {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* signalled when the last waiter of a closing Stack has left */
     enum stack_state state;
+    struct finish finish;
     bool poisoned;
     char panic_text[256];
     jmp_buf unwind;         /* where `panic` lands: the entry that is under way */
@@ -115,6 +133,10 @@ unsigned stack_fork_generation(void);
 void stack_watch_forks(void);
 /* In a child: closes what would keep the parent's Stack looking alive. */
 void stack_forget(ps_stack *stack);
+/* Whether the Stack was there before a fork() that this process is the child of. */
+bool stack_is_inherited(const ps_stack *stack);
+/* Whether this thread comes from one of the Stack's hypercalls. */
+bool stack_is_inside(const ps_stack *stack);
 /* Takes the lock. 0, or why the Stack can't be used (host_api.h), without the lock. */
 int stack_lock(ps_stack *stack);
 /* Gives it back, and wakes whom the calls in between have signalled. */
@@ -174,6 +196,8 @@ int64_t stack_outcome(ps_stack *stack, int64_t result);
 /* --- hypercalls.c ------------------------------------------------------------------------- */
 
 void stack_hypercalls(ps_stack *stack, struct ps_hypercalls *out);
+/* Under the lock: a line for who reads the Stack's log. */
+void stack_log(void *stack, enum ps_log_level level, const char *text);
 uint64_t monotonic_us(void);
 
 /* --- driver.c ----------------------------------------------------------------------------- */

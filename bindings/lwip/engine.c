@@ -106,6 +106,7 @@ static int close_engine(ps_engine *engine, bool abrupt)
 {
     engine->silent = abrupt;
     socket_close_all();
+    tcp_orphan_end_all();
     interface_close_all();
     services_close();
     icmp_error_close();

@@ -80,3 +80,11 @@ void tcp_orphan_shed(void)
     if (first != NULL)
         tcp_abort(first);
 }
+
+void tcp_orphan_end_all(void)
+{
+    while (tcp_active_pcbs != NULL) {
+        struct tcp_pcb *pcb = tcp_active_pcbs;
+        tcp_abandon(pcb, pcb->snd_buf < TCP_SND_BUF);
+    }
+}

@@ -85,5 +85,7 @@ uint8_t tcp_orphan_retries(uint64_t timeout_ms);
 bool tcp_orphan_is_stuck(const struct tcp_pcb *pcb, uint64_t timeout_ms);
 /* Memory has run out: the one that has waited longest makes room. */
 void tcp_orphan_shed(void);
+/* The engine ends: who still waits for something learns of it by a reset, and nobody else. */
+void tcp_orphan_end_all(void);
 
 #endif

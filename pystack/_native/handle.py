@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pystack._native import ending
 from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
@@ -54,6 +53,7 @@ class StackHandle:
         remote: Whether the Stack is another process's.
         name: What other processes find the Stack by; None: nobody has asked yet.
         trouble: Why a child has no channel to it; None: it has one, or needs none.
+        remains: What is left when nothing refers to it any more.
     """
 
     def __init__(
@@ -99,12 +99,10 @@ class StackHandle:
 
     def _own(self, pointer: Any, engine: str) -> None:
         self.pointer = pointer
-        self._finalizer = weakref.finalize(
-            self, _collect, self.pointer, self._user, os.getpid(), engine
-        )
-        self._finalizer.atexit = False  # _close_at_exit does it: others may still be inside
-        _open_handles.add(self)
-        share_with_children(_open_handles)
+        self.remains = ending.Remains(self.pointer, self._user, engine)
+        self._finalizer = weakref.finalize(self, self.remains.collect)
+        self._finalizer.atexit = False  # ending.py does it: others may still be inside
+        share_with_children(ending.opened(self))
 
     @classmethod
     def _of_another_process(cls, name: str) -> StackHandle:
@@ -146,12 +144,36 @@ class StackHandle:
         """
         return _named.get(name) or cls._of_another_process(name)
 
+    @property
+    def linger(self) -> float:
+        """Seconds without progress after which an orderly end gives up."""
+        return self.remains.linger
+
+    @linger.setter
+    def linger(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise ValueError(f"seconds to linger are at least 0, not {seconds}")
+        self.remains.linger = float(seconds)
+
     def close(self, *, abrupt: bool) -> None:
-        """Closes the Stack; what waits on it fails with EBADF. May be called again."""
-        check(lib.ps_stack_close(self.pointer, abrupt))
+        """Closes the Stack; what waits on it fails with EBADF. May be called again.
+
+        Raises:
+            BaseException: What a Python hypercall of this Stack raised meanwhile.
+        """
+        raised, was_closed, error = self.answers.raised, self.closed, 0
         self.closed = True
+        try:
+            if not abrupt:
+                error = ending.finish([self])
+        finally:
+            result = lib.ps_stack_close(self.pointer, abrupt)
+            self.closed = was_closed or result >= 0
+        check(result)
         self.kept.clear()
-        _open_handles.discard(self)
+        ending.closed(self)
+        if error == -errno.ECANCELED and self.answers.raised is not raised:
+            self.fail(error)
 
     def check(self, result: int) -> int:
         """Gives back a result that is no error.
@@ -213,32 +235,4 @@ def path_name(path: Any) -> str:
     return Path(os.fsdecode(ffi.string(path))).name
 
 
-def _collect(pointer: Any, user: Any, process: int, engine: str) -> None:
-    """Closes and frees a Stack that nothing refers to any more."""
-
-    def close() -> int:
-        result = int(lib.ps_stack_close(pointer, False))
-        if result == 0 and os.getpid() == process:
-            lib.ps_stack_destroy(pointer)
-        return result
-
-    was_open = _is_open(pointer)
-    reap(close)
-    del user  # what C called back with had to live until here
-    if was_open and os.getpid() == process:
-        warnings.warn(f"unclosed Stack ({engine})", ResourceWarning, stacklevel=2)
-
-
-def _is_open(pointer: Any) -> bool:
-    return bool(lib.ps_interfaces(pointer, ffi.NULL, 0) != -errno.EBADF)
-
-
 _named: weakref.WeakValueDictionary[str, StackHandle] = weakref.WeakValueDictionary()
-_open_handles: weakref.WeakSet[StackHandle] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_at_exit() -> None:
-    # After this no thread of C's may ask for an interpreter that is going away.
-    for handle in list(_open_handles):
-        lib.ps_stack_close(handle.pointer, False)
