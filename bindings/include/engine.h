@@ -213,13 +213,14 @@ enum ps_message_flag {
 /* What comes with a received datagram. */
 struct ps_message {
     struct ps_address from;
-    struct ps_address to; /* the destination it was sent to */
-    uint32_t interface;   /* the one that it arrived on */
-    uint32_t flags;       /* out: PS_MSG_TRUNC */
-    uint8_t ttl;          /* or hop limit */
-    uint8_t tos;          /* or traffic class */
-    uint64_t time_us;     /* when it came, by the clock that `enter` reads */
-    uint32_t drops;       /* datagrams that the socket had no room for, before this one */
+    struct ps_address to;  /* the destination it was sent to */
+    uint32_t interface;    /* the one that it arrived on */
+    uint32_t flags;        /* out: PS_MSG_TRUNC */
+    uint8_t ttl;           /* or hop limit */
+    uint8_t tos;           /* or traffic class */
+    uint64_t time_us;      /* when it came, by the clock that `enter` reads */
+    uint32_t drops;        /* datagrams that the socket had no room for, before this one */
+    uint16_t segment_size; /* it is several, each but the last of so many bytes; 0: it is one */
 };
 
 enum ps_error_origin { /* the numbers of Linux's SO_EE_ORIGIN_* */
@@ -307,6 +308,7 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IPV6_MULTICAST_ALL,
                  PS_OPT_IP_UNICAST_IF, /* interface index */
                  PS_OPT_IPV6_UNICAST_IF,
+                 PS_OPT_UDP_GRO,      /* datagrams of one size that wait are received as one */
                  PS_OPT_UDP_CORK,     /* sends are gathered into one datagram */
                  PS_OPT_IPV6_MTU,     /* what is larger is cut; read: as PS_OPT_IP_MTU */
                  PS_OPT_BYTES_QUEUED, /* FIONREAD: bytes that recv would give now */

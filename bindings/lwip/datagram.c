@@ -6,11 +6,16 @@
  */
 #include "datagram.h"
 
+/* As many as Linux makes one of (UDP_GRO_CNT_MAX). */
+#define MOST_PARTS 64
+
 struct datagram {
     struct datagram *next;
-    struct pbuf *data;
+    struct pbuf *data, *tail; /* the first one's `tot_len` alone counts */
     struct ps_message message;
     uint32_t charge;
+    uint16_t part_size; /* of a datagram that others may be put behind; 0: none may */
+    uint8_t parts;
 };
 
 void datagram_open(struct datagram_socket *socket)
@@ -59,10 +64,68 @@ static void describe_arrival(const struct datagram_socket *socket, const ip_addr
     }
 }
 
+/* --- datagrams that are received as one (UDP_GRO) --------------------------------------------- */
+
+static uint32_t charge_of(const struct pbuf *p)
+{
+    return (uint32_t)(p->tot_len + pbuf_clen(p) * sizeof(struct pbuf));
+}
+
+static struct pbuf *tail_of(struct pbuf *p)
+{
+    while (p->next != NULL)
+        p = p->next;
+    return p;
+}
+
+static bool is_alike(const struct ps_message *a, const struct ps_message *b)
+{
+    return memcmp(&a->from, &b->from, sizeof a->from) == 0 &&
+           memcmp(&a->to, &b->to, sizeof a->to) == 0 && a->interface == b->interface &&
+           a->ttl == b->ttl && a->tos == b->tos && a->drops == b->drops;
+}
+
+/* Puts a datagram behind the newest that waits, if that is of the same flow and size. */
+static bool coalesce(struct datagram_socket *socket, struct pbuf *p,
+                     const struct ps_message *message)
+{
+    struct datagram *last = socket->last;
+    if (last == NULL || p->tot_len == 0 || p->tot_len > last->part_size ||
+        last->parts == MOST_PARTS || last->data->tot_len + p->tot_len > UINT16_MAX ||
+        !is_alike(&last->message, message))
+        return false;
+    uint32_t charge = charge_of(p);
+    last->message.segment_size = last->part_size;
+    if (p->tot_len < last->part_size)
+        last->part_size = 0; /* that was the last one */
+    last->parts++;
+    last->data->tot_len = (u16_t)(last->data->tot_len + p->tot_len);
+    last->tail->next = p;
+    last->tail = tail_of(p);
+    last->charge += charge;
+    socket->charged += charge;
+    return true;
+}
+
+static bool coalesces(struct datagram_socket *socket, struct pbuf *p, const ip_addr_t *from,
+                      uint16_t port_number, uint16_t local_port)
+{
+    struct ps_message message = {.drops = socket->drops};
+    if (socket->charged + socket->head.errors.charged > socket->head.receive_buffer)
+        return false;
+    describe_arrival(socket, from, port_number, local_port, &message);
+    if (!coalesce(socket, p, &message))
+        return false;
+    socket_event(&socket->head);
+    return true;
+}
+
 bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_addr_t *from,
                       uint16_t port_number, uint16_t local_port)
 {
     struct datagram *datagram = NULL;
+    if (socket->coalesces && coalesces(socket, p, from, port_number, local_port))
+        return true;
     if (socket->charged + socket->head.errors.charged <= socket->head.receive_buffer)
         datagram = port_allocate(sizeof *datagram);
     if (datagram == NULL) {
@@ -73,8 +136,12 @@ bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_a
     describe_arrival(socket, from, port_number, local_port, &datagram->message);
     datagram->message.drops = socket->drops;
     datagram->data = p;
-    datagram->charge =
-        (uint32_t)(p->tot_len + pbuf_clen(p) * sizeof(struct pbuf) + sizeof *datagram);
+    datagram->charge = charge_of(p) + (uint32_t)sizeof *datagram;
+    if (socket->coalesces) {
+        datagram->tail = tail_of(p);
+        datagram->part_size = p->tot_len;
+        datagram->parts = 1;
+    }
     socket->charged += datagram->charge;
     if (socket->last == NULL)
         socket->first = datagram;
@@ -102,6 +169,8 @@ int64_t datagram_receive(struct port_socket *head, const struct ps_piece *pieces
     pieces_from_pbuf(pieces, count, datagram->data, 0, size);
     if (message != NULL) {
         *message = datagram->message;
+        if (!socket->coalesces)
+            message->segment_size = 0; /* nobody asks any more */
         if (size < whole)
             message->flags |= PS_MSG_TRUNC;
     }

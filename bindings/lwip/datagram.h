@@ -28,6 +28,7 @@ struct datagram_socket {
     uint32_t unicast_interface4, unicast_interface6;
     bool multicast_all4, multicast_all6; /* hears groups that others have joined */
     bool keep_alive;                     /* without a meaning here, and kept, as in Linux */
+    bool coalesces;                      /* UDP_GRO */
     uint32_t drops;                      /* datagrams that had no room */
 
     struct membership *memberships;

@@ -17,12 +17,16 @@ static uint16_t known_mtu(const struct port_socket *socket, const ip_addr_t *to,
     return mode(socket, to) < PMTU_PROBE ? path_mtu(to, mtu) : mtu;
 }
 
+static uint16_t chosen_mtu(const struct port_socket *socket, const ip_addr_t *to, uint16_t mtu)
+{
+    uint32_t least = IP_IS_V6(to) ? socket->discovery.least6 : 0;
+    return least != 0 && least < mtu ? (uint16_t)least : mtu;
+}
+
 uint16_t datagram_mtu(const struct port_socket *socket, const ip_addr_t *to,
                       const struct netif *netif)
 {
-    uint16_t mtu = known_mtu(socket, to, netif);
-    uint32_t least = IP_IS_V6(to) ? socket->discovery.least6 : 0;
-    return least != 0 && least < mtu ? (uint16_t)least : mtu;
+    return chosen_mtu(socket, to, known_mtu(socket, to, netif));
 }
 
 static bool may_be_cut(const struct port_socket *socket, const ip_addr_t *to,
@@ -38,7 +42,7 @@ static bool may_be_cut(const struct port_socket *socket, const ip_addr_t *to,
 int datagram_fit(struct port_socket *socket, const ip_addr_t *to, uint16_t port_number,
                  const struct netif *netif, const struct ps_send_control *control, size_t size)
 {
-    uint16_t known = known_mtu(socket, to, netif), mtu = datagram_mtu(socket, to, netif);
+    uint16_t known = known_mtu(socket, to, netif), mtu = chosen_mtu(socket, to, known);
     if (size > mtu && !may_be_cut(socket, to, control)) {
         errors_too_large(socket, to, port_number, mtu);
         return -EMSGSIZE;

@@ -401,8 +401,8 @@ static int udp_kind_option_get(struct port_socket *head, enum ps_option option, 
     if (option == PS_OPT_IP_MTU || option == PS_OPT_IPV6_MTU)
         return path_mtu_get(head, udp_is_connected(udp) ? &udp->pcb->remote_ip : NULL,
                             &udp->pcb->local_ip, value);
-    if (option == PS_OPT_UDP_CORK) {
-        *value = udp->cork;
+    if (option == PS_OPT_UDP_CORK || option == PS_OPT_UDP_GRO) {
+        *value = option == PS_OPT_UDP_CORK ? udp->cork : udp->base.coalesces;
         return 0;
     }
     if (option != PS_OPT_UDP_SEGMENT)
@@ -430,6 +430,10 @@ static int udp_kind_option_set(struct port_socket *head, enum ps_option option, 
             udp_of(head)->cork = true;
         else
             uncork(udp_of(head));
+        return 0;
+    }
+    if (option == PS_OPT_UDP_GRO) {
+        udp_of(head)->base.coalesces = value != 0;
         return 0;
     }
     if (option != PS_OPT_UDP_SEGMENT)

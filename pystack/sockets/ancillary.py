@@ -119,13 +119,15 @@ def _time(opened: OpenSocket, message: Any) -> list[Item]:
 
 def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
     """What comes with a datagram, or with bytes of a stream."""
-    if not opened.ancillary:
+    if not opened.ancillary and not message.segment_size:
         return []
     if opened.type == socket.SOCK_STREAM:
         return _time(opened, message) if size else []
     items = _time(opened, message)
     if opened.ancillary & ANCILLARY[options.SOL, options.SO_RXQ_OVFL] and message.drops:
         items.append((options.SOL, options.SO_RXQ_OVFL, struct.pack("I", message.drops)))
+    if message.segment_size:
+        items.append((options.UDP, options.UDP_GRO, struct.pack("i", message.segment_size)))
     return items + _of_packet(opened.ancillary, message, None)
 
 

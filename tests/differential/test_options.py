@@ -64,7 +64,6 @@ REASONS: dict[str, list[tuple[int, list[int]]]] = {
     "a range of ports": [(IP, [51])],
     "TCP's for groups, or unicast by an interface": [(IP, [49, 50]), (IPV6, [76])],
     "UDP-Lite's on UDP, and tunnels": [(UDP, [10, 11, 100])],
-    "datagrams come one by one": [(UDP, [104])],
     "the address family of an open socket": [(IPV6, [1])],
     "RFC 2292's names": [(IPV6, [2, 3, 4, 5, 6, 8])],
     "flow labels are the Stack's own": [(IPV6, [11, 32, 33, 70])],
