@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from compare import outcome
+from compare import agree, outcome
 from namespace import Namespace, namespace, needs_namespace
 
 import pystack
@@ -100,9 +100,10 @@ def net() -> Iterator[pystack.Stack]:
 def compare(
     kernel: Namespace, net: pystack.Stack, function: Callable[..., Any], *arguments: Any
 ) -> Any:
-    kernels = kernel.call(function, socket, *arguments)
-    assert function(net.sockets, *arguments) == kernels
-    return kernels
+    return agree(
+        lambda: kernel.call(function, socket, *arguments),
+        lambda: function(net.sockets, *arguments),
+    )
 
 
 def each(module: Any, name: str, level: int) -> dict[int, Any]:

@@ -41,3 +41,18 @@ def outcome(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         return "raises", type(error).__name__, error.errno
     except (TypeError, ValueError, NotImplementedError, OverflowError, AttributeError) as error:
         return "raises", type(error).__name__
+
+
+def agree(kernel: Callable[[], Any], stack: Callable[[], Any], tries: int = 5) -> Any:
+    """What both come to; an assertion fails where they never come to the same.
+
+    A busy kernel takes in a packet to itself only after the call that sent it, so that what is
+    asked next doesn't know of it yet.
+    """
+    for _ in range(tries - 1):
+        wanted = kernel()
+        if stack() == wanted:
+            return wanted
+    wanted = kernel()
+    assert stack() == wanted
+    return wanted
