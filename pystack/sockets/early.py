@@ -8,8 +8,6 @@ class that was derived from it can't be changed; see `strict`.
 from __future__ import annotations
 
 import _socket
-import asyncio.base_events
-import concurrent.futures
 import contextvars
 import socket as kernel
 import sys
@@ -132,9 +130,10 @@ def in_context_of_caller(original: Callable[..., Any], wanted: Callable[[], bool
 
     As `asyncio.to_thread` does; `loop.getaddrinfo` and `loop.getnameinfo` go by it, too.
     """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - see `executor_places`
 
     def run_in_executor(self: Any, executor: Any, func: Any, *arguments: Any) -> Any:
-        threads = executor is None or isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+        threads = executor is None or isinstance(executor, ThreadPoolExecutor)
         if not threads or not wanted():
             return original(self, executor, func, *arguments)
         return original(self, executor, contextvars.copy_context().run, func, *arguments)
@@ -142,10 +141,11 @@ def in_context_of_caller(original: Callable[..., Any], wanted: Callable[[], bool
     return run_in_executor
 
 
-_run_in_executor: Any = asyncio.base_events.BaseEventLoop.run_in_executor
-
-
 def executor_places(choose: Choose) -> Layer:
     """Where the stock loop's executor is to be replaced by one as `in_context_of_caller` has it."""
-    wanted = in_context_of_caller(_run_in_executor, lambda: choose() is not None)
-    return {(asyncio.base_events.BaseEventLoop, "run_in_executor"): wanted}
+    # Not with pystack itself: few need it, and it takes as long as all of pystack.
+    from asyncio.base_events import BaseEventLoop  # noqa: PLC0415
+
+    original: Any = BaseEventLoop.run_in_executor
+    wanted = in_context_of_caller(original, lambda: choose() is not None)
+    return {(BaseEventLoop, "run_in_executor"): wanted}

@@ -11,6 +11,7 @@ import os
 import pickle
 import socket
 import socket as kernel
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -196,6 +197,12 @@ def test_processes_are_no_threads(net: pystack.Stack) -> None:
 
     with net.active():
         assert asyncio.run(main()) == 5
+
+
+def test_pystack_brings_no_asyncio_with_it() -> None:
+    """It takes as long as all of pystack; and the oracle puts the library's upon a Stack's."""
+    code = "import sys, pystack; sys.exit('asyncio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd="/").returncode == 0
 
 
 # --- refused ------------------------------------------------------------------------------
