@@ -11,12 +11,14 @@ import copyreg
 import errno
 import os
 import stat
+import subprocess
 import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
+from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.arguments import TYPES
 from pystack.sockets.descriptors import OpenSocket
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pystack.sockets.module import SocketModule
     from pystack.sockets.patch import Layer
 
-__all__ = ["Joining", "identify", "pickled", "spawn_places"]
+__all__ = ["Joining", "identify", "introduce_programs", "pickled", "spawn_places"]
 
 
 class Joining:
@@ -139,6 +141,33 @@ def identify(fd: int) -> OpenSocket | None:
             python_kind = next(one for one, c in TYPES.items() if c == kind)
             return _known(handle, number, python_family, python_kind, proto)
     return None
+
+
+# --- programs that are started with a socket for a stream -----------------------------------------
+
+_NAMES = ("input", "output", "error output")
+_get_handles: Any = getattr(subprocess.Popen, "_get_handles", None)
+
+
+def _check_streams(self: Any, *streams: Any) -> Any:
+    """`Popen._get_handles`, which is given what the three streams are to be."""
+    for stream, name in zip(streams, _NAMES, strict=True):
+        fd = stream if isinstance(stream, int) or stream is None else stream.fileno()
+        opened = None if fd is None or fd < 0 else descriptors.find(fd)
+        if opened is None or _option(opened.handle, opened.number, lib.PS_OPT_LISTENING):
+            continue  # a Python that inherits a listener can make a socket of it
+        raise OSError(
+            errno.EOPNOTSUPP,
+            f"a Stack's connection can't be a program's standard {name}: its data is not in the "
+            "descriptor. Give it a pipe, and move the data",
+        )
+    return _get_handles(self, *streams)
+
+
+def introduce_programs() -> None:
+    """Has `subprocess` refuse what would lose a connection's data without a word."""
+    if os.name == "posix":
+        subprocess.Popen._get_handles = _check_streams  # type: ignore[attr-defined]
 
 
 def _option(handle: StackHandle, number: int, option: int) -> int:

@@ -15,7 +15,7 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.children import identify, pickled
+from pystack.sockets.children import identify, introduce_programs, pickled
 from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import kernel_socket
 from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file, to_host
@@ -110,6 +110,7 @@ class SocketModule:
         self, handle: StackHandle, lookup: Lookup, servers: Iterable[reverse.Server] = ()
     ) -> None:
         introduce_stack_sockets()
+        introduce_programs()
         self._handle = handle
         self._resolver = Resolver(
             handle, lookup, lambda address: reverse.ask(self.socket, servers, address), hosts_file()

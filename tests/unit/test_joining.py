@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import socket
@@ -133,3 +134,27 @@ def test_a_child_gives_its_parent_a_socket(net: pystack.Stack) -> None:
             connection.sendall(b"x")
         assert client.recv(1) == b"x"
     listener.close()
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_a_connection_is_no_programs_stream(net: pystack.Stack, stream: str) -> None:
+    """Rather than that its data is lost: a descriptor of a Stack's has none."""
+    client, server = connected(net)
+    streams: dict[str, Any] = {stream: server}
+    for given in (streams, {stream: server.fileno()}):
+        with pytest.raises(OSError, match="Give it a pipe") as caught:
+            subprocess.Popen(["cat"], **given)
+        assert caught.value.errno == errno.EOPNOTSUPP
+    client.sendall(b"unharmed")
+    assert server.recv(10) == b"unharmed"
+    client.close()
+    server.close()
+    done = subprocess.run(["echo", "as ever"], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"as ever\n"
+
+
+def test_a_listener_may_be_a_pythons_input(net: pystack.Stack) -> None:
+    """As FastCGI's and inetd's servers have it."""
+    with net.sockets.create_server((HERE, 0)) as listener:
+        child = subprocess.Popen(["true"], stdin=listener)
+        assert child.wait() == 0
