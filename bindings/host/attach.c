@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "queues.h"
-#include "stack.h"
+#include "channel.h"
 
 static void release_nic(ps_nic *nic)
 {
@@ -93,6 +93,8 @@ int ps_detach(ps_stack *stack, uint32_t index)
 
 int ps_interface_at(ps_stack *stack, size_t position, struct ps_interface *out)
 {
+    if (stack->remote != NULL)
+        return remote_interface_at(stack, position, out);
     ENGINE_CALL(stack, stack->table->interface_at(stack->engine, position, out));
 }
 

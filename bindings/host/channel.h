@@ -225,6 +225,7 @@ int remote_membership(ps_stack *stack, int64_t handle, bool join,
 int remote_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
 int64_t remote_list(ps_stack *stack, enum channel_table table, uint32_t index, void *out,
                     size_t size);
+int remote_interface_at(ps_stack *stack, size_t position, struct ps_interface *out);
 int remote_route_lookup(ps_stack *stack, const struct ps_address *destination,
                         struct ps_route *out);
 int64_t remote_resolve_start(ps_stack *stack, const char *name, int family);

@@ -52,20 +52,20 @@ static int look_again(uint64_t *step_us, uint64_t deadline_us)
     return nanosleep(&pause, NULL) == 0 ? 0 : -EINTR;
 }
 
-/* Makes a call until it says something else than -EAGAIN, and waits in between. Another process
- * may have been faster; what is shown and what is may differ for a moment: then it looks again. */
+/* Makes a call until it says something else than -EAGAIN, and waits in between. When it was woken
+ * in vain, for another process was faster or what is shown is ahead of what is, it looks again. */
 #define WAITING_ASK(stack, handle, mask, timeout_us, call) \
     do { \
         uint64_t until_ = deadline_after(timeout_us), step_us_ = 0; \
-        int64_t result_ = (timeout_us) == 0 ? 0 : channel_wait(stack, handle, mask, until_); \
-        while (result_ == 0) { \
+        int64_t result_; \
+        do { \
             result_ = (call); \
             if (result_ != -EAGAIN || (timeout_us) == 0) \
                 return result_; \
             result_ = look_again(&step_us_, until_); \
             if (result_ == 0) \
                 result_ = channel_wait(stack, handle, mask, until_); \
-        } \
+        } while (result_ == 0); \
         return result_; \
     } while (0)
 
@@ -387,6 +387,19 @@ int64_t remote_list(ps_stack *stack, enum channel_table table, uint32_t index, v
 {
     struct channel_message message = {.operation = CHANNEL_LIST, .numbers = {table, index, 0}};
     return ask_with(stack, message, NULL, 0, out, size < CHANNEL_DATA ? size : CHANNEL_DATA);
+}
+
+int remote_interface_at(ps_stack *stack, size_t position, struct ps_interface *out)
+{
+    struct ps_interface *all = calloc(position + 1, sizeof *all);
+    if (all == NULL)
+        return -ENOMEM;
+    int64_t count = ps_interfaces(stack, all, position + 1);
+    bool found = count > (int64_t)position;
+    if (found)
+        *out = all[position];
+    free(all);
+    return count < 0 ? (int)count : found;
 }
 
 int remote_route_lookup(ps_stack *stack, const struct ps_address *destination, struct ps_route *out)

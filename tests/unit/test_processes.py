@@ -177,6 +177,20 @@ def test_flags_timeouts_options_and_names(net: pystack.Stack) -> None:
     server.close()
 
 
+def test_what_can_never_come_is_said_at_once(net: pystack.Stack) -> None:
+    def ask() -> list[int | None]:
+        said = []
+        with net.socket() as fresh:
+            fresh.bind((HERE, 0))
+            for call in (lambda: fresh.recv(1), fresh.accept, lambda: fresh.send(b"x")):
+                with pytest.raises(OSError) as caught:
+                    call()
+                said.append(caught.value.errno)
+        return said
+
+    assert in_child(ask) == ask() == [errno.ENOTCONN, errno.EINVAL, errno.EPIPE]
+
+
 def test_datagrams_with_ancillary_data(net: pystack.Stack) -> None:
     receiver = net.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiver.bind((HERE, 5000))
@@ -308,6 +322,8 @@ def test_names_and_tables_can_be_read(net: pystack.Stack) -> None:
     def look() -> Any:
         return (
             net.sockets.if_nameindex(),
+            [(one.name, one.mtu, list(one.addresses)) for one in net.interfaces],
+            net.ping(HERE, timeout=10).received,
             len(net.connections()),
             net.sysctl["net.core.somaxconn"],
             net.counters().keys() > {"tcp.in_segments"},
