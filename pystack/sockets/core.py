@@ -28,6 +28,7 @@ from pystack.sockets.arguments import (
     flags_to_c,
     readable,
     to_int,
+    to_size,
     to_timeout,
 )
 from pystack.sockets.descriptors import OpenSocket
@@ -424,7 +425,7 @@ class CoreSocket(ReceivingSocket):
 
     def setblocking(self, flag: bool, /) -> None:
         """`settimeout(None)` or `settimeout(0)`."""
-        self.settimeout(None if to_int(flag) else 0.0)
+        self.settimeout(None if to_size(flag) else 0.0)
 
     def getblocking(self) -> bool:
         """Whether the timeout is not 0."""
