@@ -5,75 +5,24 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-import sys
 import tempfile
-import textwrap
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from both_ends import SERVER, behind_tap, pystack_run, run, serving
 from installed import needs_programs
-from namespace import Namespace, namespace, needs_namespace
+from namespace import Namespace, needs_namespace
 
 pytestmark = [needs_namespace, pytest.mark.timeout(180)]
 
-PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
-SERVER = "10.3.0.1"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-
-
-@contextmanager
-def serving(place: Namespace, port: int, *words: str) -> Iterator[None]:
-    """A server in the namespace, from when it takes connections to the block's end."""
-    process = place.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
-    try:
-        import socket
-
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                place.call(socket.create_connection, (SERVER, port), 1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    assert process.stderr is not None
-                    process.kill()
-                    raise AssertionError(process.stderr.read().decode()) from None
-                time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 @pytest.fixture
 def place() -> Iterator[Namespace]:
-    with namespace() as made:
-        made.run("ip", "tuntap", "add", "tap0", "mode", "tap")
-        made.device("tap0", f"{SERVER}/24")
+    with behind_tap() as made:
         yield made
-
-
-def pystack_run(place: Namespace, *words: str, folder: str) -> str:
-    """What ``pystack run`` prints, with a Stack at the other end of the TAP."""
-    done = subprocess.run(
-        ["nsenter", f"--net={place.path}", *PYSTACK, "run", "--nic", "tap:tap0", "--address",
-         "10.3.0.2/24", "--", *words],
-        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def run(place: Namespace, folder: Path, program: str) -> str:
-    """What a program prints that `pystack run` runs."""
-    script = folder / "program.py"
-    script.write_text(textwrap.dedent(program))
-    return pystack_run(place, str(script), SERVER, folder=tempfile.gettempdir())
 
 
 def test_a_module_with_options_of_its_own(place: Namespace, tmp_path: Path) -> None:
