@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import platform
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +36,12 @@ def place() -> Iterator[Watched]:
         yield made
 
 
+# A Python that is started is "-I": it doesn't join the Stack of `pystack run`.
+
+
 def told(stderr: str) -> list[str]:
     """The lines of the teller."""
-    return re.findall(r"^pystack: .* asked the kernel for .*$", stderr, re.MULTILINE)
+    return re.findall(r"^pystack: .* \(pid .* asked the kernel for .*$", stderr, re.MULTILINE)
 
 
 def test_c_code_of_every_thread_gets_no_internet_socket(place: Watched, tmp_path: Path) -> None:
@@ -109,7 +114,7 @@ def test_nothing_hangs_when_the_program_has_ended(place: Watched, tmp_path: Path
     child = f"import time; time.sleep(1)\n{ASK}\nopen('late', 'w').write(ask(2))"
     program = f"""
     import subprocess, sys
-    subprocess.Popen([sys.executable, "-c", {child!r}], stderr=subprocess.DEVNULL,
+    subprocess.Popen([sys.executable, "-I", "-c", {child!r}], stderr=subprocess.DEVNULL,
                      stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     """
     begun = time.monotonic()
@@ -128,7 +133,7 @@ def test_nothing_hangs_when_the_program_has_ended(place: Watched, tmp_path: Path
 @pytest.mark.parametrize("way", ["exec", "fork"])
 def test_after_exec_and_fork(place: Watched, tmp_path: Path, way: str) -> None:
     begin = {
-        "exec": "os.execv(sys.executable, [sys.executable, '-c', rest])",
+        "exec": "os.execv(sys.executable, [sys.executable, '-I', '-c', rest])",
         "fork": "child = os.fork()\nif child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\nexec(rest)",  # noqa: E501
     }[way]
     program = (
@@ -180,7 +185,7 @@ def test_a_reader_who_does_not_read_holds_nobody_up(place: Watched, tmp_path: Pa
         "os.set_blocking(2, True)\n"
         "print(ask(2), flush=True)\n"
         f"child = {ASK + 'print(ask(2), flush=True)'!r}\n"
-        "subprocess.run([sys.executable, '-c', child])\n"
+        "subprocess.run([sys.executable, '-I', '-c', child])\n"
         "os.close(2)\n"
     )
     running = place.place.start(
@@ -263,3 +268,59 @@ def test_where_a_filter_has_a_listener_already(place: Watched, tmp_path: Path) -
     done = place.run(program, folder=tmp_path)
     assert (done.status, done.stdout) == (0, "EACCES made\n"), done.stderr
     assert len(told(done.stderr)) == 1
+
+
+def without(number: int, code: int) -> list[str]:
+    """Words before a command, so that one system call fails for it."""
+    program = f"""
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = struct.pack(
+    "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, {number}, 6, 0, 0, {0x00050000 | code},
+    6, 0, 0, 0x7fff0000)
+room = ctypes.create_string_buffer(code)
+filter = struct.pack("HxxxxxxQ", 4, ctypes.addressof(room))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.create_string_buffer(filter)) == 0, ctypes.get_errno()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+    return [sys.executable, "-c", program]
+
+
+SECCOMP = {"x86_64": 317, "aarch64": 277}.get(platform.machine(), 0)
+PIDFD_OPEN = 434
+
+
+@pytest.mark.skipif(SECCOMP == 0, reason="no filter for this machine")
+@pytest.mark.parametrize("place_to_be", ["no filter", "no teller"])
+def test_where_the_kernel_does_not_allow_all(
+    place: Watched, tmp_path: Path, place_to_be: str
+) -> None:
+    """As in containers and on kernels before 5.9."""
+    program = (
+        ASK
+        + """
+import _socket
+try:
+    _socket.socket()
+except OSError as error:
+    print(type(error).__name__)
+print(ask(2), ask(1))
+"""
+    )
+    (tmp_path / "program.py").write_text(program)
+    number, code = {
+        "no filter": (SECCOMP, errno.EPERM),
+        "no teller": (PIDFD_OPEN, errno.ENOSYS),
+    }[place_to_be]
+    done = place.place.run(
+        *without(number, code), *PYSTACK, "run", "--nic", "tap:tap0", "--address", "10.3.0.2/24",
+        "--", str(tmp_path / "program.py"), cwd=tmp_path,
+    )  # fmt: skip
+    assert told(done.stderr) == []
+    if place_to_be == "no filter":
+        assert done.stdout == "OffStackError\nmade made\n"
+        assert "no seccomp filter can be had here (EPERM" in done.stderr
+        assert "C libraries and child programs may go by the kernel" in done.stderr
+    else:
+        assert done.stdout == "OffStackError\nEACCES made\n"
