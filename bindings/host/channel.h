@@ -104,6 +104,8 @@ struct channel_server;
 
 /* Before the owner closes a socket: whether somebody holds it still, and it has to stay open. */
 bool channel_owner_lets_go(ps_stack *stack, int64_t handle);
+/* Whether another process holds it. */
+bool channel_is_held(ps_stack *stack, int64_t handle);
 /* Ends the thread and all pairs; before the Stack is closed. */
 void channel_stop(ps_stack *stack);
 /* In a child: closes what it inherited of the owner's. */
@@ -189,7 +191,11 @@ int channel_wait(ps_stack *stack, int64_t handle, uint32_t mask, uint64_t deadli
 int channel_descriptor(ps_stack *stack, int64_t handle);
 /* Takes note of the descriptor that came with a socket; -1: none did. */
 int channel_note_descriptor(ps_stack *stack, int64_t handle, int descriptor);
+/* The same of one that came in another way, and stays the user's. */
+void channel_know_descriptor(ps_stack *stack, int64_t handle, int descriptor);
 void channel_drop_descriptor(ps_stack *stack, int64_t handle);
+/* As ps_descriptor_close. */
+int channel_close_number(ps_stack *stack, int64_t handle, int number);
 /* Ends it: the owner lets go of all that this process holds. */
 void channel_leave(ps_stack *stack);
 

@@ -6,6 +6,7 @@
  * pair, whose end is the owner's.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -156,6 +157,17 @@ static int unpack(uint64_t packed)
     return pack(descriptor) == packed ? descriptor : -1;
 }
 
+void channel_know_descriptor(ps_stack *stack, int64_t handle, int descriptor)
+{
+    struct channel_remote *remote = stack->remote;
+    pthread_mutex_lock(&remote->lock);
+    uint64_t *shown = handle_map_put(&remote->shown, handle);
+    bool other = shown != NULL && *shown != 0 && unpack(*shown) >= 0;
+    if (shown != NULL && !other && descriptor_note(stack, handle, descriptor) == 0)
+        *shown = pack(descriptor);
+    pthread_mutex_unlock(&remote->lock);
+}
+
 int channel_note_descriptor(ps_stack *stack, int64_t handle, int descriptor)
 {
     struct channel_remote *remote = stack->remote;
@@ -164,12 +176,13 @@ int channel_note_descriptor(ps_stack *stack, int64_t handle, int descriptor)
     pthread_mutex_lock(&remote->lock);
     uint64_t *shown = handle_map_put(&remote->shown, handle);
     bool other = shown != NULL && *shown != 0 && unpack(*shown) >= 0;
-    if (shown != NULL && !other)
+    int result = shown == NULL ? -ENOMEM : other ? 0 : descriptor_note(stack, handle, descriptor);
+    if (result == 0 && !other)
         *shown = pack(descriptor);
     else
         close(descriptor); /* there is one already */
     pthread_mutex_unlock(&remote->lock);
-    return shown == NULL ? -ENOMEM : 0;
+    return result;
 }
 
 int channel_descriptor(ps_stack *stack, int64_t handle)
@@ -195,11 +208,50 @@ void channel_drop_descriptor(ps_stack *stack, int64_t handle)
     struct channel_remote *remote = stack->remote;
     pthread_mutex_lock(&remote->lock);
     const uint64_t *shown = handle_map_find(&remote->shown, handle);
-    int descriptor = shown == NULL ? -1 : unpack(*shown);
+    uint64_t packed = shown == NULL ? 0 : *shown;
     handle_map_remove(&remote->shown, handle);
+    descriptor_close(stack, handle);
+    int descriptor = packed == 0 ? -1 : unpack(packed);
     if (descriptor >= 0)
         close(descriptor);
     pthread_mutex_unlock(&remote->lock);
+}
+
+/* Another number of the same file; -1: this process has none. */
+static int other_number(uint64_t packed, int number)
+{
+    int found = -1;
+    DIR *listing = opendir("/proc/self/fd");
+    for (const struct dirent *entry;
+         listing != NULL && found < 0 && (entry = readdir(listing)) != NULL;) {
+        int each = atoi(entry->d_name);
+        bool is_other = entry->d_name[0] != '.' && each != dirfd(listing) && each != number;
+        if (is_other && pack(each) >> 32 == packed >> 32)
+            found = each;
+    }
+    if (listing != NULL)
+        closedir(listing);
+    return found;
+}
+
+int channel_close_number(ps_stack *stack, int64_t handle, int number)
+{
+    struct channel_remote *remote = stack->remote;
+    if (remote->fork_generation != stack_fork_generation())
+        return -EOWNERDEAD;
+    pthread_mutex_lock(&remote->lock);
+    uint64_t *shown = handle_map_find(&remote->shown, handle);
+    int result = shown == NULL || pack(number) >> 32 != *shown >> 32 ? -EBADF : 1;
+    int other = result < 0 ? -1 : other_number(*shown, number);
+    if (other >= 0) {
+        *shown = pack(other);
+        close(number);
+        result = 0;
+    } else if (result == 1) {
+        *shown = pack(number); /* closed with the socket */
+    }
+    pthread_mutex_unlock(&remote->lock);
+    return result;
 }
 
 /* --- waiting ------------------------------------------------------------------------------ */
@@ -211,6 +263,8 @@ int channel_wait(ps_stack *stack, int64_t handle, uint32_t mask, uint64_t deadli
         return descriptor;
     uint64_t now_us = monotonic_us();
     if (now_us >= deadline_us)
+        return -EAGAIN;
+    if (deadline_us == NO_DEADLINE && fcntl(descriptor, F_GETFL) & O_NONBLOCK)
         return -EAGAIN;
     bool whole = deadline_us - now_us <= LONGEST_SLEEP_US;
     uint64_t wait_us = whole ? deadline_us - now_us : LONGEST_SLEEP_US;
@@ -296,6 +350,7 @@ int ps_channel_open(const char *name, ps_stack **out)
     }
     pthread_mutex_init(&stack->lock, NULL);
     pthread_cond_init(&stack->idle, NULL);
+    stack->watcher = stack->joiner = -1;
     *out = stack;
     return 0;
 }
@@ -314,6 +369,7 @@ void channel_leave(ps_stack *stack)
             close(descriptor);
     }
     handle_map_clear(&remote->shown);
+    descriptor_close_all(stack);
     if (remote->descriptor >= 0)
         close(remote->descriptor);
     remote->descriptor = -1;

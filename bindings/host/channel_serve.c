@@ -79,12 +79,13 @@ static int64_t hand_over(struct channel_call *call, int64_t handle)
         stack_close_socket(call->stack, handle);
         return result;
     }
-    result = ps_descriptor(call->stack, handle);
+    result = descriptor_lend(call->stack, handle);
     if (result < 0) {
         release(call, handle);
         return result;
     }
     call->passed = result;
+    call->closes = true;
     return handle;
 }
 
@@ -253,10 +254,11 @@ static int64_t serve_tcp_info(struct channel_call *call)
 
 static int64_t serve_descriptor(struct channel_call *call)
 {
-    int result = ps_descriptor(call->stack, call->request->handle);
+    int result = descriptor_lend(call->stack, call->request->handle);
     if (result < 0)
         return result;
     call->passed = result;
+    call->closes = true;
     return 0;
 }
 
@@ -349,12 +351,13 @@ static int64_t serve_take(struct channel_call *call)
     int64_t handle = call->take(call);
     if (handle < 0)
         return handle;
-    int result = ps_descriptor(call->stack, handle);
+    int result = descriptor_lend(call->stack, handle);
     if (result < 0) {
         release(call, handle);
         return result;
     }
     call->passed = result;
+    call->closes = true;
     return handle;
 }
 

@@ -322,9 +322,18 @@ bool channel_owner_lets_go(ps_stack *stack, int64_t handle)
     pthread_mutex_lock(&server->lock);
     enum channel_left left = channel_release_owner(&server->holds, handle);
     pthread_mutex_unlock(&server->lock);
-    if (left == CHANNEL_LEFT_OTHERS)
-        descriptor_hide(stack, handle);
     return left != CHANNEL_LEFT_NONE;
+}
+
+bool channel_is_held(ps_stack *stack, int64_t handle)
+{
+    struct channel_server *server = atomic_load(&stack->server);
+    if (server == NULL)
+        return false;
+    pthread_mutex_lock(&server->lock);
+    bool held = handle_map_find(&server->holds.shared, handle) != NULL;
+    pthread_mutex_unlock(&server->lock);
+    return held;
 }
 
 /* --- what Python calls -------------------------------------------------------------------- */
@@ -429,55 +438,10 @@ int64_t ps_channel_identify(ps_stack *stack, int descriptor)
         return -EOPNOTSUPP;
     struct channel_message message = {
         .operation = CHANNEL_IDENTIFY, .gives = true, .given = descriptor};
-    return channel_ask(stack, &message);
-}
-
-#else /* without abstract names and packets in sequence between processes */
-
-bool channel_owner_lets_go(ps_stack *stack, int64_t handle)
-{
-    (void)stack, (void)handle;
-    return false;
-}
-
-void channel_stop(ps_stack *stack)
-{
-    (void)stack;
-}
-
-void channel_forget(ps_stack *stack)
-{
-    (void)stack;
-}
-
-int ps_channel_fork(ps_stack *stack, const int64_t *handles, size_t count)
-{
-    (void)stack, (void)handles, (void)count;
-    return -EOPNOTSUPP;
-}
-
-int ps_channel_listen(ps_stack *stack, char *name, size_t size)
-{
-    (void)stack, (void)name, (void)size;
-    return -EOPNOTSUPP;
-}
-
-int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket)
-{
-    (void)stack, (void)handle, (void)ticket;
-    return -EOPNOTSUPP;
-}
-
-int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
-{
-    (void)stack, (void)ticket;
-    return -EOPNOTSUPP;
-}
-
-int64_t ps_channel_identify(ps_stack *stack, int descriptor)
-{
-    (void)stack, (void)descriptor;
-    return -EOPNOTSUPP;
+    int64_t handle = channel_ask(stack, &message);
+    if (handle >= 0)
+        channel_know_descriptor(stack, handle, descriptor);
+    return handle;
 }
 
 #endif

@@ -226,6 +226,8 @@ static enum rest receive_batch(ps_stack *stack, uint32_t index)
 static int move(ps_stack *stack)
 {
     enum rest most = REST_NONE;
+    if (stack->watched_count > 0 || stack->deaths)
+        descriptors_reap(stack);
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         if (stack->nics[index] == NULL || stack->nic_gone[index])
             continue;
@@ -293,6 +295,8 @@ static nfds_t watched(ps_stack *stack, struct pollfd *descriptors)
 {
     nfds_t count = 0;
     descriptors[count++] = (struct pollfd){stack->wake_descriptor, POLLIN, 0};
+    if (stack->watched_count > 0)
+        descriptors[count++] = (struct pollfd){stack->watcher, POLLIN, 0};
     int gate = stack->leader == NULL ? gate_descriptor(stack) : -1, each[2];
     if (gate >= 0) {
         descriptors[count++] = (struct pollfd){gate, POLLIN, 0};
@@ -345,7 +349,7 @@ static void learn_from_spin(ps_stack *stack, bool found)
 
 int stack_sleep(ps_stack *stack, uint64_t until_us)
 {
-    struct pollfd descriptors[2 * MOST_INTERFACES + 1];
+    struct pollfd descriptors[2 * MOST_INTERFACES + 2];
     nfds_t count = watched(stack, descriptors);
     uint64_t due = stack->poisoned ? UINT64_MAX : next_due(stack);
     uint64_t wait_us = due == UINT64_MAX     ? UINT64_MAX

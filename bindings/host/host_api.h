@@ -159,9 +159,22 @@ int ps_option_set(ps_stack *stack, int64_t handle, int option, int64_t value);
 int ps_membership(ps_stack *stack, int64_t handle, bool join,
                   const struct ps_membership *membership);
 int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
-/* A descriptor whose readiness for select, poll and epoll follows the socket's (readiness.c);
- * the same one each time, closed with the socket. */
-int ps_descriptor(ps_stack *stack, int64_t handle);
+/* --- descriptors (descriptor.c) --- */
+/* One whose readiness for select, poll and epoll follows the socket's: a new number, which is the
+ * caller's to close. */
+int ps_descriptor(ps_stack *stack, int64_t handle, bool nonblocking);
+/* The same of the connection that waits first; without a descriptor nothing is accepted. */
+int64_t ps_accept_shown(ps_stack *stack, int64_t handle, struct ps_address *remote, int *number);
+/* 1: the number is one of a socket's, of whichever Stack; else 0. The pointers may be
+ * NULL. */
+int ps_descriptor_owner(int number, ps_stack **stack, int64_t *handle);
+/* One of the socket's numbers, that are the user's; -1: it has none. */
+int ps_descriptor_number(ps_stack *stack, int64_t handle);
+/* A number that somebody else made, or that nobody will tell of when it is closed (`loose`). */
+int ps_descriptor_use(ps_stack *stack, int64_t handle, int number, bool loose);
+/* Closes a number. 1: it was the last, and the socket is the caller's to close; 0: there are others,
+ * in this process or another; -EBADF: it is not the socket's. */
+int ps_descriptor_close(ps_stack *stack, int64_t handle, int number);
 /* The socket whose descriptor is this file; -ENOENT: none. */
 int64_t ps_shown_socket(ps_stack *stack, uint64_t inode);
 

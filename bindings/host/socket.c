@@ -181,7 +181,8 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
         if (result >= 0) {
             *sent += (size_t)result;
             result = 0;
-        } else if (result == -EAGAIN && timeout_us != 0) {
+        } else if (result == -EAGAIN && timeout_us != 0 &&
+                   !(timeout_us < 0 && descriptor_waits_not(stack, handle))) {
             result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
         }
     } while (result == 0 && *sent < size);
@@ -199,6 +200,8 @@ static int64_t receive(ps_stack *stack, int64_t handle, const struct ps_piece *p
         stack->table->socket_receive(stack->engine, handle, pieces, count, flags, message);
     if (result == -ESHUTDOWN)
         result = for_ever ? 0 : -EAGAIN;
+    if (result == -EAGAIN && !(flags & PS_MSG_OOB) && stack->descriptor_count > 0)
+        descriptor_found_nothing(stack, handle);
     return refreshed(stack, handle, result);
 }
 

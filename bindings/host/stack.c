@@ -16,15 +16,21 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 /* The Stack that this thread is inside of; the Stacks that it came through are its `outer`s. */
 static _Thread_local ps_stack *inside;
 
+static void after_fork_in_parent(void)
+{
+    files_after_fork(false);
+}
+
 static void after_fork_in_child(void)
 {
     fork_generation++;
     inside = NULL;
+    files_after_fork(true);
 }
 
 static void watch_forks(void)
 {
-    pthread_atfork(NULL, NULL, after_fork_in_child);
+    pthread_atfork(files_before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 void stack_watch_forks(void)
@@ -92,6 +98,8 @@ void stack_end(ps_stack *stack)
 {
     stack->table->leave(stack->engine, &stack->deadline_us);
     inside = stack->outer;
+    if (stack->pending != NULL)
+        descriptors_settle(stack);
     if (stack->deadline_us < stack->sleep_until_us)
         stack_wake(stack);
 }
@@ -101,6 +109,7 @@ int stack_poison(ps_stack *stack)
     inside = stack->outer;
     stack->poisoned = true;
     stack_signal_all(stack);
+    descriptors_fail(stack);
     return -ENOTRECOVERABLE;
 }
 
@@ -177,6 +186,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = UINT64_MAX;
     stack->wake_descriptor = stack->wake_writer = stack->gate.fd = -1;
+    stack->watcher = stack->joiner = -1;
     stack->frame.bytes = frame_block_create();
     stack->segments.frame.bytes = frame_block_create();
     bool has_blocks = stack->frame.bytes != NULL && stack->segments.frame.bytes != NULL;

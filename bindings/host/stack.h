@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "arena.h"
 #include "host_api.h"
@@ -121,6 +123,13 @@ struct ps_stack {
     size_t descriptor_count;
     size_t unread; /* descriptors that say "readable" to a program which hasn't looked yet */
     struct gate gate;
+    struct descriptor *pending;     /* whose shown readiness is to follow before the lock is left */
+    bool deaths;                    /* a descriptor's last number was closed */
+    int watcher;                    /* an epoll that tells of that; -1: none was needed */
+    size_t watched_count;           /* descriptors it watches */
+    int joiner;                     /* listens for ends of ours; -1: none was needed */
+    struct sockaddr_un joiner_name; /* which the kernel chose */
+    socklen_t joiner_name_size;
 
     _Atomic(struct channel_server *) server; /* answers the other processes that use it, or NULL */
     struct channel_remote *remote;           /* the Stack is another process's; or NULL */
@@ -184,7 +193,9 @@ int64_t stack_outcome(ps_stack *stack, int64_t result);
             return result_; \
         do { \
             ENGINE_GUARD(stack, result_, call); \
-            if (result_ != -EAGAIN || (timeout_us) == 0) \
+            if (result_ != -EAGAIN || (timeout_us) == 0 || \
+                ((kind) == PS_EVENT_SOCKET && (timeout_us) < 0 && \
+                 descriptor_waits_not(stack, id))) \
                 break; \
             result_ = stack_wait(stack, kind, id, mask, until_); \
         } while (result_ == 0); \
@@ -266,17 +277,32 @@ void stack_wake_signalled(_Atomic uint32_t **words, size_t count);
 /* Closes a socket, whoever holds it. */
 int stack_close_socket(ps_stack *stack, int64_t handle);
 
-/* --- readiness.c --------------------------------------------------------------------------- */
+/* --- descriptor.c -------------------------------------------------------------------------- */
 
-/* Under the lock: the socket's descriptor, if it has one, shows `mask`. */
+/* Under the lock: the socket's descriptor, if it has one, will show `mask` when the engine is left. */
 void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask);
 /* Asks the engine anew; inside an ENGINE_GUARD. For calls that change readiness silently. */
 void descriptor_refresh(ps_stack *stack, int64_t handle);
+/* A reader has found nothing. */
+void descriptor_found_nothing(ps_stack *stack, int64_t handle);
+/* Whether somebody has made a descriptor one that doesn't wait (fcntl(2), O_NONBLOCK). */
+bool descriptor_waits_not(ps_stack *stack, int64_t handle);
+/* Shows what has come about meanwhile. */
+void descriptors_settle(ps_stack *stack);
+/* All show an error: the Stack is lost. */
+void descriptors_fail(ps_stack *stack);
+/* Inside the engine: closes the sockets whose last descriptor has been closed. */
+void descriptors_reap(ps_stack *stack);
 void descriptor_close(ps_stack *stack, int64_t handle);
 void descriptor_close_all(ps_stack *stack);
-/* Without the lock: the user has closed the socket, which lives on in other processes. */
-void descriptor_hide(ps_stack *stack, int64_t handle);
+/* descriptor_files.c */
+void files_before_fork(void);
+void files_after_fork(bool is_child);
+/* A number to pass to another process and then close; -errno. What it is a copy of is ours. */
+int descriptor_lend(ps_stack *stack, int64_t handle);
 /* In a child: closes our ends of the parent's. */
 void descriptor_forget_all(ps_stack *stack);
+/* In a process that doesn't own the Stack: what a socket's number is. */
+int descriptor_note(ps_stack *stack, int64_t handle, int number);
 
 #endif

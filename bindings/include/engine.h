@@ -194,8 +194,11 @@ enum ps_ready {
     PS_READY_READ = 1,     /* data, a connection, or end of stream */
     PS_READY_WRITE = 2,    /* room to send, or a connect that has ended */
     PS_READY_ERROR = 4,    /* an error is pending */
-    PS_READY_HANGUP = 8,   /* both directions are over */
+    PS_READY_HANGUP = 8,   /* both directions are over, or there never was a connection */
     PS_READY_DRAINED = 16, /* all that was sent has been acknowledged (for linger) */
+    PS_READY_URGENT = 32,  /* urgent data that nobody has read */
+    PS_READY_ENDED = 64,   /* nothing more will come, or is wanted: also PS_READY_READ */
+    PS_READY_NEWS = 128,   /* in events: something came, whether or not the rest has changed */
 };
 
 enum ps_message_flag {

@@ -148,7 +148,7 @@ bool datagram_enqueue(struct datagram_socket *socket, struct pbuf *p, const ip_a
     else
         socket->last->next = datagram;
     socket->last = datagram;
-    socket_event(&socket->head);
+    socket_news(&socket->head);
     return true;
 }
 
@@ -184,10 +184,12 @@ uint32_t datagram_ready(struct port_socket *head)
     const struct datagram_socket *socket = (const struct datagram_socket *)head;
     /* A send hands the datagram to the wire at once, so there is always room for one. */
     uint32_t mask = PS_READY_WRITE | PS_READY_DRAINED;
-    if (socket->first != NULL || head->shut_read)
+    if (socket->first != NULL)
         mask |= PS_READY_READ;
+    if (head->shut_read)
+        mask |= PS_READY_READ | PS_READY_ENDED;
     if (head->error != 0)
-        mask |= PS_READY_READ | PS_READY_ERROR; /* a receive ends at once, with the error */
+        mask |= PS_READY_ERROR;
     if (head->errors.first != NULL)
         mask |= PS_READY_ERROR;
     if (head->shut_read && head->shut_write)

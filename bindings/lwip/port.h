@@ -228,6 +228,8 @@ struct port_socket *socket_find(int64_t handle);
 struct port_socket *socket_next(size_t *position);
 /* Tells the host that the socket's readiness may have changed. */
 void socket_event(struct port_socket *socket);
+/* The same when something has come, for those who watch for edges. */
+void socket_news(struct port_socket *socket);
 /* Notes an error for the next call on the socket, and wakes its waiters. */
 void socket_fail(struct port_socket *socket, int error);
 /* Takes the pending error: 0 or negative errno. */

@@ -85,16 +85,26 @@ struct port_socket *socket_next(size_t *position)
     return NULL;
 }
 
-void socket_event(struct port_socket *socket)
+static void tell(struct port_socket *socket, uint32_t also)
 {
     port.hypercalls.event(port.hypercalls.user, PS_EVENT_SOCKET, socket->handle,
-                          socket->kind->ready(socket));
+                          socket->kind->ready(socket) | also);
+}
+
+void socket_event(struct port_socket *socket)
+{
+    tell(socket, 0);
+}
+
+void socket_news(struct port_socket *socket)
+{
+    tell(socket, PS_READY_NEWS);
 }
 
 void socket_fail(struct port_socket *socket, int error)
 {
     socket->error = error;
-    socket_event(socket);
+    socket_news(socket);
 }
 
 int socket_take_error(struct port_socket *socket)

@@ -360,7 +360,7 @@ u32_t tcp_socket_ready(struct port_socket *head)
     const struct tcp_socket *socket = tcp_socket_of(head);
     u32_t mask = 0;
     if (head->error != 0)
-        mask |= PS_READY_ERROR | PS_READY_READ | PS_READY_WRITE;
+        mask |= PS_READY_ERROR;
     if (head->errors.first != NULL)
         mask |= PS_READY_ERROR;
     switch (socket->phase) {
@@ -371,17 +371,24 @@ u32_t tcp_socket_ready(struct port_socket *head)
     case TCP_CONNECTING:
         return mask;
     case TCP_FRESH:
+        if (head->shut_read)
+            mask |= PS_READY_READ | PS_READY_ENDED;
         return mask | PS_READY_WRITE | PS_READY_HANGUP | PS_READY_DRAINED;
     case TCP_OVER:
-        return mask | PS_READY_READ | PS_READY_WRITE | PS_READY_HANGUP | PS_READY_DRAINED;
+        return mask | PS_READY_READ | PS_READY_WRITE | PS_READY_HANGUP | PS_READY_ENDED |
+               PS_READY_DRAINED;
     case TCP_CONNECTED:
         break;
     }
-    if (socket->queued >= head->receive_low_water || socket->end_of_stream || head->shut_read)
+    if (tcp_urgent_is_unread(socket))
+        mask |= PS_READY_URGENT;
+    if (socket->queued >= head->receive_low_water)
         mask |= PS_READY_READ;
+    if (socket->end_of_stream || head->shut_read || socket->pcb == NULL)
+        mask |= PS_READY_READ | PS_READY_ENDED;
     if (socket->pcb == NULL || head->shut_write) {
         mask |= PS_READY_WRITE;
-        if (socket->end_of_stream || head->shut_read)
+        if (mask & PS_READY_ENDED)
             mask |= PS_READY_HANGUP;
     } else if (tcp_send_room(socket) > head->send_buffer / 3) {
         mask |= PS_READY_WRITE;

@@ -78,7 +78,7 @@ err_t tcp_on_receive(void *argument, struct tcp_pcb *pcb, struct pbuf *p, err_t 
         else if (!collect(socket, p))
             append(socket, p);
     }
-    socket_event(&socket->head);
+    socket_news(&socket->head);
     return ERR_OK;
 }
 

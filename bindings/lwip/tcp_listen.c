@@ -66,7 +66,7 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
         listener->waiting_first = child;
     listener->waiting_last = child;
     listener->waiting++;
-    socket_event(&listener->head);
+    socket_news(&listener->head);
     return ERR_OK;
 }
 

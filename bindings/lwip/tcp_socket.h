@@ -115,6 +115,8 @@ int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pie
 size_t tcp_urgent_limit(struct tcp_socket *socket);
 /* Whether the next byte is the one after urgent data. */
 bool tcp_urgent_is_next(const struct tcp_socket *socket);
+/* Whether MSG_OOB would give it, or it is among what recv gives. */
+bool tcp_urgent_is_unread(const struct tcp_socket *socket);
 /* The last byte that was written is urgent. */
 void tcp_urgent_sent(struct tcp_pcb *pcb);
 

@@ -20,7 +20,7 @@ void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end)
     urgent->announced = urgent->awaited = true;
     urgent->has_byte = false;
     urgent->position = position;
-    socket_event(&socket->head);
+    socket_news(&socket->head);
 }
 
 static void take_out(struct pbuf *p, u16_t offset)
@@ -72,10 +72,22 @@ int64_t tcp_urgent_receive(struct tcp_socket *socket, const struct ps_piece *pie
     return 1;
 }
 
+/* The place in the stream of the byte that is read next. */
+static uint64_t next_to_read(const struct tcp_socket *socket)
+{
+    return socket->received - socket->urgent.removed - socket->queued;
+}
+
 bool tcp_urgent_is_next(const struct tcp_socket *socket)
 {
+    return socket->urgent.has_mark && socket->urgent.mark <= next_to_read(socket);
+}
+
+bool tcp_urgent_is_unread(const struct tcp_socket *socket)
+{
     const struct tcp_urgent *urgent = &socket->urgent;
-    return urgent->has_mark && urgent->mark <= socket->received - urgent->removed - socket->queued;
+    return urgent->has_byte || (socket->head.out_of_band_inline && urgent->has_mark &&
+                                urgent->mark >= next_to_read(socket));
 }
 
 size_t tcp_urgent_limit(struct tcp_socket *socket)
@@ -83,7 +95,7 @@ size_t tcp_urgent_limit(struct tcp_socket *socket)
     struct tcp_urgent *urgent = &socket->urgent;
     if (!urgent->has_mark)
         return SIZE_MAX;
-    uint64_t next = socket->received - urgent->removed - socket->queued;
+    uint64_t next = next_to_read(socket);
     if (urgent->mark > next)
         return (size_t)(urgent->mark - next);
     urgent->has_mark = false; /* reading goes on past it */

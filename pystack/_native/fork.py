@@ -29,14 +29,14 @@ class _Prepared:
             if (one := reference()) is not None
         ]
         self.numbers = ffi.new("int64_t[]", [number for number, _one in opened])
-        self.shown = ffi.new("int[]", [self._shown(number, one) for number, one in opened])
+        self.shown = ffi.new("int[]", [self._shown(number) for number, _one in opened])
         self.descriptor = lib.ps_channel_fork(handle.pointer, self.numbers, len(self.numbers))
 
-    def _shown(self, number: int, one: Any) -> int:
+    def _shown(self, number: int) -> int:
         # In a child's child each has one, whether it was shown to the program or not.
-        if one.descriptor < 0 and self.handle.remote:
-            return max(int(lib.ps_descriptor(self.handle.pointer, number)), -1)
-        return int(one.descriptor)
+        if self.handle.remote:
+            return max(int(lib.ps_descriptor(self.handle.pointer, number, False)), -1)
+        return int(lib.ps_descriptor_number(self.handle.pointer, number))
 
 
 class _Thread(threading.local):

@@ -105,18 +105,22 @@ def _rebuild(name: str, ticket: bytes, family: int, kind: int, proto: int) -> An
     module = sockets_of(name)
     handle = module._handle
     number = handle.check(lib.ps_channel_take(handle.pointer, ffi.from_buffer(ticket)))
-    opened = _known(handle, number, family, kind, proto)
-    return module.socket(family, kind, proto, fileno=opened.detached())
+    opened = _known(handle, number)
+    if opened is None:
+        made = OpenSocket(handle, number, family, kind, proto)
+        fd = descriptors.show(made, blocking=True).release()
+    else:
+        fd = descriptors.another(opened)
+    return module.socket(family, kind, proto, fileno=fd)
 
 
-def _known(handle: StackHandle, number: int, family: int, kind: int, proto: int) -> OpenSocket:
-    """The open socket of a number that this process was given once more."""
+def _known(handle: StackHandle, number: int) -> OpenSocket | None:
+    """The open socket of a number that this process was given once more; None: it has none yet."""
     reference = handle.opened.get(number)
     there: OpenSocket | None = None if reference is None else reference()
-    if there is None:
-        return OpenSocket(handle, number, family, kind, proto)
-    lib.ps_close(handle.pointer, number)  # it was counted for each time that it was given
-    return there.another()
+    if there is not None:
+        lib.ps_close(handle.pointer, number)  # it was counted for each time that it was given
+    return there
 
 
 # --- descriptors that came from another process ---------------------------------------------------
@@ -139,7 +143,9 @@ def identify(fd: int) -> OpenSocket | None:
             )
             python_family = next(one for one, c in FAMILIES.items() if c == family)
             python_kind = next(one for one, c in TYPES.items() if c == kind)
-            return _known(handle, number, python_family, python_kind, proto)
+            return _known(handle, number) or OpenSocket(
+                handle, number, python_family, python_kind, proto
+            )
     return None
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import address as addresses
 from pystack.sockets import descriptors, options
+from pystack.sockets.accepting import AcceptingSocket
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
@@ -31,8 +32,7 @@ from pystack.sockets.arguments import (
     to_size,
     to_timeout,
 )
-from pystack.sockets.descriptors import OpenSocket
-from pystack.sockets.receiving import ReceivingSocket
+from pystack.sockets.descriptors import STACK_ERRORS, Descriptor, OpenSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -52,17 +52,13 @@ _EPIPE = -errno.EPIPE
 _NULL = ffi.NULL
 
 
-class CoreSocket(ReceivingSocket):
+class CoreSocket(AcceptingSocket):
     """See the module; `pystack.sockets.Socket` completes it.
 
     Several threads may use one socket, as they may a kernel's.
     """
 
-    __slots__ = (
-        "_descriptor",
-        "_proto",
-        "_sent_to",
-    )
+    __slots__ = ("_sent_to",)
 
     # The class of a Stack's own sockets has these (pystack.sockets.module).
     _stack_handle: StackHandle | None = None
@@ -105,7 +101,9 @@ class CoreSocket(ReceivingSocket):
         timeout = 0.0 if kind & SOCK_NONBLOCK else socket.getdefaulttimeout()
         self._adopt(OpenSocket(handle, number, family, plain, proto), timeout)
 
-    def _adopt(self, opened: OpenSocket, timeout: float | None, descriptor: int = -1) -> None:
+    def _adopt(
+        self, opened: OpenSocket, timeout: float | None, descriptor: Descriptor | None = None
+    ) -> None:
         self._open = opened
         self._handle = opened.handle
         self._number = opened.number
@@ -115,16 +113,17 @@ class CoreSocket(ReceivingSocket):
         self._timeout = timeout
         self._sent_to: tuple[SocketAddress, Any] | None = None
         self._descriptor = descriptor
-        if descriptor >= 0:
-            descriptors.register(descriptor, opened)
 
     def _take(self, fileno: int) -> None:
         """Becomes what a detached descriptor stands for."""
-        descriptor = index(fileno)
-        opened = descriptors.take(descriptor)
-        if opened is None:
-            raise OSError(errno.EBADF, "not the descriptor of a detached socket of a Stack")
-        self._adopt(opened, socket.getdefaulttimeout(), descriptor)
+        found = descriptors.adopt(index(fileno))
+        if found is None:
+            raise OSError(errno.EBADF, "not a descriptor of a Stack's socket")
+        opened, descriptor = found
+        timeout = socket.getdefaulttimeout()
+        if timeout is not None:
+            os.set_blocking(descriptor.fd, False)
+        self._adopt(opened, timeout, descriptor)
 
     def __del__(self) -> None:
         # Nothing is freed here: what was open is closed when nothing refers to it any more.
@@ -147,22 +146,6 @@ class CoreSocket(ReceivingSocket):
         backlog = to_int(backlog)
         self._handle.check(lib.ps_listen(self._handle.pointer, self._number, max(0, backlog)))
 
-    def _accept(self) -> tuple[int, SocketAddress]:
-        """The number of a new connection and its peer's address."""
-        remote = ffi.new("struct ps_address *")
-        pointer, number = self._handle.pointer, self._number
-        limit = self._open.receive_timeout
-        at_once = -1 if self._timeout is None and limit is None else 0
-        accepted = lib.ps_accept(pointer, number, remote, at_once)
-        if accepted < 0 or self._handle.answers.raised is not None:
-            accepted = self._settle(
-                accepted,
-                lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
-                limit,
-                lib.PS_READY_READ,
-            )
-        return accepted, addresses.from_c(remote, self._family)
-
     def connect(self, address: SocketAddress, /) -> None:
         """Connects: see connect(2). Waits for the handshake as long as the timeout allows."""
         code = self._connect(self._address(address, "connect"))
@@ -181,7 +164,7 @@ class CoreSocket(ReceivingSocket):
         at_once = -1 if self._timeout is None and limit is None else 0
         result = lib.ps_connect(pointer, number, where, at_once)
         if result not in (_EINPROGRESS, _EINTR) or self._timeout == 0:
-            if self._handle.answers.raised is not None or result in _STACK_ERRORS[1:]:
+            if self._handle.answers.raised is not None or result in STACK_ERRORS[1:]:
                 self._handle.fail(result)
             return int(-result)
         try:
@@ -203,11 +186,12 @@ class CoreSocket(ReceivingSocket):
         number, self._number = self._number, -1
         if number < 0:
             return
-        opened, descriptor = self._open, self._descriptor
-        self._descriptor = -1
-        if opened.let_go():
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            self._open.forget()
             self._close_last(number)
-        descriptors.close_copy(descriptor, opened)
+        elif descriptor.let_go():
+            self._close_last(number)
 
     def _close_last(self, number: int) -> None:
         pointer = self._handle.pointer
@@ -221,7 +205,7 @@ class CoreSocket(ReceivingSocket):
             if result == 1:
                 result = lib.ps_close(pointer, number)
             # A Stack that is gone, lost or not ours any more has closed it before.
-            if result < 0 and result not in _STACK_ERRORS:
+            if result < 0 and result not in STACK_ERRORS:
                 self._handle.fail(result)
 
     def _linger(self, number: int) -> None:
@@ -415,9 +399,8 @@ class CoreSocket(ReceivingSocket):
         self._timeout = to_timeout(timeout)
         if self._number < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        if self._descriptor >= 0:
-            # It means nothing to us, but to whoever asks the descriptor for it.
-            os.set_blocking(self._descriptor, timeout is None)
+        if self._descriptor is not None:
+            os.set_blocking(self._descriptor.fd, timeout is None)
 
     def gettimeout(self) -> float | None:
         """How long calls may wait, in seconds."""
@@ -454,32 +437,23 @@ class CoreSocket(ReceivingSocket):
     def fileno(self) -> int:
         """A descriptor whose readiness is the socket's, for select, poll and epoll; closed: -1.
 
-        Nothing can be read from it or written to it. Made when first asked for, closed with
-        the socket.
+        Made when first asked for, closed with the socket.
         """
-        if self._descriptor < 0 <= self._number:
-            self._descriptor = self._open.show()
-            os.set_blocking(self._descriptor, self._timeout is None)
-        return self._descriptor
+        if self._descriptor is None:
+            if self._number < 0:
+                return -1
+            self._descriptor = descriptors.show(self._open, blocking=self._timeout is None)
+        return self._descriptor.fd
 
     def detach(self) -> int:
         """Gives the socket up without closing it.
 
         Returns:
             A descriptor that stands for it: make a socket of it again with
-            ``socket(fileno=...)``, in this process. Nothing can be read from it or written to it.
+            ``socket(fileno=...)``, in this process. The connection ends when it, and all that were
+            made of it by dup(2) and the like, are closed.
         """
-        descriptor = self.fileno()
-        if descriptor >= 0:
-            descriptors.release(descriptor, self._open)
-            self._number = self._descriptor = -1
-        return descriptor
-
-
-_STACK_ERRORS = (
-    -errno.EBADF,
-    -errno.ENOTRECOVERABLE,
-    -errno.EOWNERDEAD,
-    -errno.EDEADLK,
-    -errno.ECANCELED,
-)
+        self.fileno()
+        descriptor, self._descriptor = self._descriptor, None
+        self._number = -1
+        return -1 if descriptor is None else descriptor.release()

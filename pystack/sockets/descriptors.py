@@ -1,8 +1,10 @@
 """Open sockets, and the descriptors that stand for them.
 
 Several socket objects may share one open socket, as several descriptors share one open file
-description in the kernel: by `dup`, or by `detach` and ``socket(fileno=...)``. The descriptors
-themselves only show readiness; what they stand for is written down here.
+description in the kernel. A descriptor of a Stack's socket shows its readiness and carries no data;
+what it stands for is found by the file behind it, so that copies of it (``os.dup``,
+``socket.recv_fds``) stand for the same, and a number that was closed and is another's by now for
+nothing. The open socket is closed with the last of its descriptors.
 """
 
 from __future__ import annotations
@@ -11,22 +13,32 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.handle import reap
 
 __all__ = [
+    "STACK_ERRORS",
+    "Descriptor",
     "OpenSocket",
+    "adopt",
+    "another",
     "close",
     "duplicate",
     "find",
-    "register",
-    "release",
-    "sendfile",
-    "take",
+    "note",
+    "show",
 ]
+
+_EBADF = -errno.EBADF
+# A Stack that is gone, lost or not this process's.
+STACK_ERRORS = (
+    _EBADF,
+    -errno.ENOTRECOVERABLE,
+    -errno.EOWNERDEAD,
+    -errno.EDEADLK,
+    -errno.ECANCELED,
+)
 
 
 class OpenSocket:
@@ -38,9 +50,6 @@ class OpenSocket:
         family: AF_INET or AF_INET6.
         type: SOCK_*.
         proto: The protocol as it was asked for.
-        holders: How many socket objects and detached descriptors stand for it.
-        descriptor: The one that the host made for it, and closes with it; -1: none yet. Any
-            other is a copy.
         ancillary: What `recvmsg` is to give besides (pystack.sockets.options).
         kept: Options without effect (pystack.sockets.kept).
         receive_timeout: SO_RCVTIMEO in seconds; None: for ever.
@@ -51,10 +60,8 @@ class OpenSocket:
         "__weakref__",
         "_finalizer",
         "ancillary",
-        "descriptor",
         "family",
         "handle",
-        "holders",
         "kept",
         "number",
         "proto",
@@ -75,8 +82,6 @@ class OpenSocket:
         self.family = family
         self.type = kind
         self.proto = proto
-        self.holders = 1
-        self.descriptor = -1
         handle.opened[number] = weakref.ref(self)
         self._finalizer = weakref.finalize(self, _collect, handle, number)
         self._finalizer.atexit = False  # the Stack itself is closed then
@@ -86,42 +91,187 @@ class OpenSocket:
         self.ancillary = listener.ancillary
         self.kept = dict(listener.kept)
 
+    def disown(self) -> None:
+        """Notes that it is closed with the last of its descriptors."""
+        self._finalizer.detach()
+
+    def forget(self) -> None:
+        """Notes that it is being closed, and never had a descriptor."""
+        self._finalizer.detach()
+        self.handle.opened.pop(self.number, None)
+
+
+class Descriptor:
+    """A number that stands for an open socket, and belongs to one object.
+
+    It is closed at the latest when nothing refers to it any more, and the open socket with it if it
+    was the last.
+
+    Args:
+        opened: The open socket.
+        fd: The number.
+        file: What file it is, if it isn't the one that the Stack itself closes with its own end.
+
+    Attributes:
+        fd: The number.
+    """
+
+    __slots__ = ("__weakref__", "_file", "_finalizer", "_opened", "fd")
+
+    def __init__(self, opened: OpenSocket, fd: int, file: tuple[int, int] | None = None) -> None:
+        self.fd = fd
+        self._opened = opened
+        self._file = file
+        opened.disown()
+        self._finalizer = weakref.finalize(
+            self, _collect_descriptor, opened.handle, opened.number, fd, self._file
+        )
+        self._finalizer.atexit = False
+        _known[_key(opened)] = opened
+
     def let_go(self) -> bool:
-        """One holder less; whether it was the last, who then has to close the socket.
+        """Closes the number; whether it was the last one of the socket, which the caller closes.
 
         Raises:
-            OSError: EBADF, somebody else closed it by the same descriptor.
+            OSError: EBADF, the number was closed before, and may be another's.
         """
-        with _lock:
-            if self.holders == 0:
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            self.holders -= 1
-            last = self.holders == 0
-            if last:
-                forget(self.descriptor)
-        if last:
-            self._finalizer.detach()
-            self.handle.opened.pop(self.number, None)
-        return last
+        self._finalizer.detach()
+        return _let_go(self._opened, self.fd, self._file)
 
-    def another(self) -> OpenSocket:
-        """The same, with one holder more."""
-        with _lock:
-            self.holders += 1
-        return self
+    def release(self) -> int:
+        """Gives the number away: it is to be closed by whoever has it."""
+        self._finalizer.detach()
+        note(self._opened, self.fd)
+        return self.fd
 
-    def show(self) -> int:
-        """The host's descriptor for it, which is made when first asked for."""
-        if self.descriptor < 0:
-            self.descriptor = self.handle.check(lib.ps_descriptor(self.handle.pointer, self.number))
-            _shown[self.descriptor] = self
-        return self.descriptor
 
-    def detached(self) -> int:
-        """Its descriptor, which now holds it."""
-        descriptor = self.show()
-        release(descriptor, self)
-        return descriptor
+def show(opened: OpenSocket, *, blocking: bool) -> Descriptor:
+    """A new descriptor for an open socket.
+
+    Raises:
+        OSError: EMFILE, ENFILE: see socket(2).
+    """
+    fd = opened.handle.check(lib.ps_descriptor(opened.handle.pointer, opened.number, not blocking))
+    return Descriptor(opened, fd)
+
+
+def another(opened: OpenSocket) -> int:
+    """One more descriptor of an open socket, which belongs to no object."""
+    fd = opened.handle.check(lib.ps_descriptor(opened.handle.pointer, opened.number, False))
+    if opened.handle.remote:  # where each socket has one from the first, whoever's it is
+        fd = os.dup(fd)
+    note(opened, fd)
+    return fd
+
+
+_Key = tuple[int, int]
+_lock = threading.RLock()
+# Those that have descriptors; and those of which some belong to no object.
+_known: weakref.WeakValueDictionary[_Key, OpenSocket] = weakref.WeakValueDictionary()
+_loose: dict[_Key, OpenSocket] = {}
+_swept = 0  # how many were loose when it was last looked which of them are closed
+
+
+def _key(opened: OpenSocket) -> _Key:
+    return int(ffi.cast("uintptr_t", opened.handle.pointer)), opened.number
+
+
+def _file(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _sweep() -> None:
+    """Forgets those whose last descriptor was closed without a word to us."""
+    global _swept  # noqa: PLW0603
+    if len(_loose) < 2 * _swept + 16:
+        return
+    for key, opened in list(_loose.items()):
+        if opened.handle.closed or lib.ps_ready(opened.handle.pointer, opened.number) == _EBADF:
+            del _loose[key]
+    _swept = len(_loose)
+
+
+def find(fd: int) -> OpenSocket | None:
+    """What a descriptor stands for; None: it is the kernel's."""
+    stack, number = ffi.new("ps_stack **"), ffi.new("int64_t *")
+    if not lib.ps_descriptor_owner(fd, stack, number):
+        return None
+    key = int(ffi.cast("uintptr_t", stack[0])), number[0]
+    with _lock:
+        return _known.get(key) or _loose.get(key)
+
+
+def adopt(fd: int) -> tuple[OpenSocket, Descriptor] | None:
+    """What a descriptor stands for, for an object that it belongs to from now on; None: nothing.
+
+    Two objects may have one descriptor, as they may of the kernel's: the first that is closed
+    closes it for both.
+    """
+    opened = find(fd)
+    if opened is None:
+        return None
+    opened.handle.check(lib.ps_descriptor_use(opened.handle.pointer, opened.number, fd, False))
+    return opened, Descriptor(opened, fd, _file(fd))
+
+
+def duplicate(fd: int) -> int | None:
+    """Another descriptor of the same socket, which belongs to no object; None: it is the kernel's.
+
+    Raises:
+        OSError: As dup(2).
+    """
+    opened = find(fd)
+    if opened is None:
+        return None
+    copy = os.dup(fd)
+    note(opened, copy)
+    return copy
+
+
+def close(fd: int) -> bool:
+    """Closes a descriptor, of whomever it is; False: it is the kernel's."""
+    opened = find(fd)
+    if opened is None:
+        return False
+    if _let_go(opened, fd, None):
+        lib.ps_close(opened.handle.pointer, opened.number)
+    return True
+
+
+def note(opened: OpenSocket, fd: int) -> None:
+    """Notes that a descriptor belongs to no object: whoever has it closes it."""
+    with _lock:
+        _sweep()
+        _loose[_key(opened)] = opened
+    lib.ps_descriptor_use(opened.handle.pointer, opened.number, fd, True)
+
+
+def _let_go(opened: OpenSocket, fd: int, file: tuple[int, int] | None) -> bool:
+    handle = opened.handle
+    result = lib.ps_descriptor_close(handle.pointer, opened.number, fd)
+    with _lock:
+        if result == 0:
+            _loose[_key(opened)] = opened  # others have numbers, whoever they are
+        elif result == 1:
+            _loose.pop(_key(opened), None)
+            handle.opened.pop(opened.number, None)
+    if result == -errno.EDEADLK:
+        _collect_descriptor(handle, opened.number, fd, file)
+    elif result < 0 and not _close_file(fd, file) and result == _EBADF and not handle.closed:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return bool(result == 1)
+
+
+def _close_file(fd: int, file: tuple[int, int] | None) -> bool:
+    """Closes a number if it still is what it was."""
+    try:
+        if file is None or _file(fd) != file:
+            return False
+    except OSError:
+        return False
+    os.close(fd)
+    return True
 
 
 def _collect(handle: StackHandle, number: int) -> None:
@@ -129,114 +279,16 @@ def _collect(handle: StackHandle, number: int) -> None:
     reap(lib.ps_close, handle.pointer, number)
 
 
-_lock = threading.RLock()
-# Descriptors that were detached, or duplicated by number: each is a holder.
-_loose: dict[int, OpenSocket] = {}
-# Descriptors that a socket object has shown.
-_shown: weakref.WeakValueDictionary[int, OpenSocket] = weakref.WeakValueDictionary()
+def _collect_descriptor(
+    handle: StackHandle, number: int, fd: int, file: tuple[int, int] | None
+) -> None:
+    def collect() -> int:
+        result = int(lib.ps_descriptor_close(handle.pointer, number, fd))
+        if result == 1:
+            handle.opened.pop(number, None)
+            return int(lib.ps_close(handle.pointer, number))
+        if result != -errno.EDEADLK and result < 0:
+            _close_file(fd, file)
+        return result
 
-
-def register(descriptor: int, opened: OpenSocket) -> None:
-    """Notes that a socket object shows this descriptor."""
-    _shown[descriptor] = opened
-
-
-def forget(descriptor: int) -> None:
-    """Notes that a descriptor is about to be closed: its number may soon be another's."""
-    with _lock:
-        _shown.pop(descriptor, None)
-        _loose.pop(descriptor, None)
-
-
-def release(descriptor: int, opened: OpenSocket) -> None:
-    """Notes that a socket object gives its descriptor away, and its hold with it."""
-    with _lock:
-        _loose[descriptor] = _shown[descriptor] = opened
-
-
-def find(descriptor: int) -> OpenSocket | None:
-    """What a descriptor stands for; None: it is the kernel's."""
-    return _loose.get(descriptor) or _shown.get(descriptor)
-
-
-def take(descriptor: int) -> OpenSocket | None:
-    """What a descriptor stands for; the hold is the caller's now.
-
-    If it is not detached, two socket objects have one hold, as they would have one descriptor of
-    the kernel's: the first that is closed closes it for both.
-    """
-    with _lock:
-        return _loose.pop(descriptor, None) or _shown.get(descriptor)
-
-
-def duplicate(descriptor: int) -> int | None:
-    """Another descriptor of the same socket, detached; None: it is the kernel's.
-
-    Raises:
-        OSError: As dup(2).
-    """
-    with _lock:
-        opened = find(descriptor)
-        if opened is None:
-            return None
-        copy = os.dup(descriptor)
-        opened.holders += 1
-        _loose[copy] = opened
-        return copy
-
-
-def close(descriptor: int) -> bool:
-    """Closes a descriptor, of whomever it is; False: it is the kernel's."""
-    opened = take(descriptor)
-    if opened is None:
-        return False
-    last = opened.let_go()
-    if last:
-        lib.ps_close(opened.handle.pointer, opened.number)
-    close_copy(descriptor, opened)
-    return True
-
-
-def close_copy(descriptor: int, opened: OpenSocket) -> None:
-    """Closes a descriptor that is a copy; the host's own goes with the socket."""
-    if descriptor not in (-1, opened.descriptor):
-        forget(descriptor)
-        os.close(descriptor)
-
-
-_sendfile: Callable[..., int] | None = getattr(os, "sendfile", None)
-_SENDFILE_BLOCK = 1 << 18
-
-
-def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments: Any) -> int:
-    """`os.sendfile` that also knows the descriptors of a Stack's sockets.
-
-    Nothing may be written to those themselves: they only show readiness.
-
-    Raises:
-        OSError: As sendfile(2), pread(2) and send(2).
-    """
-    opened = find(out_fd)
-    if opened is None:
-        if _sendfile is None:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        return _sendfile(out_fd, in_fd, offset, count, *arguments)
-    size = min(count, _SENDFILE_BLOCK)
-    data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
-    if not data:
-        return 0
-    piece = ffi.new("struct ps_piece[1]")
-    with ffi.from_buffer("uint8_t[]", data) as source:
-        piece[0].base = source
-        piece[0].size = len(source)
-        timeout_us = -1 if os.get_blocking(out_fd) else 0
-        while True:
-            sent = lib.ps_send(
-                opened.handle.pointer, opened.number, piece, 1, 0, ffi.NULL, ffi.NULL, timeout_us
-            )
-            if sent != -errno.EINTR:
-                break
-    sent = opened.handle.check(sent)
-    if offset is None and sent < len(data):
-        os.lseek(in_fd, sent - len(data), os.SEEK_CUR)
-    return sent
+    reap(collect)

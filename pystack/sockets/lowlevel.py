@@ -13,6 +13,7 @@ from operator import index
 from types import ModuleType
 from typing import Any
 
+from pystack._native import ffi, lib
 from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.message import MessageSocket
@@ -66,10 +67,17 @@ class _StackSocket(MessageSocket):
     __slots__ = ()
 
     def _accept(self) -> tuple[int, Any]:
-        number, peer = super()._accept()
-        opened = descriptors.OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        opened.inherit(self._open)
-        return opened.detached(), peer
+        remote = ffi.new("struct ps_address *")
+        while True:
+            try:
+                _opened, descriptor, peer = self._take_shown(remote)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                limit = self._open.receive_timeout if self._timeout is None else self._timeout
+                self._wait(lib.PS_READY_READ, limit)
+            else:
+                return descriptor.release(), peer
 
     def __repr__(self) -> str:
         return (

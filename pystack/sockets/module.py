@@ -47,10 +47,11 @@ def _find(fd: int) -> OpenSocket | None:
         OSError: EBADF.
     """
     opened = descriptors.find(fd)
-    if opened is None:
+    if opened is None and fd >= 0:
         opened = identify(fd)
         if opened is not None:
-            descriptors.release(fd, opened)
+            opened.disown()
+            descriptors.note(opened, fd)
     return opened
 
 

@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 from pystack._native import ffi, lib
 from pystack.sockets import descriptors
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.message import MessageSocket
 
 if TYPE_CHECKING:
@@ -74,8 +73,8 @@ class Socket(MessageSocket):
     def __repr__(self) -> str:
         closed = " [closed]" if self._closed or self._number < 0 else ""
         # A descriptor is not made for this: without one, it is the engine's number.
-        shown = f"fd={self._descriptor}"
-        if self._descriptor < 0 and not closed:
+        shown = f"fd={-1 if self._descriptor is None else self._descriptor.fd}"
+        if self._descriptor is None and not closed:
             shown = f"number={self._number & 0xFFFFFFFF}"
         text = (
             f"<{self.__class__.__module__}.{self.__class__.__qualname__}{closed} {shown}, "
@@ -112,15 +111,13 @@ class Socket(MessageSocket):
 
     def accept(self) -> tuple[Socket, SocketAddress]:
         """The next connection, as a socket of the Stack's class, and the peer's address."""
-        number, peer = self._accept()
+        opened, descriptor, peer = self._take_connection()
         cls = self._handle.socket_class or type(self)  # as the module's, whatever this one is
         accepted = cls.__new__(cls)
         accepted._io_refs = 0
         accepted._closed = False
         # As socket.accept: what comes of a socket with a timeout has the default timeout.
-        opened = OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        opened.inherit(self._open)
-        accepted._adopt(opened, socket.getdefaulttimeout())
+        accepted._adopt(opened, socket.getdefaulttimeout(), descriptor)
         return accepted, peer
 
     def makefile(

@@ -140,7 +140,7 @@ def _wrap(
     made._closed = False
     opened, timeout, descriptor = sock._open, sock._timeout, sock._descriptor
     # The hold goes over from one object to the other, without a descriptor in between.
-    sock._number = sock._descriptor = -1
+    sock._number, sock._descriptor = -1, None
     sock._closed = True
     made._adopt(opened, timeout, descriptor)
     made._context = context

@@ -11,7 +11,7 @@ from typing import Any
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.arguments import MSG_DONTWAIT
 
-__all__ = ["MOST_MICROSECONDS", "WaitingSocket"]
+__all__ = ["MOST_MICROSECONDS", "WaitingSocket", "until_something"]
 
 MOST_MICROSECONDS = 1 << 62
 _EAGAIN, _EINTR = -errno.EAGAIN, -errno.EINTR
@@ -19,7 +19,7 @@ _EAGAIN, _EINTR = -errno.EAGAIN, -errno.EINTR
 _NO_STATE_FOR_IT = frozenset({-errno.EINVAL, -errno.ENOTCONN, -errno.EPIPE, -errno.EOPNOTSUPP})
 
 
-def _until_something(
+def until_something(
     call: Callable[[int], int], timeout: float | None, limit: float | None = None
 ) -> int:
     """Makes a call until it comes to something. Returns its result or -errno.
@@ -71,16 +71,16 @@ class WaitingSocket:
         """Makes a call that may wait.
 
         Args:
-            call: As in `_until_something`.
+            call: As in `until_something`.
             timeout: As there.
             limit: As there.
             mask: The readiness (PS_READY_*) that CPython waits for before such a call, if the
                 socket has a timeout: what the socket is in no state for is told after that.
         """
-        result = _until_something(call, timeout, limit)
+        result = until_something(call, timeout, limit)
         if result in _NO_STATE_FOR_IT and mask and timeout:
             self._wait(mask, timeout)
-            result = _until_something(call, timeout, limit)
+            result = until_something(call, timeout, limit)
         if result < 0 or self._handle.answers.raised is not None:
             self._handle.fail(result)
         return result

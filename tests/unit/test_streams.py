@@ -523,6 +523,7 @@ def test_functions_on_descriptors(it: Pair) -> None:
         with copy:
             assert isinstance(copy, pystack.sockets.Socket)
             assert copy.getpeername() == client.getpeername()
+            copy.settimeout(10)  # the other's has made the descriptor one that doesn't wait
             server.sendall(b"to the copy")
             assert copy.recv(100) == b"to the copy"
         again = socket.socket(fileno=socket.dup(client.fileno()))

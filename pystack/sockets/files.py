@@ -1,0 +1,313 @@
+"""A Stack's sockets as files: `os.read`, `os.write`, `os.fdopen` and the like on their descriptors.
+
+The descriptor itself carries no data. From a process's first Stack on these functions look whose it
+is, and for a Stack's they are calls of the socket; for all others they are the library's own.
+C code that reads or writes a descriptor doesn't come by here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from operator import index
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pystack._native import ffi, lib
+from pystack.sockets import descriptors
+from pystack.sockets.arguments import writable
+from pystack.sockets.descriptors import OpenSocket, find
+from pystack.sockets.waiting import until_something
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["introduce_files"]
+
+_SENDFILE_BLOCK = 1 << 18
+_NULL = ffi.NULL
+
+_read, _write, _close = os.read, os.write, os.close
+_readv: Callable[..., int] | None = getattr(os, "readv", None)
+_writev: Callable[..., int] | None = getattr(os, "writev", None)
+_sendfile: Callable[..., int] | None = getattr(os, "sendfile", None)
+_splice: Callable[..., int] | None = getattr(os, "splice", None)
+_open = io.open
+
+
+def _find(fd: Any) -> OpenSocket | None:
+    if isinstance(fd, int) and lib.ps_descriptor_owner(fd, _NULL, _NULL):
+        return find(fd)
+    return None
+
+
+def _receive(opened: OpenSocket, buffers: Iterable[Any]) -> int:
+    """As `recv` into several buffers; it waits unless the descriptor has O_NONBLOCK."""
+    pieces, held = _pieces(buffers)
+    if not any(piece.size for piece in pieces):
+        return 0
+    result = until_something(
+        lambda timeout_us: lib.ps_receive(
+            opened.handle.pointer, opened.number, pieces, len(pieces), 0, _NULL, timeout_us
+        ),
+        None,
+        opened.receive_timeout,
+    )
+    del held
+    return opened.handle.check(result)
+
+
+def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
+    pieces, held = _pieces(buffers)
+    result = until_something(
+        lambda timeout_us: lib.ps_send(
+            opened.handle.pointer, opened.number, pieces, len(pieces), 0, _NULL, _NULL, timeout_us
+        ),
+        None,
+        opened.send_timeout,
+    )
+    del held
+    return opened.handle.check(result)
+
+
+def _pieces(buffers: Iterable[Any]) -> tuple[Any, list[Any]]:
+    """An array for C, and what has to live as long as it."""
+    held = [ffi.from_buffer("uint8_t[]", one) for one in buffers]
+    pieces = ffi.new("struct ps_piece[]", len(held))
+    for piece, one in zip(pieces, held, strict=True):
+        piece.base = one
+        piece.size = len(one)
+    return pieces, held
+
+
+def read(fd: int, length: int, /) -> bytes:
+    """`os.read`.
+
+    Raises:
+        OSError: As recv(2).
+    """
+    opened = _find(fd)
+    if opened is None:
+        return _read(fd, length)
+    size = index(length)
+    if size < 0:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    data = bytearray(size)
+    return bytes(data[: _receive(opened, [data])])
+
+
+def readv(fd: int, buffers: Iterable[Buffer], /) -> int:
+    """`os.readv`."""
+    opened = _find(fd)
+    if opened is None:
+        return _absent() if _readv is None else _readv(fd, buffers)
+    return _receive(opened, [writable(one, "readv") for one in buffers])
+
+
+def write(fd: int, data: Buffer, /) -> int:
+    """`os.write`.
+
+    Raises:
+        OSError: As send(2).
+    """
+    opened = _find(fd)
+    return _write(fd, data) if opened is None else _send(opened, [data])
+
+
+def writev(fd: int, buffers: Iterable[Buffer], /) -> int:
+    """`os.writev`."""
+    opened = _find(fd)
+    if opened is None:
+        return _absent() if _writev is None else _writev(fd, buffers)
+    return _send(opened, buffers)
+
+
+def _absent() -> NoReturn:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def close(fd: int) -> None:
+    """`os.close`."""
+    if _find(fd) is None or not descriptors.close(fd):
+        _close(fd)
+
+
+def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments: Any) -> int:
+    """`os.sendfile`.
+
+    Raises:
+        OSError: As sendfile(2), pread(2) and send(2).
+    """
+    opened = _find(out_fd)
+    if opened is None:
+        return (
+            _absent() if _sendfile is None else _sendfile(out_fd, in_fd, offset, count, *arguments)
+        )
+    size = min(count, _SENDFILE_BLOCK)
+    data = _read(in_fd, size) if offset is None else os.pread(in_fd, size, offset)
+    if not data:
+        return 0
+    try:
+        sent = _send(opened, [data])
+    except OSError:
+        if offset is None:
+            os.lseek(in_fd, -len(data), os.SEEK_CUR)
+        raise
+    if offset is None and sent < len(data):
+        os.lseek(in_fd, sent - len(data), os.SEEK_CUR)
+    return sent
+
+
+def splice(src: int, dst: int, *arguments: Any, **named: Any) -> int:
+    """`os.splice`, which never leads to a Stack's socket or from it.
+
+    Raises:
+        OSError: EINVAL, as splice(2) where it can't be done; read and write instead.
+    """
+    if _find(src) is not None or _find(dst) is not None:
+        raise OSError(errno.EINVAL, "a Stack's socket can't be spliced: read and write it")
+    return _absent() if _splice is None else _splice(src, dst, *arguments, **named)
+
+
+class SocketFile(io.RawIOBase):
+    """What `open` of a descriptor gives, as the library's `io.FileIO`.
+
+    Args:
+        opened: What the descriptor stands for.
+        fd: The descriptor.
+        mode: As of `open`; neither text nor buffers.
+        closefd: Whether the descriptor is closed with the file.
+    """
+
+    def __init__(self, opened: OpenSocket, fd: int, mode: str, *, closefd: bool) -> None:
+        self.name, self.closefd = fd, closefd
+        self._opened = opened
+        self._fd = fd
+        self._reads = "r" in mode or "+" in mode
+        self._writes = "r" not in mode or "+" in mode
+        self.mode = "rb+" if self._reads and self._writes else "rb" if self._reads else "wb"
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        self._check()
+        return self._fd
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading."""
+        self._check()
+        return self._reads
+
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        self._check()
+        return self._writes
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """As `recv_into`; None: there is nothing yet, and it doesn't wait."""
+        if not self.readable():
+            raise io.UnsupportedOperation("File not open for reading")
+        try:
+            return _receive(self._opened, [writable(buffer, "readinto")])
+        except BlockingIOError:
+            return None
+
+    def write(self, data: Any, /) -> int | None:
+        """As `send`; None: there is no room, and it doesn't wait."""
+        if not self.writable():
+            raise io.UnsupportedOperation("File not open for writing")
+        try:
+            return _send(self._opened, [data])
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        """Closes it, and with `closefd` the descriptor."""
+        if self.closed:
+            return
+        super().close()
+        if self.closefd:
+            close(self._fd)
+
+
+def _open_socket(
+    opened: OpenSocket,
+    fd: int,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Any = None,
+) -> Any:
+    """As `open` makes it of a file."""
+    del opener  # asked for a path's descriptor only
+    kinds = set(mode) & set("rwxa")
+    text, updating = "b" not in mode, "+" in mode
+    if set(mode) - set("rwxabt+") or len(mode) > len(set(mode)) or ("t" in mode and not text):
+        raise ValueError(f"invalid mode: {mode!r}")
+    if len(kinds) != 1:
+        raise ValueError("must have exactly one of create/read/write/append mode")
+    raw = SocketFile(opened, fd, mode, closefd=closefd)
+    if buffering == 0:
+        if text:
+            raise ValueError("can't have unbuffered text I/O")
+        return raw
+    if updating:
+        raise io.UnsupportedOperation("File or stream is not seekable.")
+    size = io.DEFAULT_BUFFER_SIZE if buffering in (-1, 1) else buffering
+    buffer: Any = io.BufferedReader(raw, size) if "r" in kinds else io.BufferedWriter(raw, size)
+    if not text:
+        return buffer
+    wrapper: Any = io.TextIOWrapper(buffer, encoding, errors, newline, buffering == 1)
+    wrapper.mode = mode
+    return wrapper
+
+
+class _Open:
+    """`open`. No function: that would bind where a class has it for an attribute."""
+
+    def __call__(self, file: Any, *arguments: Any, **named: Any) -> Any:
+        opened = _find(file)
+        if opened is None:
+            return _open(file, *arguments, **named)
+        return _open_socket(opened, file, *arguments, **named)
+
+    def __repr__(self) -> str:
+        return repr(_open)
+
+
+Put = TypeVar("Put")
+
+
+def _as_was(made: Put, original: Any) -> Put:
+    """With the name and text of what it stands for."""
+    for name in ("__name__", "__qualname__", "__doc__", "__module__", "__text_signature__"):
+        if hasattr(original, name):
+            setattr(made, name, getattr(original, name))
+    return made
+
+
+def introduce_files() -> None:
+    """Puts all in place; doing it again changes nothing."""
+    if os.read is read:
+        return
+    for made in (read, readv, write, writev, close, sendfile, splice):
+        original = getattr(os, made.__name__, None)
+        if original is not None:
+            setattr(os, made.__name__, _as_was(made, original))
+    opening: Any = _as_was(_Open(), _open)
+    io.open = builtins.open = opening
+    connection = sys.modules.get("multiprocessing.connection")
+    if connection is not None:  # what it took from os before
+        made_of: Any = connection.Connection
+        made_of._send.__defaults__ = (write,)
+        made_of._recv.__defaults__ = (read,)
+        made_of._close.__defaults__ = (close,)
