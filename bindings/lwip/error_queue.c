@@ -98,8 +98,6 @@ void errors_report(struct port_socket *socket, const struct icmp_report *report,
                    uint16_t remote_port)
 {
     bool is_v6 = ip_current_is_v6();
-    if (!errors_wanted(socket, &report->remote))
-        return;
     u16_t end = report->packet->tot_len;
     u16_t begin = LWIP_MIN(data, end), size = (u16_t)(end - begin);
     struct queued_error *made = append(socket, &report->remote, remote_port, size);

@@ -257,7 +257,7 @@ struct icmp_report {
 
 /* Whether the socket asked for the queue of errors about packets to such an address. */
 bool errors_wanted(const struct port_socket *socket, const ip_addr_t *remote);
-/* Queues an error, if that was asked for and there is room. `data`: where in the packet that begins
+/* Queues an error, if there is room. `data`: where in the packet that begins
  * which the user sent. Tells nobody. */
 void errors_report(struct port_socket *socket, const struct icmp_report *report, u16_t data,
                    uint16_t remote_port);

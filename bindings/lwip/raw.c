@@ -91,9 +91,11 @@ void raw_icmp_error(const struct icmp_report *report)
         if (head->kind != &raw_kind || !may_have_sent(raw_of(head), report))
             continue;
         const struct raw_socket *raw = raw_of(head);
-        errors_report(head, report, raw->header_included ? report->quoted : report->transport, 0);
-        if (errors_wanted(head, &report->remote) ||
-            (datagram_is_hard(head, report) && is_connected(raw)))
+        bool wanted = errors_wanted(head, &report->remote);
+        if (wanted)
+            errors_report(head, report, raw->header_included ? report->quoted : report->transport,
+                          0);
+        if (wanted || (datagram_is_hard(head, report) && is_connected(raw)))
             socket_fail(head, report->error);
     }
 }

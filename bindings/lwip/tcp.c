@@ -460,7 +460,8 @@ void tcp_icmp_error(const struct icmp_report *report)
     bool our_own =
         address_is_ours(ip_current_src_addr()); /* nobody has answered for the next hop */
     if (pcb->state == SYN_SENT && (report->hard || wanted || our_own)) {
-        errors_report(&socket->head, report, report->transport, report->remote_port);
+        if (wanted || IP_IS_V4(&report->remote)) /* of IPv4 Linux queues this one unasked */
+            errors_report(&socket->head, report, report->transport, report->remote_port);
         tcp_disown(socket);
         tcp_abandon(pcb, 0);
         socket->phase = TCP_OVER;

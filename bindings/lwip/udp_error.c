@@ -53,11 +53,12 @@ void udp_icmp_error(const struct icmp_report *report)
     if (udp == NULL || (udp->base.head.protocol == IP_PROTO_UDPLITE) != is_lite ||
         !datagram_hears(&udp->base.head, report))
         return;
-    errors_report(&udp->base.head, report, (u16_t)(report->transport + UDP_HLEN),
-                  report->remote_port);
+    bool wanted = errors_wanted(&udp->base.head, &report->remote);
+    if (wanted)
+        errors_report(&udp->base.head, report, (u16_t)(report->transport + UDP_HLEN),
+                      report->remote_port);
     /* Without the queue it hears of hard errors alone. */
-    if (datagram_is_hard(&udp->base.head, report) ||
-        errors_wanted(&udp->base.head, &report->remote))
+    if (wanted || datagram_is_hard(&udp->base.head, report))
         socket_fail(&udp->base.head, report->error);
 }
 
