@@ -311,12 +311,19 @@ enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless s
                  PS_OPT_IPV6_MULTICAST_ALL,
                  PS_OPT_IP_UNICAST_IF, /* interface index */
                  PS_OPT_IPV6_UNICAST_IF,
-                 PS_OPT_UDP_GRO,      /* datagrams of one size that wait are received as one */
-                 PS_OPT_UDP_CORK,     /* sends are gathered into one datagram */
-                 PS_OPT_IPV6_MTU,     /* what is larger is cut; read: as PS_OPT_IP_MTU */
-                 PS_OPT_BYTES_QUEUED, /* FIONREAD: bytes that recv would give now */
-                 PS_OPT_BYTES_UNSENT, /* SIOCOUTQ: bytes not yet acknowledged */
-                 PS_OPT_UDP_SEGMENT,  /* bytes of each datagram that a long one is cut into; 0 */
+                 PS_OPT_UDP_GRO,           /* datagrams of one size that wait are received as one */
+                 PS_OPT_UDP_CORK,          /* sends are gathered into one datagram */
+                 PS_OPT_IPV6_MTU,          /* what is larger is cut; read: as PS_OPT_IP_MTU */
+                 PS_OPT_TCP_SYNCNT,        /* how often a SYN is sent again */
+                 PS_OPT_TCP_LINGER2,       /* seconds in FIN-WAIT-2 once closed; -1: none */
+                 PS_OPT_TCP_NOTSENT_LOWAT, /* bytes that may wait to be sent; 0: SO_SNDBUF's */
+                 PS_OPT_TCP_WINDOW_CLAMP,  /* bytes; 0: SO_RCVBUF's */
+                 PS_OPT_TCP_FASTOPEN,      /* kept: there is no Fast Open */
+                 PS_OPT_BYTES_NOT_SENT,    /* SIOCOUTQNSD: bytes that never left */
+                 PS_OPT_AT_MARK,           /* SIOCATMARK: what is read next is urgent */
+                 PS_OPT_BYTES_QUEUED,      /* FIONREAD: bytes that recv would give now */
+                 PS_OPT_BYTES_UNSENT,      /* SIOCOUTQ: bytes not yet acknowledged */
+                 PS_OPT_UDP_SEGMENT, /* bytes of each datagram that a long one is cut into; 0 */
                  PS_OPT_COUNT,
 };
 

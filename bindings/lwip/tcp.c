@@ -104,7 +104,7 @@ static const struct tcp_socket *owner(const struct tcp_pcb *pcb)
 uint32_t port_tcp_window(const struct tcp_pcb *pcb)
 {
     const struct tcp_socket *socket = owner(pcb);
-    return socket ? socket->head.receive_buffer : (uint32_t)tunables.tcp_receive_buffer;
+    return socket ? tcp_window_most(socket) : (uint32_t)tunables.tcp_receive_buffer;
 }
 
 uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb)
@@ -134,7 +134,7 @@ static int open_socket(struct port_socket *head)
     head->protocol = IP_PROTO_TCP;
     head->send_buffer = (uint32_t)tunables.tcp_send_buffer;
     head->receive_buffer = (uint32_t)tunables.tcp_receive_buffer;
-    socket->ttl = (u8_t)(head->family == PS_INET ? tunables.ip_ttl : tunables.ip6_hop_limit);
+    socket->ttl = socket->hop_limit = -1;
     socket->keep_idle_ms = TCP_KEEPIDLE_DEFAULT;
     socket->keep_interval_ms = TCP_KEEPINTVL_DEFAULT;
     socket->keep_count = TCP_KEEPCNT_DEFAULT;
@@ -264,6 +264,8 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     socket->remote_port = port_number;
     socket->phase = TCP_CONNECTING;
     socket->connect_told = false;
+    socket->pcb->ttl = tcp_ttl(socket, IP_IS_V6(&target));
+    socket->pcb->tos = tcp_tos(socket, IP_IS_V6(&target));
     err_t error = tcp_connect(socket->pcb, &target, port_number, on_connected);
     if (error != ERR_OK) {
         socket->phase = TCP_FRESH;
@@ -390,7 +392,7 @@ u32_t tcp_socket_ready(struct port_socket *head)
         mask |= PS_READY_WRITE;
         if (mask & PS_READY_ENDED)
             mask |= PS_READY_HANGUP;
-    } else if (tcp_send_room(socket) > head->send_buffer / 3) {
+    } else if (tcp_is_writable(socket)) {
         mask |= PS_READY_WRITE;
     }
     if (socket->pcb == NULL || (socket->pcb->unsent == NULL && socket->pcb->unacked == NULL))

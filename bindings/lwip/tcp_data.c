@@ -196,9 +196,26 @@ u32_t tcp_unacknowledged(const struct tcp_socket *socket)
                : 0;
 }
 
+u32_t tcp_not_sent(const struct tcp_socket *socket)
+{
+    return socket->pcb != NULL && socket->phase == TCP_CONNECTED && socket->pcb->unsent != NULL
+               ? socket->pcb->snd_lbb - socket->pcb->snd_nxt
+               : 0;
+}
+
+bool tcp_is_writable(const struct tcp_socket *socket)
+{
+    /* As in Linux, it has to be worth waking up for. */
+    u32_t most = socket->not_sent_low_water;
+    return tcp_send_room(socket) > socket->head.send_buffer / 3 &&
+           (most == 0 || 2ULL * tcp_not_sent(socket) < most);
+}
+
 u32_t tcp_send_room(const struct tcp_socket *socket)
 {
     u32_t waiting = tcp_unacknowledged(socket);
+    if (socket->not_sent_low_water != 0 && tcp_not_sent(socket) >= socket->not_sent_low_water)
+        return 0;
     if (waiting >= socket->head.send_buffer || socket->pcb->snd_queuelen >= TCP_SND_QUEUELEN)
         return 0;
     return socket->head.send_buffer - waiting;
@@ -287,6 +304,8 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
                 break;
             }
             done += (size_t)taken;
+            if (socket->not_sent_low_water != 0)
+                tcp_output(pcb); /* what leaves makes room */
         }
         total += (int64_t)done;
     }

@@ -205,8 +205,9 @@ static void send_answer(const struct handshake *one, bool syn, u32_t clock)
     }
     TCP_STATS_INC(tcp.xmit);
     MIB2_STATS_INC(mib2.tcpoutsegs);
-    ip_output_if(p, &one->local, &one->remote, one->listener->ttl, one->listener->tos, IP_PROTO_TCP,
-                 netif);
+    bool is_v6 = IP_IS_V6(&one->remote);
+    ip_output_if(p, &one->local, &one->remote, tcp_ttl(one->listener, is_v6),
+                 tcp_tos(one->listener, is_v6), IP_PROTO_TCP, netif);
     pbuf_free(p);
 }
 
@@ -215,6 +216,20 @@ static void send_again(struct handshake *one)
     one->is_timed = false;
     MIB2_STATS_INC(mib2.tcpretranssegs);
     send_answer(one, true, sys_now());
+}
+
+/* TCP_DEFER_ACCEPT: for so many timeouts an ACK alone makes no connection. */
+static u8_t defer_retries(const struct handshake *one)
+{
+    return (u8_t)LWIP_MIN(one->listener->defer_retries, MOST_RETRIES);
+}
+
+/* Whether it was answered often enough. While a listener waits for data the peer, which has
+ * acknowledged, is asked nothing; in the end its ACK is asked for again, and will do (Linux). */
+static bool is_over(const struct handshake *one)
+{
+    return one->retries >= tunables.tcp_syn_ack_retries &&
+           (!one->has_ack || one->retries >= defer_retries(one) || one->retries >= MOST_RETRIES);
 }
 
 u64_t handshake_next_us(void)
@@ -231,15 +246,17 @@ void handshake_run(void)
     for (int retries = MOST_RETRIES; retries >= 0; retries--) {
         struct handshake *one;
         while ((one = queues[retries].first) != NULL && one->due_us <= port.now_us) {
-            if (retries >= tunables.tcp_syn_ack_retries) {
+            if (is_over(one)) {
                 MIB2_STATS_INC(mib2.tcpattemptfails);
                 forget(one);
                 continue;
             }
+            bool quiet = one->has_ack && one->retries + 1 < defer_retries(one);
             dequeue(one);
             one->retries++;
             enqueue(one);
-            send_again(one);
+            if (!quiet)
+                send_again(one);
         }
         if (one != NULL)
             next_us = LWIP_MIN(next_us, one->due_us);
@@ -312,7 +329,7 @@ static void on_syn(struct tcp_socket *listener, const struct handshake_segment *
         .local_port = segment->local_port,
         .remote_port = segment->remote_port,
         .theirs = segment->seqno,
-        .window = listener->head.receive_buffer,
+        .window = tcp_window_most(listener),
         .answered_us = (u32_t)port.now_us,
         .mss = peer_mss(segment),
         .peer_window = segment->window,
@@ -446,8 +463,13 @@ static struct tcp_pcb *on_segment(struct handshake *one, const struct handshake_
         MIB2_STATS_INC(mib2.tcpattemptfails);
         forget(one); /* back to LISTEN; the SYN comes again */
     } else if (flags & TCP_ACK) {
-        if (segment->ackno == one->ours + 1)
+        if (segment->ackno == one->ours + 1) {
+            if (segment->length == 0 && one->retries < defer_retries(one)) {
+                one->has_ack = true;
+                return NULL;
+            }
             return complete(one, segment);
+        }
         reset(segment);
     }
     return NULL;
@@ -493,7 +515,7 @@ struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struc
             port_counts.listen_drops++;
             return NULL;
         }
-        made.window = listener->head.receive_buffer;
+        made.window = tcp_window_most(listener);
         return make_pcb(listening, &made);
     }
     if (segment.flags & TCP_SYN) {

@@ -41,6 +41,7 @@ struct handshake {
     u8_t retries;
     u8_t refused; /* whether anything was */
     bool has_sack, has_timestamp;
+    bool has_ack;  /* its last ACK was there, and its listener waits for data */
     bool is_timed; /* the SYN-ACK was sent once (Karn), and by us as we are (no cookie) */
 };
 

@@ -20,7 +20,8 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     head->bound_interface = listener->head.bound_interface;
     head->v6only = listener->head.v6only;
     head->out_of_band_inline = listener->head.out_of_band_inline;
-    head->priority = listener->head.priority;
+    head->broadcast = listener->head.broadcast; /* which says nothing here, and is read back */
+    head->dont_route = listener->head.dont_route;
     head->free_bind = listener->head.free_bind;
     head->transparent = listener->head.transparent;
     head->least_ttl = listener->head.least_ttl;
@@ -35,7 +36,15 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     child->user_timeout_ms = listener->user_timeout_ms;
     child->largest_segment = listener->largest_segment;
     child->ttl = listener->ttl;
+    child->hop_limit = listener->hop_limit;
     child->tos = listener->tos;
+    child->traffic_class = listener->traffic_class;
+    child->cork = listener->cork;
+    child->slow_acks = listener->slow_acks;
+    child->syn_retries = listener->syn_retries;
+    child->linger2_s = listener->linger2_s;
+    child->not_sent_low_water = listener->not_sent_low_water;
+    child->window_clamp = listener->window_clamp;
 }
 
 /* The handshake is done. */
@@ -51,13 +60,13 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
     inherit(child, listener);
     tcp_own(child, pcb);
     tcp_callbacks(child);
+    ip_addr_copy(child->remote, pcb->remote_ip);
     tcp_apply_options(child);
     child->phase = TCP_CONNECTED;
     child->connect_told = true;
     child->bound = true;
     child->send_limit = pcb->snd_buf;
     ip_addr_copy(child->local, pcb->local_ip);
-    ip_addr_copy(child->remote, pcb->remote_ip);
     child->local_port = pcb->local_port;
     child->remote_port = pcb->remote_port;
     if (listener->waiting_last != NULL)

@@ -8,13 +8,34 @@ static bool connected(const struct tcp_socket *socket)
     return socket->pcb != NULL && socket->phase != TCP_LISTENING;
 }
 
+u8_t tcp_ttl(const struct tcp_socket *socket, bool is_v6)
+{
+    int64_t initial = is_v6 ? tunables.ip6_hop_limit : tunables.ip_ttl;
+    s16_t set = is_v6 ? socket->hop_limit : socket->ttl;
+    return (u8_t)(set < 0 ? initial : set);
+}
+
+u8_t tcp_tos(const struct tcp_socket *socket, bool is_v6)
+{
+    return is_v6 ? socket->traffic_class : socket->tos;
+}
+
+/* What it speaks; an IPv6 socket may be connected to an address of IPv4. */
+static bool is_version6(const struct tcp_socket *socket)
+{
+    return socket->pcb->state == CLOSED || socket->pcb->state == LISTEN
+               ? socket->head.family == PS_INET6
+               : IP_IS_V6_VAL(socket->pcb->remote_ip);
+}
+
 /* The settings as lwIP's PCB has them. */
 void tcp_apply_options(struct tcp_socket *socket)
 {
     struct tcp_pcb *pcb = socket->pcb;
     const struct port_socket *head = &socket->head;
-    pcb->ttl = socket->ttl;
-    pcb->tos = socket->tos;
+    bool is_v6 = is_version6(socket);
+    pcb->ttl = tcp_ttl(socket, is_v6);
+    pcb->tos = tcp_tos(socket, is_v6);
     pcb->netif_idx = (u8_t)head->bound_interface;
     if (head->reuse_address || head->reuse_port) /* tcp_port_is_taken() tells them apart */
         ip_set_option(pcb, SOF_REUSEADDR);
@@ -30,6 +51,8 @@ void tcp_apply_options(struct tcp_socket *socket)
     pcb->keep_intvl = socket->keep_interval_ms;
     pcb->keep_cnt = socket->keep_count;
     pcb->timer.user_timeout_ms = socket->user_timeout_ms;
+    pcb->timer.linger2_s = socket->linger2_s;
+    pcb->timer.watches_unsent = socket->not_sent_low_water != 0;
     tcp_timer_touch(pcb);
     if (socket->no_delay)
         tcp_nagle_disable(pcb);
@@ -37,7 +60,7 @@ void tcp_apply_options(struct tcp_socket *socket)
         tcp_nagle_enable(pcb);
     if (pcb->state == CLOSED) {
         /* Before the handshake the window is all of the buffer that 16 bits can say. */
-        pcb->rcv_wnd = pcb->rcv_ann_wnd = TCPWND_MIN16(head->receive_buffer);
+        pcb->rcv_wnd = pcb->rcv_ann_wnd = TCPWND_MIN16(tcp_window_most(socket));
     }
 }
 
@@ -70,6 +93,33 @@ int tcp_option_changed(struct port_socket *head, enum ps_option option)
     return 0;
 }
 
+/* TCP_DEFER_ACCEPT: seconds as timeouts of a SYN-ACK, each twice the one before, and back (Linux). */
+#define FIRST_TIMEOUT_S 1
+#define LONGEST_TIMEOUT_S (TCP_RTO_MAX_MS / 1000)
+
+static u8_t seconds_in_timeouts(int64_t seconds)
+{
+    int64_t timeout = FIRST_TIMEOUT_S, period = timeout;
+    u8_t count = seconds > 0 ? 1 : 0;
+    while (seconds > period && count < UINT8_MAX) {
+        count++;
+        timeout = LWIP_MIN(2 * timeout, LONGEST_TIMEOUT_S);
+        period += timeout;
+    }
+    return count;
+}
+
+static int64_t timeouts_in_seconds(u8_t count)
+{
+    int64_t timeout = FIRST_TIMEOUT_S, period = count > 0 ? timeout : 0;
+    while (count > 1) {
+        count--;
+        timeout = LWIP_MIN(2 * timeout, LONGEST_TIMEOUT_S);
+        period += timeout;
+    }
+    return period;
+}
+
 int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -87,7 +137,7 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
         *value = socket->cork;
         return 0;
     case PS_OPT_TCP_QUICKACK:
-        *value = tunables.tcp_delayed_ack == 0;
+        *value = !socket->slow_acks;
         return 0;
     case PS_OPT_TCP_MAXSEG:
         if (connected(socket) && socket->pcb->state != CLOSED)
@@ -108,13 +158,39 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
     case PS_OPT_TCP_KEEPCNT:
         *value = socket->keep_count;
         return 0;
+    case PS_OPT_TCP_SYNCNT:
+        *value = socket->syn_retries != 0 ? socket->syn_retries : tunables.tcp_syn_retries;
+        return 0;
+    case PS_OPT_TCP_LINGER2:
+        *value = socket->linger2_s != 0 ? socket->linger2_s : (int64_t)TCP_FIN_WAIT_TIMEOUT / 1000;
+        return 0;
+    case PS_OPT_TCP_DEFER_ACCEPT:
+        *value = timeouts_in_seconds(socket->defer_retries);
+        return 0;
+    case PS_OPT_TCP_NOTSENT_LOWAT:
+        *value = (int32_t)socket->not_sent_low_water;
+        return 0;
+    case PS_OPT_TCP_WINDOW_CLAMP:
+        *value = socket->window_clamp == 0 && connected(socket) && socket->pcb->state != CLOSED
+                     ? socket->head.receive_buffer
+                     : socket->window_clamp;
+        return 0;
+    case PS_OPT_TCP_FASTOPEN:
+        *value = socket->fast_open;
+        return 0;
+    case PS_OPT_BYTES_NOT_SENT:
+        *value = tcp_not_sent(socket);
+        return socket->phase == TCP_LISTENING ? -EINVAL : 0;
+    case PS_OPT_AT_MARK:
+        *value = tcp_urgent_is_next(socket);
+        return 0;
     case PS_OPT_IP_TTL:
     case PS_OPT_IPV6_UNICAST_HOPS:
-        *value = socket->ttl;
+        *value = tcp_ttl(socket, option == PS_OPT_IPV6_UNICAST_HOPS);
         return 0;
     case PS_OPT_IP_TOS:
     case PS_OPT_IPV6_TCLASS:
-        *value = socket->tos;
+        *value = tcp_tos(socket, option == PS_OPT_IPV6_TCLASS);
         return 0;
     case PS_OPT_IP_MTU:
     case PS_OPT_IPV6_MTU:
@@ -130,6 +206,10 @@ int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *val
         return -ENOPROTOOPT;
     }
 }
+
+#define TOS_WITHOUT_ECN 0xfcu
+#define LONGEST_LINGER2_S 120
+#define LEAST_CLAMP 1152U /* half of Linux's least receive buffer */
 
 /* Linux bounds these to what its 16-bit jiffies of seconds can say. */
 static int seconds(int64_t value, int64_t most, u32_t *milliseconds)
@@ -155,9 +235,36 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
         socket->cork = value != 0;
         break;
     case PS_OPT_TCP_QUICKACK:
+        socket->slow_acks = value == 0;
         if (value != 0 && connected(socket) && socket->phase == TCP_CONNECTED)
             tcp_ack_now(socket->pcb);
         break;
+    case PS_OPT_TCP_SYNCNT:
+        if (value < 1 || value > 127)
+            return -EINVAL;
+        socket->syn_retries = (u8_t)value;
+        break;
+    case PS_OPT_TCP_LINGER2:
+        socket->linger2_s = value < 0 ? -1 : (s32_t)LWIP_MIN(value, LONGEST_LINGER2_S);
+        break;
+    case PS_OPT_TCP_DEFER_ACCEPT:
+        socket->defer_retries = seconds_in_timeouts(value);
+        return 0;
+    case PS_OPT_TCP_NOTSENT_LOWAT:
+        socket->not_sent_low_water = (u32_t)value;
+        break;
+    case PS_OPT_TCP_WINDOW_CLAMP:
+        if (value == 0 && socket->phase != TCP_FRESH)
+            return -EINVAL;
+        socket->window_clamp = value == 0 ? 0 : LWIP_MAX((u32_t)LWIP_MAX(value, 0), LEAST_CLAMP);
+        if (socket->phase == TCP_CONNECTED && connected(socket))
+            tcp_open_window(socket);
+        break;
+    case PS_OPT_TCP_FASTOPEN:
+        if (value < 0 || (socket->phase != TCP_FRESH && socket->phase != TCP_LISTENING))
+            return -EINVAL;
+        socket->fast_open = (u32_t)LWIP_MIN(value, tunables.tcp_max_backlog);
+        return 0;
     case PS_OPT_TCP_KEEPIDLE:
         result = seconds(value, 32767, &socket->keep_idle_ms);
         break;
@@ -180,18 +287,22 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
         socket->largest_segment = (u16_t)value;
         break;
     case PS_OPT_IP_TTL:
-    case PS_OPT_IPV6_UNICAST_HOPS:
-        if (value == -1)
-            value = head->family == PS_INET ? tunables.ip_ttl : tunables.ip6_hop_limit;
-        if (value < (option == PS_OPT_IP_TTL) || value > 255)
+        if (value != -1 && (value < 1 || value > UINT8_MAX))
             return -EINVAL;
-        socket->ttl = (u8_t)value;
+        socket->ttl = (s16_t)value;
         break;
-    case PS_OPT_IP_TOS:
-    case PS_OPT_IPV6_TCLASS:
-        if (value < -1 || value > 255)
+    case PS_OPT_IPV6_UNICAST_HOPS:
+        if (value < -1 || value > UINT8_MAX)
             return -EINVAL;
-        socket->tos = value < 0 ? 0 : (u8_t)value;
+        socket->hop_limit = (s16_t)value;
+        break;
+    case PS_OPT_IP_TOS: /* Linux keeps the low byte; ECN's bits are TCP's own */
+        socket->tos = (u8_t)value & TOS_WITHOUT_ECN;
+        break;
+    case PS_OPT_IPV6_TCLASS:
+        if (value < -1 || value > UINT8_MAX)
+            return -EINVAL;
+        socket->traffic_class = value < 0 ? 0 : (u8_t)value & TOS_WITHOUT_ECN;
         break;
     default:
         return -ENOPROTOOPT;
@@ -202,6 +313,8 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
     if (socket->phase != TCP_CONNECTED)
         return 0;
     /* What Nagle or a cork held back may go now. */
+    if (option == PS_OPT_TCP_NOTSENT_LOWAT)
+        socket_event(head);
     if (option == PS_OPT_TCP_CORK)
         socket->pcb->timer.hold = socket->cork ? TCP_HOLD_CORK : 0;
     if (option == PS_OPT_TCP_NODELAY && socket->no_delay)

@@ -39,7 +39,15 @@ struct tcp_socket {
     ip_addr_t local, remote; /* kept for after the PCB has gone */
     u16_t local_port, remote_port;
     bool bound, end_of_stream, no_delay, cork, keep_alive;
-    u8_t ttl, tos;
+    bool slow_acks;           /* TCP_QUICKACK was set to 0 */
+    s16_t ttl, hop_limit;     /* -1: the stack's default */
+    u8_t tos, traffic_class;  /* without the bits of ECN */
+    u8_t syn_retries;         /* 0: as the sysctl says */
+    u8_t defer_retries;       /* TCP_DEFER_ACCEPT, as SYN-ACKs that time out meanwhile; 0: off */
+    s32_t linger2_s;          /* -1: FIN-WAIT-2 ends at once; 0: as the sysctl says */
+    u32_t not_sent_low_water; /* 0: none */
+    u32_t window_clamp;       /* 0: none */
+    u32_t fast_open;
     u32_t keep_idle_ms, keep_interval_ms, keep_count;
     u32_t user_timeout_ms; /* 0: none */
     u16_t largest_segment; /* TCP_MAXSEG; 0: not set */
@@ -105,6 +113,10 @@ void tcp_drop_received(struct tcp_socket *socket);
 /* Bytes handed to send and not yet acknowledged. */
 u32_t tcp_unacknowledged(const struct tcp_socket *socket);
 u32_t tcp_send_room(const struct tcp_socket *socket);
+/* Bytes handed to send that have never left. */
+u32_t tcp_not_sent(const struct tcp_socket *socket);
+/* Whether there is room to send, and few enough bytes wait for that. */
+bool tcp_is_writable(const struct tcp_socket *socket);
 
 /* tcp_urgent.c */
 /* Takes the urgent byte out of what has come, if it is there and not for the stream: how many. */
@@ -129,6 +141,14 @@ void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
 void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size);
 
 /* tcp_option.c */
+u8_t tcp_ttl(const struct tcp_socket *socket, bool is_v6);
+u8_t tcp_tos(const struct tcp_socket *socket, bool is_v6);
+/* What the receive buffer lets the window be. */
+static inline u32_t tcp_window_most(const struct tcp_socket *socket)
+{
+    return socket->window_clamp != 0 ? LWIP_MIN(socket->window_clamp, socket->head.receive_buffer)
+                                     : socket->head.receive_buffer;
+}
 int tcp_option_get(struct port_socket *head, enum ps_option option, int64_t *value);
 int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t value);
 int tcp_option_changed(struct port_socket *head, enum ps_option option);

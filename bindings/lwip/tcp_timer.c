@@ -12,6 +12,7 @@
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/sys.h"
 #include "port.h"
+#include "tcp_socket.h"
 
 #define NEVER UINT64_MAX
 #define US_PER_MS 1000
@@ -185,9 +186,19 @@ static uint64_t keepalive_due(const struct tcp_pcb *pcb)
 /* The end of a state that waits for the peer alone. */
 static uint64_t state_due(const struct tcp_pcb *pcb)
 {
-    if (pcb->state == FIN_WAIT_2 && pcb->timer.closed)
-        return pcb->timer.state_us + (uint64_t)TCP_FIN_WAIT_TIMEOUT * US_PER_MS;
-    return NEVER;
+    if (pcb->state != FIN_WAIT_2 || !pcb->timer.closed)
+        return NEVER;
+    int64_t seconds = pcb->timer.linger2_s;
+    uint64_t wait_ms = seconds < 0    ? 0
+                       : seconds == 0 ? TCP_FIN_WAIT_TIMEOUT
+                                      : LWIP_MAX((uint64_t)seconds * 1000, 7ULL * pcb->rto / 2);
+    return pcb->timer.state_us + wait_ms * US_PER_MS;
+}
+
+/* TCP_LINGER2 less than nothing: the peer hears that nobody waits for its FIN. */
+static bool is_cut_short(const struct tcp_pcb *pcb)
+{
+    return pcb->state == FIN_WAIT_2 && pcb->timer.closed && pcb->timer.linger2_s < 0;
 }
 
 static bool is_due(uint64_t moment_us)
@@ -217,7 +228,11 @@ static uint8_t retries_of(const struct tcp_pcb *pcb)
         return UINT8_MAX; /* it is time that counts, not tries (tcp(7)) */
     if (tcp_is_orphan(pcb))
         return tcp_orphan_retries((uint64_t)pcb->rto);
-    return (uint8_t)(pcb->state <= SYN_RCVD ? tunables.tcp_syn_retries : tunables.tcp_retries);
+    if (pcb->state > SYN_RCVD)
+        return (uint8_t)tunables.tcp_retries;
+    const struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    return socket != NULL && socket->syn_retries != 0 ? socket->syn_retries
+                                                      : (uint8_t)tunables.tcp_syn_retries;
 }
 
 /* RFC 6298 5.4 to 5.6. False: it was sent often enough. */
@@ -323,7 +338,7 @@ static void fire(struct tcp_pcb *pcb)
     if (is_due(state_due(pcb)) ||
         (is_due(retransmission_due(pcb)) &&
          !(pcb->persist_backoff > 0 ? probe_window(pcb) : retransmit(pcb)))) {
-        tcp_abandon(pcb, tcp_is_orphan(pcb));
+        tcp_abandon(pcb, tcp_is_orphan(pcb) || is_cut_short(pcb));
         return;
     }
     if (is_due(keepalive_due(pcb)) && !keep_alive(pcb)) {
@@ -344,6 +359,17 @@ static void fire(struct tcp_pcb *pcb)
 
 /* --- setting them --------------------------------------------------------------------------- */
 
+/* Data has left, perhaps: who waits for that with TCP_NOTSENT_LOWAT hears of it. */
+static void tell_writer(struct tcp_pcb *pcb)
+{
+    struct tcp_socket *socket = pcb->ext_args[OWNER].data;
+    bool writable = socket != NULL && socket->pcb == pcb && socket->phase == TCP_CONNECTED &&
+                    tcp_is_writable(socket);
+    if (writable && !pcb->timer.was_writable)
+        socket_event(&socket->head);
+    pcb->timer.was_writable = writable;
+}
+
 /* Sets the timers of those that something has happened to, none before `earliest_us`. */
 static void settle(uint64_t earliest_us)
 {
@@ -352,6 +378,8 @@ static void settle(uint64_t earliest_us)
         struct tcp_timer *timer = &pcb->timer;
         untouch(pcb);
         observe(pcb);
+        if (timer->watches_unsent)
+            tell_writer(pcb);
         uint64_t due_us = has_timers(pcb) ? due_of(pcb) : NEVER;
         if (due_us == NEVER || (timer->link != NULL && timer->due_us <= due_us))
             continue;

@@ -29,6 +29,9 @@ struct tcp_timer {
     uint8_t hold;             /* TCP_HOLD_...: a short last segment waits for more */
     uint64_t held_until_us;   /* for so long; 0: none waits */
     uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: none */
+    int32_t linger2_s;        /* TCP_LINGER2; 0: as the sysctl says, -1: at once */
+    bool watches_unsent;      /* TCP_NOTSENT_LOWAT: whoever writes waits for data to leave */
+    bool was_writable;
 };
 
 /* Until the user uncorks it (TCP_CORK), or until something comes from the peer (MSG_MORE). */

@@ -10,7 +10,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from pystack._native import lib
+from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import options
 from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
@@ -117,12 +117,24 @@ def _time(opened: OpenSocket, message: Any) -> list[Item]:
     return [(options.SOL, name, _TIME.pack(seconds, rest))]
 
 
+def _left(opened: OpenSocket) -> int:
+    """How many bytes may be read yet; 1: none but the stream's end."""
+    value = ffi.new("int64_t *")
+    pointer, number = opened.handle.pointer, opened.number
+    opened.handle.check(lib.ps_option_get(pointer, number, lib.PS_OPT_BYTES_QUEUED, value))
+    ready = lib.ps_wait(pointer, number, lib.PS_READY_READ, 0) if value[0] == 0 else 0
+    return int(value[0]) or int(ready > 0 and ready & lib.PS_READY_READ != 0)
+
+
 def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
     """What comes with a datagram, or with bytes of a stream."""
     if not opened.ancillary and not message.segment_size:
         return []
     if opened.type == socket.SOCK_STREAM:
-        return _time(opened, message) if size else []
+        items = _time(opened, message) if size else []
+        if opened.ancillary & ANCILLARY[options.TCP, options.TCP_INQ]:
+            items.append((options.TCP, options.TCP_INQ, struct.pack("i", _left(opened))))
+        return items
     items = _time(opened, message)
     if opened.ancillary & ANCILLARY[options.SOL, options.SO_RXQ_OVFL] and message.drops:
         items.append((options.SOL, options.SO_RXQ_OVFL, struct.pack("I", message.drops)))

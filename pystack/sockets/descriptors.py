@@ -90,6 +90,8 @@ class OpenSocket:
         """Has what the listener has that accepted it, of what isn't the engine's to know."""
         self.ancillary = listener.ancillary
         self.kept = dict(listener.kept)
+        self.receive_timeout = listener.receive_timeout
+        self.send_timeout = listener.send_timeout
 
     def disown(self) -> None:
         """Notes that it is closed with the last of its descriptors."""

@@ -58,6 +58,8 @@ IP_PROTOCOL, SOL_RAW = 52, 255
 SO_RXQ_OVFL, SO_COOKIE, SO_BINDTOIFINDEX, UDP_CORK = 40, 57, 62, 1
 SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
+TCP_CONGESTION = _constant("TCP_CONGESTION", 13)
+TCP_INQ = _constant("TCP_INQ", 36)
 UDP, UDP_SEGMENT, UDP_GRO = int(socket.IPPROTO_UDP), 103, 104
 SO_LINGER = int(socket.SO_LINGER)
 SO_RCVTIMEO, SO_SNDTIMEO = _constant("SO_RCVTIMEO", 20), _constant("SO_SNDTIMEO", 21)
@@ -88,6 +90,11 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (TCP, _constant("TCP_QUICKACK", 12)): lib.PS_OPT_TCP_QUICKACK,
     (TCP, _constant("TCP_CORK", 3)): lib.PS_OPT_TCP_CORK,
     (TCP, _constant("TCP_DEFER_ACCEPT", 9)): lib.PS_OPT_TCP_DEFER_ACCEPT,
+    (TCP, _constant("TCP_SYNCNT", 7)): lib.PS_OPT_TCP_SYNCNT,
+    (TCP, _constant("TCP_LINGER2", 8)): lib.PS_OPT_TCP_LINGER2,
+    (TCP, _constant("TCP_WINDOW_CLAMP", 10)): lib.PS_OPT_TCP_WINDOW_CLAMP,
+    (TCP, _constant("TCP_FASTOPEN", 23)): lib.PS_OPT_TCP_FASTOPEN,
+    (TCP, _constant("TCP_NOTSENT_LOWAT", 25)): lib.PS_OPT_TCP_NOTSENT_LOWAT,
     (UDP, UDP_SEGMENT): lib.PS_OPT_UDP_SEGMENT,
     (IP, int(socket.IP_TTL)): lib.PS_OPT_IP_TTL,
     (IP, int(socket.IP_TOS)): lib.PS_OPT_IP_TOS,
@@ -148,7 +155,12 @@ ANCILLARY = {
     (IP, IP_ORIGDSTADDR): 64,
     (IPV6, IPV6_ORIGDSTADDR): 128,
     (SOL, SO_RXQ_OVFL): 256,
+    (TCP, TCP_INQ): 512,
 }
+
+# What all engines do: RFC 5681. TCP_CA_NAME_MAX bytes hold a name.
+_CONGESTION = b"reno"
+_NAME_SIZE = 16
 
 # SO_TIMESTAMP and SO_TIMESTAMPNS, in both numbers that Linux has for each: their data is alike
 # where a long has 64 bits. One of them is on, or none.
@@ -238,7 +250,12 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         if sock._type == socket.SOCK_STREAM and key in _OF_ANY_SOURCE:
             raise _error(errno.EPROTO)
         _membership(sock, key, data)
+    elif key == (TCP, TCP_CONGESTION):
+        if data[: _NAME_SIZE - 1].partition(b"\0")[0] != _CONGESTION:
+            raise _error(errno.ENOENT if data else errno.EINVAL)
     elif key in ANCILLARY:
+        if key == (TCP, TCP_INQ) and _number(data) not in (0, 1):
+            raise _error(errno.EINVAL)
         bit = ANCILLARY[key]
         opened = sock._open
         opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
@@ -310,6 +327,8 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
         if length < _MTUINFO.size:
             raise _error(errno.EINVAL)
         data = _MTUINFO.pack(_get(sock, lib.PS_OPT_IPV6_MTU))
+    elif key == (TCP, TCP_CONGESTION):
+        data = _CONGESTION.ljust(_NAME_SIZE, b"\0")
     elif key == (TCP, TCP_INFO):
         data = _linux_tcp_info(sock)
     elif key in ANCILLARY:
