@@ -58,14 +58,24 @@ _original_getaddrinfo = _socket.getaddrinfo
 _original_new: Any = _socket.socket.__new__
 
 
+def _names_of(module: Any) -> dict[str, Any]:
+    """What a module has; one that is to be loaded when first looked at stays as it is."""
+    if not issubclass(type(module), ModuleType):
+        return {}
+    # A copy: another thread may be importing there.
+    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return names.copy()
+
+
 def _early_names(replacements: Mapping[str, Any]) -> Layer:
     """The names of all modules that hold one of the originals, or would without other blocks."""
     wanted = {id(ORIGINALS[name]): value for name, value in replacements.items()}
     held: Layer = replaced()
     modules: list[Any] = list(sys.modules.values())
     for module in modules:
-        if isinstance(module, ModuleType) and module.__name__.partition(".")[0] != "pystack":
-            for name, value in list(vars(module).items()):
+        names = _names_of(module)
+        if str(names.get("__name__")).partition(".")[0] != "pystack":
+            for name, value in names.items():
                 if id(value) in wanted:
                     held.setdefault((module, name), value)
     return {
@@ -79,7 +89,7 @@ def _derives(module: Any) -> bool:
     """Whether classes of a module are derived from the kernel's, whose methods they then call."""
     return module is _socket or any(
         isinstance(one, type) and one is not kernel_socket and issubclass(one, kernel_socket)
-        for one in list(vars(module).values())
+        for one in _names_of(module).values()
     )
 
 

@@ -30,6 +30,7 @@ _FAMILIES = {
 _rules: list[Choose] = []
 _tellers: list[Callable[[str], None]] = []
 _told: set[str] = set()
+_MOST_TOLD = 100
 _hooked = False
 
 
@@ -37,7 +38,7 @@ def refuse(what: str, remedy: str = REMEDY) -> OffStackError:
     """The exception to raise, after whoever wants to know was told of it, once of each."""
     error = OffStackError(what, remedy)
     text = str(error.strerror)
-    if text not in _told:
+    if text not in _told and len(_told) < _MOST_TOLD:  # each name that is asked for is another
         _told.add(text)
         for teller in _tellers:
             teller(text)

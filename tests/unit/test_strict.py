@@ -123,6 +123,23 @@ def test_a_module_that_derives_a_class_keeps_what_it_derives_from(net: pystack.S
         del sys.modules["derives"]
 
 
+def test_a_module_that_waits_to_be_looked_at_goes_on_waiting(
+    net: pystack.Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lazy_one.py").write_text("from socket import socket\nloaded = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = importlib.util.find_spec("lazy_one")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "lazy_one", module)
+    spec.loader.exec_module(module)
+    with net.installed():
+        assert "loaded" not in object.__getattribute__(module, "__dict__")
+        assert is_of(net, module.socket())
+
+
 def test_getfqdn(net: pystack.Stack) -> None:
     assert net.sockets.getfqdn("127.0.0.9") == NAME
     assert net.sockets.getfqdn("short") == NAME
