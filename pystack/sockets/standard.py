@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 
+from pystack.sockets.controls import introduce_controls
 from pystack.sockets.files import introduce_files
 from pystack.sockets.tls import begin_tls, wrap_socket
 
@@ -19,4 +20,5 @@ def introduce_stack_sockets() -> None:
     """Puts all in place; doing it again changes nothing."""
     ssl.SSLContext.wrap_socket = wrap_socket  # type: ignore[method-assign]
     ssl.SSLContext._wrap_socket = begin_tls  # type: ignore[attr-defined]
+    introduce_controls()
     introduce_files()
