@@ -33,6 +33,7 @@ DIFFERENT = {
     "test_tcp_gen_rst_in_TIME_WAIT": "a SYN there gets an ACK, no reset (RFC 5961 4.2; 0080)",
     "test_tcp_tx_full_window_lost_from_unsent": FIRST_PROBE,
     "test_tcp_persist_split": FIRST_PROBE,
+    "test_ip4_icmp_replylen_first_8": "an error quotes all that 576 octets hold (RFC 1812; 0280)",
     "test_dhcp_nak_no_endmarker": "a message without END is read, and so this NAK (0180)",
     "test_dhcp_invalid_overload": "a wrong option costs itself, not the message (0180)",
     "readname_jump_later": BACKWARDS,
