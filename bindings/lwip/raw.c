@@ -18,7 +18,10 @@ struct raw_socket {
     struct raw_pcb *pcb;
     uint16_t remote_port; /* kept for getpeername, as Linux does */
     bool address_is_bound, header_included;
+    struct raw_socket *next, **link;
 };
+
+static struct raw_socket *all; /* an error about a packet looks at these, and at no other sockets */
 
 static struct raw_socket *raw_of(struct port_socket *head)
 {
@@ -72,8 +75,6 @@ static u8_t on_packet(void *argument, struct raw_pcb *pcb, struct pbuf *p, const
     return 0;
 }
 
-static size_t open_sockets; /* most Stacks have none, and need not look for them */
-
 static bool may_have_sent(const struct raw_socket *raw, const struct icmp_report *report)
 {
     const struct raw_pcb *pcb = raw->pcb;
@@ -85,12 +86,10 @@ static bool may_have_sent(const struct raw_socket *raw, const struct icmp_report
 
 void raw_icmp_error(const struct icmp_report *report)
 {
-    size_t position = 0;
-    struct port_socket *head;
-    while (open_sockets != 0 && (head = socket_next(&position)) != NULL) {
-        if (head->kind != &raw_kind || !may_have_sent(raw_of(head), report))
+    for (struct raw_socket *raw = all; raw != NULL; raw = raw->next) {
+        struct port_socket *head = &raw->base.head;
+        if (!may_have_sent(raw, report))
             continue;
-        const struct raw_socket *raw = raw_of(head);
         bool wanted = errors_wanted(head, &report->remote);
         if (wanted)
             errors_report(head, report, raw->header_included ? report->quoted : report->transport,
@@ -102,11 +101,8 @@ void raw_icmp_error(const struct icmp_report *report)
 
 bool raw_may_have_sent(uint8_t protocol)
 {
-    size_t position = 0;
-    const struct port_socket *head;
-    while (open_sockets != 0 && (head = socket_next(&position)) != NULL)
-        if (head->kind == &raw_kind &&
-            (head->protocol == protocol || ((const struct raw_socket *)head)->header_included))
+    for (const struct raw_socket *raw = all; raw != NULL; raw = raw->next)
+        if (raw->base.head.protocol == protocol || raw->header_included)
             return true;
     return false;
 }
@@ -336,7 +332,11 @@ static int raw_kind_open(struct port_socket *head)
         raw->pcb->chksum_offset = 2;
     }
     raw_recv(raw->pcb, on_packet, raw);
-    open_sockets++;
+    raw->next = all;
+    raw->link = &all;
+    if (all != NULL)
+        all->link = &raw->next;
+    all = raw;
     return 0;
 }
 
@@ -344,7 +344,9 @@ static void raw_kind_close(struct port_socket *head)
 {
     struct raw_socket *raw = raw_of(head);
     raw_remove(raw->pcb);
-    open_sockets--;
+    *raw->link = raw->next;
+    if (raw->next != NULL)
+        raw->next->link = raw->link;
     datagram_close(&raw->base);
 }
 
