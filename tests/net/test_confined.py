@@ -176,6 +176,31 @@ def test_the_teller_is_no_child_and_ends_with_the_program(place: Watched, tmp_pa
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("way", ["the first process", "a reaper of orphans"])
+def test_it_is_no_child_either_of_who_gets_orphans(
+    place: Watched, tmp_path: Path, way: str
+) -> None:
+    """As in a container: what waits for any child must not wait for the teller."""
+    (tmp_path / "program.py").write_text(
+        ASK + "import os, signal\n"
+        "try:\n    os.wait()\nexcept ChildProcessError:\n    print('no child', ask(2))\n"
+        "print(signal.SIGCHLD in signal.sigpending())\n"
+    )
+    if way == "the first process":
+        words = ["unshare", "--pid", "--fork", "--mount-proc", *PYSTACK]
+    else:
+        begin = (
+            "import ctypes; ctypes.CDLL(None).prctl(36, 1); from pystack.cli import main; main()"
+        )
+        words = [sys.executable, "-c", begin]
+    done = place.place.run(
+        *words, "run", "--nic", "tap:tap0", "--address", "10.3.0.2/24", "--",
+        str(tmp_path / "program.py"), cwd=tmp_path, timeout=30,
+    )  # fmt: skip
+    assert done.stdout == "no child EACCES\nFalse\n"
+    assert len(told(done.stderr)) == 1
+
+
 def test_a_reader_who_does_not_read_holds_nobody_up(place: Watched, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
