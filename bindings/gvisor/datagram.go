@@ -59,8 +59,11 @@ func (s *socket) datagramReady() uint32 {
 		s.endpoint.Readiness(waiter.ReadableEvents) != 0 {
 		mask |= C.PS_READY_READ
 	}
+	if s.shut&C.PS_SHUT_READ != 0 {
+		mask |= C.PS_READY_ENDED
+	}
 	if s.problem != 0 {
-		mask |= C.PS_READY_READ | C.PS_READY_ERROR
+		mask |= C.PS_READY_ERROR
 	}
 	if s.shut == C.PS_SHUT_READ|C.PS_SHUT_WRITE {
 		mask |= C.PS_READY_HANGUP

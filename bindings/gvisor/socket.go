@@ -34,6 +34,7 @@ type socket struct {
 	queue    *waiter.Queue
 	entry    waiter.Entry
 	flagged  bool // it is in engine.dirty
+	news     bool // something came since that was looked at
 	problem  syscall.Errno
 	chosen   map[C.enum_ps_option]int64 // what the user has set
 	bound    *tcpip.FullAddress
@@ -55,9 +56,10 @@ func (s *socket) network() tcpip.NetworkProtocolNumber {
 }
 
 // NotifyEvent is called from the inside of netstack, with its locks held.
-func (s *socket) NotifyEvent(waiter.EventMask) {
+func (s *socket) NotifyEvent(mask waiter.EventMask) {
 	s.engine.mu.Lock()
 	defer s.engine.mu.Unlock()
+	s.news = s.news || mask&(waiter.ReadableEvents|waiter.EventErr) != 0
 	if !s.flagged {
 		s.flagged = true
 		s.engine.dirty = append(s.engine.dirty, s)
@@ -70,13 +72,17 @@ func (e *engine) report() {
 	e.mu.Lock()
 	dirty := e.dirty
 	e.dirty = nil
-	for _, s := range dirty {
-		s.flagged = false
+	news := make([]uint32, len(dirty))
+	for i, s := range dirty {
+		if s.news {
+			news[i] = C.PS_READY_NEWS
+		}
+		s.flagged, s.news = false, false
 	}
 	e.mu.Unlock()
-	for _, s := range dirty {
+	for i, s := range dirty {
 		if e.find(C.int64_t(s.handle)) == s {
-			e.post(C.PS_EVENT_SOCKET, s.handle, s.ready())
+			e.post(C.PS_EVENT_SOCKET, s.handle, s.ready()|news[i])
 		}
 	}
 }

@@ -137,7 +137,7 @@ func (s *socket) streamReady() uint32 {
 	s.takeProblem()
 	mask := uint32(0)
 	if s.problem != 0 {
-		mask |= C.PS_READY_ERROR | C.PS_READY_READ | C.PS_READY_WRITE
+		mask |= C.PS_READY_ERROR
 	}
 	state := s.state()
 	switch {
@@ -149,14 +149,21 @@ func (s *socket) streamReady() uint32 {
 	case isConnecting(state):
 		return mask
 	case isFresh(state):
+		if s.shut&C.PS_SHUT_READ != 0 {
+			mask |= C.PS_READY_READ | C.PS_READY_ENDED
+		}
 		return mask | C.PS_READY_WRITE | C.PS_READY_HANGUP | C.PS_READY_DRAINED
 	case isOver(state) || state == tcp.StateTimeWait:
-		return mask | C.PS_READY_READ | C.PS_READY_WRITE | C.PS_READY_HANGUP | C.PS_READY_DRAINED
+		return mask | C.PS_READY_READ | C.PS_READY_WRITE | C.PS_READY_HANGUP | C.PS_READY_ENDED |
+			C.PS_READY_DRAINED
 	}
 	within := look(s.endpoint)
 	closed := within.receiving.RcvClosed
-	if closed || within.receiving.RcvBufUsed >= s.lowWater() {
+	if within.receiving.RcvBufUsed >= s.lowWater() {
 		mask |= C.PS_READY_READ
+	}
+	if closed {
+		mask |= C.PS_READY_READ | C.PS_READY_ENDED
 	}
 	if within.sending.SndClosed {
 		mask |= C.PS_READY_WRITE

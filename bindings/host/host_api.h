@@ -128,7 +128,7 @@ int ps_close_unless_lingering(ps_stack *stack, int64_t handle);
 int ps_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
 int ps_listen(ps_stack *stack, int64_t handle, int backlog);
 int64_t ps_accept(ps_stack *stack, int64_t handle, struct ps_address *remote, int64_t timeout_us);
-/* With timeout_us 0 -EINPROGRESS. After that, -EINTR or -EAGAIN the connection goes on coming about:
+/* With timeout_us 0, or where the descriptor has O_NONBLOCK, -EINPROGRESS. After that, -EINTR or -EAGAIN the connection goes on coming about:
  * ps_wait for PS_READY_WRITE, then PS_OPT_ERROR. */
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
                int64_t timeout_us);

@@ -119,7 +119,8 @@ int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address
     if (result < 0)
         return (int)result;
     ENGINE_GUARD(stack, result, begin_to_connect(stack, handle, address));
-    while (result == -EINPROGRESS && timeout_us != 0) {
+    bool waits = timeout_us != 0 && !(timeout_us < 0 && descriptor_waits_not(stack, handle));
+    while (result == -EINPROGRESS && waits) {
         /* Look first: on the loopback it has ended before the engine was left. */
         ENGINE_GUARD(stack, result, end_of_connect(stack, handle, address));
         if (result != -EINPROGRESS)

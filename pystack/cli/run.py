@@ -15,6 +15,8 @@ from pystack.cli.confine import confine
 from pystack.cli.options import StackOptions, stack_options
 from pystack.sockets.joining import share_by_environment
 
+_DESCRIPTORS = 65536  # of which more than a program's loop over all would like
+
 
 def _of_the_program(trace: TracebackType | None) -> TracebackType | None:
     """The part of a traceback that is the program's own."""
@@ -22,6 +24,18 @@ def _of_the_program(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
     return trace
+
+
+def _raise_descriptor_limit() -> None:
+    """A socket that is watched takes two descriptors: what the kernel lets a process have."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _conduct(program: Callable[[], Any]) -> None:
@@ -71,6 +85,7 @@ def run(
         raise click.UsageError("a module with -m or code with -c, not both")
     if module is None and code is None and not words:
         raise click.UsageError("say which script to run, which module with -m, or code with -c")
+    _raise_descriptor_limit()
     with options.stack() as (net, _interface), net.installed(strict=strict):
         share_by_environment(net.sockets, strict)
         # As python(1) would have it: reloaders start the program again by this.

@@ -23,6 +23,9 @@ class AcceptingSocket(ReceivingSocket):
     _descriptor: Descriptor | None
     _proto: int
 
+    def _file_waits(self) -> bool:
+        return self._descriptor is not None and os.get_blocking(self._descriptor.fd)
+
     def _take_connection(self) -> tuple[OpenSocket, Descriptor | None, SocketAddress]:
         """A connection, and its peer's address.
 

@@ -163,7 +163,8 @@ class CoreSocket(AcceptingSocket):
         limit = self._open.send_timeout
         at_once = -1 if self._timeout is None and limit is None else 0
         result = lib.ps_connect(pointer, number, where, at_once)
-        if result not in (_EINPROGRESS, _EINTR) or self._timeout == 0:
+        at_an_end = result not in (_EINPROGRESS, _EINTR) or self._timeout == 0
+        if at_an_end or (result == _EINPROGRESS and at_once):  # the descriptor has O_NONBLOCK
             if self._handle.answers.raised is not None or result in STACK_ERRORS[1:]:
                 self._handle.fail(result)
             return int(-result)

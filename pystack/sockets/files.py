@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pystack._native import ffi, lib
 from pystack.sockets import descriptors
-from pystack.sockets.arguments import writable
+from pystack.sockets.arguments import readable, writable
 from pystack.sockets.descriptors import OpenSocket, find
 from pystack.sockets.waiting import until_something
 
@@ -46,7 +46,7 @@ def _find(fd: Any) -> OpenSocket | None:
 
 def _receive(opened: OpenSocket, buffers: Iterable[Any]) -> int:
     """As `recv` into several buffers; it waits unless the descriptor has O_NONBLOCK."""
-    pieces, held = _pieces(buffers)
+    pieces, held = _pieces([writable(one, "read") for one in buffers])
     if not any(piece.size for piece in pieces):
         return 0
     result = until_something(
@@ -61,7 +61,7 @@ def _receive(opened: OpenSocket, buffers: Iterable[Any]) -> int:
 
 
 def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
-    pieces, held = _pieces(buffers)
+    pieces, held = _pieces([readable(one) for one in buffers])
     result = until_something(
         lambda timeout_us: lib.ps_send(
             opened.handle.pointer, opened.number, pieces, len(pieces), 0, _NULL, _NULL, timeout_us
@@ -73,9 +73,8 @@ def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
     return opened.handle.check(result)
 
 
-def _pieces(buffers: Iterable[Any]) -> tuple[Any, list[Any]]:
+def _pieces(held: list[Any]) -> tuple[Any, list[Any]]:
     """An array for C, and what has to live as long as it."""
-    held = [ffi.from_buffer("uint8_t[]", one) for one in buffers]
     pieces = ffi.new("struct ps_piece[]", len(held))
     for piece, one in zip(pieces, held, strict=True):
         piece.base = one
@@ -104,7 +103,7 @@ def readv(fd: int, buffers: Iterable[Buffer], /) -> int:
     opened = _find(fd)
     if opened is None:
         return _absent() if _readv is None else _readv(fd, buffers)
-    return _receive(opened, [writable(one, "readv") for one in buffers])
+    return _receive(opened, buffers)
 
 
 def write(fd: int, data: Buffer, /) -> int:
@@ -214,7 +213,7 @@ class SocketFile(io.RawIOBase):
         if not self.readable():
             raise io.UnsupportedOperation("File not open for reading")
         try:
-            return _receive(self._opened, [writable(buffer, "readinto")])
+            return _receive(self._opened, [buffer])
         except BlockingIOError:
             return None
 

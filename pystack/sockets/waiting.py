@@ -100,9 +100,15 @@ class WaitingSocket:
         if result == _EINTR or (may_wait and (result == _EAGAIN or result in _NO_STATE_FOR_IT)):
             return self._repeat(call, self._timeout, limit, mask)
         if result == _EAGAIN:
+            if self._timeout == 0 and self._file_waits():
+                return self._repeat(call, None, limit, mask)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self._handle.fail(result)
         return result
+
+    def _file_waits(self) -> bool:
+        """Whether O_NONBLOCK was taken from the descriptor of a socket that isn't to wait."""
+        return False
 
     def _timeout_of(self, flags: int) -> float | None:
         # CPython itself waits for a socket with a timeout: the flag matters for the others only.
