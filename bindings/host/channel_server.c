@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #endif
 
 #include "channel_server.h"
@@ -432,10 +433,26 @@ int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
     return handle;
 }
 
+/* A socket of a client's, whose descriptor has come to the owner. */
+static int64_t identify_own(ps_stack *stack, int descriptor)
+{
+    struct channel_server *server = atomic_load(&stack->server);
+    struct stat status;
+    if (server == NULL || fstat(descriptor, &status) != 0)
+        return -ENOENT;
+    int64_t handle = ps_shown_socket(stack, status.st_ino);
+    if (handle < 0)
+        return handle;
+    pthread_mutex_lock(&server->lock);
+    int result = channel_hold_owner(&server->holds, handle);
+    pthread_mutex_unlock(&server->lock);
+    return result < 0 ? -ENOENT : handle;
+}
+
 int64_t ps_channel_identify(ps_stack *stack, int descriptor)
 {
     if (stack->remote == NULL)
-        return -EOPNOTSUPP;
+        return identify_own(stack, descriptor);
     struct channel_message message = {
         .operation = CHANNEL_IDENTIFY, .gives = true, .given = descriptor};
     int64_t handle = channel_ask(stack, &message);

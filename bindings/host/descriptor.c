@@ -379,6 +379,10 @@ static int use(ps_stack *stack, int64_t handle, int number, bool loose)
     struct descriptor *descriptor = *place(stack, handle);
     if (descriptor == NULL || !is_ours(descriptor, number))
         return -EBADF;
+    if (descriptor->is_private && descriptor->shown != number) {
+        close(descriptor->shown); /* this one does as well */
+        descriptor->is_private = false;
+    }
     descriptor->shown = number;
     descriptor->shared = true;
     descriptor->lost = false;

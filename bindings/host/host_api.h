@@ -199,8 +199,8 @@ int ps_channel_open(const char *name, ps_stack **out);
 int ps_channel_give(ps_stack *stack, int64_t handle, uint8_t *ticket);
 /* The socket of a ticket, which is this process's now. -ENOENT: taken already. */
 int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket);
-/* The socket that a descriptor shows which came from another process, and is held by this one now,
- * if it is not the owner. -ENOENT: it shows none. */
+/* The socket that a descriptor shows which came from another process, and is held by this one now.
+ * -ENOENT: it shows none. */
 int64_t ps_channel_identify(ps_stack *stack, int descriptor);
 
 #endif

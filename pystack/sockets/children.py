@@ -129,9 +129,9 @@ def _known(handle: StackHandle, number: int) -> OpenSocket | None:
 def identify(fd: int) -> OpenSocket | None:
     """Finds out whether a descriptor that came from elsewhere shows a socket of a Stack.
 
-    It came by fork and exec, or by `socket.recv_fds`, into a process that uses another's Stack.
+    It came by fork and exec, or by `socket.recv_fds`.
     """
-    handles = [one for one in list(_handles) if one.remote and not one.closed]
+    handles = [one for one in list(_handles) if not one.closed]
     if not handles or not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return None
     for handle in handles:

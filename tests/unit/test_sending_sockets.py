@@ -1,0 +1,141 @@
+"""Sockets that go between processes by their descriptors, and multiprocessing's own connections."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import Child
+
+import pystack
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
+]
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def net() -> Iterator[pystack.Stack]:
+    with pystack.Stack() as made, made.installed():
+        yield made
+
+
+def connected() -> tuple[Any, Any]:
+    """Two sockets with a connection between them."""
+    with socket.create_server((HERE, 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+def receive(end: socket.socket) -> socket.socket:
+    """A socket that comes over one of AF_UNIX."""
+    _data, fds, _flags, _address = socket.recv_fds(end, 10, 1)
+    return socket.socket(fileno=fds[0])
+
+
+def test_a_parent_sends_a_connection_to_its_child(net: pystack.Stack) -> None:
+    """As servers do that accept in one process and answer in another."""
+    near, far = socket.socketpair(socket.AF_UNIX)
+
+    def serve() -> Any:
+        with receive(far) as connection:
+            connection.sendall(connection.recv(10).upper())
+            return connection.getsockname()
+
+    child = Child(serve)
+    client, server = connected()
+    name = server.getsockname()
+    socket.send_fds(near, [b"x"], [server.fileno()])
+    server.close()  # what is under way is open
+    client.sendall(b"hello")
+    assert client.recv(10) == b"HELLO"
+    assert client.recv(10) == b""
+    assert child.result() == name
+    for one in (near, far, client):
+        one.close()
+
+
+def test_a_child_sends_a_connection_to_its_parent(net: pystack.Stack) -> None:
+    near, far = socket.socketpair(socket.AF_UNIX)
+    listener = socket.create_server((HERE, 0))
+
+    def connect() -> None:
+        with socket.create_connection(listener.getsockname()) as made:
+            socket.send_fds(far, [b"x"], [made.fileno()])
+            far.recv(1)  # until it was taken
+
+    child = Child(connect)
+    server, _peer = listener.accept()
+    client = receive(near)
+    near.send(b"x")
+    child.result()
+    client.sendall(b"hello")
+    assert server.recv(10) == b"hello"
+    client.close()
+    server.settimeout(10)
+    assert server.recv(10) == b""
+    for one in (near, far, server, listener):
+        one.close()
+
+
+MANAGER = """
+import multiprocessing, os, sys
+from multiprocessing.connection import Client, Listener
+from multiprocessing.managers import BaseManager
+import pystack
+
+class Count:
+    def __init__(self):
+        self.sum = 0
+    def add(self, number):
+        self.sum += number
+        return self.sum
+    def data(self, size):
+        return bytes(size)
+
+class Manager(BaseManager):
+    pass
+
+Manager.register("Count", Count)
+
+def answer(where):
+    with Client(where, authkey=b"key") as connection:
+        connection.send(sum(connection.recv()))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with pystack.Stack() as net, net.installed():
+        with Manager(("127.0.0.1", 0), b"key", ctx=context) as manager:
+            count = manager.Count()
+            print(count.add(3), count.add(4), len(count.data(1_000_000)), manager.address[0])
+            del count
+        with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
+            child = context.Process(target=answer, args=(listener.address,))
+            child.start()
+            with listener.accept() as connection:
+                connection.send(list(range(100_000)))
+                print(connection.recv())
+            child.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_managers_and_connections(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(MANAGER)
+    done = subprocess.run(
+        [sys.executable, str(script), method],
+        capture_output=True, text=True, timeout=50, check=False, cwd=os.sep,
+    )  # fmt: skip
+    assert done.stdout == f"3 7 1000000 127.0.0.1\n{sum(range(100_000))}\n", done.stderr
+    assert done.stderr == ""
