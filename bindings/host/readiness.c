@@ -203,6 +203,8 @@ static void show_error(struct descriptor *descriptor)
 {
     if (!descriptor_name(descriptor))
         return;
+    if (descriptor->shows & PS_READY_ERROR)
+        take_error(descriptor); /* or priming meets it, and leaves nothing unread */
     prime(descriptor);
     dissolve(descriptor->kept);
     connect(descriptor->kept, (struct sockaddr *)&descriptor->name, descriptor->name_size);

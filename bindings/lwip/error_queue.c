@@ -131,7 +131,7 @@ void errors_too_large(struct port_socket *socket, const ip_addr_t *remote, uint1
     made->error.error = EMSGSIZE;
     made->error.origin = PS_ERROR_LOCAL;
     made->error.info = mtu;
-    socket_event(socket);
+    socket_news(socket);
 }
 
 static bool is_icmp(const struct queued_error *error)
@@ -187,6 +187,9 @@ int64_t engine_socket_receive_error(ps_engine *engine, int64_t handle,
     if (error != NULL)
         *error = taken->error;
     port_free(taken);
-    socket_event(socket);
+    if (socket->errors.first != NULL)
+        socket_news(socket);
+    else
+        socket_event(socket);
     return (int64_t)size;
 }

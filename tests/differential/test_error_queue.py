@@ -7,6 +7,7 @@ by hand, and sent by a raw socket of the same host.
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -214,9 +215,40 @@ def options(module: Any, family: int) -> Any:
     return found
 
 
+def masks(module: Any, family: int) -> Any:
+    """POLLERR stands while something is in the queue, whoever has taken SO_ERROR."""
+    where, found = (LOCAL[family], SILENT), []
+    with opened(module, family) as sock:
+        poll = select.poll()
+        poll.register(sock, 0xFFFF)
+        edges = select.epoll()
+        edges.register(sock, select.EPOLLIN | select.EPOLLET)
+
+        def shown() -> Any:
+            news = [mask for _, mask in edges.poll(0)]
+            return [mask for _, mask in poll.poll(0)], news
+
+        found.append(shown())
+        for _ in range(3):
+            for step in (
+                lambda: sock.sendto(b"one", where),
+                lambda: sock.sendto(b"fails", where),
+                lambda: sock.sendto(b"two", where),
+                lambda: so_error(sock),
+                lambda: sock.recv(1),
+                lambda: queued(sock),
+                lambda: queued(sock),
+                lambda: queued(sock),
+            ):
+                outcome(step)
+                found.append(shown())
+        edges.close()
+    return found
+
+
 ALIKE = [
     nothing, refused, refused_without, next_calls, several, cut, other_calls, switched_off,
-    with_packet, connected, data_comes_all_the_same, waits_as_long, on_tcp, options,
+    masks, with_packet, connected, data_comes_all_the_same, waits_as_long, on_tcp, options,
 ]  # fmt: skip
 
 
