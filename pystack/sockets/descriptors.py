@@ -137,7 +137,8 @@ class Descriptor:
         Raises:
             OSError: EBADF, the number was closed before, and may be another's.
         """
-        self._finalizer.detach()
+        if self._finalizer.detach() is None:
+            return False  # garbage is collected in no order: it has closed the number itself
         return _let_go(self._opened, self.fd, self._file)
 
     def release(self) -> int:

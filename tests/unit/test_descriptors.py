@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,6 +173,25 @@ def test_an_object_that_is_collected_closes_its_number(net: pystack.Stack) -> No
     assert far.recv(1) == b""
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
+    far.close()
+
+
+def test_garbage_that_closes_its_socket_itself(net: pystack.Stack) -> None:
+    class Owner:
+        def __init__(self, sock: Any) -> None:
+            self.sock, self.me = sock, self
+
+        def __del__(self) -> None:
+            self.sock.close()
+
+    near, far = connected(net)
+    near.fileno()
+    Owner(near)
+    del near
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # what `close` raised would fail the test
+    assert far.recv(1) == b""
     far.close()
 
 
