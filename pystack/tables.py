@@ -440,7 +440,7 @@ class TcpInfo:
         send_mss: The largest segment that is sent, bytes of data.
         receive_mss: The largest that was announced to the peer.
         unacked_segments: Segments on their way.
-        send_ssthresh: Slow start's threshold, bytes (RFC 5681).
+        send_ssthresh: Slow start's threshold, bytes (RFC 5681); 4294967295: none yet.
         send_cwnd_bytes: The congestion window, bytes.
         send_window: The peer's window, bytes.
         receive_window: Our window, bytes.
@@ -448,6 +448,35 @@ class TcpInfo:
         bytes_acked: Bytes that the peer acknowledged.
         bytes_received: Bytes that came, in order.
         total_retransmits: Segments sent again so far.
+        congestion_state: 0 open, 1 disorder, 3 recovery, 4 loss; Linux's TCP_CA_*.
+        ato_us: How long an acknowledgement may be held back, microseconds.
+        min_rtt_us: The least round trip of late, microseconds; 0: none was measured.
+        receive_rtt_us: The round trip as a receiver sees it, microseconds; 0: not known.
+        sacked_segments: On their way and known to have arrived (RFC 2018).
+        lost_segments: Given up, and not sent again yet.
+        again_segments: Sent again, and on their way.
+        data_sent_ms: Since data was sent last, or the connection is there, milliseconds.
+        data_received_ms: The same of data that came.
+        ack_received_ms: The same of acknowledgements.
+        reordering: By how many segments one was overtaken at most; 3: none yet.
+        receive_threshold: What our window may become, bytes.
+        receive_space: The most that was read in a round trip, bytes.
+        not_sent_bytes: Bytes that wait to be sent for the first time.
+        segments_out: Segments sent, with data or not.
+        segments_in: Segments that came.
+        data_segments_out: Segments with data sent, again or not.
+        data_segments_in: Segments with data that came.
+        delivered: Segments that are known to have arrived.
+        came_twice: Reports that some data came twice (RFC 2883).
+        overtaken: Segments that arrived after later ones.
+        out_of_order: Segments that came before earlier ones.
+        timeouts: Retransmission timeouts.
+        timeout_series: How many of these were the first of several.
+        bytes_sent: Bytes of data sent, again or not.
+        bytes_again: Bytes of data sent again.
+        busy_us: Time with something to send or unacknowledged, microseconds.
+        window_limited_us: Of it, that in which the peer's window was too small.
+        buffer_limited_us: Of it, that in which SO_SNDBUF was.
     """
 
     state: TcpState
@@ -470,6 +499,35 @@ class TcpInfo:
     bytes_acked: int
     bytes_received: int
     total_retransmits: int
+    congestion_state: int
+    ato_us: int
+    min_rtt_us: int
+    receive_rtt_us: int
+    sacked_segments: int
+    lost_segments: int
+    again_segments: int
+    data_sent_ms: int
+    data_received_ms: int
+    ack_received_ms: int
+    reordering: int
+    receive_threshold: int
+    receive_space: int
+    not_sent_bytes: int
+    segments_out: int
+    segments_in: int
+    data_segments_out: int
+    data_segments_in: int
+    delivered: int
+    came_twice: int
+    overtaken: int
+    out_of_order: int
+    timeouts: int
+    timeout_series: int
+    bytes_sent: int
+    bytes_again: int
+    busy_us: int
+    window_limited_us: int
+    buffer_limited_us: int
 
     @classmethod
     def from_c(cls, raw: Any) -> TcpInfo:

@@ -340,6 +340,16 @@ struct ps_tcp_info {
     uint32_t send_ssthresh, send_cwnd_bytes, send_window, receive_window, pmtu;
     uint64_t bytes_acked, bytes_received;
     uint32_t total_retransmits;
+    uint8_t congestion_state; /* TCP_CA_*, Linux's numbers */
+    uint32_t ato_us, min_rtt_us, receive_rtt_us;
+    uint32_t sacked_segments, lost_segments, again_segments;  /* the last: sent again, on the way */
+    uint32_t data_sent_ms, data_received_ms, ack_received_ms; /* ago */
+    uint32_t reordering; /* segments that one was overtaken by at most */
+    uint32_t receive_threshold, receive_space, not_sent_bytes;
+    uint32_t segments_out, segments_in, data_segments_out, data_segments_in;
+    uint32_t delivered, came_twice, overtaken, out_of_order, timeouts, timeout_series;
+    uint64_t bytes_sent, bytes_again;
+    uint64_t busy_us, window_limited_us, buffer_limited_us; /* the first includes the others */
 };
 
 enum ps_name { PS_NAME_LOCAL, PS_NAME_REMOTE };

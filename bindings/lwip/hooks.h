@@ -114,10 +114,11 @@ struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struc
  * something has come from the peer; a listener's PCB has no more than any PCB begins with. */
 extern bool hook_tcp_minds_hops;
 bool hook_tcp_too_far(const struct tcp_pcb *pcb);
+void hook_tcp_came(struct tcp_pcb *pcb, const struct pbuf *segment);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, length, length1, options2, p) \
     (hook_tcp_minds_hops && hook_tcp_too_far(pcb) \
          ? ERR_ABRT \
-         : ((void)((pcb)->state > LISTEN && ((pcb)->timer.hold &= TCP_HOLD_CORK)), ERR_OK))
+         : ((pcb)->state > LISTEN ? hook_tcp_came(pcb, p) : (void)0, ERR_OK))
 
 /* lookup.c: the connection of these addresses and ports, perhaps in TIME-WAIT; NULL: none. */
 struct tcp_pcb *hook_tcp_lookup(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,

@@ -429,6 +429,12 @@ bool hook_tcp_too_far(const struct tcp_pcb *pcb)
     return socket != NULL && tcp_comes_too_far(socket);
 }
 
+void hook_tcp_came(struct tcp_pcb *pcb, const struct pbuf *segment)
+{
+    pcb->timer.hold &= TCP_HOLD_CORK;
+    tcp_figures_received(pcb, segment);
+}
+
 bool tcp_comes_too_far(const struct tcp_socket *socket)
 {
     return ip_current_is_v6() ? IP6H_HOPLIM(ip6_current_header()) < socket->head.least_hops

@@ -317,6 +317,7 @@ int64_t tcp_socket_send(struct port_socket *head, const struct ps_piece *pieces,
     }
     pcb->timer.hold = (uint8_t)((socket->cork && !urgent ? TCP_HOLD_CORK : 0) |
                                 (flags & PS_MSG_MORE && !urgent ? TCP_HOLD_MORE : 0));
+    pcb->figures.wants_room = result == -EAGAIN;
     if (result == -EAGAIN) /* who waits for room would wait for what is held */
         tcp_timer_release(pcb);
     else

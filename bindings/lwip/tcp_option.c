@@ -1,5 +1,5 @@
 /*
- * TCP sockets: options, TCP_INFO, and the row in netstat.
+ * TCP sockets: options, and the row in netstat.
  */
 #include "tcp_handshake.h"
 
@@ -326,7 +326,7 @@ int tcp_option_set(struct port_socket *head, enum ps_option option, int64_t valu
 
 /* --- what it looks like from outside --------------------------------------------------------- */
 
-static u8_t state_number(enum tcp_state state)
+u8_t tcp_state_number(enum tcp_state state)
 {
     static const u8_t numbers[] = {
         [CLOSED] = PS_TCP_CLOSED,           [LISTEN] = PS_TCP_LISTEN,
@@ -347,7 +347,7 @@ void tcp_socket_describe(struct port_socket *head, struct ps_connection *out)
         address_from_lwip(IP_ANY_TYPE, 0, head->family, &out->remote);
     else
         address_from_lwip(&socket->remote, socket->remote_port, head->family, &out->remote);
-    out->state = socket->pcb != NULL ? state_number(socket->pcb->state) : PS_TCP_CLOSED;
+    out->state = socket->pcb != NULL ? tcp_state_number(socket->pcb->state) : PS_TCP_CLOSED;
     if (socket->phase == TCP_LISTENING) {
         out->receive_queue = socket->waiting;
         out->send_queue = socket->backlog - 1;
@@ -392,53 +392,10 @@ int tcp_orphan_at(size_t position, struct ps_connection *out)
         out->handle = -1;
         out->protocol = IP_PROTO_TCP;
         out->type = PS_STREAM;
-        out->state = state_number(pcb->state);
+        out->state = tcp_state_number(pcb->state);
         address_from_lwip(&pcb->local_ip, pcb->local_port, family, &out->local);
         address_from_lwip(&pcb->remote_ip, pcb->remote_port, family, &out->remote);
         out->send_queue = TCP_SND_BUF - pcb->snd_buf;
         return 1;
     }
-}
-
-int engine_tcp_info(ps_engine *engine, int64_t handle, struct ps_tcp_info *out)
-{
-    (void)engine;
-    struct port_socket *head = socket_find(handle);
-    if (head == NULL)
-        return -EBADF;
-    if (head->kind != &tcp_kind)
-        return -ENOPROTOOPT;
-    struct tcp_socket *socket = tcp_socket_of(head);
-    struct tcp_pcb *pcb = socket->pcb;
-    memset(out, 0, sizeof *out);
-    out->state = PS_TCP_CLOSED;
-    out->bytes_received = socket->received;
-    out->bytes_acked = socket->sent;
-    if (pcb == NULL)
-        return 0;
-    out->state = state_number(pcb->state);
-    if (pcb->state == LISTEN) {
-        out->unacked_segments = socket->waiting;
-        return 0;
-    }
-    out->retransmits = out->backoff = pcb->nrtx;
-    out->probes = pcb->persist_probe;
-    out->options = (u8_t)((pcb->flags & TF_TIMESTAMP ? 1 : 0) | (pcb->flags & TF_SACK ? 2 : 0) |
-                          (pcb->flags & TF_WND_SCALE ? 4 : 0)); /* TCPI_OPT_* */
-    out->send_wscale = pcb->snd_scale;
-    out->receive_wscale = pcb->rcv_scale;
-    out->rto_us = (uint32_t)pcb->rto * 1000;
-    out->rtt_us = pcb->recovery.srtt_us;
-    out->rttvar_us = pcb->recovery.rttvar_us;
-    hook_tcp_path(pcb, tcp_path_route(pcb));
-    out->send_mss = out->receive_mss = pcb->mss;
-    for (const struct tcp_seg *segment = pcb->unacked; segment != NULL; segment = segment->next)
-        out->unacked_segments++;
-    out->send_ssthresh = pcb->ssthresh;
-    out->send_cwnd_bytes = pcb->cwnd;
-    out->send_window = pcb->snd_wnd;
-    out->receive_window = pcb->rcv_wnd;
-    const struct netif *netif = ip_route(&pcb->local_ip, &pcb->remote_ip);
-    out->pmtu = netif ? netif->mtu : 0;
-    return 0;
 }

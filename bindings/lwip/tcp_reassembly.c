@@ -189,6 +189,7 @@ bool hook_tcp_data(struct tcp_pcb *pcb, struct pbuf **segment, uint32_t sequence
     cut_back(p, right - left);
     if (left != pcb->rcv_nxt) {
         hold(pcb, p, left, right, fin);
+        pcb->figures.out_of_order++;
         tcp_send_empty_ack(pcb);
         return false;
     }

@@ -118,6 +118,7 @@ static void delivered(struct tcp_pcb *pcb, struct tcp_seg *segment)
     struct tcp_recovery *r = &pcb->recovery;
     uint32_t rtt_us = now_us() - segment->sent_us, end = end_of(segment);
     news.delivered += TCP_TCPLEN(segment);
+    pcb->figures.delivered += tcp_segment_pieces(segment);
     if (segment->marks & RETRANSMITTED) {
         if (rtt_us < r->min_rtt_us)
             return; /* the answer is to the first copy */
@@ -127,8 +128,10 @@ static void delivered(struct tcp_pcb *pcb, struct tcp_seg *segment)
             news.rtt_us = rtt_us;
             news.rtt_sent_us = segment->sent_us;
         }
-        if (r->rack_valid && TCP_SEQ_LT(end, r->fack))
+        if (r->rack_valid && TCP_SEQ_LT(end, r->fack)) {
             r->reordering_seen = true;
+            tcp_figures_late(pcb, r->fack - end);
+        }
     }
     if (!r->rack_valid || TCP_SEQ_GT(end, r->fack))
         r->fack = end;
@@ -143,8 +146,12 @@ static void delivered(struct tcp_pcb *pcb, struct tcp_seg *segment)
 
 void hook_tcp_segment_acked(struct tcp_pcb *pcb, struct tcp_seg *segment)
 {
-    if (!hook_tcp_recovers(pcb) || !(segment->marks & SENT))
+    if (!(segment->marks & SENT))
         return;
+    if (!hook_tcp_recovers(pcb)) {
+        pcb->figures.delivered += tcp_segment_pieces(segment);
+        return;
+    }
     tcp_flight_remove(pcb, segment);
     unmark_lost(pcb, segment);
     if (segment->marks & SACKED) {
@@ -168,6 +175,7 @@ void tcp_recovery_partly_acked(struct tcp_pcb *pcb, const struct tcp_seg *segmen
         r->sacked_segments -= pieces;
     } else {
         news.delivered += size;
+        pcb->figures.delivered += pieces;
     }
 }
 
@@ -396,6 +404,7 @@ static void judge_probe(struct tcp_pcb *pcb, bool twice)
 void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
 {
     struct tcp_recovery *r = &pcb->recovery;
+    pcb->figures.ack_received_us = port.now_us;
     /* A byte that a probe has brought into a closed window is no progress. */
     if (advanced > 0 && (pcb->persist_backoff == 0 || pcb->snd_wnd > 0)) {
         r->progress_ms = sys_now();
@@ -406,6 +415,7 @@ void hook_tcp_acked(struct tcp_pcb *pcb, uint32_t advanced)
         return;
     }
     uint32_t twice = take_blocks(pcb);
+    pcb->figures.came_twice += twice > 0;
     take_round_trip(pcb);
     if (advanced > 0)
         r->last_us = now_us();
@@ -441,7 +451,8 @@ void hook_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *segment, struct netif *n
     struct tcp_recovery *r = &pcb->recovery;
     unmark_lost(pcb, segment);
     tcp_segment_mark(pcb, segment, netif);
-    uint32_t more = tcp_segment_pieces(segment) - 1; /* lwIP counts one */
+    uint32_t pieces = tcp_segment_pieces(segment), more = pieces - 1; /* lwIP counts one */
+    tcp_figures_sent(pcb, segment->len, pieces, (segment->marks & SENT) != 0);
     if (segment->marks & SENT) {
         segment->marks |= RETRANSMITTED;
         lwip_stats.mib2.tcpretranssegs += more;
@@ -509,6 +520,8 @@ bool hook_tcp_timeout(struct tcp_pcb *pcb)
 {
     struct tcp_recovery *r = &pcb->recovery;
     const struct tcp_seg *first = pcb->unacked;
+    pcb->figures.timeouts++;
+    pcb->figures.series += pcb->nrtx == 0;
     if (pcb->nrtx > 0)
         neighbour_doubt(pcb);
     if (!hook_tcp_recovers(pcb) || first->p->ref != 1)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tcp_figures.h"
 #include "tcp_flight.h"
 #include "tcp_path.h"
 
@@ -48,7 +49,8 @@ struct tcp_recovery {
 
 #define LWIP_TCP_PCB_RECOVERY \
     struct tcp_recovery recovery; \
-    struct tcp_path path;
+    struct tcp_path path; \
+    LWIP_TCP_PCB_FIGURES
 #define LWIP_TCP_SEG_RECOVERY \
     uint8_t marks; /* SEGMENT_... */ \
     uint32_t sent_us; \

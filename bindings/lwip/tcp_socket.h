@@ -141,6 +141,7 @@ void tcp_tune_receive_buffer(struct tcp_socket *socket, size_t size);
 void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size);
 
 /* tcp_option.c */
+u8_t tcp_state_number(enum tcp_state state);
 u8_t tcp_ttl(const struct tcp_socket *socket, bool is_v6);
 u8_t tcp_tos(const struct tcp_socket *socket, bool is_v6);
 /* What the receive buffer lets the window be. */

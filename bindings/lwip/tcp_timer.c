@@ -89,6 +89,8 @@ static void observe(struct tcp_pcb *pcb)
         timer->state = (uint8_t)pcb->state;
         timer->closed = closed;
         timer->state_us = port.now_us;
+        if (pcb->state == ESTABLISHED)
+            timer->begin_us = port.now_us;
         if (pcb->state == FIN_WAIT_2 || pcb->state == TIME_WAIT)
             tcp_orphan_forget(pcb); /* all it had was delivered */
     }
@@ -378,6 +380,7 @@ static void settle(uint64_t earliest_us)
         struct tcp_timer *timer = &pcb->timer;
         untouch(pcb);
         observe(pcb);
+        tcp_figures_limit(pcb);
         if (timer->watches_unsent)
             tell_writer(pcb);
         uint64_t due_us = has_timers(pcb) ? due_of(pcb) : NEVER;

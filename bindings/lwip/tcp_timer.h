@@ -23,6 +23,7 @@ struct tcp_timer {
     bool closed;
     bool probing;             /* by sending again what lies behind the window */
     uint64_t state_us;        /* since when it is so */
+    uint64_t begin_us;        /* since when it is ESTABLISHED */
     uint64_t answer_us;       /* what is owed goes then: an acknowledgement, a FIN; 0: nothing is */
     uint64_t push_us;         /* what waits to be sent is tried again then; 0: nothing does */
     uint64_t probed_us;       /* the last keep-alive was sent */

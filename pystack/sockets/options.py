@@ -16,6 +16,7 @@ from pystack._native import ffi, lib
 from pystack._native.address import packed
 from pystack.sockets import kept
 from pystack.sockets.arguments import to_int
+from pystack.sockets.tcp_info import linux_tcp_info
 
 if TYPE_CHECKING:
     from pystack.sockets.core import CoreSocket
@@ -331,7 +332,7 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     elif key == (TCP, TCP_CONGESTION):
         data = _CONGESTION.ljust(_NAME_SIZE, b"\0")
     elif key == (TCP, TCP_INFO):
-        data = _linux_tcp_info(sock)
+        data = linux_tcp_info(sock._handle, sock._number)
     elif key in ANCILLARY:
         data = _INT.pack(bool(sock._open.ancillary & ANCILLARY[key]))
     elif key[0] == SOL and key[1] in TIMESTAMPS:
@@ -482,31 +483,3 @@ def _membership(sock: CoreSocket, key: tuple[int, int], data: bytes) -> None:
             raise _error(errno.ENODEV) from error  # as the kernel says it here
     handle = sock._handle
     handle.check(lib.ps_membership(handle.pointer, sock._number, _MEMBERSHIPS[key], out))
-
-
-# --- TCP_INFO --------------------------------------------------------------------------------
-
-_INFO_HEAD = struct.Struct("=8B24I")
-_INFO_TAIL = struct.Struct("=4Q")
-
-
-def _linux_tcp_info(sock: CoreSocket) -> bytes:
-    """The `struct tcp_info` of linux/tcp.h up to tcpi_bytes_received; what lwIP lacks is 0."""
-    handle = sock._handle
-    info = ffi.new("struct ps_tcp_info *")
-    handle.check(lib.ps_tcp_info(handle.pointer, sock._number, info))
-    mss = max(info.send_mss, 1)
-    words = (
-        info.rto_us, 0, info.send_mss, info.receive_mss,
-        info.unacked_segments, 0, 0, 0, 0,
-        0, 0, 0, 0,
-        info.pmtu, 0, info.rtt_us, info.rttvar_us,
-        min(info.send_ssthresh // mss, 0x7FFFFFFF), max(info.send_cwnd_bytes // mss, 1),
-        info.send_mss, 0,
-        0, info.receive_window, info.total_retransmits,
-    )  # fmt: skip
-    scales = (info.send_wscale & 15) | (info.receive_wscale & 15) << 4
-    head = _INFO_HEAD.pack(
-        info.state, 0, info.retransmits, info.probes, info.backoff, info.options, scales, 0, *words
-    )
-    return head + _INFO_TAIL.pack(0, 0, info.bytes_acked, info.bytes_received)
