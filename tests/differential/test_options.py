@@ -19,13 +19,14 @@ from pystack.nic import Layer, wire
 
 pytestmark = needs_namespace
 
-SOL, IP, IPV6, UDP, RAW = socket.SOL_SOCKET, 0, 41, 17, 255
+SOL, IP, IPV6, UDP, RAW, TCP = socket.SOL_SOCKET, 0, 41, 17, 255, 6
 LEVELS = {
     SOL: range(1, 85),
     IP: range(1, 60),
     IPV6: range(1, 85),
     UDP: range(1, 106),
     RAW: range(9),
+    TCP: range(1, 50),
 }
 KINDS = {
     "udp4": (socket.AF_INET, socket.SOCK_DGRAM, 0),
@@ -74,6 +75,13 @@ REASONS: dict[str, list[tuple[int, list[int]]]] = {
     "netfilter's": [(IPV6, [64, 65, 68, 69, 80])],
     "preferences among source addresses": [(IPV6, [72])],
     "ICMP_FILTER": [(RAW, [1])],
+    "how many SYNs, and the congestion control, are the Stack's own": [(TCP, [7, 13, 26])],
+    "TCP's of other RFCs, and of kernels: MD5, Fast Open, thin streams, repair, ULP, MPTCP": [
+        (TCP, [14, 16, 17, 19, 20, 21, 22, 24, 29, 30, 31, 32, 33, 34, 35, 43])
+    ],
+    "SYNs that are kept, delays of one's own, bounds of timeouts": [
+        (TCP, [27, 28, 37, 44, 45, 46])
+    ],
 }
 DIFFERENT = {
     (level, option): reason
