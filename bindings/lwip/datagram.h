@@ -125,9 +125,10 @@ int datagram_may_go(struct port_socket *head);
 
 /* --- datagram_mtu.c --------------------------------------------------------------------- */
 
-/* The largest packet that goes to `to` in one piece, or in pieces of that size. */
+/* The largest packet that goes to `to` in one piece, or in pieces of that size. `size`: of the one
+ * that is to go. */
 uint16_t datagram_mtu(const struct port_socket *socket, const ip_addr_t *to,
-                      const struct netif *netif);
+                      const struct netif *netif, size_t size);
 /* Whether a packet of so many bytes, IP header included, may go; then `output_rules` are set for it,
  * until datagram_sent(). -EMSGSIZE: it may not be cut, and the queue of errors has it. */
 int datagram_fit(struct port_socket *socket, const ip_addr_t *to, uint16_t port_number,

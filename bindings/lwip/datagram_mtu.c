@@ -9,12 +9,15 @@ static enum pmtu_mode mode(const struct port_socket *socket, const ip_addr_t *to
     return (enum pmtu_mode)(IP_IS_V6(to) ? socket->discovery.mode6 : socket->discovery.mode4);
 }
 
-/* Without what the user said of it. */
+/* Without what the user said of it. What is too long for a link may be for ourselves, whatever
+ * interface has the address. */
 static uint16_t known_mtu(const struct port_socket *socket, const ip_addr_t *to,
-                          const struct netif *netif)
+                          const struct netif *netif, size_t size)
 {
     uint16_t mtu = IP_IS_V6(to) ? netif->mtu6 : netif->mtu;
-    return mode(socket, to) < PMTU_PROBE ? path_mtu(to, mtu) : mtu;
+    if (mode(socket, to) < PMTU_PROBE)
+        mtu = path_mtu(to, mtu);
+    return size > mtu && address_is_ours(to) ? UINT16_MAX : mtu;
 }
 
 static uint16_t chosen_mtu(const struct port_socket *socket, const ip_addr_t *to, uint16_t mtu)
@@ -24,9 +27,9 @@ static uint16_t chosen_mtu(const struct port_socket *socket, const ip_addr_t *to
 }
 
 uint16_t datagram_mtu(const struct port_socket *socket, const ip_addr_t *to,
-                      const struct netif *netif)
+                      const struct netif *netif, size_t size)
 {
-    return chosen_mtu(socket, to, known_mtu(socket, to, netif));
+    return chosen_mtu(socket, to, known_mtu(socket, to, netif, size));
 }
 
 static bool may_be_cut(const struct port_socket *socket, const ip_addr_t *to,
@@ -42,7 +45,7 @@ static bool may_be_cut(const struct port_socket *socket, const ip_addr_t *to,
 int datagram_fit(struct port_socket *socket, const ip_addr_t *to, uint16_t port_number,
                  const struct netif *netif, const struct ps_send_control *control, size_t size)
 {
-    uint16_t known = known_mtu(socket, to, netif), mtu = chosen_mtu(socket, to, known);
+    uint16_t known = known_mtu(socket, to, netif, size), mtu = chosen_mtu(socket, to, known);
     if (size > mtu && !may_be_cut(socket, to, control)) {
         errors_too_large(socket, to, port_number, mtu);
         return -EMSGSIZE;
@@ -69,7 +72,8 @@ int datagram_too_large(struct datagram_socket *socket, const ip_addr_t *local, c
     int result = datagram_route(socket, local, &ip, control, 0, &path);
     if (result < 0)
         return result;
-    errors_too_large(&socket->head, to, port_number, datagram_mtu(&socket->head, to, path.netif));
+    errors_too_large(&socket->head, to, port_number,
+                     datagram_mtu(&socket->head, to, path.netif, UINT16_MAX));
     return -EMSGSIZE;
 }
 

@@ -109,7 +109,9 @@ int path_mtu_get(const struct port_socket *socket, const ip_addr_t *remote, cons
         netif = ip_route(local, remote);
     if (netif == NULL)
         return -ENETUNREACH;
-    *value = path_mtu(remote, IP_IS_V6(remote) ? netif->mtu6 : netif->mtu);
+    *value = address_is_ours(remote)
+                 ? UINT16_MAX
+                 : path_mtu(remote, IP_IS_V6(remote) ? netif->mtu6 : netif->mtu);
     return 0;
 }
 

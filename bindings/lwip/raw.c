@@ -214,7 +214,7 @@ static int prepare_header(struct raw_socket *raw, struct pbuf *p, const ip_addr_
 {
     int result;
     uint16_t mtu = IP_IS_V6(to) ? path->netif->mtu6 : path->netif->mtu;
-    if (p->tot_len > mtu) {
+    if (p->tot_len > mtu && !address_is_ours(to)) {
         errors_too_large(&raw->base.head, to, 0, mtu);
         return -EMSGSIZE;
     }

@@ -280,7 +280,8 @@ static int transmit_all(struct udp_socket *udp, struct pbuf *p, ip_addr_t *to, u
     const struct netif *netif = ip_route(&udp->pcb->local_ip, to);
     if (p->tot_len > part * MOST_SEGMENTS)
         return -EINVAL;
-    if (netif != NULL && part + headers(to) > datagram_mtu(&udp->base.head, to, netif))
+    if (netif != NULL &&
+        part + headers(to) > datagram_mtu(&udp->base.head, to, netif, part + headers(to)))
         return -EMSGSIZE; /* as Linux; older ones say EINVAL to this, too */
     int result = 0;
     offload_burst(true);

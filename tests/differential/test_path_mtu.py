@@ -154,6 +154,27 @@ def test_who_believes(places: tuple[Place, Place], family: int) -> None:
     compare(places, who_believes, family)
 
 
+def to_ourselves(place: Place, family: int) -> Any:
+    """It takes no link, and so none's MTU."""
+    found = []
+    for mode in MODES:
+        with opened(place, family, mode) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            sock.settimeout(1)
+            for size in (100, MTU - headers(family) + 1, 5000, 60_000):
+                came = outcome(sock.sendto, bytes(size), sock.getsockname())
+                found.append((mode, came, outcome(lambda: len(sock.recv(70_000)))))
+            sock.setsockopt(socket.IPPROTO_UDP, 103, 2000)
+            found.append(outcome(sock.sendto, bytes(5000), sock.getsockname()))
+            found.append([outcome(lambda: len(sock.recv(70_000))) for _ in range(3)])
+    return found
+
+
+@FAMILIES
+def test_to_ourselves(places: tuple[Place, Place], family: int) -> None:
+    compare(places, to_ourselves, family)
+
+
 def options_of_ipv6(place: Place) -> Any:
     found: list[Any] = []
     family = socket.AF_INET6
