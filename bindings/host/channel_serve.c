@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -363,15 +362,13 @@ static int64_t serve_take(struct channel_call *call)
 
 static int64_t serve_identify(struct channel_call *call)
 {
-    struct stat status;
     if (call->given < 0)
         return -EPROTO;
-    if (fstat(call->given, &status) != 0)
-        return -errno;
-    int64_t handle = ps_shown_socket(call->stack, status.st_ino);
+    int64_t handle = files_socket(call->stack, call->given);
     if (handle < 0)
         return handle;
-    int result = channel_hold(call->holds, call->client, handle, true);
+    bool owned = descriptor_keep(call->stack, handle, call->given);
+    int result = channel_hold(call->holds, call->client, handle, owned);
     return result < 0 ? result : handle;
 }
 

@@ -18,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #endif
 
 #include "channel_server.h"
@@ -437,10 +436,7 @@ int64_t ps_channel_take(ps_stack *stack, const uint8_t *ticket)
 static int64_t identify_own(ps_stack *stack, int descriptor)
 {
     struct channel_server *server = atomic_load(&stack->server);
-    struct stat status;
-    if (server == NULL || fstat(descriptor, &status) != 0)
-        return -ENOENT;
-    int64_t handle = ps_shown_socket(stack, status.st_ino);
+    int64_t handle = server == NULL ? -ENOENT : files_socket(stack, descriptor);
     if (handle < 0)
         return handle;
     pthread_mutex_lock(&server->lock);

@@ -304,20 +304,6 @@ int descriptor_lend(ps_stack *stack, int64_t handle)
     ENGINE_CALL(stack, lend(stack, handle));
 }
 
-static int64_t shown_socket(ps_stack *stack, uint64_t inode)
-{
-    for (size_t i = 0; i < WAIT_BUCKETS; i++)
-        for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next)
-            if (each->inode == inode)
-                return each->handle;
-    return -ENOENT;
-}
-
-int64_t ps_shown_socket(ps_stack *stack, uint64_t inode)
-{
-    ENGINE_CALL(stack, shown_socket(stack, inode));
-}
-
 static int64_t accept_shown(ps_stack *stack, int64_t handle, struct ps_address *remote, int *number)
 {
     uint32_t mask;
@@ -415,6 +401,22 @@ static void hide(struct descriptor *descriptor, int number)
     descriptor->shown = hidden < 0 ? number : hidden;
     if (hidden >= 0)
         close(number);
+}
+
+bool descriptor_keep(ps_stack *stack, int64_t handle, int number)
+{
+    if (stack_lock(stack) < 0)
+        return true;
+    struct descriptor *descriptor = *place(stack, handle);
+    bool owned = descriptor == NULL || descriptor->is_private || search(descriptor, number) >= 0;
+    int copy = owned ? -1 : fcntl(number, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0) {
+        descriptor->shown = copy;
+        descriptor->is_private = true;
+        descriptor->lost = false;
+    }
+    stack_unlock(stack);
+    return owned;
 }
 
 static int close_shared(struct descriptor *descriptor, int number)

@@ -77,6 +77,13 @@ int ps_descriptor_owner(int number, ps_stack **stack, int64_t *handle)
     return is_one;
 }
 
+int64_t files_socket(const ps_stack *stack, int number)
+{
+    ps_stack *owner;
+    int64_t handle;
+    return ps_descriptor_owner(number, &owner, &handle) && owner == stack ? handle : -ENOENT;
+}
+
 void files_before_fork(void)
 {
     pthread_mutex_lock(&files_lock);

@@ -175,8 +175,6 @@ int ps_descriptor_use(ps_stack *stack, int64_t handle, int number, bool loose);
 /* Closes a number. 1: it was the last, and the socket is the caller's to close; 0: there are others,
  * in this process or another; -EBADF: it is not the socket's. */
 int ps_descriptor_close(ps_stack *stack, int64_t handle, int number);
-/* The socket whose descriptor is this file; -ENOENT: none. */
-int64_t ps_shown_socket(ps_stack *stack, uint64_t inode);
 
 /* --- other processes (channel_server.c, channel_client.c) ---
  *

@@ -297,9 +297,14 @@ void descriptor_close(ps_stack *stack, int64_t handle);
 void descriptor_close_all(ps_stack *stack);
 /* descriptor_files.c */
 void files_before_fork(void);
+/* The Stack's socket that a number shows; -ENOENT: none. */
+int64_t files_socket(const ps_stack *stack, int number);
 void files_after_fork(bool is_child);
 /* A number to pass to another process and then close; -errno. What it is a copy of is ours. */
 int descriptor_lend(ps_stack *stack, int64_t handle);
+/* A descriptor that shows the socket came from another process. Whether this one has the socket as
+ * well; if not, it takes a number of its own, by which readiness goes on being shown. */
+bool descriptor_keep(ps_stack *stack, int64_t handle, int number);
 /* In a child: closes our ends of the parent's. */
 void descriptor_forget_all(ps_stack *stack);
 /* In a process that doesn't own the Stack: what a socket's number is. */

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,11 @@ def test_a_parent_sends_a_connection_to_its_child(net: pystack.Stack) -> None:
 
     def serve() -> Any:
         with receive(far) as connection:
+            far.send(b"taken")
+            readable, _writable, _other = select.select([connection], [], [], 10)
+            assert readable
             connection.sendall(connection.recv(10).upper())
+            assert select.select([connection], [], [], 0.01) == ([], [], [])
             return connection.getsockname()
 
     child = Child(serve)
@@ -57,6 +63,8 @@ def test_a_parent_sends_a_connection_to_its_child(net: pystack.Stack) -> None:
     name = server.getsockname()
     socket.send_fds(near, [b"x"], [server.fileno()])
     server.close()  # what is under way is open
+    near.recv(10)
+    time.sleep(0.05)  # so that it is looking by now
     client.sendall(b"hello")
     assert client.recv(10) == b"HELLO"
     assert client.recv(10) == b""
