@@ -159,8 +159,6 @@ struct channel_call {
 
 /* The result of a request that is well formed; -EPROTO: it isn't. */
 int64_t channel_serve(struct channel_call *call);
-/* Closes a socket that nobody holds any more. */
-void channel_close_last(ps_stack *stack, int64_t handle);
 
 /* --- channel_client.c: in another process ----------------------------------------------------- */
 

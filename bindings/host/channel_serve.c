@@ -55,11 +55,6 @@ static bool descriptors_are_left(int any, int count)
     return got == count;
 }
 
-void channel_close_last(ps_stack *stack, int64_t handle)
-{
-    stack_close_socket(stack, handle);
-}
-
 static int64_t release(struct channel_call *call, int64_t handle)
 {
     if (channel_release(call->holds, call->client, handle))
