@@ -8,9 +8,18 @@ from pystack import hypercalls, nic
 from pystack.errors import OffStackError, StackPanic
 from pystack.interface import Interface
 from pystack.sockets import outside
-from pystack.stack import Stack
+from pystack.stack import Stack, deliver_before
 
-__all__ = ["Interface", "OffStackError", "Stack", "StackPanic", "hypercalls", "nic", "outside"]
+__all__ = [
+    "Interface",
+    "OffStackError",
+    "Stack",
+    "StackPanic",
+    "deliver_before",
+    "hypercalls",
+    "nic",
+    "outside",
+]
 
 try:
     __version__ = version("pystack-lwip")

@@ -18,6 +18,7 @@ from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, mac_to_bytes
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
+from pystack._native.ending import LINGER, deliver_before
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.interface import Interface, gateways
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
@@ -33,7 +34,7 @@ from pystack.tables import (
     list_counters,
 )
 
-__all__ = ["Arena", "Stack"]
+__all__ = ["LINGER", "Arena", "Stack", "deliver_before"]
 
 Self = TypeVar("Self", bound="Stack")
 

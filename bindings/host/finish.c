@@ -6,7 +6,9 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "stack.h"
 
@@ -18,6 +20,12 @@
 #define UNHEARD_US 100000
 /* So long a clock of Python's may stand still before it counts as one that is turned by hand. */
 #define STANDSTILL_US 20000
+/* So long one alone may be waited for, and one of several. */
+#define ALONE_US 200000
+#define TOGETHER_US 5000
+/* Who waits for so long is told of it, and again and again. */
+#define TELL_US 1000000
+#define TELL_AGAIN_US 5000000
 /* Between two looks at what is left; and each may take this part of the time, where there is much. */
 #define LOOK_US 500
 #define LOOK_SHARE 4
@@ -191,8 +199,10 @@ static int begin(ps_stack *stack)
     stack_signal_all(stack);
     ENGINE_GUARD(stack, result, close_sockets(stack));
     uint64_t now_us = monotonic_us();
-    stack->finish = (struct finish){
-        .left = {.bytes = UINT64_MAX}, .progress_us = now_us, .clock_us = stack->now_us};
+    stack->finish = (struct finish){.left = {.bytes = UINT64_MAX},
+                                    .began_us = now_us,
+                                    .progress_us = now_us,
+                                    .clock_us = stack->now_us};
     return result;
 }
 
@@ -265,4 +275,147 @@ int ps_stack_finish(ps_stack *stack, int64_t linger_us, int64_t timeout_us,
     }
     stack_unlock(stack);
     return result;
+}
+
+/* --- several ------------------------------------------------------------------------------ */
+
+static atomic_bool tells;
+static _Atomic uint64_t next_tell_us;
+
+void ps_tell_of_ends(bool on)
+{
+    atomic_store(&tells, on);
+}
+
+static void tell_of_wait(const struct ps_undelivered *left, uint64_t began_us)
+{
+    char text[128];
+    uint64_t now_us = monotonic_us();
+    if (!atomic_load(&tells) || left->peers == 0 || now_us < began_us + TELL_US ||
+        now_us < atomic_load(&next_tell_us))
+        return;
+    atomic_store(&next_tell_us, now_us + TELL_AGAIN_US);
+    snprintf(text, sizeof text,
+             "pystack: %llu bytes to %u peer%s are not acknowledged yet (Ctrl-C gives them up)\n",
+             (unsigned long long)left->bytes, left->peers, left->peers == 1 ? "" : "s");
+    /* Where nobody reads it there is nothing to be done. */
+    ssize_t wrote = write(STDERR_FILENO, text, strlen(text));
+    (void)wrote;
+}
+
+/* Waits a while for one; whether it is done. */
+static bool wait_for(struct ps_ending *ending, int64_t slice_us, struct ps_undelivered *left,
+                     uint64_t *began_us, int *error)
+{
+    struct ps_undelivered one;
+    int result = ps_stack_finish(ending->stack, ending->linger_us, slice_us, &one);
+    if (result == -EINTR)
+        *error = result;
+    if (result == -EINTR || result == -EAGAIN) {
+        left->bytes += one.bytes;
+        left->peers += one.peers;
+        if (ending->stack->finish.began_us < *began_us)
+            *began_us = ending->stack->finish.began_us;
+        return false;
+    }
+    if (result == -EDEADLK || result == -ECANCELED)
+        ending->error = result;
+    return true;
+}
+
+int ps_stacks_finish(struct ps_ending *endings, size_t count, int64_t timeout_us,
+                     struct ps_undelivered *left)
+{
+    uint64_t deadline_us = deadline_after(timeout_us);
+    int64_t slice_us = 0; /* at first all of them begin: one may wait for what another holds */
+    for (;;) {
+        size_t open = 0;
+        uint64_t began_us = UINT64_MAX;
+        int error = 0;
+        *left = (struct ps_undelivered){0};
+        for (size_t i = 0; i < count; i++) {
+            endings[i].done =
+                endings[i].done || wait_for(&endings[i], slice_us, left, &began_us, &error);
+            open += !endings[i].done;
+        }
+        if (open == 0)
+            return 0;
+        tell_of_wait(left, began_us);
+        if (error == -EINTR)
+            return error;
+        if (monotonic_us() >= deadline_us)
+            return -EAGAIN;
+        slice_us = open == 1 ? ALONE_US : TOGETHER_US;
+    }
+}
+
+/* --- all ---------------------------------------------------------------------------------- */
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static ps_stack *list; /* all that this process has made and not destroyed */
+
+void stacks_enter(ps_stack *stack)
+{
+    pthread_mutex_lock(&list_lock);
+    stack->list_next = list;
+    list = stack;
+    pthread_mutex_unlock(&list_lock);
+}
+
+void stacks_leave(ps_stack *stack)
+{
+    pthread_mutex_lock(&list_lock);
+    ps_stack **link = &list;
+    while (*link != NULL && *link != stack)
+        link = &(*link)->list_next;
+    if (*link != NULL)
+        *link = stack->list_next;
+    pthread_mutex_unlock(&list_lock);
+}
+
+void stacks_forget(void)
+{
+    pthread_mutex_init(&list_lock, NULL);
+    list = NULL;
+}
+
+static bool needs_python(const struct ps_python_hypercalls *python)
+{
+    return python->clock != NULL || python->memory_allocate != NULL || python->random != NULL ||
+           python->frame_out != NULL || python->log != NULL || python->panic != NULL;
+}
+
+bool stacks_need_python(void)
+{
+    bool any = python_nics() > 0;
+    pthread_mutex_lock(&list_lock);
+    for (const ps_stack *stack = list; stack != NULL; stack = stack->list_next)
+        any = any || needs_python(&stack->python);
+    pthread_mutex_unlock(&list_lock);
+    return any;
+}
+
+void ps_stack_linger(ps_stack *stack, int64_t linger_us)
+{
+    atomic_store(&stack->linger_us, linger_us);
+}
+
+/* For good: none may be destroyed meanwhile, nor is there anything after it. */
+void stacks_end(void)
+{
+    struct ps_undelivered left;
+    size_t count = 0;
+    pthread_mutex_lock(&list_lock);
+    for (ps_stack *stack = list; stack != NULL; stack = stack->list_next)
+        count++;
+    struct ps_ending *endings = calloc(count + 1, sizeof *endings);
+    if (endings == NULL)
+        return;
+    count = 0;
+    for (ps_stack *stack = list; stack != NULL; stack = stack->list_next)
+        endings[count++] =
+            (struct ps_ending){.stack = stack, .linger_us = atomic_load(&stack->linger_us)};
+    while (ps_stacks_finish(endings, count, -1, &left) < 0) {}
+    for (size_t i = 0; i < count; i++)
+        ps_stack_close(endings[i].stack, false);
 }

@@ -65,6 +65,28 @@ struct ps_undelivered {
  * By several threads at once, and again. */
 int ps_stack_finish(ps_stack *stack, int64_t linger_us, int64_t timeout_us,
                     struct ps_undelivered *left);
+/* One of several that end together. `done` is set as soon as it has delivered all, or gives up;
+ * `error`: 0, -EDEADLK or -ECANCELED. */
+struct ps_ending {
+    ps_stack *stack;
+    int64_t linger_us;
+    bool done;
+    int error;
+};
+/* Finishes several at once: 0, all are done; -EAGAIN, not within timeout_us; -EINTR. */
+int ps_stacks_finish(struct ps_ending *endings, size_t count, int64_t timeout_us,
+                     struct ps_undelivered *left);
+/* Whether who waits for an end is told of it on stderr after a second. */
+void ps_tell_of_ends(bool on);
+/* How long a signal lets the Stack wait, as the argument of ps_stack_finish. */
+void ps_stack_linger(ps_stack *stack, int64_t linger_us);
+/* Has a signal's default action, if that is what it has, wait for what all Stacks have to deliver; a
+ * second one acts at once (signals.c). `hold`, if it can, keeps Python from running, by ps_hold. */
+int ps_deliver_before(int number, int (*hold)(void));
+/* Never comes back. */
+void ps_hold(void);
+/* Ends the process by a signal. */
+void ps_die_by(int number);
 /* Wakes and fails all waiters, stops the driver, detaches the NICs, gives back the memory.
  * May be called again. */
 int ps_stack_close(ps_stack *stack, bool abrupt);

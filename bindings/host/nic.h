@@ -124,6 +124,9 @@ void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
 /* One queue of several: what its device does is settled. `queues` goes with the NIC. */
 void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues);
 
+/* How many there are whose far end is Python (nic_python.c). */
+int python_nics(void);
+
 /* A bounded queue of frames between threads (frame_queue.c). */
 struct frame_queue *frame_queue_create(size_t most_frames, size_t most_bytes);
 void frame_queue_destroy(struct frame_queue *queue);

@@ -39,9 +39,17 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
     return frame_queue_take(((struct python_nic *)nic)->queue, frame, room);
 }
 
+static _Atomic int count;
+
+int python_nics(void)
+{
+    return atomic_load(&count);
+}
+
 static void destroy(ps_nic *nic)
 {
     struct python_nic *self = (struct python_nic *)nic;
+    atomic_fetch_sub(&count, 1);
     if (self->queue != NULL)
         frame_queue_destroy(self->queue);
     free(self->flat);
@@ -66,6 +74,7 @@ ps_nic *ps_nic_python(void *python,
         *error = -result;
         return NULL;
     }
+    atomic_fetch_add(&count, 1);
     self->python = python;
     self->transmit = transmit_frame;
     self->queue = frame_queue_create(queue_frames, MOST_BYTES);

@@ -26,6 +26,7 @@ static void after_fork_in_child(void)
     fork_generation++;
     inside = NULL;
     files_after_fork(true);
+    stacks_forget();
 }
 
 static void watch_forks(void)
@@ -211,6 +212,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
         free(stack);
         return result;
     }
+    stacks_enter(stack);
     *out = stack;
     return 0;
 }
@@ -260,6 +262,7 @@ int ps_stack_close(ps_stack *stack, bool abrupt)
 
 void ps_stack_destroy(ps_stack *stack)
 {
+    stacks_leave(stack);
     pthread_cond_destroy(&stack->idle);
     pthread_mutex_destroy(&stack->lock);
     free(stack);

@@ -59,6 +59,7 @@ struct hearing {
 /* How far a Stack is that finishes. */
 struct finish {
     struct ps_undelivered left;
+    uint64_t began_us;
     uint64_t progress_us;           /* when what is left last became less */
     uint64_t clock_us;              /* what the Stack's clock was then */
     uint64_t delivered_us;          /* since when nothing is; 0: not yet */
@@ -71,6 +72,8 @@ struct ps_stack {
     pthread_cond_t idle; /* signalled when the last waiter of a closing Stack has left */
     enum stack_state state;
     struct finish finish;
+    _Atomic int64_t linger_us; /* when a signal ends the process */
+    struct ps_stack *list_next;
     bool poisoned;
     char panic_text[256];
     jmp_buf unwind;         /* where `panic` lands: the entry that is under way */
@@ -203,6 +206,16 @@ int64_t stack_outcome(ps_stack *stack, int64_t result);
         stack_unlock(stack); \
         return result_; \
     } while (0)
+
+/* --- finish.c ----------------------------------------------------------------------------- */
+
+/* All Stacks of this process, which a signal ends. */
+void stacks_enter(ps_stack *stack);
+void stacks_leave(ps_stack *stack);
+void stacks_forget(void); /* in a child */
+/* Whether one may ask Python for something. */
+bool stacks_need_python(void);
+void stacks_end(void);
 
 /* --- hypercalls.c ------------------------------------------------------------------------- */
 

@@ -2,37 +2,46 @@
 
 Rules: all Stacks that end together stop taking calls at once, as the sockets of a process do, for
 what one waits for may be in another's buffers. At exit this comes last, after threads, pools and
-exit handlers. What the garbage collector finds waits for nobody: a thread sees to it.
+exit handlers. What the garbage collector finds waits for nobody: a thread sees to it. A signal that
+ends the process stops its Python code first, as the kernel would.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import errno
 import logging
 import os
+import sys
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from pystack._native._host import ffi, lib
 
-__all__ = ["LINGER", "Ending", "Remains", "closed", "end_all", "finish", "opened", "tell_by"]
+__all__ = [
+    "LINGER",
+    "Ending",
+    "Remains",
+    "after_all",
+    "closed",
+    "deliver_before",
+    "die_by",
+    "end_all",
+    "finish",
+    "opened",
+    "tell_of_ends",
+]
 
 # Seconds without progress after which a Stack that is closed gives up.
 LINGER = 60.0
 
-# Is told of what keeps a Stack from ending, in bytes and peers.
-Teller: TypeAlias = Callable[[int, int], None]
-
 _LONGEST = 1e12  # seconds
-_FIRST_TOLD, _TOLD_AGAIN = 1.0, 5.0  # seconds
-_ALONE_US, _TOGETHER_US = 200_000, 5_000
+_SLICE_US = 500_000
 _NOT_YET = (-errno.EAGAIN, -errno.EINTR)
-_ERRORS = (-errno.EDEADLK, -errno.ECANCELED)
 
 
 class Ending(Protocol):
@@ -49,13 +58,24 @@ class Ending(Protocol):
         ...
 
 
-_teller: Teller | None = None
+_tells = False
 
 
-def tell_by(teller: Teller | None) -> None:
-    """Says whom to tell of an end that takes more than a second."""
-    global _teller  # noqa: PLW0603 - there is one process that ends
-    _teller = teller
+def tell_of_ends() -> None:
+    """Has an end that takes more than a second told of on standard error."""
+    global _tells  # noqa: PLW0603 - there is one process that ends
+    _tells = True
+    lib.ps_tell_of_ends(True)
+
+
+def _microseconds(stack: Ending) -> int:
+    return round(min(stack.linger, _LONGEST) * 1e6)
+
+
+def _endings(stacks: Iterable[Ending]) -> Any:
+    """The C array of them, which is good for as long as they are."""
+    listed = [(each.pointer, _microseconds(each), False, 0) for each in stacks]
+    return ffi.new("struct ps_ending[]", listed)
 
 
 def finish(stacks: Iterable[Ending]) -> int:
@@ -66,39 +86,17 @@ def finish(stacks: Iterable[Ending]) -> int:
     Returns:
         0, or the first error among -errno.EDEADLK and -errno.ECANCELED.
     """
-    waiting: dict[Any, tuple[int, int]] = dict.fromkeys(stacks, (0, 0))
+    endings = _endings(stacks)
     left = ffi.new("struct ps_undelivered *")
-    due = time.monotonic() + _FIRST_TOLD
-    slice_us = error = 0
     try:
-        while waiting:
-            for each in list(waiting):
-                result = lib.ps_stack_finish(each.pointer, _microseconds(each), slice_us, left)
-                if result in _NOT_YET:
-                    waiting[each] = (left.bytes, left.peers)
-                    continue
-                del waiting[each]
-                if result in _ERRORS:
-                    error = error or result
-            slice_us = _ALONE_US if len(waiting) == 1 else _TOGETHER_US
-            if waiting and time.monotonic() >= due:
-                due = time.monotonic() + _TOLD_AGAIN
-                _tell(waiting)
+        while lib.ps_stacks_finish(endings, len(endings), _SLICE_US, left) < 0:
+            pass
     except KeyboardInterrupt:
-        _tell(waiting)
+        if _tells and left.peers > 0:
+            text = f"pystack: {left.bytes} bytes to {left.peers} peers are given up\n"
+            os.write(2, text.encode())
         raise
-    return error
-
-
-def _microseconds(stack: Ending) -> int:
-    return round(min(stack.linger, _LONGEST) * 1e6)
-
-
-def _tell(waiting: dict[Any, tuple[int, int]]) -> None:
-    size = sum(each for each, _peers in waiting.values())
-    peers = sum(each for _size, each in waiting.values())
-    if _teller is not None and peers > 0:
-        _teller(size, peers)
+    return next((int(each.error) for each in endings if each.error), 0)
 
 
 # --- what the garbage collector finds ------------------------------------------------------------
@@ -115,13 +113,18 @@ class Remains:
 
     def __init__(self, pointer: Any, user: Any, engine: str) -> None:
         self.pointer = pointer
-        self.linger = LINGER
+        self.set_linger(LINGER)
         self.waits = True
         self._user = user  # what C calls back with has to live as long
         self._process = os.getpid()
         self._engine = engine
         self._lock = threading.Lock()  # guards the pointer's life
         self._thread: threading.Thread | None = None
+
+    def set_linger(self, seconds: float) -> None:
+        """Sets how long it waits without progress; a signal goes by it, too."""
+        self.linger = seconds
+        lib.ps_stack_linger(self.pointer, _microseconds(self))
 
     def collect(self) -> None:
         """Closes the Stack and frees it, now or, if something is left to deliver, later."""
@@ -173,6 +176,8 @@ class Remains:
 
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
 _remains: set[Remains] = set()
+_afterwards: list[Callable[[], Any]] = []
+_signal: int | None = None
 
 
 def opened(stack: Ending) -> weakref.WeakSet[Any]:
@@ -184,6 +189,17 @@ def opened(stack: Ending) -> weakref.WeakSet[Any]:
 def closed(stack: Ending) -> None:
     """Notes that this one is."""
     _open.discard(stack)
+
+
+def after_all(call: Callable[[], Any]) -> None:
+    """Has something called at exit, after all Stacks have ended."""
+    _afterwards.append(call)
+
+
+def die_by(number: int) -> None:
+    """Has the process end by a signal at exit, as Python itself does after Ctrl-C."""
+    global _signal  # noqa: PLW0603 - there is one process that ends
+    _signal = number
 
 
 def end_all() -> None:
@@ -202,8 +218,49 @@ def end_all() -> None:
             lib.ps_stack_close(stack.pointer, False)
 
 
+def _at_exit() -> None:
+    end_all()
+    while _afterwards:
+        _afterwards.pop()()
+    if _signal is not None:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        lib.ps_die_by(_signal)
+
+
 # Exit handlers run in the reverse order: ours after all others, those that log to the network among
 # them. After it no thread of C's may ask for an interpreter that is going away.
 atexit.unregister(logging.shutdown)
-atexit.register(end_all)
+atexit.register(_at_exit)
 atexit.register(logging.shutdown)
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+def deliver_before(*signals: int) -> None:
+    """Has the default action of signals wait for what this process's Stacks have to deliver.
+
+    A signal that ends the process by default stops its Python code, and once all is delivered, or
+    `Stack.linger` is over, ends it as ever. A second one does so at once. Handlers of the program's
+    own, and signals that are ignored, stay as they are; after `signal.signal(..., SIG_DFL)` call it
+    again. `pystack run` does it for its program. SIGKILL can't be kept waiting by anybody.
+
+    Args:
+        signals: As `signal.SIGTERM`.
+
+    Raises:
+        OSError: EINVAL, there is no such signal, or nobody can handle it.
+    """
+    for each in signals:
+        result = lib.ps_deliver_before(int(each), lib.ps_python_hold)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_hold() -> int:
+    # Called so that it keeps the interpreter's lock: no thread runs Python any more.
+    address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "ps_hold")))
+    ctypes.PYFUNCTYPE(None)(address)()
+    return 0

@@ -153,7 +153,7 @@ class StackHandle:
     def linger(self, seconds: float) -> None:
         if not seconds >= 0:
             raise ValueError(f"seconds to linger are at least 0, not {seconds}")
-        self.remains.linger = float(seconds)
+        self.remains.set_linger(float(seconds))
 
     def close(self, *, abrupt: bool) -> None:
         """Closes the Stack; what waits on it fails with EBADF. May be called again.

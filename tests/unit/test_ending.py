@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from lockstep import lockstep
 from pair import LEFT, RIGHT, Pair, pair
+from peer import ACK, RST, Peer
 
 import pystack
 
@@ -253,6 +254,21 @@ def test_what_has_delivered_all_goes_without_a_word() -> None:
         assert not [flags for flags in flags_sent(frames) if flags & 4]
         held.close()
         listener.close()
+
+
+def test_a_reset_is_within_the_window_that_the_peer_has_closed() -> None:
+    peer = Peer()
+    sock = peer.connect(window=1000)
+    sock.send(b"x" * 5000)
+    peer.run(0.1)
+    peer.send(ACK, 1000, window=0)
+    peer.run(3.0)  # the window is asked for
+    peer.frames()
+    lingering(sock, 0)
+    sock.close()
+    resets = [frame for frame in peer.frames() if frame.flags & RST]
+    assert [peer.at(frame) for frame in resets] == [1000]
+    peer.close()
 
 
 # --- where nobody takes it ----------------------------------------------------------------------

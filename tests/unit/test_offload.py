@@ -173,6 +173,7 @@ def behind_virtio(**options: Any) -> Iterator[tuple[pystack.Stack, socket.socket
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     theirs.settimeout(5)
     with theirs, pystack.Stack(**options) as net:
+        net.linger = 0  # nobody answers
         nic: Nic = Descriptor(ours, framing=Framing.VIRTIO)
         interface = net.attach(nic, "10.0.0.2/24", "fd00::2/64", mac=MAC)
         for address in ("10.0.0.1", "fd00::1"):
