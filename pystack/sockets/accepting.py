@@ -49,6 +49,20 @@ class AcceptingSocket(ReceivingSocket):
             os.set_blocking(fd[0], False)
         return opened, Descriptor(opened, fd[0]), addresses.from_c(remote, self._family)
 
+    def _accept(self) -> tuple[int, SocketAddress]:
+        """As `_socket.socket` has it: a connection's descriptor, which holds it, and the peer."""
+        remote = ffi.new("struct ps_address *")
+        while True:
+            try:
+                _opened, descriptor, peer = self._take_shown(remote)
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
+                limit = self._open.receive_timeout if self._timeout is None else self._timeout
+                self._wait(lib.PS_READY_READ, limit)
+            else:
+                return descriptor.release(), peer
+
     def _accept_number(self, remote: Any) -> int:
         pointer, number = self._handle.pointer, self._number
         limit = self._open.receive_timeout

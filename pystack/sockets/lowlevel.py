@@ -13,7 +13,6 @@ from operator import index
 from types import ModuleType
 from typing import Any
 
-from pystack._native import ffi, lib
 from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.message import MessageSocket
@@ -62,22 +61,9 @@ class _KernelSocket(_socket.socket):
 
 
 class _StackSocket(MessageSocket):
-    """`MessageSocket` whose accepted connections are descriptors, as `_socket.socket` has them."""
+    """`MessageSocket` that shows itself as `_socket.socket` does."""
 
     __slots__ = ()
-
-    def _accept(self) -> tuple[int, Any]:
-        remote = ffi.new("struct ps_address *")
-        while True:
-            try:
-                _opened, descriptor, peer = self._take_shown(remote)
-            except BlockingIOError:
-                if self._timeout == 0:
-                    raise
-                limit = self._open.receive_timeout if self._timeout is None else self._timeout
-                self._wait(lib.PS_READY_READ, limit)
-            else:
-                return descriptor.release(), peer
 
     def __repr__(self) -> str:
         return (
