@@ -384,6 +384,85 @@ def shutdown_of_a_datagram_socket_during_a_recv(p: Place) -> Any:
 
 
 @differential
+def close_during_a_recv(p: Place) -> Any:
+    near, far = waiting_pair(p)
+    out = p.thread(near.recv, 1)
+    near.close()
+    time.sleep(0.1)
+    early = list(out), p.tried(far.recv, 1), near.fileno()
+    far.sendall(b"x")
+    return early, p.joined(out), p.tried(far.recv, 1)
+
+
+@differential
+def close_during_a_recv_whose_peer_ends(p: Place) -> Any:
+    near, far = waiting_pair(p)
+    out = p.thread(near.recv, 1)
+    near.close()
+    far.close()
+    return p.joined(out)
+
+
+@differential
+def close_during_a_timed_recv(p: Place) -> Any:
+    near, _far = waiting_pair(p, 0.3)
+    out = p.thread(near.recv, 1)
+    near.close()
+    return p.joined(out)[:2]
+
+
+@differential
+def close_during_an_accept(p: Place) -> Any:
+    listener = p.listener()
+    listener.settimeout(None)
+    where = listener.getsockname()
+    out = p.thread(lambda: p.keep(listener.accept()[0]).gettimeout())
+    listener.close()
+    time.sleep(0.1)
+    early = list(out)
+    client = p.socket()
+    connected = p.tried(client.connect, where)
+    time.sleep(0.1)
+    return early, connected, [one[0] for one in out], p.tried(p.socket().connect, where)
+
+
+@differential
+def close_during_a_send(p: Place) -> Any:
+    near, far = waiting_pair(p)
+    far.settimeout(1)
+    out = p.thread(near.send, bytes(50_000_000))
+    near.close()
+    time.sleep(0.1)
+    early = list(out)
+    got = 0
+    while got < 50_000_000 and (data := far.recv(1 << 20)):
+        got += len(data)
+    return early, got == 50_000_000, p.joined(out)
+
+
+@differential
+def close_during_a_recv_of_a_datagram(p: Place) -> Any:
+    u, other = p.udp(), p.udp()
+    u.settimeout(None)
+    where = u.getsockname()
+    out = p.thread(u.recv, 9)
+    u.close()
+    time.sleep(0.1)
+    early = list(out)
+    other.sendto(b"x", where)
+    return early, p.joined(out)
+
+
+@differential
+def detach_during_a_recv(p: Place) -> Any:
+    near, far = waiting_pair(p)
+    out = p.thread(near.recv, 1)
+    again = p.keep(p.module.socket(fileno=near.detach()))
+    far.sendall(b"x")
+    return p.joined(out), again.getpeername() == far.getsockname()
+
+
+@differential
 def the_peer_closes_during_a_recv(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 1)
