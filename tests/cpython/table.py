@@ -1,5 +1,8 @@
 """The table of how the library's own tests fare on a Stack, beside the kernel's sockets.
 
+In two ways: "stack" has a Stack's sockets under the library's unchanged `socket.py`; "installed" is
+what users do, `Stack.installed` over the library as it is.
+
 ``python tests/cpython/table.py [MODULE...]`` runs them and writes `table.json` anew, with the
 reasons that stand in it kept; a difference without a reason gets "?", which the tests refuse.
 """
@@ -18,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from runner import Outcomes, run
 
 TABLE = Path(__file__).with_name("table.json")
+
+WAYS = ("stack", "installed")
 
 MODULES = (
     "test_socket",
@@ -62,18 +67,18 @@ def differences(kernel: Outcomes, stack: Outcomes) -> dict[str, str]:
     }
 
 
-def run_both(module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Outcomes]:
-    """A module's outcomes on the kernel's sockets and on a Stack's.
+def run_both(way: str, module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Outcomes]:
+    """A module's outcomes on the kernel's sockets, and in one of `WAYS` on a Stack's.
 
     Some tests race (a peer that closes as another writes), and lose on either: what differs and
     is not expected to is tried four times more, and counts only if it never passes.
     """
     with ThreadPoolExecutor() as both:  # each waits most of the time
-        kernel, stack = both.map(run, ("kernel", "stack"), (module, module))
+        kernel, stack = both.map(run, ("kernel", way), (module, module))
     for _ in range(4):
         if not set(differences(kernel, stack)) - set(expected):
             break
-        again = run("stack", module)
+        again = run(way, module)
         for name, outcome in again.items():
             if outcome[0] == "pass":
                 stack[name] = outcome
@@ -96,20 +101,23 @@ def main() -> None:
     table: dict[str, Any] = read() if TABLE.exists() else {"modules": {}}
     table["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
     for module in sys.argv[1:] or MODULES:
-        kernel, stack = run_both(module)
-        before = table["modules"].get(module, {}).get("differences", {})
-        found = differences(kernel, stack)
-        table["modules"][module] = {
-            "tests": len(kernel),
-            "kernel passes": count(kernel, "pass"),
-            "stack passes": count(stack, "pass"),
-            "skipped": count(stack, "skip"),
-            "differences": {name: before.get(name, "?") for name in sorted(found)},
-        }
-        print(module, {k: v for k, v in table["modules"][module].items() if k != "differences"})
-        for name, why in found.items():
-            if table["modules"][module]["differences"][name] == "?":
-                print("  ?", name, why.splitlines()[-1][:150])
+        old = table["modules"].get(module, {})
+        row: dict[str, Any] = {}
+        for way in WAYS:
+            reasons = old.get(way, {}).get("differences", {})
+            kernel, stack = run_both(way, module, reasons)
+            found = differences(kernel, stack)
+            row.update({"tests": len(kernel), "kernel passes": count(kernel, "pass")})
+            row[way] = {
+                "passes": count(stack, "pass"),
+                "skipped": count(stack, "skip"),
+                "differences": {name: reasons.get(name, "?") for name in sorted(found)},
+            }
+            print(module, way, count(kernel, "pass"), count(stack, "pass"), flush=True)
+            for name, why in found.items():
+                if row[way]["differences"][name] == "?":
+                    print("  ?", name, why.splitlines()[-1][:150], flush=True)
+        table["modules"][module] = row
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", "utf-8")
 
 

@@ -26,7 +26,6 @@ ABOVE = ("socket", "selectors", "ssl", "asyncio", "socketserver", "http", "urlli
 def stand_in() -> Any:
     """Puts a Stack's sockets under the library's socket.py; gives the Stack."""
     import pystack
-    from pystack.sockets import files
     from pystack.sockets.lowlevel import lowlevel, wrap_socket
 
     net = pystack.Stack()
@@ -34,7 +33,6 @@ def stand_in() -> Any:
     for name in [name for name in sys.modules if name.split(".")[0] in ABOVE]:
         del sys.modules[name]
     sys.modules["_socket"] = lowlevel(net.sockets)
-    os.sendfile = files.sendfile
     globals()["kept"] = net
     import ssl
 
