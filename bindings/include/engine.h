@@ -389,7 +389,7 @@ struct ps_engine_table {
 
     int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);
     /* Gives back all memory, without a packet to peers that still have connections if
-     * `abrupt`, else with a reset for each. Not called after a panic. The last call after an
+     * `abrupt`, else with a reset for each that has not got all. Not called after a panic. The last call after an
      * `enter`: the instance is gone, and there is no `leave`. */
     int (*close)(ps_engine *engine, bool abrupt);
     /* Instead of `close` after a panic, for a shared image alone: forget the instance, without

@@ -43,7 +43,7 @@ WRITER = """
     import atexit, asyncio, gc, os, random, signal, socket, struct, sys, threading, time, pystack
     DATA = random.Random(11).randbytes(5_000_000)
     net = pystack.Stack()
-    net.attach(pystack.nic.Descriptor(int(sys.argv[1])), "10.0.0.1/24")
+    net.attach(pystack.nic.Descriptor(os.dup(int(sys.argv[1]))), "10.0.0.1/24")
     def connect(room=10_000_000):
         sock = net.sockets.create_connection(("10.0.0.2", 80))
         if room:
@@ -96,8 +96,28 @@ WAYS = {
         "    asyncio.run(main())"
     ),
     "interrupt": "s = connect(); s.sendall(DATA); raise KeyboardInterrupt",
+    "a signal": (
+        "pystack.deliver_before(signal.SIGTERM)\n"
+        "    s = connect(); s.sendall(DATA); os.kill(os.getpid(), signal.SIGTERM); s.recv(1)"
+    ),
+    "a signal, with Python inside": (
+        "import logging\n"
+        "    net.close(); net = pystack.Stack(log=logging.getLogger())\n"
+        "    net.attach(pystack.nic.Descriptor(os.dup(int(sys.argv[1]))), '10.0.0.1/24')\n"
+        "    pystack.deliver_before(signal.SIGTERM)\n"
+        "    s = connect(); s.sendall(DATA); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    ),
+    "a signal that a child has got before": (
+        "pystack.deliver_before(signal.SIGTERM)\n"
+        "    if os.fork() == 0: signal.raise_signal(signal.SIGTERM)\n"
+        "    assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGTERM\n"
+        "    s = connect(); s.sendall(DATA); signal.raise_signal(signal.SIGTERM); time.sleep(60)"
+    ),
 }
-STATUS = {"raise": 1, "with, raise": 1, "sys.exit": 3, "interrupt": -2}
+STATUS = {
+    "raise": 1, "with, raise": 1, "sys.exit": 3, "interrupt": -2, "a signal": -15,
+    "a signal, with Python inside": -15, "a signal that a child has got before": -15,
+}  # fmt: skip
 
 
 def start(program: str, descriptor: int, *, wait: bool = False) -> subprocess.Popen[str]:
