@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import packed
+from pystack.sockets.arguments import to_host
 
 SocketAddress: TypeAlias = tuple[Any, ...]
 
@@ -60,12 +61,7 @@ def host_to_packed(
         socket.gaierror: There is no such name, or none in this family.
         TypeError: Not text.
     """
-    if isinstance(host, (bytes, bytearray)):
-        host = host.decode("ascii")
-    if not isinstance(host, str):
-        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
-    if "\0" in host:
-        raise TypeError("host name must not contain null character")
+    host = to_host(host)
     if not host:
         return bytes(4 if family == socket.AF_INET else 16), 0
     if host in ("<broadcast>", "255.255.255.255"):

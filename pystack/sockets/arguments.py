@@ -138,3 +138,18 @@ def writable(buffer: Buffer, caller: str) -> Any:
         return ffi.from_buffer("uint8_t[]", buffer, require_writable=True)
     except BufferError as error:
         raise TypeError(f"{caller}() wants a read-write bytes-like object: {error}") from None
+
+
+def to_host(host: Any) -> str:
+    """What CPython makes of an argument that is the name of a host.
+
+    Raises:
+        TypeError: It is no text, or not ASCII as bytes, or has a NUL in it.
+    """
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii")
+    if not isinstance(host, str):
+        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
+    if "\0" in host:
+        raise TypeError("host name must not contain null character")
+    return host

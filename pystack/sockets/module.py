@@ -15,10 +15,11 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
+from pystack.sockets.arguments import to_host
 from pystack.sockets.children import identify, introduce_programs, pickled
 from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import kernel_socket
-from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file, to_host
+from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
 from pystack.sockets.standard import introduce_stack_sockets
 

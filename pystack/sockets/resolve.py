@@ -15,7 +15,7 @@ from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
-from pystack.sockets.arguments import to_int, to_size
+from pystack.sockets.arguments import to_host, to_int, to_size
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
 
@@ -34,21 +34,6 @@ _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 Lookup = Callable[[str, int], list[str]]
 # An address to its name, or None; raises `socket.gaierror` when nobody could be asked.
 Reverse = Callable[[str], "str | None"]
-
-
-def to_host(host: Any) -> str:
-    """What CPython makes of an argument that is the name of a host.
-
-    Raises:
-        TypeError: It is no text, or not ASCII as bytes, or has a NUL in it.
-    """
-    if isinstance(host, (bytes, bytearray)):
-        host = host.decode("ascii")
-    if not isinstance(host, str):
-        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
-    if "\0" in host:
-        raise TypeError("host name must not contain null character")
-    return host
 
 
 def hosts_file() -> Path:
