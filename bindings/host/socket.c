@@ -109,6 +109,13 @@ static int end_of_connect(ps_stack *stack, int64_t handle, const struct ps_addre
     return begin_to_connect(stack, handle, address);
 }
 
+/* Whether a call with this timeout waits. Who would for ever doesn't where the descriptor has
+ * O_NONBLOCK. */
+static bool waits(ps_stack *stack, int64_t handle, int64_t timeout_us)
+{
+    return timeout_us > 0 || (timeout_us < 0 && !descriptor_waits_not(stack, handle));
+}
+
 int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
                int64_t timeout_us)
 {
@@ -119,8 +126,7 @@ int ps_connect(ps_stack *stack, int64_t handle, const struct ps_address *address
     if (result < 0)
         return (int)result;
     ENGINE_GUARD(stack, result, begin_to_connect(stack, handle, address));
-    bool waits = timeout_us != 0 && !(timeout_us < 0 && descriptor_waits_not(stack, handle));
-    while (result == -EINPROGRESS && waits) {
+    while (result == -EINPROGRESS && waits(stack, handle, timeout_us)) {
         /* Look first: on the loopback it has ended before the engine was left. */
         ENGINE_GUARD(stack, result, end_of_connect(stack, handle, address));
         if (result != -EINPROGRESS)
@@ -182,8 +188,7 @@ int ps_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t siz
         if (result >= 0) {
             *sent += (size_t)result;
             result = 0;
-        } else if (result == -EAGAIN && timeout_us != 0 &&
-                   !(timeout_us < 0 && descriptor_waits_not(stack, handle))) {
+        } else if (result == -EAGAIN && waits(stack, handle, timeout_us)) {
             result = stack_wait(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, deadline_us);
         }
     } while (result == 0 && *sent < size);
