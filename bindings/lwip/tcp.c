@@ -210,6 +210,13 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
     return 0;
 }
 
+static void discard_pcb(struct tcp_socket *socket)
+{
+    struct tcp_pcb *pcb = socket->pcb;
+    tcp_disown(socket);
+    tcp_abandon(pcb, pcb->state != CLOSED && pcb->state != SYN_SENT);
+}
+
 static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
 {
     struct tcp_socket *socket = tcp_socket_of(head);
@@ -269,6 +276,8 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
     err_t error = tcp_connect(socket->pcb, &target, port_number, on_connected);
     if (error != ERR_OK) {
         socket->phase = TCP_FRESH;
+        if (!socket->bound)
+            discard_pcb(socket); /* with the port that it had for this attempt */
         return error == ERR_USE ? -EADDRNOTAVAIL : port_errno(error);
     }
     ip_addr_copy(socket->local, socket->pcb->local_ip);
@@ -287,9 +296,7 @@ static bool is_connected(const struct tcp_socket *socket)
 /* Whoever waits in connect hears of a reset; the socket is as it was before. */
 static void abort_attempt(struct tcp_socket *socket)
 {
-    struct tcp_pcb *pcb = socket->pcb;
-    tcp_disown(socket);
-    tcp_abandon(pcb, pcb->state != SYN_SENT);
+    discard_pcb(socket);
     forget_attempt(&socket->head);
     socket_fail(&socket->head, ECONNRESET);
 }

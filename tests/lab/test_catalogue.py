@@ -34,7 +34,8 @@ def executor() -> Iterator[ProcessPoolExecutor]:
 @pytest.fixture(scope="module")
 def wanted(request: pytest.FixtureRequest) -> list[Case]:
     """The cases of the tests that were chosen."""
-    ids = {item.callspec.params["case"].id for item in request.session.items
+    mine = (item for item in request.session.items if item.path == request.path)
+    ids = {item.callspec.params["case"].id for item in mine
            if hasattr(item, "callspec") and "case" in item.callspec.params}  # fmt: skip
     return [one for one in CASES if one.id in ids]
 

@@ -142,10 +142,13 @@ class Sink:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Namespace]:
+    # Programs inherit what is ignored, as SIGHUP is under nohup(1).
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with namespace() as made:
         made.run("ip", "tuntap", "add", "tap0", "mode", "tap")
         made.device("tap0", f"{HERE}/24")
         yield made
+    signal.signal(signal.SIGHUP, before)
 
 
 def listening(place: Namespace) -> socket.socket:

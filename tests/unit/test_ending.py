@@ -537,5 +537,5 @@ def test_a_collected_stack_does_not_wait_and_delivers() -> None:
             use()
             began = time.monotonic()
             gc.collect()
-        assert time.monotonic() - began < 0.25
+        assert time.monotonic() - began < 5, "a tenth of what it would wait for at most"
         assert reader.outcome() == (True, "end")
