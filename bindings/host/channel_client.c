@@ -350,7 +350,7 @@ int ps_channel_open(const char *name, ps_stack **out)
     }
     pthread_mutex_init(&stack->lock, NULL);
     pthread_cond_init(&stack->idle, NULL);
-    stack->watcher = stack->joiner = -1;
+    stack->watcher = stack->joiner = stack->gate.fd = -1;
     *out = stack;
     return 0;
 }

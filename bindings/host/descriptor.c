@@ -488,7 +488,8 @@ static void remove_at(ps_stack *stack, struct descriptor **link)
     struct descriptor *descriptor = *link;
     *link = descriptor->next;
     stack->descriptor_count--;
-    stack->unread -= (descriptor->shows & PS_READY_READ) != 0;
+    if (descriptor->shows & PS_READY_READ)
+        gate_note_look(stack, &descriptor->told);
     if (descriptor->is_watched && --stack->watched_count == 0) {
         close(stack->watcher);
         stack->watcher = -1;
@@ -540,7 +541,7 @@ void descriptor_forget_all(ps_stack *stack)
     if (stack->joiner >= 0)
         close(stack->joiner);
     stack->watcher = stack->joiner = -1;
-    stack->watched_count = stack->unread = 0;
+    stack->watched_count = stack->gate.unread = 0;
     stack->pending = NULL;
 }
 

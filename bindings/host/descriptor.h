@@ -36,6 +36,7 @@ struct descriptor {
     bool is_loose;    /* somebody may close a number without a word */
     bool is_watched, is_pending;
     uint32_t shows, wanted;  /* PS_READY_* */
+    uint64_t told;           /* when it began to say "readable": see gate_note_told */
     struct sockaddr_un name; /* of the shown end, of datagrams: the kernel chose it */
     socklen_t name_size;     /* 0: it has none yet */
     struct descriptor *next, *pending_next, *file_next;

@@ -428,15 +428,18 @@ void driver_unpark(ps_stack *stack)
 
 /* A program that polls descriptors, and hasn't looked at all that it was told of, is busy: it
  * takes in the frames that come meanwhile itself, when it has. To be woken for each would take the
- * processor from it. Where it doesn't come for a moment, frames wake us again. */
+ * processor from it. After a moment frames wake us again. */
 static void sleep_for_frames(ps_stack *stack)
 {
-    if (stack->unread == 0 || stack->waiting > 0 || !gate_shut(stack)) {
+    if (stack->waiting > 0 || !gate_shut(stack)) {
         gate_open(stack);
         stack_sleep(stack, NO_DEADLINE);
         return;
     }
-    stack_sleep(stack, monotonic_us() + LEAVE_US);
+    uint64_t until_us = monotonic_us() + LEAVE_US;
+    stack_sleep(stack, until_us);
+    if (monotonic_us() >= until_us)
+        gate_neglect(stack);
 }
 
 static void *drive_for_ever(void *argument)

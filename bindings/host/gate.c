@@ -34,7 +34,7 @@ int gate_descriptor(ps_stack *stack)
     struct gate *gate = &stack->gate;
     if (gate->fd < 0 && stack->threaded && stack->descriptor_count > 0) {
         gate->fd = epoll_create1(EPOLL_CLOEXEC);
-        gate->open = gate->attended = true;
+        gate->open = true;
         if (gate->fd >= 0 && !set_all(stack, EPOLL_CTL_ADD, EPOLLIN))
             gate_forget(stack);
     }
@@ -69,9 +69,8 @@ static bool set_open(ps_stack *stack, bool open)
 bool gate_shut(ps_stack *stack)
 {
     struct gate *gate = &stack->gate;
-    if (gate->fd < 0 || gate->count == 0 || stack->python.clock != NULL || !gate->attended)
+    if (gate->unread == 0 || gate->fd < 0 || gate->count == 0 || stack->python.clock != NULL)
         return false;
-    gate->attended = false;
     return set_open(stack, false);
 }
 
@@ -81,11 +80,25 @@ void gate_open(ps_stack *stack)
         set_open(stack, true);
 }
 
-void gate_note_look(ps_stack *stack)
+void gate_note_told(ps_stack *stack, uint64_t *round)
+{
+    *round = stack->gate.round;
+    stack->gate.unread++;
+}
+
+void gate_note_look(ps_stack *stack, uint64_t *round)
 {
     struct gate *gate = &stack->gate;
-    gate->attended = true;
-    gate->due = gate->fd >= 0 && !gate->open && stack->unread == 0;
+    if (*round == gate->round)
+        gate->unread--;
+    *round = 0;
+    gate->due = gate->fd >= 0 && !gate->open && gate->unread == 0;
+}
+
+void gate_neglect(ps_stack *stack)
+{
+    stack->gate.round++;
+    stack->gate.unread = 0;
 }
 
 void gate_attend(ps_stack *stack)
@@ -96,13 +109,16 @@ void gate_attend(ps_stack *stack)
         return;
     if (!stack_move(stack))
         stack_wake(stack); /* more than one batch */
-    if (stack->unread == 0)
+    if (gate->unread == 0)
         gate_open(stack);
 }
 
 void gate_forget(ps_stack *stack)
 {
-    if (stack->gate.fd >= 0)
-        close(stack->gate.fd);
-    stack->gate = (struct gate){.fd = -1};
+    struct gate *gate = &stack->gate;
+    if (gate->fd >= 0)
+        close(gate->fd);
+    gate->fd = -1;
+    gate->count = 0;
+    gate->open = gate->due = false;
 }

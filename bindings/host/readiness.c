@@ -245,16 +245,14 @@ static uint32_t with_urgent(struct descriptor *descriptor)
     return wanted;
 }
 
-static void count_unread(struct descriptor *descriptor, uint32_t before)
+static void tell_gate(struct descriptor *descriptor, uint32_t before)
 {
     ps_stack *stack = descriptor->stack;
     uint32_t changed = (descriptor->shows ^ before) & PS_READY_READ;
-    if (changed & descriptor->shows) {
-        stack->unread++;
-    } else if (changed) {
-        stack->unread--;
-        gate_note_look(stack);
-    }
+    if (changed & descriptor->shows)
+        gate_note_told(stack, &descriptor->told);
+    else if (changed)
+        gate_note_look(stack, &descriptor->told);
 }
 
 void readiness_show(struct descriptor *descriptor)
@@ -268,7 +266,7 @@ void readiness_show(struct descriptor *descriptor)
         show_stream(descriptor, wanted);
     descriptor_unpin(descriptor);
     descriptor->news = false;
-    count_unread(descriptor, before);
+    tell_gate(descriptor, before);
 }
 
 void readiness_prepare(int fd)

@@ -48,6 +48,7 @@ void stack_forget(ps_stack *stack)
 {
     channel_forget(stack);
     descriptor_forget_all(stack);
+    gate_forget(stack);
     wake_close(stack);
 }
 
@@ -187,6 +188,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = UINT64_MAX;
     stack->wake_descriptor = stack->wake_writer = stack->gate.fd = -1;
+    stack->gate.round = 1;
     stack->watcher = stack->joiner = -1;
     stack->frame.bytes = frame_block_create();
     stack->segments.frame.bytes = frame_block_create();

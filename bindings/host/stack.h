@@ -40,11 +40,12 @@ struct channel_remote; /* channel_client.c */
 
 /* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
 struct gate {
-    int fd;        /* an epoll instance with the NICs' descriptors; -1: none yet */
-    size_t count;  /* how many those are */
-    bool open;     /* a frame wakes the thread */
-    bool attended; /* the program has taken what came since the thread left it to that */
-    bool due;      /* it has just looked at the last that was unread */
+    int fd;         /* an epoll instance with the NICs' descriptors; -1: none yet */
+    size_t count;   /* how many those are */
+    bool open;      /* a frame wakes the thread */
+    bool due;       /* the program has just looked at the last that it was told of */
+    uint64_t round; /* counts the moments that were left to it, from 1 */
+    size_t unread;  /* descriptors that it was told of in this one, and hasn't looked at */
 };
 
 /* Finishing: no call gets in any more, and what was accepted for sending is delivered (finish.c). */
@@ -124,7 +125,6 @@ struct ps_stack {
     uint64_t changes; /* of addresses, links and leases */
     struct descriptor *descriptors[WAIT_BUCKETS];
     size_t descriptor_count;
-    size_t unread; /* descriptors that say "readable" to a program which hasn't looked yet */
     struct gate gate;
     struct descriptor *pending;     /* whose shown readiness is to follow before the lock is left */
     bool deaths;                    /* a descriptor's last number was closed */
@@ -251,8 +251,13 @@ int gate_descriptor(ps_stack *stack);
 /* Under the lock: frames need not wake the thread for now; false: they must. */
 bool gate_shut(ps_stack *stack);
 void gate_open(ps_stack *stack);
-/* Under the lock: the program has looked at a descriptor that said "readable". */
-void gate_note_look(ps_stack *stack);
+/* Under the lock: a descriptor says "readable" now; *round keeps when it was told. */
+void gate_note_told(ps_stack *stack, uint64_t *round);
+/* Under the lock: it doesn't any more: the program has looked. */
+void gate_note_look(ps_stack *stack, uint64_t *round);
+/* Under the lock: the moment is over. What the program hasn't looked at, a reader that pauses or a
+ * stream that is at its end, may stay so for long, and keeps nobody waiting from now on. */
+void gate_neglect(ps_stack *stack);
 /* Under the lock: takes the frames that have come, in the thread's place. */
 void gate_attend(ps_stack *stack);
 /* The NICs are others now, or there will be none. */

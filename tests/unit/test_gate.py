@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import select
 import socket
+import statistics
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +77,49 @@ def test_a_program_that_looks_away_holds_nobody_up() -> None:
         assert server.recv(100) == b"unread"
         client.close()
         server.close()
+
+
+def test_what_is_left_unread_delays_nobody_else() -> None:
+    """A reader that pauses, and a stream at its end, beside a server that polls."""
+    with stacks() as (left, right):
+        (client, server), (paused_client, paused) = ends = connected(left, right, 2)
+        over = threading.Event()
+
+        def serve() -> None:
+            poll = select.poll()
+            poll.register(server, select.POLLIN)
+            while not over.is_set():
+                if poll.poll(100):
+                    server.send(server.recv(100))
+
+        def trip_us() -> float:
+            def once() -> float:
+                began = time.perf_counter()
+                client.sendall(b"?")
+                assert client.recv(100) == b"?"
+                return (time.perf_counter() - began) * 1e6
+
+            return min(statistics.median(once() for _ in range(200)) for _ in range(3))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            alone = trip_us()
+            paused_client.sendall(b"unread")
+            wait_until_readable(paused)
+            beside_unread = trip_us()
+            paused_client.close()
+            assert paused.recv(100) == b"unread"
+            wait_until_readable(paused)
+            beside_end = trip_us()
+        finally:
+            over.set()
+            thread.join()
+        # The gate is shut for 500 us at most, and once for each that is unread.
+        assert max(beside_unread, beside_end) < alone + 300
+        for pair in ends:
+            for sock in pair:
+                sock.close()
 
 
 def test_a_descriptor_that_is_closed_unread_opens_the_gate() -> None:
