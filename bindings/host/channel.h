@@ -13,6 +13,7 @@
 #ifndef PYSTACK_HOST_CHANNEL_H
 #define PYSTACK_HOST_CHANNEL_H
 
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "handle_map.h"
@@ -72,6 +73,14 @@ enum channel_table {
 
 /* Makes room for the largest message on its way. */
 void channel_widen(int descriptor);
+
+/* Room for a descriptor beside a message. */
+union channel_control {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+};
+/* Has a message pass a descriptor; the room is the caller's, until it is sent. */
+void channel_attach(struct msghdr *message, union channel_control *control, int descriptor);
 
 /* Data follows both: a structure of engine.h's, bytes, or one after the other. */
 struct channel_request {

@@ -39,6 +39,17 @@ void channel_widen(int descriptor)
     setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
+void channel_attach(struct msghdr *message, union channel_control *control, int descriptor)
+{
+    message->msg_control = control;
+    message->msg_controllen = sizeof *control;
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+}
+
 int channel_refusal(const ps_stack *stack)
 {
     const struct channel_remote *remote = stack->remote;
@@ -67,20 +78,10 @@ static int send_request(const struct channel_remote *remote, const struct channe
     struct iovec parts[MOST_PIECES + 2] = {{&request, sizeof request}};
     for (size_t i = 0; i < message->pieces; i++)
         parts[i + 1] = message->data[i];
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
+    union channel_control control = {.room = {0}};
     struct msghdr whole = {.msg_iov = parts, .msg_iovlen = message->pieces + 1};
-    if (message->gives) {
-        whole.msg_control = &control;
-        whole.msg_controllen = sizeof control;
-        struct cmsghdr *header = CMSG_FIRSTHDR(&whole);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &message->given, sizeof(int));
-    }
+    if (message->gives)
+        channel_attach(&whole, &control, message->given);
     ssize_t sent;
     do
         sent = sendmsg(remote->descriptor, &whole, MSG_NOSIGNAL);
@@ -96,10 +97,7 @@ static int64_t take_answer(const struct channel_remote *remote, struct channel_m
     struct iovec parts[MOST_PIECES + 2] = {{&answer, sizeof answer}};
     for (size_t i = 0; i < message->answer_pieces; i++)
         parts[i + 1] = message->answer[i];
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
+    union channel_control control = {.room = {0}};
     struct msghdr whole = {.msg_iov = parts,
                            .msg_iovlen = message->answer_pieces + 1,
                            .msg_control = &control,

@@ -63,6 +63,26 @@ static int64_t release(struct channel_call *call, int64_t handle)
     return left == NULL ? 0 : (int64_t)*left;
 }
 
+/* The descriptor that shows a socket goes with the answer. */
+static int lend_descriptor(struct channel_call *call, int64_t handle)
+{
+    int result = descriptor_lend(call->stack, handle);
+    if (result < 0)
+        return result;
+    call->passed = result;
+    call->closes = true;
+    return 0;
+}
+
+/* A socket that the client holds since a moment; without its descriptor it lets go of it. */
+static int64_t lend(struct channel_call *call, int64_t handle)
+{
+    int result = lend_descriptor(call, handle);
+    if (result < 0)
+        release(call, handle);
+    return result < 0 ? result : handle;
+}
+
 /* A new socket becomes the client's, with the descriptor that shows it. */
 static int64_t hand_over(struct channel_call *call, int64_t handle)
 {
@@ -73,14 +93,7 @@ static int64_t hand_over(struct channel_call *call, int64_t handle)
         stack_close_socket(call->stack, handle);
         return result;
     }
-    result = descriptor_lend(call->stack, handle);
-    if (result < 0) {
-        release(call, handle);
-        return result;
-    }
-    call->passed = result;
-    call->closes = true;
-    return handle;
+    return lend(call, handle);
 }
 
 static int64_t serve_hello(struct channel_call *call)
@@ -248,12 +261,7 @@ static int64_t serve_tcp_info(struct channel_call *call)
 
 static int64_t serve_descriptor(struct channel_call *call)
 {
-    int result = descriptor_lend(call->stack, call->request->handle);
-    if (result < 0)
-        return result;
-    call->passed = result;
-    call->closes = true;
-    return 0;
+    return lend_descriptor(call, call->request->handle);
 }
 
 /* Reads `count` of a table's entries; the answer has those that fit. */
@@ -343,16 +351,7 @@ static int64_t serve_take(struct channel_call *call)
     if (call->size != CHANNEL_TICKET_BYTES)
         return -EPROTO;
     int64_t handle = call->take(call);
-    if (handle < 0)
-        return handle;
-    int result = descriptor_lend(call->stack, handle);
-    if (result < 0) {
-        release(call, handle);
-        return result;
-    }
-    call->passed = result;
-    call->closes = true;
-    return handle;
+    return handle < 0 ? handle : lend(call, handle);
 }
 
 static int64_t serve_identify(struct channel_call *call)

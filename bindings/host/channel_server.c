@@ -119,20 +119,10 @@ static bool answer(struct channel_client *client, int64_t result, const struct c
 {
     struct channel_answer head = {result};
     struct iovec parts[2] = {{&head, sizeof head}, {call->answer, call->answered}};
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {.room = {0}};
+    union channel_control control = {.room = {0}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    if (call->passed >= 0) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &call->passed, sizeof(int));
-    }
+    if (call->passed >= 0)
+        channel_attach(&message, &control, call->passed);
     return sendmsg(client->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
@@ -140,7 +130,7 @@ static bool answer(struct channel_client *client, int64_t result, const struct c
 static bool serve_one(struct channel_server *server, struct channel_client *client)
 {
     struct channel_request request;
-    char control[CMSG_SPACE(16 * sizeof(int))];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))];
     struct iovec parts[2] = {{&request, sizeof request}, {server->data, ANSWER_ROOM}};
     struct msghdr message = {.msg_iov = parts,
                              .msg_iovlen = 2,
