@@ -10,12 +10,11 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from compare import agree, outcome
-from namespace import Namespace, namespace, needs_namespace
+from compare import compare, outcome
+from namespace import Namespace, needs_namespace
 
 import pystack
 
@@ -29,28 +28,6 @@ QUEUE = socket.MSG_ERRQUEUE
 FAMILIES = pytest.mark.parametrize(
     "family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"]
 )
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Namespace]:
-    with namespace() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def net() -> Iterator[pystack.Stack]:
-    with pystack.Stack() as made:
-        yield made
-
-
-def compare(
-    kernel: Namespace, net: pystack.Stack, function: Callable[..., Any], *arguments: Any
-) -> Any:
-    """Runs a function on both, which have to agree; what it comes to."""
-    return agree(
-        lambda: kernel.call(function, socket, *arguments),
-        lambda: function(net.sockets, *arguments),
-    )
 
 
 def opened(module: Any, family: int, on: bool = True, kind: int = socket.SOCK_DGRAM) -> Any:

@@ -7,12 +7,11 @@ from __future__ import annotations
 import platform
 import socket
 import struct
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from compare import agree, outcome
-from namespace import Namespace, namespace, needs_namespace
+from compare import compare, outcome
+from namespace import Namespace, needs_namespace
 
 import pystack
 from pystack.nic import Layer, wire
@@ -89,27 +88,6 @@ DIFFERENT = {
     for level, options in groups
     for option in options
 }
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Namespace]:
-    with namespace() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def net() -> Iterator[pystack.Stack]:
-    with pystack.Stack() as made:
-        yield made
-
-
-def compare(
-    kernel: Namespace, net: pystack.Stack, function: Callable[..., Any], *arguments: Any
-) -> Any:
-    return agree(
-        lambda: kernel.call(function, socket, *arguments),
-        lambda: function(net.sockets, *arguments),
-    )
 
 
 def each(module: Any, name: str, level: int) -> dict[int, Any]:

@@ -5,9 +5,27 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+HERE = "127.0.0.1"
+# Of tests in which other processes use a Stack.
+MARKS = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
+]
+
+
+def connected(sockets: Any) -> tuple[Any, Any]:
+    """Two sockets of a module `socket` with a connection between them."""
+    with sockets.create_server((HERE, 0)) as listener:
+        client = sockets.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
 
 
 class Child:

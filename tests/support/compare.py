@@ -6,7 +6,12 @@ import enum
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from namespace import Namespace
+
+    import pystack
 
 PLAIN = (int, float, str, bytes, bool, type(None))
 
@@ -56,3 +61,13 @@ def agree(kernel: Callable[[], Any], stack: Callable[[], Any], tries: int = 5) -
     wanted = kernel()
     assert stack() == wanted
     return wanted
+
+
+def compare(
+    kernel: Namespace, net: pystack.Stack, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """Runs a function of the module `socket` on both, which have to agree; what it comes to."""
+    return agree(
+        lambda: kernel.call(function, socket, *arguments),
+        lambda: function(net.sockets, *arguments),
+    )

@@ -14,30 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Child, in_child
+from children import HERE, MARKS, Child, connected, in_child
 
 import pystack
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
-    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
-]
-
-HERE = "127.0.0.1"
+pytestmark = MARKS
 
 
 @pytest.fixture
 def net() -> Iterator[pystack.Stack]:
     with pystack.Stack() as made:
         yield made
-
-
-def connected(net: pystack.Stack) -> tuple[Any, Any]:
-    """Two sockets with a connection between them."""
-    with net.sockets.create_server((HERE, 0)) as listener:
-        client = net.sockets.create_connection(listener.getsockname())
-        return client, listener.accept()[0]
 
 
 SPAWNED = """
@@ -88,7 +75,7 @@ def test_multiprocessing(method: str, tmp_path: Path) -> None:
 
 
 def test_a_socket_that_is_pickled_lives_until_it_is_taken(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     sent = bytes(ForkingPickler.dumps(server))
     server.close()
     client.sendall(b"hello")
@@ -108,7 +95,7 @@ def test_a_socket_that_is_pickled_lives_until_it_is_taken(net: pystack.Stack) ->
 
 
 def test_a_socket_that_is_pickled_to_its_own_process(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     other = ForkingPickler.loads(ForkingPickler.dumps(server))
     server.close()
     other.sendall(b"still")
@@ -139,7 +126,7 @@ def test_a_child_gives_its_parent_a_socket(net: pystack.Stack) -> None:
 @pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
 def test_a_connection_is_no_programs_stream(net: pystack.Stack, stream: str) -> None:
     """Rather than that its data is lost: a descriptor of a Stack's has none."""
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     streams: dict[str, Any] = {stream: server}
     for given in (streams, {stream: server.fileno()}):
         with pytest.raises(OSError, match="Give it a pipe") as caught:

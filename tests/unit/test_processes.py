@@ -23,19 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Child, in_child
+from children import HERE, MARKS, Child, connected, in_child
 from pair import whole
 
 import pystack
 from pystack._native import lib
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
-    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
-]
-
-HERE = "127.0.0.1"
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -50,13 +44,6 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def connected(net: pystack.Stack, kind: int = socket.SOCK_STREAM) -> tuple[Any, Any]:
-    """Two sockets with a connection between them."""
-    with net.sockets.create_server((HERE, 0)) as listener:
-        client = net.sockets.create_connection(listener.getsockname())
-        return client, listener.accept()[0]
 
 
 def sockets_of(net: pystack.Stack) -> int:
@@ -115,7 +102,7 @@ def test_a_child_under_installed(net: pystack.Stack) -> None:
 
 
 def test_megabytes_both_ways(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     data = random.Random(7).randbytes(6_000_000)
 
     def echo() -> str:
@@ -141,7 +128,7 @@ def test_megabytes_both_ways(net: pystack.Stack) -> None:
 
 
 def test_flags_timeouts_options_and_names(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
 
     def use() -> Any:
         said: list[Any] = [server.recv(3, socket.MSG_PEEK), server.recv(5, socket.MSG_WAITALL)]
@@ -303,7 +290,7 @@ def test_tls_in_a_child(net: pystack.Stack, tmp_path: Path) -> None:
     authority.issue_cert("localhost").configure_cert(server_side)
     client_side = ssl.create_default_context()
     authority.configure_trust(client_side)
-    client, server = connected(net)
+    client, server = connected(net.sockets)
 
     def serve() -> str | None:
         with server_side.wrap_socket(server, server_side=True) as secure:
@@ -354,7 +341,7 @@ def test_what_the_owner_alone_can_do_is_refused(net: pystack.Stack) -> None:
 
 
 def test_a_socket_lives_until_all_have_closed_it(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     go_reader, go_writer = os.pipe()
 
     def later() -> None:
@@ -378,7 +365,7 @@ def test_a_socket_lives_until_all_have_closed_it(net: pystack.Stack) -> None:
 
 
 def test_a_child_that_closes_takes_nothing_from_its_parent(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     with net.sockets.create_server((HERE, 80)) as listener:
         in_child(lambda: (client.close(), server.close(), listener.close()))
         client.sendall(b"still here")
@@ -421,7 +408,7 @@ def handles(net: pystack.Stack) -> list[_Held]:
 
 
 def test_a_childs_child(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
 
     def middle() -> Any:
         made = net.sockets.create_server((HERE, 0))
@@ -445,7 +432,7 @@ def test_a_childs_child(net: pystack.Stack) -> None:
 
 def test_forks_of_several_threads_and_stacks() -> None:
     with pystack.Stack() as one, pystack.Stack() as other:
-        a, b = connected(one), connected(other)
+        a, b = connected(one.sockets), connected(other.sockets)
         results = []
 
         def fork(pair: Any, number: int) -> None:
@@ -498,7 +485,7 @@ def test_a_child_without_descriptors_leaves_connections_in_the_queue(net: pystac
 
 
 def test_a_child_that_closes_the_stack_closes_its_own_share(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
 
     def close() -> int:
         net.close()
@@ -556,7 +543,7 @@ def test_the_owner_closes_its_stack_under_a_child() -> None:
 
 
 def test_a_signal_interrupts_a_childs_wait(net: pystack.Stack) -> None:
-    client, server = connected(net)
+    client, server = connected(net.sockets)
     ready_reader, ready_writer = os.pipe()
 
     def wait() -> str:

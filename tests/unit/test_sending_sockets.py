@@ -13,30 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Child
+from children import HERE, MARKS, Child, connected
 
 import pystack
 
-pytestmark = [
-    pytest.mark.timeout(60),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
-    pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
-]
-
-HERE = "127.0.0.1"
+pytestmark = MARKS
 
 
 @pytest.fixture
 def net() -> Iterator[pystack.Stack]:
     with pystack.Stack() as made, made.installed():
         yield made
-
-
-def connected() -> tuple[Any, Any]:
-    """Two sockets with a connection between them."""
-    with socket.create_server((HERE, 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        return client, listener.accept()[0]
 
 
 def receive(end: socket.socket) -> socket.socket:
@@ -59,7 +46,7 @@ def test_a_parent_sends_a_connection_to_its_child(net: pystack.Stack) -> None:
             return connection.getsockname()
 
     child = Child(serve)
-    client, server = connected()
+    client, server = connected(socket)
     name = server.getsockname()
     socket.send_fds(near, [b"x"], [server.fileno()])
     server.close()  # what is under way is open
