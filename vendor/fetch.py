@@ -25,8 +25,9 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from download import cache_directory, download_from_debian, download_from_upstream, remember
 from pin import (
@@ -113,6 +114,45 @@ def obtain(vendor: Path, pin: Pin, environ: Mapping[str, str]) -> tuple[Tree, st
     )
 
 
+REFRESH = (
+    "`python vendor/patchqueue.py open DIR` makes a git repository with one commit a patch: hunks\n"
+    "that only moved follow, and it stops at a patch that has to be mended by hand. `save DIR`\n"
+    "writes the patches back. vendor/patches/README.md has the whole way."
+)
+
+
+def misfits(patch: Any, top: Path) -> Iterator[str]:
+    """Say of each hunk that does not fit where it says: the file, the hunk, and what differs."""
+    for item in patch.items:
+        path = item.source.decode().removeprefix("a/")
+        try:
+            lines = (top / path).read_bytes().splitlines()
+        except OSError:
+            yield f"{path}: no such file"
+            continue
+        for number, hunk in enumerate(item.hunks, 1):
+            place = f"{path}, hunk {number} of {len(item.hunks)}"
+            wanted = [line[1:].rstrip(b"\r\n") for line in hunk.text if line[:1] in b" -"]
+            there = lines[hunk.startsrc - 1 : hunk.startsrc - 1 + len(wanted)]
+            if there == wanted:
+                continue
+            same = sum(1 for a, b in zip(there, wanted, strict=False) if a == b)
+            moved = [
+                at for at in range(len(lines)) if lines[at : at + len(wanted)] == wanted
+            ]  # fmt: skip
+            if moved:
+                yield f"{place}: fits at line {moved[0] + 1}, not at {hunk.startsrc}"
+                continue
+            first = next(
+                at for at, line in enumerate(wanted) if at >= len(there) or there[at] != line
+            )
+            found = there[first].decode(errors="replace") if first < len(there) else "the end"
+            yield (
+                f"{place}, line {hunk.startsrc + first} ({same} of {len(wanted)} lines fit): "
+                f"wanted {wanted[first].decode(errors='replace')!r}, found {found!r}"
+            )
+
+
 def apply_patch(patch: Path, top: Path) -> None:
     """Apply one patch to the tree at `top`, or raise unless every hunk fits where it says."""
     import patch_ng  # noqa: PLC0415 - a build requirement that only a patched tree needs
@@ -132,6 +172,13 @@ def apply_patch(patch: Path, top: Path) -> None:
         )
         if not simple:
             raise VendorError(f"{patch.name} must only change files that are there")
+        wrong = list(misfits(parsed, top))
+        if wrong:
+            raise VendorError(
+                f"{patch.name} does not apply:\n"
+                + "\n".join(f"  {one}" for one in wrong)
+                + f"\n{REFRESH}"
+            )
         # strip=0: patch-ng takes away the prefixes a/ and b/ by itself.
         applied = parsed.apply(strip=0, root=str(top))
     finally:

@@ -23,6 +23,18 @@ PATCH_NAME = re.compile(r"\d{4}-[a-z0-9-]+")
 IDENTITY = ("-c", "user.name=patch queue", "-c", "user.email=patch-queue@invalid")
 
 
+CLAIM = re.compile(r"^(Case|Test): (.*)$", re.MULTILINE)
+
+
+def claims(patch: str) -> list[tuple[str, str]]:
+    """What a patch says fails without it: ("Case", an id) and ("Test", a file and a name)."""
+    return [
+        (kind, name)
+        for kind, names in CLAIM.findall(split(patch)[0])
+        for name in re.split(r",\s*|\s+", names.strip())
+    ]
+
+
 def git(repository: Path, *arguments: str, text: str = "") -> str:
     """Run git there and return what it prints; its complaint is the error's text."""
     done = subprocess.run(
