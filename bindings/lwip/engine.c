@@ -1,9 +1,14 @@
 /*
  * The lwIP engine: its life, its clock, and the table that the host finds it by.
  */
-#include <stdio.h>
-
-#include "hooks.h"
+#include "base/entries.h"
+#include "base/hooks.h"
+#include "base/port.h"
+#include "ip/icmp_redirect.h"
+#include "ip/neighbour.h"
+#include "ip/reassembly.h"
+#include "ip/route.h"
+#include "link/offload.h"
 #include "lwip/acd.h"
 #include "lwip/dhcp.h"
 #include "lwip/dhcp6.h"
@@ -19,47 +24,14 @@
 #include "lwip/sys.h"
 #include "lwip/timeouts.h"
 #include "lwip/udp.h"
-#include "neighbour_tables.h"
-#include "port.h"
-#include "reassembly.h"
-
-struct ps_engine port;
-
-u32_t sys_now(void)
-{
-    return (u32_t)(port.now_us / 1000);
-}
-
-uint32_t port_random(void)
-{
-    uint32_t value = 0;
-    port.hypercalls.random(port.hypercalls.user, &value, sizeof value);
-    return value;
-}
-
-/* The file without its folders. */
-static const char *basename_of(const char *file)
-{
-    const char *slash = strrchr(file, '/');
-    return slash != NULL ? slash + 1 : file;
-}
-
-_Noreturn void port_assertion_failed(const char *text, const char *file, int line)
-{
-    char message[256];
-    snprintf(message, sizeof message, "%s (%s:%d)", text, basename_of(file), line);
-    port.hypercalls.panic(port.hypercalls.user, message);
-    __builtin_unreachable();
-}
-
-void port_input_check_failed(const char *text, const char *file, int line)
-{
-    uint64_t count = ++port_counts.assertions;
-    /* The 1st, 2nd, 4th, 8th ...: a peer that does it all day must not fill the log. */
-    if ((count & (count - 1)) == 0)
-        port_log(PS_LOG_WARNING, "%s (%s:%d); %llu so far", text, basename_of(file), line,
-                 (unsigned long long)count);
-}
+#include "services/resolver.h"
+#include "services/services.h"
+#include "sockets/raw.h"
+#include "sockets/udp_socket.h"
+#include "tables/tables.h"
+#include "tcp/tcp_ack.h"
+#include "tcp/tcp_handshake.h"
+#include "tcp/tcp_timer.h"
 
 /* lwIP's modules, in the order of its init.c. */
 static void start_lwip(void)
@@ -89,11 +61,21 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     sysctl_init();
     socket_init();
     route_init();
+    redirect_init();
     arp_init();
     nd_init();
     start_lwip();
     interface_init();
-    result = icmp_error_init();
+    interfaces_init();
+    result = icmp_error_init(&(struct icmp_error_users){
+        .raw = raw_icmp_error,
+        .tcp = tcp_icmp_error,
+        .udp = udp_icmp_error,
+        .dns = resolver_unreachable,
+        .raw_may_have_sent = raw_may_have_sent,
+        .tcp_may_have_sent = tcp_may_have_sent,
+        .udp_may_have_sent = udp_may_have_sent,
+    });
     if (result < 0)
         return result;
     services_init();
@@ -107,7 +89,7 @@ static int close_engine(ps_engine *engine, bool abrupt)
     engine->silent = abrupt;
     socket_close_all();
     tcp_orphan_end_all();
-    interface_close_all();
+    interfaces_close_all();
     services_close();
     icmp_error_close();
     engine->open = false;
@@ -172,6 +154,33 @@ static int fail_engine(ps_engine *engine, const char *text)
     return 0;
 }
 
+/* Here, for it knows all kinds. */
+int64_t engine_socket_open(ps_engine *engine, enum ps_family family, enum ps_type type,
+                           int protocol)
+{
+    (void)engine;
+    const struct socket_kind *kind = type == PS_STREAM     ? &tcp_kind
+                                     : type == PS_DATAGRAM ? &udp_kind
+                                     : type == PS_RAW      ? &raw_kind
+                                                           : NULL;
+    if (family != PS_INET && family != PS_INET6)
+        return -EAFNOSUPPORT;
+    if (kind == NULL)
+        return -ESOCKTNOSUPPORT;
+    if (protocol < 0 || protocol > UINT8_MAX)
+        return -EINVAL;
+    struct port_socket *socket =
+        socket_create(kind, kind->size, (uint8_t)family, (uint8_t)type, (uint16_t)protocol);
+    if (socket == NULL)
+        return -ENOMEM;
+    int result = kind->open(socket);
+    if (result < 0) {
+        socket_discard(socket);
+        return result;
+    }
+    return socket->handle;
+}
+
 __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_table = {
     .version = PS_ENGINE_VERSION,
     .size = sizeof(struct ps_engine_table),
@@ -183,52 +192,10 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     .leave = leave_engine,
     .run = run_engine,
     .fail = fail_engine,
-    .interface_add = engine_interface_add,
-    .interface_remove = engine_interface_remove,
-    .interface_at = engine_interface_at,
-    .interface_set_up = engine_interface_set_up,
-    .interface_set_link = engine_interface_set_link,
-    .interface_set_mtu = engine_interface_set_mtu,
-    .interface_set_mac = engine_interface_set_mac,
-    .frame_in = engine_frame_in,
-    .frame_in_offload = engine_frame_in_offload,
+#define ENTRY(result, name, parameters, arguments) .name = engine_##name,
+    PS_ENGINE_CALLS(ENTRY)
+#undef ENTRY
+        .frame_in_offload = engine_frame_in_offload,
     .flow_is_wanted = engine_flow_is_wanted,
-    .address_add = engine_address_add,
-    .address_remove = engine_address_remove,
-    .address_at = engine_address_at,
-    .neighbour_add = engine_neighbour_add,
-    .neighbour_remove = engine_neighbour_remove,
-    .neighbour_flush = engine_neighbour_flush,
-    .neighbour_at = engine_neighbour_at,
-    .route_add = engine_route_add,
-    .route_remove = engine_route_remove,
-    .route_at = engine_route_at,
-    .route_lookup = engine_route_lookup,
-    .connection_at = engine_connection_at,
-    .counter_at = engine_counter_at,
-    .tunable_at = engine_tunable_at,
-    .tunable_set = engine_tunable_set,
-    .socket_open = engine_socket_open,
-    .socket_close = engine_socket_close,
-    .socket_bind = engine_socket_bind,
-    .socket_listen = engine_socket_listen,
-    .socket_accept = engine_socket_accept,
-    .socket_connect = engine_socket_connect,
-    .socket_send = engine_socket_send,
-    .socket_receive = engine_socket_receive,
     .socket_receive_error = engine_socket_receive_error,
-    .socket_shutdown = engine_socket_shutdown,
-    .socket_name = engine_socket_name,
-    .socket_ready = engine_socket_ready,
-    .option_get = engine_option_get,
-    .option_set = engine_option_set,
-    .membership = engine_membership,
-    .tcp_info = engine_tcp_info,
-    .service_set = engine_service_set,
-    .lease_get = engine_lease_get,
-    .nameserver_set = engine_nameserver_set,
-    .nameserver_at = engine_nameserver_at,
-    .resolve_start = engine_resolve_start,
-    .resolve_result = engine_resolve_result,
-    .resolve_cancel = engine_resolve_cancel,
 };

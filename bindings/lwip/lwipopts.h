@@ -5,12 +5,12 @@
 #ifndef PYSTACK_LWIPOPTS_H
 #define PYSTACK_LWIPOPTS_H
 
-#include "tcp_ack.h"
-#include "tcp_reassembly.h"
-#include "tcp_recovery.h"
-#include "tcp_segment.h"
-#include "tcp_timer.h"
-#include "tunables.h"
+#include "base/tunables.h"
+#include "tcp/tcp_ack.h"
+#include "tcp/tcp_reassembly.h"
+#include "tcp/tcp_recovery.h"
+#include "tcp/tcp_segment.h"
+#include "tcp/tcp_timer.h"
 
 /* --- platform ------------------------------------------------------------------------ */
 
@@ -24,7 +24,7 @@
 /* lwIP's init.c is not compiled: it compares options in the preprocessor, and many are
  * fields of `tunables` here. sysctl.c makes the same checks when a value is set, and
  * engine.c initialises the modules. */
-#define LWIP_HOOK_FILENAME "hooks.h"
+#define LWIP_HOOK_FILENAME "base/hooks.h"
 /* These are asked for in headers of lwIP's, which come before hooks.h. */
 #define LWIP_HOOK_IP4_ROUTE_SRC(source, destination) hook_ip4_route(source, destination)
 #define LWIP_HOOK_TCP_ACTIVE(pcb) hook_tcp_active(pcb)
@@ -155,7 +155,7 @@ void port_lwip_free(void *memory);
 #define TCP_KEEPIDLE_DEFAULT ((u32_t)tunables.tcp_keepalive_time_s * 1000)
 #define TCP_KEEPINTVL_DEFAULT ((u32_t)tunables.tcp_keepalive_interval_s * 1000)
 #define TCP_KEEPCNT_DEFAULT ((u32_t)tunables.tcp_keepalive_probes)
-#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* tells a socket when its PCB goes (tcp.c) */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* tells a socket when its PCB goes (tcp_owner.c) */
 #define SO_REUSE 1
 #define SO_REUSE_RXTOALL 1
 
@@ -172,13 +172,13 @@ uint32_t port_tcp_window(const struct tcp_pcb *pcb);
 uint32_t port_tcp_window_update_threshold(const struct tcp_pcb *pcb);
 #define TCP_WND port_tcp_window(pcb)
 #define TCP_WND_UPDATE_THRESHOLD port_tcp_window_update_threshold(pcb)
-/* lwIP's own account is the upper bound; the socket's SO_SNDBUF is enforced in tcp.c. */
+/* lwIP's own account is the upper bound; the socket's SO_SNDBUF is enforced in tcp_owner.c. */
 #define TCP_SND_BUF ((uint32_t)tunables.tcp_send_buffer_max)
 #define TCP_SND_QUEUELEN 0xfff0
 #define TCP_SNDLOWAT 1
 #define TCP_SNDQUEUELOWAT 1
 
-#define TCP_TMR_INTERVAL 25 /* how long an acknowledgement may be held back */
+#define TCP_TMR_INTERVAL TCP_DELAYED_ACK_MS
 #define TCP_SLOW_INTERVAL 1 /* the timers have no ticks (tcp_timer.c): all is in milliseconds */
 #define LWIP_TCP_RTO_TIME ((s16_t)tunables.tcp_rto_initial_ms)
 uint16_t port_tcp_mss(const struct tcp_pcb *pcb, uint16_t mss);

@@ -19,7 +19,7 @@ struct request {
     char *words[WORDS_MAXIMUM];
 };
 
-/* Answers. Each request gets exactly one of them. */
+/* answers.c. Each request gets exactly one of them. */
 void done(void);
 void answer(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void refuse(const char *name, const char *text);

@@ -1,0 +1,27 @@
+/*
+ * Counts of the whole Stack that lwIP's MIB has no place for. A counter is a line here, and where
+ * it counts: `port_counts.field++`.
+ */
+#ifndef PYSTACK_LWIP_COUNTS_H
+#define PYSTACK_LWIP_COUNTS_H
+
+#include <stdint.h>
+
+/* Field, and the name that Stack.counters has for it. */
+#define PORT_COUNTS(COUNT) \
+    COUNT(assertions, "assertions") /* LWIP_INPUT_CHECKs that failed */ \
+    COUNT(cookies_sent, "tcp.syncookies_sent") \
+    COUNT(cookies_received, "tcp.syncookies_received") \
+    COUNT(cookies_failed, "tcp.syncookies_failed") \
+    COUNT(answers_skipped, "tcp.answers_skipped")   /* tcp_challenge_ack.c */ \
+    COUNT(listen_overflows, "tcp.listen_overflows") /* accept queue full */ \
+    COUNT(listen_drops, "tcp.listen_drops")         /* SYNs and last ACKs */
+
+struct port_counts {
+#define PORT_COUNT_FIELD(field, name) uint64_t field;
+    PORT_COUNTS(PORT_COUNT_FIELD)
+#undef PORT_COUNT_FIELD
+};
+extern struct port_counts port_counts;
+
+#endif

@@ -1,0 +1,6 @@
+/*
+ * See tunables.h.
+ */
+#include "base/tunables.h"
+
+struct port_tunables tunables;

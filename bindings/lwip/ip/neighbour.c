@@ -1,0 +1,37 @@
+/*
+ * Neighbours of both families: what TCP, interfaces and lwIP's timer want of them. What a program
+ * lists and changes is in tables/neighbours.c.
+ */
+#include "ip/neighbour.h"
+
+#include "base/hooks.h"
+#include "lwip/etharp.h"
+#include "lwip/nd6.h"
+#include "lwip/tcp.h"
+
+void hook_tcp_progress(const struct tcp_pcb *pcb)
+{
+    if (IP_IS_V4_VAL(pcb->remote_ip))
+        arp_progress(pcb); /* IPv6's, nd6.c is told of by itself */
+}
+
+void neighbour_doubt(const struct tcp_pcb *pcb)
+{
+    if (IP_IS_V4_VAL(pcb->remote_ip))
+        arp_doubt(pcb);
+    else
+        nd_doubt(pcb);
+}
+
+/* lwIP's timer, of both families' neighbours. */
+void nd6_neighbor_tmr(void)
+{
+    arp_tick();
+    nd_tick();
+}
+
+void neighbours_forget(struct netif *netif)
+{
+    etharp_cleanup_netif(netif);
+    nd6_cleanup_netif(netif);
+}

@@ -1,0 +1,38 @@
+/*
+ * The routing table.
+ */
+#ifndef PYSTACK_LWIP_ROUTE_H
+#define PYSTACK_LWIP_ROUTE_H
+
+#include "engine.h"
+#include "lwip/netif.h"
+
+struct route {
+    struct route *next;
+    struct ps_route spec;
+    ip_addr_t destination, gateway, source; /* the last two ANY where there is none */
+};
+
+/* The static ones, newest first. A change to the list clears ND's destination cache. */
+extern struct route *static_routes;
+
+void route_init(void);
+/* The next hop to a destination by way of a netif, redirects apart; NULL: none. */
+const ip4_addr_t *route_next_hop(struct netif *netif, const ip4_addr_t *destination);
+/* Whether an address is on a network of a netif's interface. */
+bool route_on_link(const struct netif *netif, const ip4_addr_t *ip);
+/* Whether two are on one and the same of them. */
+bool route_share_network(const struct netif *netif, const ip4_addr_t *a, const ip4_addr_t *b);
+
+/* Whether packets can leave by it now; NULL: no. */
+bool route_usable(const struct netif *netif);
+/* The netif on whose network, of `prefix` bits, an address is; interface 0: of any interface's. */
+struct netif *route_connected(const ip_addr_t *ip, uint32_t interface, unsigned *prefix);
+bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix);
+/* The prefix lengths of a netif's IPv4 address, and of its IPv6 address at a position. */
+unsigned route_prefix4(const struct netif *netif);
+unsigned route_prefix6(const struct netif *netif, s8_t position);
+
+void route_interface_removed(const struct netif *netif);
+
+#endif
