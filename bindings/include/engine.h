@@ -7,7 +7,7 @@
  * host, those into several of a shared image are not. Each returns a value >= 0 or a negative
  * errno, and may end in the hypercall `panic` instead. No pointer of the engine's crosses this
  * border: sockets are handles with generations, so that a stale one is -EBADF and never
- * somebody else's.
+ * another socket's.
  */
 #ifndef PYSTACK_ENGINE_H
 #define PYSTACK_ENGINE_H
@@ -15,13 +15,16 @@
 #include <stdbool.h>
 
 #include "hypercalls.h"
+#include "qdisc.h"
 
-#define PS_ENGINE_VERSION 4
+#define PS_ENGINE_VERSION 7
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
-#define PS_NAME_SIZE 16  /* an interface's name, terminator included */
-#define PS_LABEL_SIZE 64 /* a counter's or a tunable's name, terminator included */
-#define PS_HOST_SIZE 256 /* a DNS name, terminator included */
+#define PS_NAME_SIZE 16    /* an interface's name, terminator included */
+#define PS_LABEL_SIZE 64   /* a counter's name, terminator included */
+#define PS_TUNABLE_SIZE 80 /* a tunable's */
+#define PS_HOST_SIZE 256   /* a DNS name, terminator included */
+#define PS_ANCILLARY_SIZE 256
 /* The largest MTU: a frame's bytes, header included, fit in 16 bits. */
 #define PS_MTU_MAXIMUM 65500
 /* Bytes in front of a frame that is given away, for the engine's own use. */
@@ -173,8 +176,16 @@ struct ps_counter {
     uint64_t value;
 };
 
+enum ps_tunable_flag {
+    PS_TUNABLE_TEXT = 1, /* is not one number: tunable_text has its value, and its initial one */
+    PS_TUNABLE_UNBOUNDED = 2, /* the engine can't say from where to where it goes */
+    PS_TUNABLE_READ_ONLY = 4,
+    PS_TUNABLE_WRITE_ONLY = 8, /* has no value; isn't listed */
+};
+
 struct ps_tunable {
-    char name[PS_LABEL_SIZE];
+    char name[PS_TUNABLE_SIZE];
+    uint32_t flags; /* enum ps_tunable_flag */
     int64_t value, minimum, maximum, initial;
     char description[200]; /* one line: what, unit, RFC */
 };
@@ -188,7 +199,7 @@ struct ps_flow {
 
 /* --- sockets ------------------------------------------------------------------------ */
 
-enum ps_type { PS_STREAM = 1, PS_DATAGRAM = 2, PS_RAW = 3 };
+enum ps_type { PS_STREAM = 1, PS_DATAGRAM = 2, PS_RAW = 3, PS_SEQPACKET = 5 };
 
 enum ps_ready {
     PS_READY_READ = 1,     /* data, a connection, or end of stream */
@@ -211,19 +222,23 @@ enum ps_message_flag {
     PS_MSG_WHOLE = 64, /* with PS_MSG_PEEK on a stream: as much as is asked for, if it may come */
     PS_MSG_REST = 128, /* on a stream, where bytes have come before: what ends them is left to the
                           next call */
+    PS_MSG_EOR = 256,  /* in and out: here a record ends (SCTP) */
+    PS_MSG_NOTIFICATION = 512, /* out: it is no data but news of the connection (SCTP) */
 };
 
 /* What comes with a received datagram. */
 struct ps_message {
     struct ps_address from;
-    struct ps_address to;  /* the destination it was sent to */
-    uint32_t interface;    /* the one that it arrived on */
-    uint32_t flags;        /* out: PS_MSG_TRUNC */
-    uint8_t ttl;           /* or hop limit */
-    uint8_t tos;           /* or traffic class */
-    uint64_t time_us;      /* when it came, by the clock that `enter` reads */
-    uint32_t drops;        /* datagrams that the socket had no room for, before this one */
-    uint16_t segment_size; /* it is several, each but the last of so many bytes; 0: it is one */
+    struct ps_address to;     /* the destination it was sent to */
+    uint32_t interface;       /* the one that it arrived on */
+    uint32_t flags;           /* out: PS_MSG_TRUNC, PS_MSG_EOR, PS_MSG_NOTIFICATION */
+    uint8_t ttl;              /* or hop limit */
+    uint8_t tos;              /* or traffic class */
+    uint64_t time_us;         /* when it came, by the clock that `enter` reads */
+    uint32_t drops;           /* datagrams that the socket had no room for, before this one */
+    uint16_t segment_size;    /* it is several, each but the last of so many bytes; 0: it is one */
+    uint16_t ancillary_bytes; /* what option_set_raw has asked for: Linux's struct cmsghdr */
+    uint8_t ancillary[PS_ANCILLARY_SIZE];
 };
 
 enum ps_error_origin { /* the numbers of Linux's SO_EE_ORIGIN_* */
@@ -242,7 +257,7 @@ struct ps_socket_error {
      * broken. */
     uint16_t extensions;
     bool extensions_broken;
-    struct ps_address offender; /* who sent the ICMP message; family 0: nobody did */
+    struct ps_address offender; /* the ICMP message's sender; family 0: none */
 };
 
 /* How one datagram goes out, where it is to differ from the socket's own settings. */
@@ -253,6 +268,8 @@ struct ps_send_control {
     int16_t tos;              /* -1: the socket's */
     int32_t segment_size;     /* UDP, as PS_OPT_UDP_SEGMENT; -1: the socket's */
     int8_t dont_fragment;     /* IPv6, as PS_OPT_IPV6_DONTFRAG; -1: the socket's */
+    uint16_t ancillary_bytes; /* for an engine with option_set_raw, as in struct ps_message */
+    uint8_t ancillary[PS_ANCILLARY_SIZE];
 };
 
 enum ps_option {               /* values are ints (seconds, bytes, 0/1) unless said otherwise */
@@ -365,22 +382,178 @@ enum ps_service {
     PS_SERVICE_MDNS
 };
 
+#ifndef PYSTACK_FOR_PYTHON
 /* --- the table ---------------------------------------------------------------------- */
 
 typedef struct ps_engine ps_engine;
 
 enum ps_engine_flag {
-    /* `open` makes as many instances as it is asked for. The host loads the image once, and
-     * never unloads it: it may have threads of its own. A process that was forked after that
-     * can't use it. */
+    /* `open` makes any number of instances. The host loads the image once and never unloads it,
+     * since it may have started threads. A process forked after that can't use it. */
     PS_ENGINE_SHARED = 1,
 };
 
 /*
+ * The calls of an engine, once: CALL(result, name, (parameters), (arguments)). Each has the engine
+ * as its first parameter, which is not in the list. From here come the table below, an engine's own
+ * table, the prototypes of what fills it, and the host's check that nothing is missing.
+ *
  * Listings: `*_at(engine, position, out)` gives the entry at `position` (from 0) and
  * returns 1, or 0 past the end. One listing is read under one hold of the host's lock, so
  * it is a snapshot.
  */
+#define PS_UNPACK(...) __VA_ARGS__
+/* clang-format off */
+
+/* Interfaces. `add` reads name, layer, mtu, mac and flags and returns the index. */
+#define PS_ENGINE_INTERFACES(CALL) \
+    CALL(int, interface_add, (const struct ps_interface *spec), (spec)) \
+    CALL(int, interface_remove, (uint32_t index), (index)) \
+    CALL(int, interface_at, (size_t position, struct ps_interface *out), (position, out)) \
+    CALL(int, interface_set_up, (uint32_t index, bool up), (index, up)) \
+    CALL(int, interface_set_link, (uint32_t index, bool up), (index, up)) \
+    CALL(int, interface_set_mtu, (uint32_t index, uint32_t mtu), (index, mtu)) \
+    CALL(int, interface_set_mac, (uint32_t index, const uint8_t mac[6]), (index, mac))
+
+/* One frame from the wire, borrowed for the call. */
+#define PS_ENGINE_FRAMES(CALL) \
+    CALL(int, frame_in, (uint32_t index, const uint8_t *frame, size_t size), (index, frame, size))
+
+#define PS_ENGINE_TABLES(CALL) \
+    /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */ \
+    CALL(int, address_add, (uint32_t index, const struct ps_address *address, bool detect), \
+         (index, address, detect)) \
+    CALL(int, address_remove, (uint32_t index, const struct ps_address *address), \
+         (index, address)) \
+    CALL(int, address_at, (size_t position, struct ps_interface_address *out), (position, out)) \
+    CALL(int, neighbour_add, (const struct ps_neighbour *neighbour), (neighbour)) \
+    CALL(int, neighbour_remove, (uint32_t index, const struct ps_address *address), \
+         (index, address)) \
+    /* index 0: all interfaces; family 0: both. Permanent entries stay unless `all`. */ \
+    CALL(int, neighbour_flush, (uint32_t index, enum ps_family family, bool all), \
+         (index, family, all)) \
+    CALL(int, neighbour_at, (size_t position, struct ps_neighbour *out), (position, out)) \
+    CALL(int, route_add, (const struct ps_route *route), (route)) \
+    CALL(int, route_remove, (const struct ps_route *route), (route)) \
+    CALL(int, route_at, (size_t position, struct ps_route *out), (position, out)) \
+    /* Which route a packet to `destination` would take. */ \
+    CALL(int, route_lookup, (const struct ps_address *destination, struct ps_route *out), \
+         (destination, out)) \
+    CALL(int, connection_at, (size_t position, struct ps_connection *out), (position, out)) \
+    /* index 0: the whole stack's protocol counters; else one interface's. */ \
+    CALL(int, counter_at, (uint32_t index, size_t position, struct ps_counter *out), \
+         (index, position, out)) \
+    CALL(int, tunable_at, (size_t position, struct ps_tunable *out), (position, out)) \
+    CALL(int, tunable_get, (const char *name, struct ps_tunable *out), (name, out)) \
+    CALL(int, tunable_set, (const char *name, int64_t value), (name, value))
+
+/* A handle is >= 0. None of these waits: -EAGAIN, -EINPROGRESS. */
+#define PS_ENGINE_SOCKETS(CALL) \
+    CALL(int64_t, socket_open, (enum ps_family family, enum ps_type type, int protocol), \
+         (family, type, protocol)) \
+    CALL(int, socket_close, (int64_t handle), (handle)) \
+    CALL(int, socket_bind, (int64_t handle, const struct ps_address *address), (handle, address)) \
+    CALL(int, socket_listen, (int64_t handle, int backlog), (handle, backlog)) \
+    CALL(int64_t, socket_accept, (int64_t handle, struct ps_address *remote), (handle, remote)) \
+    /* address->family 0 dissolves a datagram socket's association. */ \
+    CALL(int, socket_connect, (int64_t handle, const struct ps_address *address), \
+         (handle, address)) \
+    /* to and control may be NULL. Returns the bytes taken, copied. */ \
+    CALL(int64_t, socket_send, \
+         (int64_t handle, const struct ps_piece *pieces, size_t count, uint32_t flags, \
+          const struct ps_address *to, const struct ps_send_control *control), \
+         (handle, pieces, count, flags, to, control)) \
+    /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC). \
+     * -ESHUTDOWN: no datagram, and the direction was shut down. */ \
+    CALL(int64_t, socket_receive, \
+         (int64_t handle, const struct ps_piece *pieces, size_t count, uint32_t flags, \
+          struct ps_message *message), \
+         (handle, pieces, count, flags, message)) \
+    CALL(int, socket_shutdown, (int64_t handle, uint32_t how), (handle, how)) \
+    CALL(int, socket_name, (int64_t handle, enum ps_name which, struct ps_address *out), \
+         (handle, which, out)) \
+    CALL(int, socket_ready, (int64_t handle, uint32_t *mask), (handle, mask)) \
+    CALL(int, option_get, (int64_t handle, enum ps_option option, int64_t *value), \
+         (handle, option, value)) \
+    CALL(int, option_set, (int64_t handle, enum ps_option option, int64_t value), \
+         (handle, option, value)) \
+    CALL(int, membership, (int64_t handle, bool join, const struct ps_membership *membership), \
+         (handle, join, membership)) \
+    CALL(int, tcp_info, (int64_t handle, struct ps_tcp_info *out), (handle, out))
+
+/* Sets one of the user's own; the list has them first, and then what was learnt. */
+#define PS_ENGINE_NAMESERVERS(CALL) \
+    CALL(int, nameserver_set, (size_t position, const struct ps_address *address), \
+         (position, address)) \
+    CALL(int, nameserver_at, (size_t position, struct ps_nameserver *out), (position, out))
+
+/* `name` is a DHCP or mDNS host name, or NULL. */
+#define PS_ENGINE_SERVICES(CALL) \
+    CALL(int, service_set, \
+         (uint32_t index, enum ps_service service, bool on, const char *name), \
+         (index, service, on, name)) \
+    CALL(int, lease_get, (uint32_t index, struct ps_lease *out), (index, out))
+
+/* Starts a lookup of A (PS_INET), AAAA (PS_INET6) or both (PS_UNSPECIFIED) and returns a
+ * request id; its end is the event PS_EVENT_RESOLVE. From resolve_result: -EAGAIN, not
+ * yet; else the request is forgotten, and it is the count of addresses (only `room` of
+ * them written) or -ENOENT, no such name; -ENETUNREACH, no name server; -ETIMEDOUT, none
+ * answered; -EREMOTEIO, it failed; -EMSGSIZE, its answer was cut. */
+#define PS_ENGINE_RESOLVER(CALL) \
+    CALL(int64_t, resolve_start, (const char *name, enum ps_family family), (name, family)) \
+    CALL(int, resolve_result, (int64_t request, struct ps_address *out, size_t room), \
+         (request, out, room)) \
+    CALL(int, resolve_cancel, (int64_t request), (request))
+
+/* All that an engine has to have. */
+#define PS_ENGINE_CALLS(CALL) \
+    PS_ENGINE_INTERFACES(CALL) \
+    PS_ENGINE_FRAMES(CALL) \
+    PS_ENGINE_TABLES(CALL) \
+    PS_ENGINE_SOCKETS(CALL) \
+    PS_ENGINE_NAMESERVERS(CALL) \
+    PS_ENGINE_SERVICES(CALL) \
+    PS_ENGINE_RESOLVER(CALL)
+
+/* Optional entries: NULL where an engine lacks them. */
+#define PS_ENGINE_OPTIONAL_CALLS(CALL) \
+    /* A frame of which something may be left undone. `given`: the memory, which begins \
+     * PS_FRAME_HEADROOM bytes before the frame and is in the account of memory_allocate, is the \
+     * engine's from now on. -EOPNOTSUPP: nothing was done or taken, the engine wants this one in \
+     * ordinary frames. NULL: the engine wants all in ordinary frames. */ \
+    CALL(int, frame_in_offload, \
+         (uint32_t index, uint8_t *frame, size_t size, const struct ps_offload *offload, \
+          bool given), \
+         (index, frame, size, offload, given)) \
+    /* Whether somebody is there for it: a connection, a listener, a socket. NULL: the engine \
+     * can't say, and the host takes it that there is. */ \
+    CALL(bool, flow_is_wanted, (uint32_t index, const struct ps_flow *flow), (index, flow)) \
+    /* A tunable's value as text, or its initial one. Returns its length in bytes, of which all but \
+     * a terminator's place in `room` were written. NULL: all of the engine's are numbers. */ \
+    CALL(int64_t, tunable_text, (const char *name, bool initial, char *out, size_t room), \
+         (name, initial, out, room)) \
+    CALL(int, tunable_set_text, (const char *name, const char *text), (name, text)) \
+    /* Takes the oldest error of the socket's queue: `from` in the message is the destination of \
+     * the packet that it is about, and the data what that carried. -EAGAIN: there is none. NULL: \
+     * the engine has no such queues. */ \
+    CALL(int64_t, socket_receive_error, \
+         (int64_t handle, const struct ps_piece *pieces, size_t count, \
+          struct ps_message *message, struct ps_socket_error *error), \
+         (handle, pieces, count, message, error)) \
+    /* Any option, by its level and name in Linux's numbers and layout; what Linux takes by a \
+     * pointer (a filter) as the bytes there. An engine that has these needs of enum ps_option the \
+     * first, to PS_OPT_LISTENING, PS_OPT_LINGER and what waits (PS_OPT_BYTES_*, _AT_MARK). \
+     * `size`: in, the room; out, how much there is. NULL: the engine has no others. */ \
+    CALL(int, option_set_raw, (int64_t handle, int level, int name, const void *value, \
+         size_t size), (handle, level, name, value, size)) \
+    CALL(int, option_get_raw, (int64_t handle, int level, int name, void *value, \
+         size_t *size), (handle, level, name, value, size)) \
+    /* NULL: the engine has no queueing disciplines. */ \
+    CALL(int, qdisc_set, (uint32_t index, const struct ps_qdisc *qdisc), (index, qdisc)) \
+    CALL(int, qdisc_get, (uint32_t index, struct ps_qdisc *out), (index, out))
+
+/* clang-format on */
+
 struct ps_engine_table {
     uint32_t version;           /* PS_ENGINE_VERSION */
     uint32_t size;              /* sizeof(struct ps_engine_table) */
@@ -389,8 +562,8 @@ struct ps_engine_table {
 
     int (*open)(const struct ps_hypercalls *hypercalls, ps_engine **out);
     /* Gives back all memory, without a packet to peers that still have connections if
-     * `abrupt`, else with a reset for each that has not got all. Not called after a panic. The last call after an
-     * `enter`: the instance is gone, and there is no `leave`. */
+     * `abrupt`, else with a reset for each that has not got all. Not called after
+     * a panic. The last call after an `enter`: the instance is gone, and there is no `leave`. */
     int (*close)(ps_engine *engine, bool abrupt);
     /* Instead of `close` after a panic, for a shared image alone: forget the instance, without
      * running any of it. NULL where unloading the private copy does that. */
@@ -405,93 +578,12 @@ struct ps_engine_table {
     /* Fails an assertion on purpose, to see that a host survives it. */
     int (*fail)(ps_engine *engine, const char *text);
 
-    /* Interfaces. `add` reads name, layer, mtu, mac and flags and returns the index. */
-    int (*interface_add)(ps_engine *, const struct ps_interface *spec);
-    int (*interface_remove)(ps_engine *, uint32_t index);
-    int (*interface_at)(ps_engine *, size_t position, struct ps_interface *out);
-    int (*interface_set_up)(ps_engine *, uint32_t index, bool up);
-    int (*interface_set_link)(ps_engine *, uint32_t index, bool up);
-    int (*interface_set_mtu)(ps_engine *, uint32_t index, uint32_t mtu);
-    int (*interface_set_mac)(ps_engine *, uint32_t index, const uint8_t mac[6]);
-    /* One frame from the wire, borrowed for the call. */
-    int (*frame_in)(ps_engine *, uint32_t index, const uint8_t *frame, size_t size);
-    /* One of which something may be left undone. `given`: the memory, which begins
-     * PS_FRAME_HEADROOM bytes before the frame and is in the account of memory_allocate, is the
-     * engine's from now on. -EOPNOTSUPP: nothing was done or taken, the engine wants this one in
-     * ordinary frames. NULL: the engine wants all in ordinary frames. */
-    int (*frame_in_offload)(ps_engine *, uint32_t index, uint8_t *frame, size_t size,
-                            const struct ps_offload *offload, bool given);
-    /* Whether somebody is there for it: a connection, a listener, a socket. NULL: the engine can't
-     * say, and the host takes it that there is. */
-    bool (*flow_is_wanted)(ps_engine *, uint32_t index, const struct ps_flow *flow);
-
-    /* `detect`: make sure first that nobody else has it (RFC 4862 5.4, RFC 5227 2.1). */
-    int (*address_add)(ps_engine *, uint32_t index, const struct ps_address *, bool detect);
-    int (*address_remove)(ps_engine *, uint32_t index, const struct ps_address *);
-    int (*address_at)(ps_engine *, size_t position, struct ps_interface_address *out);
-
-    int (*neighbour_add)(ps_engine *, const struct ps_neighbour *);
-    int (*neighbour_remove)(ps_engine *, uint32_t index, const struct ps_address *);
-    /* index 0: all interfaces; family 0: both. Permanent entries stay unless `all`. */
-    int (*neighbour_flush)(ps_engine *, uint32_t index, enum ps_family family, bool all);
-    int (*neighbour_at)(ps_engine *, size_t position, struct ps_neighbour *out);
-
-    int (*route_add)(ps_engine *, const struct ps_route *);
-    int (*route_remove)(ps_engine *, const struct ps_route *);
-    int (*route_at)(ps_engine *, size_t position, struct ps_route *out);
-    /* Which route a packet to `destination` would take. */
-    int (*route_lookup)(ps_engine *, const struct ps_address *destination, struct ps_route *out);
-
-    int (*connection_at)(ps_engine *, size_t position, struct ps_connection *out);
-    /* index 0: the whole stack's protocol counters; else one interface's. */
-    int (*counter_at)(ps_engine *, uint32_t index, size_t position, struct ps_counter *out);
-    int (*tunable_at)(ps_engine *, size_t position, struct ps_tunable *out);
-    int (*tunable_set)(ps_engine *, const char *name, int64_t value);
-
-    /* Sockets; a handle is >= 0. None of these waits: -EAGAIN, -EINPROGRESS. */
-    int64_t (*socket_open)(ps_engine *, enum ps_family, enum ps_type, int protocol);
-    int (*socket_close)(ps_engine *, int64_t handle);
-    int (*socket_bind)(ps_engine *, int64_t handle, const struct ps_address *);
-    int (*socket_listen)(ps_engine *, int64_t handle, int backlog);
-    int64_t (*socket_accept)(ps_engine *, int64_t handle, struct ps_address *remote);
-    /* address->family 0 dissolves a datagram socket's association. */
-    int (*socket_connect)(ps_engine *, int64_t handle, const struct ps_address *);
-    /* to and control may be NULL. Returns the bytes taken, copied. */
-    int64_t (*socket_send)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
-                           uint32_t flags, const struct ps_address *to,
-                           const struct ps_send_control *control);
-    /* message may be NULL. Returns the bytes copied (or a datagram's length, PS_MSG_TRUNC).
-     * -ESHUTDOWN: no datagram, and the direction was shut down. */
-    int64_t (*socket_receive)(ps_engine *, int64_t handle, const struct ps_piece *, size_t count,
-                              uint32_t flags, struct ps_message *message);
-    /* Takes the oldest error of the socket's queue: `from` in the message is the destination of
-     * the packet that it is about, and the data what that carried. -EAGAIN: there is none. NULL:
-     * the engine has no such queues. */
-    int64_t (*socket_receive_error)(ps_engine *, int64_t handle, const struct ps_piece *,
-                                    size_t count, struct ps_message *message,
-                                    struct ps_socket_error *error);
-    int (*socket_shutdown)(ps_engine *, int64_t handle, uint32_t how);
-    int (*socket_name)(ps_engine *, int64_t handle, enum ps_name which, struct ps_address *out);
-    int (*socket_ready)(ps_engine *, int64_t handle, uint32_t *mask);
-    int (*option_get)(ps_engine *, int64_t handle, enum ps_option, int64_t *value);
-    int (*option_set)(ps_engine *, int64_t handle, enum ps_option, int64_t value);
-    int (*membership)(ps_engine *, int64_t handle, bool join, const struct ps_membership *);
-    int (*tcp_info)(ps_engine *, int64_t handle, struct ps_tcp_info *out);
-
-    /* Services. `name` is a DHCP or mDNS host name, or NULL. */
-    int (*service_set)(ps_engine *, uint32_t index, enum ps_service, bool on, const char *name);
-    int (*lease_get)(ps_engine *, uint32_t index, struct ps_lease *out);
-    /* Sets one of the user's own; the list has them first, and then what was learnt. */
-    int (*nameserver_set)(ps_engine *, size_t position, const struct ps_address *);
-    int (*nameserver_at)(ps_engine *, size_t position, struct ps_nameserver *out);
-    /* Starts a lookup of A (PS_INET), AAAA (PS_INET6) or both (PS_UNSPECIFIED) and returns a
-     * request id; its end is the event PS_EVENT_RESOLVE. From resolve_result: -EAGAIN, not
-     * yet; else the request is forgotten, and it is the count of addresses (only `room` of
-     * them written) or -ENOENT, no such name; -ENETUNREACH, no name server; -ETIMEDOUT, none
-     * answered; -EREMOTEIO, it failed; -EMSGSIZE, its answer was cut. */
-    int64_t (*resolve_start)(ps_engine *, const char *name, enum ps_family);
-    int (*resolve_result)(ps_engine *, int64_t request, struct ps_address *out, size_t room);
-    int (*resolve_cancel)(ps_engine *, int64_t request);
+#define PS_ENTRY(result, name, parameters, arguments) \
+    result (*name)(ps_engine * engine, PS_UNPACK parameters);
+    PS_ENGINE_CALLS(PS_ENTRY)
+    PS_ENGINE_OPTIONAL_CALLS(PS_ENTRY)
+#undef PS_ENTRY
 };
+#endif
 
 #endif

@@ -33,7 +33,7 @@ enum ps_offloads {
 enum ps_checksum {
     PS_CHECKSUM_WHOLE,   /* it is in the frame */
     PS_CHECKSUM_PARTIAL, /* only its pseudo header's part is */
-    PS_CHECKSUM_TRUSTED, /* it is in the frame, and somebody has compared it */
+    PS_CHECKSUM_TRUSTED, /* it is in the frame, and was verified */
 };
 
 /* What was left undone in one frame. All zero: nothing, it is an ordinary one. */
@@ -48,7 +48,8 @@ struct ps_offload {
 
 enum ps_log_level { PS_LOG_DEBUG, PS_LOG_INFO, PS_LOG_WARNING, PS_LOG_ERROR };
 
-/* What an event is about. */
+#ifndef PYSTACK_FOR_PYTHON
+/* The kinds of event. */
 enum ps_event_kind {
     PS_EVENT_SOCKET,    /* id: the socket's handle; mask: its readiness, PS_READY_* */
     PS_EVENT_RESOLVE,   /* id: the request that has ended; mask: 0 */
@@ -90,5 +91,6 @@ struct ps_hypercalls {
      * never enters this instance again except to drop it. */
     void (*panic)(void *user, const char *text);
 };
+#endif
 
 #endif
