@@ -1,0 +1,85 @@
+/*
+ * The kinds of NIC that Python may make. Each `ps_nic_*` constructor returns NULL and sets
+ * *error (a positive errno) on failure. The caller owns one reference.
+ */
+#ifndef PYSTACK_HOST_NIC_API_H
+#define PYSTACK_HOST_NIC_API_H
+
+#include "engine.h"
+
+typedef struct ps_nic ps_nic;
+
+struct ps_nic_statistics {
+    uint64_t sent_frames, sent_bytes, received_frames, received_bytes, dropped_frames;
+};
+
+void ps_nic_release(ps_nic *nic);
+void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, uint8_t *mac,
+                     bool *attached);
+/* enum ps_offloads: what a Stack may leave to its far end, or leaves undone in what comes. */
+uint32_t ps_nic_offloads(ps_nic *nic);
+
+/* How many queues its device has, 1 if nobody shares it, and which one this is. */
+unsigned ps_nic_queues(ps_nic *nic, unsigned *place);
+
+/* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while
+ * it is held. A frame's length, or -EAGAIN. */
+int ps_nic_transmit(ps_nic *nic, const uint8_t *frame, size_t size, uint64_t now_us);
+int64_t ps_nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
+/* Waits until `receive` may have something: 1; 0: the time is over; -EINTR. */
+int ps_nic_wait(ps_nic *nic, int64_t timeout_us);
+
+/* Two ends of an in-memory wire. `offloads`: what a Stack at one end may leave undone; an end
+ * that is not a Stack's finishes it. */
+int ps_nic_wire(uint32_t mtu, uint8_t layer, size_t queue_frames, uint32_t offloads, ps_nic **left,
+                ps_nic **right);
+
+/* A learning Ethernet switch and its ports; the ports keep it alive. */
+typedef struct ps_switch ps_switch;
+ps_switch *ps_switch_create(uint32_t mtu, int *error);
+ps_nic *ps_switch_port(ps_switch *fabric, int *error);
+void ps_switch_release(ps_switch *fabric);
+
+enum ps_framing {
+    PS_FRAMING_DATAGRAM,
+    PS_FRAMING_LENGTH_16,
+    PS_FRAMING_LENGTH_32,
+    PS_FRAMING_VIRTIO
+};
+/* Frames over a descriptor: one a read (TAP, TUN, AF_PACKET, datagram sockets), or behind a
+ * big-endian length in a stream; or one a read behind virtio's header, which says what is left
+ * undone in it. Takes the descriptor over, and makes it non-blocking. */
+ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32_t mtu, int *error);
+/* Linux: opens or makes a TAP (layer 2) or TUN (layer 3). `name` is changed to the real one.
+ * `offload`: let the kernel cut segments and finish checksums, if it does. `queues`: 1, or one of
+ * so many queues of a device that others share: all have to say the same number. */
+ps_nic *ps_nic_tuntap(char name[16], uint8_t layer, uint32_t mtu, bool offload, unsigned queues,
+                      int *error);
+/* Linux: a packet socket on an existing device (promiscuous if asked). */
+ps_nic *ps_nic_packet(const char *device, bool promiscuous, int *error);
+
+/* A NIC whose far end is Python: `transmit` gets each outgoing frame (flat, borrowed). */
+ps_nic *ps_nic_python(void *python,
+                      int (*transmit)(void *python, const uint8_t *frame, size_t size),
+                      uint8_t layer, uint32_t mtu, size_t queue_frames, int *error);
+int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size);
+
+/* Wrappers; each holds its inner NIC. */
+enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };
+ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
+                       uint32_t snap_length, int *error);
+int ps_nic_capture_flush(ps_nic *nic);
+
+struct ps_impairment { /* one direction; probabilities are 0 to 1 */
+    double loss, duplicate, corrupt, reorder;
+    uint64_t delay_us, jitter_us, reorder_delay_us;
+    uint64_t rate_bits_per_second; /* 0: no limit */
+    size_t queue_frames;           /* what waits for the rate or the delay */
+};
+ps_nic *ps_nic_impair(ps_nic *inner, const struct ps_impairment *outgoing,
+                      const struct ps_impairment *incoming, uint64_t seed, int *error);
+int ps_nic_impair_set(ps_nic *nic, const struct ps_impairment *outgoing,
+                      const struct ps_impairment *incoming);
+int ps_nic_statistics(ps_nic *nic, struct ps_nic_statistics *out);
+
+#endif

@@ -1,0 +1,218 @@
+/*
+ * A wrapper that writes every frame to a file: pcap with nanoseconds, or pcapng
+ * (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng).
+ *
+ * Times are the Stack's own clock, set off from the wall clock at the first frame: exact to
+ * each other in virtual time, and true in real time.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/nic_api.h"
+#include "nic/nic.h"
+#include "nic/nic_wrapper.h"
+
+enum { LINKTYPE_ETHERNET = 1, LINKTYPE_RAW = 101 };
+enum { INBOUND = 1, OUTBOUND = 2 };
+
+struct capture {
+    struct nic_wrapper wrapper;
+    FILE *file;
+    enum ps_capture_format format;
+    uint32_t snap_length;
+    pthread_mutex_t lock; /* the file: the driver writes, anyone may flush */
+    int error;            /* the first failure to write, told by flush */
+    bool started;
+    uint64_t offset_us; /* from the Stack's clock to the wall's */
+};
+
+static void put(struct capture *self, const void *data, size_t size)
+{
+    if (self->error == 0 && fwrite(data, 1, size, self->file) != size)
+        self->error = errno;
+}
+
+static void put32(struct capture *self, uint32_t value)
+{
+    put(self, &value, sizeof value);
+}
+
+static void put16(struct capture *self, uint16_t value)
+{
+    put(self, &value, sizeof value);
+}
+
+static uint16_t link_type(const struct capture *self)
+{
+    return self->wrapper.nic.layer == PS_LAYER_ETHERNET ? LINKTYPE_ETHERNET : LINKTYPE_RAW;
+}
+
+static void write_pcap_header(struct capture *self)
+{
+    put32(self, 0xa1b23c4d); /* times in nanoseconds */
+    put16(self, 2);
+    put16(self, 4);
+    put32(self, 0);
+    put32(self, 0);
+    put32(self, self->snap_length);
+    put32(self, link_type(self));
+}
+
+static void write_pcapng_header(struct capture *self)
+{
+    /* Section header block */
+    put32(self, 0x0a0d0d0a);
+    put32(self, 28);
+    put32(self, 0x1a2b3c4d);
+    put16(self, 1);
+    put16(self, 0);
+    put32(self, UINT32_MAX); /* the section's length, 64 bits: not said */
+    put32(self, UINT32_MAX);
+    put32(self, 28);
+    /* Interface description block, with if_tsresol: nanoseconds */
+    put32(self, 1);
+    put32(self, 32);
+    put16(self, link_type(self));
+    put16(self, 0);
+    put32(self, self->snap_length);
+    put16(self, 9);
+    put16(self, 1);
+    put32(self, 9);
+    put32(self, 0); /* end of options */
+    put32(self, 32);
+}
+
+static void put_pieces(struct capture *self, const struct ps_piece *pieces, size_t count,
+                       size_t size)
+{
+    for (size_t i = 0; i < count && size > 0; i++) {
+        size_t part = pieces[i].size < size ? pieces[i].size : size;
+        put(self, pieces[i].base, part);
+        size -= part;
+    }
+}
+
+static uint64_t wall_ns(struct capture *self, uint64_t now_us)
+{
+    if (!self->started) {
+        struct timespec wall;
+        clock_gettime(CLOCK_REALTIME, &wall);
+        self->offset_us = (uint64_t)wall.tv_sec * 1000000 + (uint64_t)wall.tv_nsec / 1000 - now_us;
+        self->started = true;
+    }
+    return (self->offset_us + now_us) * 1000;
+}
+
+static void record(struct capture *self, const struct ps_piece *pieces, size_t count, size_t total,
+                   uint64_t now_us, uint32_t direction)
+{
+    static const uint8_t padding[4];
+    pthread_mutex_lock(&self->lock);
+    uint64_t when = wall_ns(self, now_us);
+    uint32_t kept = total < self->snap_length ? (uint32_t)total : self->snap_length;
+    if (self->format == PS_CAPTURE_PCAP) {
+        put32(self, (uint32_t)(when / 1000000000));
+        put32(self, (uint32_t)(when % 1000000000));
+        put32(self, kept);
+        put32(self, (uint32_t)total);
+        put_pieces(self, pieces, count, kept);
+    } else {
+        /* Enhanced packet block, with epb_flags: the direction */
+        uint32_t padded = (kept + 3) & ~3u, size = 32 + padded + 12;
+        put32(self, 6);
+        put32(self, size);
+        put32(self, 0);
+        put32(self, (uint32_t)(when >> 32));
+        put32(self, (uint32_t)when);
+        put32(self, kept);
+        put32(self, (uint32_t)total);
+        put_pieces(self, pieces, count, kept);
+        put(self, padding, padded - kept);
+        put16(self, 2);
+        put16(self, 4);
+        put32(self, direction);
+        put32(self, 0);
+        put32(self, size);
+    }
+    pthread_mutex_unlock(&self->lock);
+}
+
+static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                    uint64_t now_us)
+{
+    struct capture *self = (struct capture *)nic;
+    int result = nic_transmit(self->wrapper.inner, pieces, count, total, now_us);
+    if (result == 0)
+        record(self, pieces, count, total, now_us, OUTBOUND);
+    return result;
+}
+
+static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
+{
+    struct capture *self = (struct capture *)nic;
+    ssize_t size = nic_receive(self->wrapper.inner, frame, room, now_us);
+    if (size > 0) {
+        const struct ps_piece piece = {frame, (size_t)size};
+        record(self, &piece, 1, (size_t)size, now_us, INBOUND);
+    }
+    return size;
+}
+
+static void destroy(ps_nic *nic)
+{
+    struct capture *self = (struct capture *)nic;
+    if (self->file != NULL)
+        fclose(self->file); /* what it still can't write nobody is left to be told */
+    pthread_mutex_destroy(&self->lock);
+    nic_wrapper_free(&self->wrapper);
+}
+
+static const struct ps_nic_kind kind = {
+    .name = "capture",
+    .transmit = transmit,
+    .receive = receive,
+    .deadline = nic_wrapper_deadline,
+    .descriptor = nic_wrapper_descriptor,
+    .set_wake = nic_wrapper_set_wake,
+    .ear = nic_wrapper_ear,
+    .forget = nic_wrapper_forget,
+    .destroy = destroy,
+};
+
+ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
+                       uint32_t snap_length, int *error)
+{
+    struct capture *self = nic_wrapper_create(sizeof *self, &kind, inner, error);
+    if (self == NULL)
+        return NULL;
+    pthread_mutex_init(&self->lock, NULL);
+    self->file = fopen(path, "wbe");
+    if (self->file == NULL) {
+        *error = errno;
+        nic_release(&self->wrapper.nic);
+        return NULL;
+    }
+    self->format = format;
+    self->snap_length = snap_length;
+    if (format == PS_CAPTURE_PCAP)
+        write_pcap_header(self);
+    else
+        write_pcapng_header(self);
+    return &self->wrapper.nic;
+}
+
+int ps_nic_capture_flush(ps_nic *nic)
+{
+    struct capture *self = (struct capture *)nic;
+    if (nic->kind != &kind)
+        return -EINVAL;
+    pthread_mutex_lock(&self->lock);
+    if (fflush(self->file) != 0 && self->error == 0)
+        self->error = errno;
+    int result = -self->error;
+    pthread_mutex_unlock(&self->lock);
+    return result;
+}

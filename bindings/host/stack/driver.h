@@ -1,0 +1,19 @@
+/*
+ * The driver's thread, and how a driving thread sleeps.
+ */
+#ifndef PYSTACK_HOST_DRIVER_H
+#define PYSTACK_HOST_DRIVER_H
+
+#include "stack/stack.h"
+
+int driver_start(ps_stack *stack);
+void driver_stop(ps_stack *stack);
+/* Under the lock: nobody drives any more, and the thread looks whether it should. */
+void driver_unpark(ps_stack *stack);
+/* Without the lock: takes what has come since a waiter drove last, if nobody has driven since:
+ * a call that reads state has to see it. */
+void stack_catch_up(ps_stack *stack);
+/* Under the lock, given up meanwhile: sleeps until something is due or `until_us`. */
+int stack_sleep(ps_stack *stack, uint64_t until_us);
+
+#endif

@@ -1,0 +1,228 @@
+/*
+ * The gate between the wires and the driver's thread.
+ *
+ * A program with an event loop is told of a frame by its descriptor, so by way of the driver's
+ * thread: two wakes, where the kernel's sockets have one. While the program is at work that thread
+ * need not be woken for each frame: its finds would go unread. Then the gate is shut, and
+ * the program's own thread takes the frames in (lock.c), as soon as it has handled all that it knew
+ * of; as NAPI's interrupts are off while a program polls. When there is nothing more, it opens the
+ * gate: a frame wakes the driver's thread again.
+ *
+ * A server that has read its requests is at work still: it answers. Whether a program is one that
+ * does is learned, descriptor by descriptor; where the last LEAST_ANSWERS reads were each followed
+ * by a send, the gate stays shut until the next one is, too. Where that fails, frames have waited
+ * in vain for a moment (LEAVE_US): then no answer is counted on for a while, for longer each time.
+ */
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+
+#include "stack/gate.h"
+#include "nic/queues.h"
+#include "stack/stack.h"
+#include "stack/wake.h"
+
+/* So long frames may wait for a program that is busy; it is twice as long after so many times in a
+ * row in which the program was, and so often twice. */
+#define LEAVE_US 500
+#define OFTEN 64
+#define MOST_TWICE 2
+#define LEAST_ANSWERS 8
+/* Questions without trust after a first failure, and at most. A failure doubles them; an answer in
+ * time takes an eighth away, so that a few pauses of the machine's in a second don't add up. */
+#define LEAST_DOUBT 16
+#define MOST_DOUBT 4096
+#define RELIEF 8
+
+size_t nic_watched(const ps_stack *stack, uint32_t index, int descriptors[2])
+{
+    ps_nic *nic = stack->nics[index];
+    int descriptor = nic == NULL || stack->nic_gone[index] ? -1 : nic_descriptor(nic);
+    size_t count = 0;
+    if (descriptor >= 0)
+        descriptors[count++] = descriptor;
+    if (descriptor >= 0 && nic->queues != NULL)
+        descriptors[count++] = queues_descriptor(nic->queues);
+    return count;
+}
+
+#ifdef __linux__
+static bool set_all(ps_stack *stack, int operation, uint32_t events)
+{
+    int each[2];
+    stack->gate.count = 0;
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        for (size_t i = 0, count = nic_watched(stack, index, each); i < count; i++) {
+            struct epoll_event event = {.events = events, .data.fd = each[i]};
+            if (epoll_ctl(stack->gate.fd, operation, each[i], &event) != 0)
+                return false;
+            stack->gate.count++;
+        }
+    return true;
+}
+
+int gate_descriptor(ps_stack *stack)
+{
+    struct gate *gate = &stack->gate;
+    if (gate->fd < 0 && stack->threaded && stack->descriptor_count > 0) {
+        gate->fd = epoll_create1(EPOLL_CLOEXEC);
+        gate->open = true;
+        if (gate->fd >= 0 && !set_all(stack, EPOLL_CTL_ADD, EPOLLIN))
+            gate_forget(stack);
+    }
+    return gate->fd;
+}
+
+static bool set_open(ps_stack *stack, bool open)
+{
+    struct gate *gate = &stack->gate;
+    if (gate->open != open && !set_all(stack, EPOLL_CTL_MOD, open ? EPOLLIN : 0)) {
+        gate_forget(stack); /* a wire has ended: the thread watches the others itself */
+        stack_wake(stack);
+        return false;
+    }
+    gate->open = open;
+    return true;
+}
+#else
+int gate_descriptor(ps_stack *stack)
+{
+    (void)stack;
+    return -1;
+}
+
+static bool set_open(ps_stack *stack, bool open)
+{
+    (void)stack, (void)open;
+    return false;
+}
+#endif
+
+bool gate_is_idle(const struct gate *gate)
+{
+    return gate->unread == 0 && gate->owed == 0;
+}
+
+bool gate_shut(ps_stack *stack)
+{
+    struct gate *gate = &stack->gate;
+    if (gate_is_idle(gate) || gate->fd < 0 || gate->count == 0 || stack->python.clock != NULL)
+        return false;
+    return set_open(stack, false);
+}
+
+void gate_open(ps_stack *stack)
+{
+    if (stack->gate.fd >= 0)
+        set_open(stack, true);
+}
+
+static void progress(ps_stack *stack, bool all_done)
+{
+    struct gate *gate = &stack->gate;
+    gate->progress_us = stack->now_us;
+    gate->due = gate->fd >= 0 && !gate->open && all_done;
+}
+
+/* It is answered, or nobody counts on that any more. */
+static void forgive(struct gate *gate, struct attention *attention)
+{
+    if (attention->owes && attention->looked == gate->round)
+        gate->owed--;
+    attention->owes = false;
+    attention->looked = 0;
+}
+
+static bool trusts(struct gate *gate, const struct attention *attention)
+{
+    if (attention->answers < LEAST_ANSWERS)
+        return false;
+    if (gate->skip == 0)
+        return true;
+    gate->skip--;
+    return false;
+}
+
+void gate_note_told(ps_stack *stack, struct attention *attention)
+{
+    attention->told = stack->gate.round;
+    stack->gate.unread++;
+}
+
+static void note_read(struct gate *gate, struct attention *attention)
+{
+    if (attention->told == gate->round)
+        gate->unread--;
+    attention->told = 0;
+}
+
+void gate_note_look(ps_stack *stack, struct attention *attention)
+{
+    struct gate *gate = &stack->gate;
+    note_read(gate, attention);
+    if (attention->looked != 0)
+        attention->answers = 0; /* the one before has no answer yet */
+    forgive(gate, attention);
+    attention->looked = gate->round;
+    attention->owes = trusts(gate, attention);
+    gate->owed += attention->owes;
+    progress(stack, gate->unread == 0);
+}
+
+void gate_note_answer(ps_stack *stack, struct attention *attention)
+{
+    struct gate *gate = &stack->gate;
+    if (attention->looked == 0)
+        return;
+    bool in_time = attention->looked == gate->round, owed = attention->owes && in_time;
+    attention->answers = !in_time                             ? 0
+                         : attention->answers < LEAST_ANSWERS ? attention->answers + 1
+                                                              : LEAST_ANSWERS;
+    forgive(gate, attention);
+    if (owed) {
+        gate->doubt -= (gate->doubt + RELIEF - 1) / RELIEF;
+        progress(stack, gate_is_idle(gate));
+    }
+}
+
+void gate_note_close(ps_stack *stack, struct attention *attention)
+{
+    struct gate *gate = &stack->gate;
+    note_read(gate, attention);
+    forgive(gate, attention);
+    progress(stack, gate_is_idle(gate));
+}
+
+uint64_t gate_patience_us(ps_stack *stack)
+{
+    struct gate *gate = &stack->gate;
+    if (gate->kept < OFTEN * MOST_TWICE)
+        gate->kept++;
+    return LEAVE_US << gate->kept / OFTEN;
+}
+
+void gate_neglect(ps_stack *stack)
+{
+    struct gate *gate = &stack->gate;
+    gate->kept = 0;
+    if (gate->owed > 0) {
+        gate->doubt = gate->doubt < LEAST_DOUBT      ? LEAST_DOUBT
+                      : gate->doubt < MOST_DOUBT / 2 ? 2 * gate->doubt
+                                                     : MOST_DOUBT;
+        gate->skip = gate->doubt;
+    }
+    gate->round++;
+    gate->unread = gate->owed = 0;
+}
+
+void gate_forget(ps_stack *stack)
+{
+    struct gate *gate = &stack->gate;
+    if (gate->fd >= 0)
+        close(gate->fd);
+    gate->fd = -1;
+    gate->count = 0;
+    gate->open = gate->due = false;
+}

@@ -1,0 +1,56 @@
+/*
+ * The gate between the wires and the driver's thread.
+ */
+#ifndef PYSTACK_HOST_GATE_H
+#define PYSTACK_HOST_GATE_H
+
+#include "api/host_api.h"
+
+/* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
+struct gate {
+    int fd;               /* an epoll instance with the NICs' descriptors; -1: none yet */
+    size_t count;         /* how many those are */
+    bool open;            /* a frame wakes the thread */
+    bool due;             /* the program has done all that it was known to have to do */
+    uint64_t round;       /* counts the moments that were left to it, from 1 */
+    uint64_t progress_us; /* when it did some of it last */
+    size_t unread;        /* descriptors that it was told of in this one, and hasn't looked at */
+    size_t owed;          /* those that it has looked at and is about to answer */
+    unsigned doubt, skip; /* how often answers didn't come; questions without trust */
+    unsigned kept;        /* moments in a row that were not in vain */
+};
+
+/* The gate's record of a descriptor. */
+struct attention {
+    uint64_t told;   /* the moment in which it began to say "readable"; 0: it doesn't */
+    uint64_t looked; /* the moment in which the program read what it has not answered; 0: nothing */
+    uint8_t answers; /* that came in the moment of their questions, in a row */
+    bool owes;       /* an answer is counted on */
+};
+
+/* The descriptors to poll for a NIC's frames; 0: none. */
+size_t nic_watched(const ps_stack *stack, uint32_t index, int descriptors[2]);
+/* Under the lock: what to poll for frames; -1: the NICs themselves. */
+int gate_descriptor(ps_stack *stack);
+/* Under the lock: frames need not wake the thread for now; false: they must. */
+bool gate_shut(ps_stack *stack);
+void gate_open(ps_stack *stack);
+/* Whether the program has done all that it is known to have to do. */
+bool gate_is_idle(const struct gate *gate);
+/* Under the lock: a descriptor says "readable" now. */
+void gate_note_told(ps_stack *stack, struct attention *attention);
+/* Under the lock: it doesn't any more: the program has looked. */
+void gate_note_look(ps_stack *stack, struct attention *attention);
+/* Under the lock: the program has sent something by its socket. */
+void gate_note_answer(ps_stack *stack, struct attention *attention);
+/* Under the lock: there will be none any more. */
+void gate_note_close(ps_stack *stack, struct attention *attention);
+/* Under the lock, with the gate shut: how long it stays so until somebody looks again. */
+uint64_t gate_patience_us(ps_stack *stack);
+/* Under the lock: the moment is over. Data may stay unread for long (a reader that pauses, a stream
+ * at its end), and a question unanswered; from now on they hold up no frames. */
+void gate_neglect(ps_stack *stack);
+/* The NICs are others now, or there will be none. */
+void gate_forget(ps_stack *stack);
+
+#endif

@@ -1,0 +1,120 @@
+/*
+ * Threads that wait for an event.
+ *
+ * A waiting thread drives the Stack meanwhile, if no other one does: so a reply needs no second
+ * thread. The others sleep, each on its own word, so that an event wakes only those whom it
+ * concerns (waiters.c). The driver's thread (driver.c) stays out of a waiter's way.
+ */
+#include <errno.h>
+
+#include "stack/wait.h"
+#include "base/clock.h"
+#include "base/sleep.h"
+#include "stack/driver.h"
+#include "stack/lock.h"
+#include "stack/move.h"
+#include "stack/stack.h"
+#include "stack/waiters.h"
+
+/* A signal that comes between Python's look for one and our sleep interrupts nothing. So
+ * that Ctrl-C is seen all the same, no sleep is longer than this: then -EINTR. */
+#define LONGEST_SLEEP_US 500000
+
+/* Makes sure that a thread goes on driving. */
+static void hand_over(ps_stack *stack)
+{
+    for (struct waiter *next = stack->asleep; next != NULL; next = next->asleep_next) {
+        uint32_t expected = NOT_SIGNALLED;
+        if (!atomic_compare_exchange_strong(&next->signalled, &expected, PROMOTED))
+            continue; /* it is on its way out */
+        next->promoted = true;
+        stack_wake_later(stack, &next->signalled);
+        return;
+    }
+    driver_unpark(stack);
+}
+
+/* Drives the Stack until the waiter is signalled or the moment comes. */
+static int drive(ps_stack *stack, struct waiter *waiter, uint64_t until_us)
+{
+    int result = 0;
+    stack->driving = true;
+    stack->leader = waiter;
+    stack->led = true;
+    while (atomic_load(&waiter->signalled) == NOT_SIGNALLED && result == 0 &&
+           monotonic_us() < until_us) {
+        bool idle = !stack->unfinished || stack_move(stack);
+        if (atomic_load(&waiter->signalled) != NOT_SIGNALLED)
+            break;
+        if (idle) {
+            result = stack_sleep(stack, until_us);
+            stack_move(stack);
+        }
+    }
+    stack->driving = false;
+    stack->leader = NULL;
+    return result;
+}
+
+/* Sleeps while another waiter drives. */
+static int sleep_beside(ps_stack *stack, struct waiter *waiter, uint64_t until_us)
+{
+    waiter->asleep_next = stack->asleep;
+    waiter->asleep_link = &stack->asleep;
+    if (waiter->asleep_next != NULL)
+        waiter->asleep_next->asleep_link = &waiter->asleep_next;
+    stack->asleep = waiter;
+    stack_unlock(stack);
+    int result = sleep_on(&waiter->signalled, until_us);
+    pthread_mutex_lock(&stack->lock);
+    *waiter->asleep_link = waiter->asleep_next;
+    if (waiter->asleep_next != NULL)
+        waiter->asleep_next->asleep_link = waiter->asleep_link;
+    return result;
+}
+
+static int sleep_or_drive(ps_stack *stack, struct waiter *waiter, uint64_t until_us)
+{
+    for (;;) {
+        if (!stack->driving) {
+            int result = drive(stack, waiter, until_us);
+            hand_over(stack);
+            return result;
+        }
+        int result = sleep_beside(stack, waiter, until_us);
+        uint32_t expected = PROMOTED;
+        bool goes_on = waiter->promoted && stack->state == STACK_OPEN && !stack->poisoned &&
+                       atomic_compare_exchange_strong(&waiter->signalled, &expected, NOT_SIGNALLED);
+        if (!goes_on) {
+            if (waiter->promoted && !stack->driving)
+                hand_over(stack); /* another thread, then */
+            return result;
+        }
+        waiter->promoted = false;
+    }
+}
+
+int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
+               uint64_t deadline_us)
+{
+    uint64_t now_us = monotonic_us();
+    if (now_us >= deadline_us)
+        return -EAGAIN;
+    bool whole = deadline_us - now_us <= LONGEST_SLEEP_US;
+    uint64_t until_us = whole ? deadline_us : now_us + LONGEST_SLEEP_US;
+    struct waiter waiter = {.kind = kind, .id = id, .mask = mask};
+    waiter_link(stack, &waiter);
+    int result = sleep_or_drive(stack, &waiter, until_us);
+    waiter_unlink(stack, &waiter);
+    if (stack->state != STACK_OPEN)
+        return -EBADF;
+    if (stack->poisoned)
+        return -ENOTRECOVERABLE;
+    if (stack->raised)
+        return -ECANCELED;
+    if (atomic_load(&waiter.signalled) == SIGNALLED)
+        return 0;
+    if (result == -EINTR || !whole)
+        return -EINTR;
+    return monotonic_us() >= deadline_us ? -EAGAIN : 0;
+}
