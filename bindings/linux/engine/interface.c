@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Network interfaces, by rtnetlink. */
+#include <errno.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <string.h>
+#include "engine/interface.h"
+#include "engine/netlink.h"
+#include "engine/proc.h"
+
+/* RFC 791: every host takes 68 bytes. */
+#define LEAST_MTU 68
+
+static bool describe_interface(ps_engine *self, const struct nlmsghdr *m, void *user)
+{
+    struct ps_interface *out = user;
+    const struct ifinfomsg *i = NLMSG_DATA(m);
+    int left = (int)IFLA_PAYLOAD(m);
+    (void)self;
+    memset(out, 0, sizeof *out);
+    out->index = (uint32_t)i->ifi_index;
+    out->layer = i->ifi_type == ARPHRD_ETHER ? PS_LAYER_ETHERNET : PS_LAYER_IP;
+    out->flags = (i->ifi_flags & IFF_UP ? PS_IF_UP : 0) |
+                 (i->ifi_flags & IFF_LOOPBACK ? PS_IF_LOOPBACK : 0) |
+                 (i->ifi_flags & IFF_BROADCAST ? PS_IF_BROADCAST : 0);
+    for (const struct rtattr *a = IFLA_RTA(i); RTA_OK(a, left); a = RTA_NEXT(a, left))
+        switch (a->rta_type) {
+        case IFLA_IFNAME:
+            snprintf(out->name, PS_NAME_SIZE, "%s", (const char *)RTA_DATA(a));
+            break;
+        case IFLA_MTU:
+            memcpy(&out->mtu, RTA_DATA(a), sizeof out->mtu);
+            break;
+        case IFLA_ADDRESS:
+            if (RTA_PAYLOAD(a) == sizeof out->mac)
+                memcpy(out->mac, RTA_DATA(a), sizeof out->mac);
+            break;
+        case IFLA_CARRIER:
+            if (*(const uint8_t *)RTA_DATA(a))
+                out->flags |= PS_IF_LINK;
+            break;
+        }
+    return true;
+}
+
+int interface_get(ps_engine *self, uint32_t index, struct ps_interface *out)
+{
+    struct request r;
+    struct ifinfomsg i = {.ifi_index = (int)index};
+    if (index == 0)
+        return -ENODEV;
+    return ask_for(self, begin(&r, RTM_GETLINK, 0, &i, sizeof i), describe_interface, out);
+}
+
+int engine_interface_at(ps_engine *self, size_t position, struct ps_interface *out)
+{
+    int result = entry_at(self, &self->links, RTM_GETLINK, sizeof(struct ifinfomsg), position,
+                          describe_interface, out);
+    if (result <= 0 || out->flags & PS_IF_LOOPBACK)
+        return result;
+    char path[128], text[16];
+    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/accept_ra", out->name);
+    /* There is no such file while the MTU is too small for IPv6. */
+    if (proc_read(path, text, sizeof text) > 0 && text[0] != '0')
+        out->flags |= PS_IF_SLAAC;
+    return 1;
+}
+
+int slaac_allow(ps_engine *self, const struct ps_interface *interface, bool on)
+{
+    static const char *const settings[] = {"accept_ra", "autoconf"};
+    char path[128];
+    (void)self;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/%s", interface->name, settings[i]);
+        int result = proc_write(path, on ? "1\n" : "0\n");
+        /* An MTU that is too small for IPv6 leaves the interface without such files. */
+        if (result < 0 && !(result == -ENOENT && interface->mtu < LEAST_MTU_IPV6))
+            return result;
+    }
+    return 0;
+}
+
+static bool mtu_fits(uint32_t mtu)
+{
+    return mtu >= LEAST_MTU && mtu <= PS_MTU_MAXIMUM;
+}
+
+int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
+{
+    size_t length = strnlen(spec->name, PS_NAME_SIZE);
+    /* Linux would put a number in the place of a `%`. */
+    if (length == 0 || length == PS_NAME_SIZE || strchr(spec->name, '%') != NULL)
+        return -EINVAL;
+    if (!mtu_fits(spec->mtu) || (spec->layer != PS_LAYER_ETHERNET && spec->layer != PS_LAYER_IP))
+        return -EINVAL;
+    bool ethernet = spec->layer == PS_LAYER_ETHERNET;
+    long index = anyk_interface_add(spec->name, spec->mtu, spec->mac, ethernet, spec->offloads);
+    if (index < 0)
+        return (int)index;
+    struct ps_interface made = *spec;
+    made.index = (uint32_t)index;
+    int result = 0;
+    if (!(spec->flags & PS_IF_LINK))
+        result = anyk_interface_link(made.index, 0);
+    if (result == 0)
+        result = slaac_allow(self, &made, spec->flags & PS_IF_SLAAC);
+    if (result == 0 && spec->flags & PS_IF_UP)
+        result = engine_interface_set_up(self, made.index, true);
+    if (result == 0)
+        return (int)index;
+    anyk_interface_remove(made.index);
+    return result;
+}
+
+int engine_interface_remove(ps_engine *self, uint32_t index)
+{
+    struct ps_interface one;
+    int result = interface_get(self, index, &one);
+    if (result < 0)
+        return result;
+    if (one.flags & PS_IF_LOOPBACK)
+        return -EPERM;
+    return anyk_interface_remove(index);
+}
+
+static int change_flags(ps_engine *self, uint32_t index, unsigned flags, unsigned which)
+{
+    struct request r;
+    struct ifinfomsg i = {.ifi_index = (int)index, .ifi_flags = flags, .ifi_change = which};
+    if (index == 0)
+        return -ENODEV;
+    return carry_out(self, begin(&r, RTM_SETLINK, 0, &i, sizeof i));
+}
+
+int engine_interface_set_up(ps_engine *self, uint32_t index, bool up)
+{
+    return change_flags(self, index, up ? IFF_UP : 0, IFF_UP);
+}
+
+int engine_interface_set_link(ps_engine *self, uint32_t index, bool up)
+{
+    (void)self;
+    return anyk_interface_link(index, up);
+}
+
+static int change_attribute(ps_engine *self, uint32_t index, int type, const void *data,
+                            size_t size)
+{
+    struct request r;
+    struct ifinfomsg i = {.ifi_index = (int)index};
+    begin(&r, RTM_SETLINK, 0, &i, sizeof i);
+    attribute(&r, type, data, size);
+    return carry_out(self, &r);
+}
+
+int engine_interface_set_mtu(ps_engine *self, uint32_t index, uint32_t mtu)
+{
+    if (index == 0)
+        return -ENODEV;
+    return mtu_fits(mtu) ? change_attribute(self, index, IFLA_MTU, &mtu, sizeof mtu) : -EINVAL;
+}
+
+int engine_interface_set_mac(ps_engine *self, uint32_t index, const uint8_t mac[6])
+{
+    struct ps_interface one;
+    int result = interface_get(self, index, &one);
+    if (result < 0)
+        return result;
+    if (one.layer != PS_LAYER_ETHERNET)
+        return -EOPNOTSUPP;
+    return change_attribute(self, index, IFLA_ADDRESS, mac, 6);
+}

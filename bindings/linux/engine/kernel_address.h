@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The addresses that the kernel has. */
+#ifndef PYSTACK_LINUX_KERNEL_ADDRESS_H
+#define PYSTACK_LINUX_KERNEL_ADDRESS_H
+
+#include "engine/linux.h"
+
+/* `flags`: IFA_F_*. -EEXIST. */
+int kernel_address_add(ps_engine *self, uint32_t index, const struct ps_address *address,
+                       uint32_t flags);
+int kernel_address_at(ps_engine *self, size_t position, struct ps_interface_address *out);
+/* With its prefix length, which is not looked at in `wanted`. -EADDRNOTAVAIL. */
+int kernel_address_find(ps_engine *self, uint32_t index, const struct ps_address *wanted,
+                        struct ps_address *out);
+/* -EADDRNOTAVAIL. */
+int kernel_address_remove(ps_engine *self, uint32_t index, const struct ps_address *address);
+
+#endif
