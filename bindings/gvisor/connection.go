@@ -55,6 +55,9 @@ func (s *socket) row() C.struct_ps_connection {
 		within := look(s.endpoint)
 		row.receive_queue = C.uint32_t(within.receiving.RcvBufUsed)
 		row.send_queue = C.uint32_t(within.sending.SndBufUsed)
+		if row.state == C.PS_TCP_LISTEN {
+			row.send_queue = C.uint32_t(s.backlog)
+		}
 	} else if waiting, result := s.getDatagramOption(C.PS_OPT_BYTES_QUEUED); result == 0 {
 		row.receive_queue = C.uint32_t(waiting)
 	}

@@ -80,8 +80,8 @@ var stackCounters = []counter{
 	{"tcp.tail_loss_probes_that_helped", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.TLPRecovery }},
 	{"tcp.spurious_recoveries", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.SpuriousRecovery }},
 	{"tcp.listen_overflows", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.ListenOverflowSynDrop }},
-	{"tcp.syn_cookies_sent", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.ListenOverflowSynCookieSent }},
-	{"tcp.syn_cookies_received", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.ListenOverflowSynCookieRcvd }},
+	{"tcp.syncookies_sent", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.ListenOverflowSynCookieSent }},
+	{"tcp.syncookies_received", func(s *tcpip.Stats) *tcpip.StatCounter { return s.TCP.ListenOverflowSynCookieRcvd }},
 }
 
 type named struct {

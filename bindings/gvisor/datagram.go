@@ -204,7 +204,7 @@ func (s *socket) sendDatagram(
 	return s.write(data, options, control)
 }
 
-// write sends a datagram, with settings of its own where `control` has some.
+// write sends a datagram; settings in `control` override the socket's.
 func (s *socket) write(
 	data tcpip.Payloader, options tcpip.WriteOptions, control *C.struct_ps_send_control,
 ) int64 {

@@ -55,7 +55,7 @@ type engine struct {
 	routers     []router
 }
 
-// What the host's numbers for results stand for.
+// negative turns an errno into a result, as the host expects it.
 func negative(e syscall.Errno) int64 { return -int64(e) }
 
 // call runs the body of an entry: first the timers whose moment has passed, then the body, then

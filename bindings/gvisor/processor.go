@@ -13,7 +13,7 @@ import (
 
 // processor runs netstack's TCP on the thread that has entered the engine.
 //
-// netstack queues each segment for a goroutine of its own, one for each CPU. Here those
+// netstack queues each segment for one of its goroutines, one for each CPU. Here those
 // goroutines are told to end as soon as they have begun, and the loop that they ran is called
 // in place whenever something is queued. This way what a segment leads to has happened when
 // the entry returns, in an order that doesn't depend on the scheduler; no thread is switched;

@@ -23,7 +23,7 @@ type random struct {
 
 const keySize = 32
 
-// How often a held number is given again: whoever looks for one in a range may have to try twice.
+// How often a held number is returned again: picking one from a range may take two tries.
 const mostAgain = 64
 
 func newRandom(c *C.struct_ps_engine) (*random, C.int) {

@@ -33,8 +33,8 @@ var table = []setting{
 	{"net.ipv4.ip_forward", 0, 1, 0, "Forward IPv4 packets between interfaces (RFC 1812)", applyForwarding},
 	{"net.ipv6.conf.all.hop_limit", 1, 255, 64, "Hop limit of new sockets' packets", applyTTL},
 	{"net.ipv6.conf.all.forwarding", 0, 1, 0, "Forward IPv6 packets between interfaces", applyForwarding},
-	{"net.ipv4.ip_local_port_first", 1, 65535, 32768, "First port that the stack chooses itself", applyPorts},
-	{"net.ipv4.ip_local_port_last", 1, 65535, 60999, "Last port that the stack chooses itself", applyPorts},
+	{"net.ipv4.ip_local_port_first", 1, 65535, 32768, "First port the stack chooses by itself", applyPorts},
+	{"net.ipv4.ip_local_port_last", 1, 65535, 60999, "Last port the stack chooses by itself", applyPorts},
 	{"net.ipv4.icmp_msgs_per_sec", 0, 1000000, 1000, "ICMP errors sent in a second, both families", applyICMP},
 	{"net.ipv4.icmp_msgs_burst", 0, 1000000, 50, "ICMP errors sent at once, both families", applyICMP},
 	{"net.ipv4.neigh.base_reachable_time_ms", 1, 3600000, 30000, "Milliseconds that an IPv4 neighbour counts as reachable", applyNeighbours},
@@ -151,7 +151,7 @@ func applyNeighbours(e *engine, v *settings) tcpip.Error {
 	return nil
 }
 
-// applyInterface tunes neighbour discovery, which each interface has settings of its own for.
+// applyInterface applies neighbour discovery's settings, which netstack keeps per interface.
 func (s *settings) applyInterface(e *engine, i *netInterface) {
 	if !i.ethernet() {
 		return
@@ -248,22 +248,38 @@ func (s *settings) applySocket(endpoint tcpip.Endpoint, kind C.uint8_t) {
 		tcpip.KeepaliveCountOption, int(s.get("net.ipv4.tcp_keepalive_probes")))
 }
 
+func (s *settings) describe(place int, out *C.struct_ps_tunable) {
+	each := table[place]
+	*out = C.struct_ps_tunable{
+		value:   C.int64_t(s.values[place]),
+		minimum: C.int64_t(each.minimum),
+		maximum: C.int64_t(each.maximum),
+		initial: C.int64_t(each.initial),
+	}
+	setText(out.name[:], each.name)
+	setText(out.description[:], each.description)
+}
+
 //export gvTunableAt
 func gvTunableAt(c *C.struct_ps_engine, position C.size_t, out *C.struct_ps_tunable) int64 {
 	return call(c, func(e *engine) int64 {
 		if int(position) >= len(table) {
 			return 0
 		}
-		each := table[position]
-		*out = C.struct_ps_tunable{
-			value:   C.int64_t(e.settings.values[position]),
-			minimum: C.int64_t(each.minimum),
-			maximum: C.int64_t(each.maximum),
-			initial: C.int64_t(each.initial),
-		}
-		setText(out.name[:], each.name)
-		setText(out.description[:], each.description)
+		e.settings.describe(int(position), out)
 		return 1
+	})
+}
+
+//export gvTunableGet
+func gvTunableGet(c *C.struct_ps_engine, name *C.char, out *C.struct_ps_tunable) int64 {
+	return call(c, func(e *engine) int64 {
+		place, known := places[C.GoString(name)]
+		if !known {
+			return negative(syscall.ENOENT)
+		}
+		e.settings.describe(place, out)
+		return 0
 	})
 }
 

@@ -153,7 +153,7 @@ static int run_engine(ps_engine *self)
     return self->deadline_us > self->now_us ? 0 : (int)outcome(self, gvRun(self));
 }
 
-/* What netstack does not have at all. */
+/* Calls that netstack has nothing for. */
 
 static int lease_get(ps_engine *self, uint32_t index, struct ps_lease *out)
 {
@@ -189,164 +189,36 @@ static int resolve_cancel(ps_engine *self, int64_t request)
 }
 
 /* The rest is handed on as it is. */
-#define HAND_ON(type, name, function, parameters, ...) \
-    static type name parameters \
+#define HAND_ON(type, name, parameters, arguments) \
+    static type name(ps_engine *self, PS_UNPACK parameters) \
     { \
         deliver(self); \
-        return (type)outcome(self, function(__VA_ARGS__)); \
+        return (type)outcome(self, gv_##name(self, PS_UNPACK arguments)); \
     }
+HANDED_ON(HAND_ON)
 
-HAND_ON(int, fail_engine, gvFail, (ps_engine * self, const char *text), self, text)
-HAND_ON(int, interface_add, gvInterfaceAdd, (ps_engine * self, const struct ps_interface *spec),
-        self, spec)
-HAND_ON(int, interface_remove, gvInterfaceRemove, (ps_engine * self, uint32_t index), self, index)
-HAND_ON(int, interface_at, gvInterfaceAt,
-        (ps_engine * self, size_t position, struct ps_interface *out), self, position, out)
-HAND_ON(int, interface_set_up, gvInterfaceSetUp, (ps_engine * self, uint32_t index, bool up), self,
-        index, up)
-HAND_ON(int, interface_set_link, gvInterfaceSetLink, (ps_engine * self, uint32_t index, bool up),
-        self, index, up)
-HAND_ON(int, interface_set_mtu, gvInterfaceSetMtu, (ps_engine * self, uint32_t index, uint32_t mtu),
-        self, index, mtu)
-HAND_ON(int, interface_set_mac, gvInterfaceSetMac,
-        (ps_engine * self, uint32_t index, const uint8_t mac[6]), self, index, mac)
-HAND_ON(int, address_add, gvAddressAdd,
-        (ps_engine * self, uint32_t index, const struct ps_address *address, bool detect), self,
-        index, address, detect)
-HAND_ON(int, address_remove, gvAddressRemove,
-        (ps_engine * self, uint32_t index, const struct ps_address *address), self, index, address)
-HAND_ON(int, address_at, gvAddressAt,
-        (ps_engine * self, size_t position, struct ps_interface_address *out), self, position, out)
-HAND_ON(int, neighbour_add, gvNeighbourAdd, (ps_engine * self, const struct ps_neighbour *entry),
-        self, entry)
-HAND_ON(int, neighbour_remove, gvNeighbourRemove,
-        (ps_engine * self, uint32_t index, const struct ps_address *address), self, index, address)
-HAND_ON(int, neighbour_flush, gvNeighbourFlush,
-        (ps_engine * self, uint32_t index, enum ps_family family, bool all), self, index, family,
-        all)
-HAND_ON(int, neighbour_at, gvNeighbourAt,
-        (ps_engine * self, size_t position, struct ps_neighbour *out), self, position, out)
-HAND_ON(int, route_add, gvRouteAdd, (ps_engine * self, const struct ps_route *spec), self, spec)
-HAND_ON(int, route_remove, gvRouteRemove, (ps_engine * self, const struct ps_route *spec), self,
-        spec)
-HAND_ON(int, route_at, gvRouteAt, (ps_engine * self, size_t position, struct ps_route *out), self,
-        position, out)
-HAND_ON(int, route_lookup, gvRouteLookup,
-        (ps_engine * self, const struct ps_address *destination, struct ps_route *out), self,
-        destination, out)
-HAND_ON(int, connection_at, gvConnectionAt,
-        (ps_engine * self, size_t position, struct ps_connection *out), self, position, out)
-HAND_ON(int, counter_at, gvCounterAt,
-        (ps_engine * self, uint32_t index, size_t position, struct ps_counter *out), self, index,
-        position, out)
-HAND_ON(int, tunable_at, gvTunableAt, (ps_engine * self, size_t position, struct ps_tunable *out),
-        self, position, out)
-HAND_ON(int, tunable_set, gvTunableSet, (ps_engine * self, const char *name, int64_t value), self,
-        name, value)
-HAND_ON(int64_t, socket_open, gvSocketOpen,
-        (ps_engine * self, enum ps_family family, enum ps_type type, int protocol), self, family,
-        type, protocol)
-HAND_ON(int, socket_close, gvSocketClose, (ps_engine * self, int64_t handle), self, handle)
-HAND_ON(int, socket_bind, gvSocketBind,
-        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle, address)
-HAND_ON(int, socket_listen, gvSocketListen, (ps_engine * self, int64_t handle, int backlog), self,
-        handle, backlog)
-HAND_ON(int64_t, socket_accept, gvSocketAccept,
-        (ps_engine * self, int64_t handle, struct ps_address *remote), self, handle, remote)
-HAND_ON(int, socket_connect, gvSocketConnect,
-        (ps_engine * self, int64_t handle, const struct ps_address *address), self, handle, address)
-HAND_ON(int64_t, socket_send, gvSocketSend,
-        (ps_engine * self, int64_t handle, const struct ps_piece *pieces, size_t count,
-         uint32_t flags, const struct ps_address *to, const struct ps_send_control *control),
-        self, handle, pieces, count, flags, to, control)
-HAND_ON(int64_t, socket_receive, gvSocketReceive,
-        (ps_engine * self, int64_t handle, const struct ps_piece *pieces, size_t count,
-         uint32_t flags, struct ps_message *message),
-        self, handle, pieces, count, flags, message)
-HAND_ON(int, socket_shutdown, gvSocketShutdown, (ps_engine * self, int64_t handle, uint32_t how),
-        self, handle, how)
-HAND_ON(int, socket_name, gvSocketName,
-        (ps_engine * self, int64_t handle, enum ps_name which, struct ps_address *out), self,
-        handle, which, out)
-HAND_ON(int, socket_ready, gvSocketReady, (ps_engine * self, int64_t handle, uint32_t *mask), self,
-        handle, mask)
-HAND_ON(int, option_get, gvOptionGet,
-        (ps_engine * self, int64_t handle, enum ps_option option, int64_t *value), self, handle,
-        option, value)
-HAND_ON(int, option_set, gvOptionSet,
-        (ps_engine * self, int64_t handle, enum ps_option option, int64_t value), self, handle,
-        option, value)
-HAND_ON(int, membership, gvMembership,
-        (ps_engine * self, int64_t handle, bool join, const struct ps_membership *wanted), self,
-        handle, join, wanted)
-HAND_ON(int, tcp_info, gvTcpInfo, (ps_engine * self, int64_t handle, struct ps_tcp_info *out), self,
-        handle, out)
-HAND_ON(int, nameserver_set, gvNameserverSet,
-        (ps_engine * self, size_t position, const struct ps_address *address), self, position,
-        address)
-HAND_ON(int, nameserver_at, gvNameserverAt,
-        (ps_engine * self, size_t position, struct ps_nameserver *out), self, position, out)
+static int fail_engine(ps_engine *self, const char *text)
+{
+    deliver(self);
+    return (int)outcome(self, gvFail(self, text));
+}
 
 #ifndef GVISOR_RELEASE
 #define GVISOR_RELEASE "unknown"
 #endif
 
-__attribute__((visibility("default"))) const struct ps_engine_table ps_engine_table = {
-    .version = PS_ENGINE_VERSION,
-    .size = sizeof(struct ps_engine_table),
-    .name = "gvisor",
-    .release = GVISOR_RELEASE,
-    .flags = PS_ENGINE_SHARED,
-    .open = open_engine,
-    .close = close_engine,
-    .abandon = abandon_engine,
-    .enter = enter_engine,
-    .leave = leave_engine,
-    .run = run_engine,
-    .fail = fail_engine,
-    .interface_add = interface_add,
-    .interface_remove = interface_remove,
-    .interface_at = interface_at,
-    .interface_set_up = interface_set_up,
-    .interface_set_link = interface_set_link,
-    .interface_set_mtu = interface_set_mtu,
-    .interface_set_mac = interface_set_mac,
-    .frame_in = frame_in,
-    .address_add = address_add,
-    .address_remove = address_remove,
-    .address_at = address_at,
-    .neighbour_add = neighbour_add,
-    .neighbour_remove = neighbour_remove,
-    .neighbour_flush = neighbour_flush,
-    .neighbour_at = neighbour_at,
-    .route_add = route_add,
-    .route_remove = route_remove,
-    .route_at = route_at,
-    .route_lookup = route_lookup,
-    .connection_at = connection_at,
-    .counter_at = counter_at,
-    .tunable_at = tunable_at,
-    .tunable_set = tunable_set,
-    .socket_open = socket_open,
-    .socket_close = socket_close,
-    .socket_bind = socket_bind,
-    .socket_listen = socket_listen,
-    .socket_accept = socket_accept,
-    .socket_connect = socket_connect,
-    .socket_send = socket_send,
-    .socket_receive = socket_receive,
-    .socket_shutdown = socket_shutdown,
-    .socket_name = socket_name,
-    .socket_ready = socket_ready,
-    .option_get = option_get,
-    .option_set = option_set,
-    .membership = membership,
-    .tcp_info = tcp_info,
-    .service_set = service_set,
-    .lease_get = lease_get,
-    .nameserver_set = nameserver_set,
-    .nameserver_at = nameserver_at,
-    .resolve_start = resolve_start,
-    .resolve_result = resolve_result,
-    .resolve_cancel = resolve_cancel,
-};
+__attribute__((visibility("default")))
+const struct ps_engine_table ps_engine_table = {.version = PS_ENGINE_VERSION,
+                                                .size = sizeof(struct ps_engine_table),
+                                                .name = "gvisor",
+                                                .release = GVISOR_RELEASE,
+                                                .flags = PS_ENGINE_SHARED,
+                                                .open = open_engine,
+                                                .close = close_engine,
+                                                .abandon = abandon_engine,
+                                                .enter = enter_engine,
+                                                .leave = leave_engine,
+                                                .run = run_engine,
+                                                .fail = fail_engine,
+#define ENTRY(type, name, parameters, arguments) .name = name,
+                                                PS_ENGINE_CALLS(ENTRY)};

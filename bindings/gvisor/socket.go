@@ -36,6 +36,7 @@ type socket struct {
 	flagged  bool // it is in engine.dirty
 	news     bool // something came since that was looked at
 	problem  syscall.Errno
+	backlog  int64 // of a listener
 	chosen   map[C.enum_ps_option]int64 // what the user has set
 	bound    *tcpip.FullAddress
 	shut     uint32 // PS_SHUT_*

@@ -60,6 +60,7 @@ func (s *socket) listen(backlog int64) int64 {
 		return negative(syscall.EINVAL)
 	}
 	// Linux lets one more wait than it is told, and at least one.
+	s.backlog = backlog
 	return number(s.endpoint.Listen(int(backlog) + 1))
 }
 
