@@ -21,10 +21,6 @@
 
 enum { HANDLES = 1024 };
 
-char *word[WORDS + 1], *interface[PORTS], answer[LINE];
-unsigned char data[BYTES];
-int words, interfaces;
-
 static char line[LINE];
 static bool open_handle[HANDLES];
 

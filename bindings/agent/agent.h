@@ -10,9 +10,13 @@
 
 enum { WORDS = 16, BYTES = 1 << 17, LINE = 2 * BYTES + 512, PORTS = 4 };
 
-extern char *word[WORDS + 1], *interface[PORTS], answer[LINE];
+/* words.c: the request's, and the answer to it. */
+extern char *word[WORDS + 1], answer[LINE];
 extern unsigned char data[BYTES]; /* a message, or what a program printed */
-extern int words, interfaces;
+extern int words;
+/* tables.c: the lab's ports. */
+extern char *interface[PORTS];
+extern int interfaces;
 
 struct error {
     int code;

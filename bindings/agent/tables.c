@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+char *interface[PORTS];
+int interfaces;
+
 /* Runs `ip` with words that end with NULL; what it prints is in `data`. 0 or a negative errno. */
 static int ip(const char *first, ...)
 {

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+char *word[WORDS + 1], answer[LINE];
+unsigned char data[BYTES];
+int words;
+
 // clang-format off
 #define ROW(name) {name, #name}
 const struct error ERRORS[] = {
