@@ -6,15 +6,30 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pystack import hypercalls, nic
 from pystack.errors import OffStackError, StackPanic
-from pystack.interface import Interface
+from pystack.interface import Interface, InterfaceAddress
+from pystack.probe import PingResult, TracerouteResult
+from pystack.qdisc import Qdisc
+from pystack.services import Lease
+from pystack.snapshot import Snapshot
 from pystack.sockets import outside
 from pystack.stack import Stack, deliver_before
+from pystack.tables import Connection, Neighbour, Route, TcpInfo
 
 __all__ = [
+    "Connection",
     "Interface",
+    "InterfaceAddress",
+    "Lease",
+    "Neighbour",
     "OffStackError",
+    "PingResult",
+    "Qdisc",
+    "Route",
+    "Snapshot",
     "Stack",
     "StackPanic",
+    "TcpInfo",
+    "TracerouteResult",
     "deliver_before",
     "hypercalls",
     "nic",

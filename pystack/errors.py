@@ -1,4 +1,4 @@
-"""Exceptions that the module `socket` has no word for."""
+"""Exceptions that the module `socket` has no equivalent for."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ __all__ = ["OffStackError", "StackPanic"]
 
 
 class OffStackError(PermissionError):
-    """Something asked for the kernel's own network where a Stack's is meant, and was refused.
+    """A request for the kernel's network, refused because a Stack's is meant.
 
-    Its errno is EACCES. Raised while a block of `Stack.installed` or `Stack.active` with
-    ``strict=True`` is open; for libraries that bring an event loop or sockets of their own, in any
-    such block.
+    Its errno is EACCES. Raised inside `Stack.installed` or `Stack.active` with ``strict=True``;
+    for libraries with their own event loop or sockets, with or without it.
 
     Attributes:
-        what: Who asked for what.
-        remedy: What can be done.
+        what: What was asked for, and by which code.
+        remedy: What to do instead.
     """
 
     def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(errno.EACCES, f"{what}: refused, for it is not the Stack's. {remedy}")
+        super().__init__(errno.EACCES, f"{what}: refused, it would not use the Stack. {remedy}")
         self.what = what
         self.remedy = remedy
 
@@ -28,15 +27,14 @@ class OffStackError(PermissionError):
 class StackPanic(RuntimeError):  # noqa: N818 - a panic is what it is called
     """An assertion inside a Stack's engine failed.
 
-    Only that Stack is lost: each further call on it but for `arena` raises this again, and
-    closing it still gives everything back. Other Stacks and the process go on.
+    Only that Stack is lost: every further call on it except `arena` raises this again, and closing
+    it still frees everything. Other Stacks and the process go on.
 
-    The rule for what is an assertion: it speaks of the engine's own invariants, and its failure is
-    a fault of the engine. What a packet, a peer or a lack of memory can bring about is no
-    assertion: the packet is dropped or its one connection is reset, and where the engine finds that
-    an input has led it where its authors thought none could, it counts that in the Stack's counter
-    "assertions" and says so in the log. A panic that something on the wire can cause is a fault to
-    report.
+    An assertion states an invariant of the engine, so its failure is a bug in the engine. Nothing
+    that a packet, a peer or a lack of memory can cause is an assertion: the packet is dropped or
+    its connection is reset. Input that reaches a state lwIP's authors thought impossible is counted
+    in the Stack's counter "assertions" and logged. A panic caused by anything on the wire is a bug
+    to report.
 
     Attributes:
         text: What the engine said.

@@ -1,9 +1,9 @@
-"""What a Stack asks of its world, and what Python may answer.
+"""What a Stack asks of its host, and how Python can answer.
 
-Each hypercall has a native answer in C; an object with one of the protocols here, given to
-`pystack.Stack`, answers in its place. It runs on the thread that is inside the Stack and under
-the Stack's lock: it must not use that Stack (`OSError`, EDEADLK), nor wait for a thread that
-does. What it raises is raised by the call on the Stack that is under way, or by the next one.
+Each hypercall has a native answer in C; an object with one of the protocols here, passed to
+`pystack.Stack`, answers instead. It runs on the thread that is inside the Stack, under the Stack's
+lock: it must not use that Stack (`OSError`, EDEADLK), nor wait for a thread that does. An exception
+it raises propagates from the call in progress, or from the next one.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ __all__ = ["Clock", "FrameOut", "Log", "ManualClock", "Memory", "Panic", "Random
 
 
 class Clock(Protocol):
-    """Tells the time; read once for each entry into the Stack."""
+    """Tells the time; read once per entry into the Stack."""
 
     def now_us(self) -> int:
-        """Microseconds since any fixed moment. A clock that goes back is taken to stand still."""
+        """Microseconds since any fixed moment. A clock that runs backwards counts as stopped."""
         ...
 
 
 class Memory(Protocol):
-    """Gives memory to the Stack's arena, which does the accounts."""
+    """Supplies memory to the Stack's arena, which keeps the accounts."""
 
     def allocate(self, size: int) -> bytearray | memoryview | None:
-        """A writable buffer of `size` bytes, aligned to 16; None: there is no memory."""
+        """A writable buffer of `size` bytes, aligned to 16; None: out of memory."""
         ...
 
     def free(self, memory: bytearray | memoryview) -> None:
-        """Takes back what `allocate` gave."""
+        """Takes back a buffer from `allocate`."""
         ...
 
 
 class Random(Protocol):
-    """Gives random bytes; `random.Random` is one."""
+    """Supplies random bytes; `random.Random` is one."""
 
     def randbytes(self, size: int) -> bytes:
         """`size` bytes, for initial sequence numbers, ports and identifiers."""
@@ -46,7 +46,7 @@ class FrameOut(Protocol):
     """Sees each frame that the Stack sends."""
 
     def frame_out(self, interface: int, frame: bytes) -> bool:
-        """Whether the frame goes on to the NIC of the interface with that index.
+        """Whether the frame may go on to the interface's NIC.
 
         Args:
             interface: The index of the interface; see `pystack.Interface.index`.
@@ -69,15 +69,15 @@ class Log(Protocol):
 
 
 class Panic(Protocol):
-    """Is told when an assertion in the engine fails, before the Stack is given up."""
+    """Called when an assertion in the engine fails, before the Stack is given up."""
 
     def panic(self, text: str) -> None:
-        """What the assertion said. Returning doesn't save the Stack."""
+        """Receives the assertion's text. Returning doesn't save the Stack."""
         ...
 
 
 class ManualClock:
-    """A `Clock` that moves only when it is told to. Thread-safe.
+    """A `Clock` that moves only when told to. Thread-safe.
 
     Args:
         start: The first reading, in seconds.
@@ -91,19 +91,26 @@ class ManualClock:
         """The reading in microseconds."""
         return self._now_us
 
+    def __repr__(self) -> str:
+        return f"<ManualClock at {self._now_us / 1e6:g} s>"
+
     def advance(self, seconds: float) -> None:
         """Moves the clock on.
 
-        A Stack with a driver's thread notices within 10 ms of real time, one without at its
-        next `step`.
+        A Stack with a thread notices within 10 ms of real time, one without at its next `step`.
 
         Args:
             seconds: How far, in seconds.
 
         Raises:
-            ValueError: Less than nothing.
+            ValueError: Less than 0.
         """
         if seconds < 0:
-            raise ValueError("a clock does not go back")
+            raise ValueError("a clock can't go back")
         with self._lock:
             self._now_us += round(seconds * 1e6)
+
+    def _set_us(self, now_us: int) -> None:
+        """Turns it to what it was when a snapshot was taken, also back."""
+        with self._lock:
+            self._now_us = now_us

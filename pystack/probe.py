@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pystack.sockets import Socket, SocketModule
 
-__all__ = ["Hop", "PingReply", "PingResult", "TracerouteResult", "ping", "traceroute"]
+__all__ = [
+    "Hop",
+    "PingReply",
+    "PingResult",
+    "TracerouteResult",
+    "ping",
+    "pings",
+    "reaches",
+    "trace",
+    "traceroute",
+]
 
 _HEADER = struct.Struct("!BBHHH")
 _LARGEST = 65507
 
-# What an ICMP error says, by (family, type); None stands for any code.
+# ICMP errors by (family, type) and code; None: any other code.
 _ERRORS: dict[tuple[int, int], dict[int | None, str]] = {
     (socket.AF_INET, 3): {
         0: "network unreachable",
@@ -48,15 +60,15 @@ _TIME_EXCEEDED = {socket.AF_INET: 11, socket.AF_INET6: 3}
 
 @dataclass(frozen=True)
 class PingReply:
-    """What came of one echo request.
+    """The outcome of one echo request.
 
     Attributes:
         sequence: The request's number, from 1.
-        source: Who answered; None: nobody.
-        size: Bytes of ICMP message in the answer.
-        ttl: Time to live or hop limit that the answer arrived with; None: not known.
-        rtt_ms: Milliseconds from request to answer; None: no answer.
-        error: What an ICMP error said, or "timeout"; None: it was answered.
+        source: The address that answered; None: none did.
+        size: Bytes of ICMP message in the reply.
+        ttl: The reply's time to live or hop limit; None: unknown.
+        rtt_ms: Milliseconds from request to reply; None: no reply.
+        error: The ICMP error, or "timeout"; None: it was answered.
         time_exceeded: Whether a router discarded the request because of its time to live.
     """
 
@@ -82,10 +94,10 @@ class PingReply:
 
 @dataclass(frozen=True)
 class PingResult:
-    """What came of a `ping`.
+    """The result of a `ping`.
 
     Attributes:
-        destination: The address that was asked.
+        destination: The address that was pinged.
         replies: One for each request, in order.
     """
 
@@ -135,7 +147,7 @@ class Hop:
 
     Attributes:
         ttl: The time to live of its requests.
-        replies: What came of them.
+        replies: Their outcomes.
     """
 
     ttl: int
@@ -143,7 +155,7 @@ class Hop:
 
     @property
     def address(self) -> str | None:
-        """Who answered first; None: nobody."""
+        """The first address that answered; None: none did."""
         return next((reply.source for reply in self.replies if reply.source), None)
 
     def __str__(self) -> str:
@@ -155,10 +167,10 @@ class Hop:
 
 @dataclass(frozen=True)
 class TracerouteResult:
-    """What came of a `traceroute`.
+    """The result of a `traceroute`.
 
     Attributes:
-        destination: The address that was looked for.
+        destination: The address that was traced.
         hops: The steps, the destination last if it was reached.
         reached: Whether it was.
     """
@@ -172,7 +184,7 @@ class TracerouteResult:
 
 
 def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of a message whose own field is 0."""
+    """The Internet checksum (RFC 1071) of a message whose checksum field is 0."""
     padded = data + b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     total = (total >> 16) + (total & 0xFFFF)
@@ -186,6 +198,13 @@ class _Prober:
         info = sockets.getaddrinfo(destination, None, type=socket.SOCK_RAW)[0]
         self.family, self.where = info[0], info[4]
         self.v6 = self.family == socket.AF_INET6
+        if self.v6 and not self.where[3] and ipaddress.ip_address(self.where[0]).is_link_local:
+            names = [name for index, name in sockets.if_nameindex() if index > 1] or ["eth0"]
+            raise OSError(
+                errno.EINVAL,
+                f"{self.where[0]} is link-local: say on which interface, "
+                f"as {self.where[0]}%{names[0]}",
+            )
         protocol = socket.IPPROTO_ICMPV6 if self.v6 else socket.IPPROTO_ICMP
         self.sock: Socket = sockets.socket(self.family, socket.SOCK_RAW, protocol)
         self.identifier = int.from_bytes(os.urandom(2), "big")
@@ -200,18 +219,21 @@ class _Prober:
             self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
 
     def probe(self, sequence: int, size: int, timeout: float) -> PingReply:
-        """Sends one request and waits for what comes of it."""
+        """Sends one request and waits for its outcome."""
         kind = 128 if self.v6 else 8
         data = bytes(i & 0xFF for i in range(size))
         number = sequence & 0xFFFF
         message = _HEADER.pack(kind, 0, 0, self.identifier, number) + data
-        if not self.v6:  # of ICMPv6 the stack makes it
+        if not self.v6:  # ICMPv6's is the stack's job
             check = _checksum(message)
             message = _HEADER.pack(kind, 0, check, self.identifier, number) + data
         started = time.perf_counter()
         try:
             self.sock.sendto(message, self.where)
         except OSError as error:
+            if error.errno == errno.ENETUNREACH:
+                text = f"{error.strerror}: no route to {self.destination}"
+                raise OSError(error.errno, text) from None
             if error.errno not in (errno.EHOSTUNREACH, errno.EHOSTDOWN):
                 raise
             return PingReply(sequence, None, 0, None, None, os.strerror(error.errno))
@@ -278,6 +300,34 @@ class _Prober:
         return kind == (128 if self.v6 else 8) and (identifier, sent) == (self.identifier, number)
 
 
+def pings(
+    sockets: SocketModule,
+    destination: str,
+    *,
+    count: int,
+    size: int,
+    interval: float,
+    timeout: float,
+    ttl: int | None,
+) -> tuple[str, Iterator[PingReply]]:
+    """The address that `pystack.Stack.ping` asks, and what comes of each request as it comes."""
+    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
+        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
+    prober = _Prober(sockets, destination)
+
+    def each() -> Iterator[PingReply]:
+        with prober.sock:
+            if ttl is not None:
+                prober.set_ttl(ttl)
+            for sequence in range(1, count + 1):
+                started = time.perf_counter()
+                yield prober.probe(sequence, size, timeout)
+                if sequence < count:
+                    time.sleep(max(0.0, started + interval - time.perf_counter()))
+
+    return prober.destination, each()
+
+
 def ping(
     sockets: SocketModule,
     destination: str,
@@ -289,39 +339,45 @@ def ping(
     ttl: int | None,
 ) -> PingResult:
     """See `pystack.Stack.ping`."""
-    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
-        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
+    address, replies = pings(
+        sockets, destination, count=count, size=size, interval=interval, timeout=timeout, ttl=ttl
+    )
+    return PingResult(address, tuple(replies))
+
+
+def reaches(hop: Hop) -> bool:
+    """Whether a step of `trace` is the destination."""
+    return any(reply.source is not None and reply.error is None for reply in hop.replies)
+
+
+def trace(
+    sockets: SocketModule, destination: str, *, hops: int, probes: int, timeout: float
+) -> tuple[str, Iterator[Hop]]:
+    """The address that `pystack.Stack.traceroute` looks for, and each step as it is taken."""
+    if not 1 <= hops <= 255 or probes < 1 or timeout < 0:
+        raise ValueError("hops from 1 to 255, probes from 1, timeout not negative")
     prober = _Prober(sockets, destination)
-    with prober.sock:
-        if ttl is not None:
-            prober.set_ttl(ttl)
-        replies = []
-        for sequence in range(1, count + 1):
-            started = time.perf_counter()
-            replies.append(prober.probe(sequence, size, timeout))
-            if sequence < count:
-                time.sleep(max(0.0, started + interval - time.perf_counter()))
-        return PingResult(prober.destination, tuple(replies))
+
+    def each() -> Iterator[Hop]:
+        with prober.sock:
+            for ttl in range(1, hops + 1):
+                prober.set_ttl(ttl)
+                replies = tuple(
+                    prober.probe((ttl - 1) * probes + number, 32, timeout)
+                    for number in range(1, probes + 1)
+                )
+                yield Hop(ttl, replies)
+                # Any answer except "time exceeded" ends the path.
+                if any(reply.source and not reply.time_exceeded for reply in replies):
+                    return
+
+    return prober.destination, each()
 
 
 def traceroute(
     sockets: SocketModule, destination: str, *, hops: int, probes: int, timeout: float
 ) -> TracerouteResult:
     """See `pystack.Stack.traceroute`."""
-    if not 1 <= hops <= 255 or probes < 1 or timeout < 0:
-        raise ValueError("hops from 1 to 255, probes from 1, timeout not negative")
-    prober = _Prober(sockets, destination)
-    found: list[Hop] = []
-    with prober.sock:
-        for ttl in range(1, hops + 1):
-            prober.set_ttl(ttl)
-            replies = tuple(
-                prober.probe((ttl - 1) * probes + number, 32, timeout)
-                for number in range(1, probes + 1)
-            )
-            found.append(Hop(ttl, replies))
-            # Whoever answers otherwise than for the time to live is the end of the way.
-            if any(reply.source and not reply.time_exceeded for reply in replies):
-                reached = any(reply.error is None for reply in replies)
-                return TracerouteResult(prober.destination, tuple(found), reached)
-    return TracerouteResult(prober.destination, tuple(found), reached=False)
+    address, found = trace(sockets, destination, hops=hops, probes=probes, timeout=timeout)
+    steps = tuple(found)
+    return TracerouteResult(address, steps, reached=reaches(steps[-1]))

@@ -9,14 +9,15 @@ import errno
 import ipaddress
 import socket
 import time
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, overload
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
-from pystack.tables import interface_index
+from pystack._native.interfaces import interface_index
+from pystack.names import look_up
 
 __all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices", "resolve"]
 
@@ -27,38 +28,38 @@ _NEVER_SEEN = (1 << 64) - 1
 
 
 class LeaseState(Enum):
-    """Where the DHCP client stands (RFC 2131 4.4)."""
+    """The state of the DHCP client (RFC 2131 4.4)."""
 
     OFF = 0
-    """The client does not run."""
+    """Not running."""
     SEARCHING = 1
-    """It asks for a server, or for an address that a server offered."""
+    """Looking for a server, or requesting the address that one offered."""
     CHECKING = 2
-    """It has an address, and probes whether another host has it too (RFC 5227 2.1)."""
+    """Probing whether another host has the address (RFC 5227 2.1)."""
     BOUND = 3
     RENEWING = 4
-    """Bound; the server that gave the lease is asked to extend it."""
+    """Bound, and asking the lease's server to extend it."""
     REBINDING = 5
-    """Bound; any server is asked to extend the lease."""
+    """Bound, and asking any server to extend the lease."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """What a DHCP server gave an interface, as it was when it was asked for.
+    """A DHCP lease; a snapshot.
 
     Attributes:
-        state: Where the client stands. Before `LeaseState.CHECKING` all else is empty.
+        state: The client's state. Before `LeaseState.CHECKING` the rest is empty.
         address: The leased address and its network.
         server: The server's identifier (RFC 2132 9.7).
-        gateway: The first router that the server names.
-        dns: The stack's IPv4 name servers, those from the lease among them: lwIP does not
-            keep the list of each server.
-        obtained_s: Seconds since the lease was given or last extended.
+        gateway: The first router in the server's list.
+        dns: The Stack's IPv4 name servers, including the lease's: lwIP doesn't keep a list per
+            server.
+        obtained_s: Seconds since the lease was granted or last extended.
         lease_s: The lease's length in seconds; None: for ever.
         renew_s: Seconds from the start to the first renewal (T1); None: never.
         rebind_s: Seconds from the start to rebinding (T2); None: never.
-        hostname: The name that the client sent; empty: none.
-        domain: The domain name that the server sent (RFC 2132 3.17); empty: none.
+        hostname: The name sent to the server; empty: none.
+        domain: The domain name from the server (RFC 2132 3.17); empty: none.
     """
 
     state: LeaseState
@@ -80,7 +81,7 @@ class Lease:
 
     @property
     def remaining_s(self) -> int | None:
-        """Seconds until the lease ends if it is not extended; None: for ever."""
+        """Seconds until the lease expires unless extended; None: never."""
         return None if self.lease_s is None else max(0, self.lease_s - self.obtained_s)
 
 
@@ -89,7 +90,7 @@ def _address4(pointer: Any) -> ipaddress.IPv4Address | None:
 
 
 def _text(pointer: Any) -> str:
-    # The server's bytes, which nobody promised to be text.
+    # The server's bytes, not necessarily text.
     return bytes(ffi.string(pointer)).decode("utf-8", "backslashreplace")
 
 
@@ -151,17 +152,16 @@ class InterfaceServices:
     ) -> Lease:
         """Get an IPv4 address by DHCP (RFC 2131), or give it back.
 
-        The address, its network, the gateway and the name servers are set as the server
-        says, and the lease is extended in good time from then on. A lease that there is
-        already is given back first. Only the first offer is considered.
+        Sets the address, its network, the gateway and the name servers as the server says, and
+        renews the lease in good time from then on. An existing lease is released first. Only the
+        first offer is considered.
 
         Args:
-            start: False gives the address back and stops; the lease's name servers go.
+            start: False releases the address and its name servers, and stops the client.
             hostname: Sent to the server (RFC 2132 3.14), at most 63 bytes.
-            timeout: Seconds to wait for a lease; None waits for ever, and 0 does not wait:
-                the returned lease is what `lease` gives. The client goes on either way.
-                The sysctl "net.ipv4.dhcp_conflict_check", when set, makes a lease take about
-                nine seconds more (RFC 5227).
+            timeout: Seconds to wait for a lease; None waits for ever, 0 returns at once with what
+                `lease` says. The client goes on either way. With the sysctl
+                "net.ipv4.dhcp_conflict_check" a lease takes about nine seconds more (RFC 5227).
 
         Returns:
             The lease; after `start=False` one whose state is `LeaseState.OFF`.
@@ -195,14 +195,14 @@ class InterfaceServices:
 
     @property
     def lease(self) -> Lease:
-        """What the DHCP client has now; a snapshot."""
+        """The DHCP client's lease; a snapshot."""
         return _read_lease(self._handle, self.index)
 
     def slaac(self, on: bool = True) -> None:
-        """Make IPv6 addresses of what routers advertise (RFC 4862), or stop that.
+        """Form IPv6 addresses from router advertisements (RFC 4862), or stop that.
 
-        Their name servers are taken as well (RFC 8106). Routers are asked at once. Addresses
-        made and servers learnt so far stay until their lifetimes end.
+        Also takes their name servers (RFC 8106). Solicits routers at once. When stopped, addresses
+        and servers learnt so far stay until their lifetimes end.
 
         Args:
             on: Whether to do it.
@@ -215,8 +215,8 @@ class InterfaceServices:
     def dhcp6(self, on: bool = True) -> None:
         """Ask DHCPv6 servers for name servers (RFC 8415 18.2.6, stateless), or stop that.
 
-        Servers are asked when a router's advertisement has the O flag, and routers are asked
-        at once. lwIP has no stateful DHCPv6: addresses come by `slaac`.
+        Asks when a router's advertisement has the O flag, and solicits routers at once. lwIP has
+        no stateful DHCPv6: addresses come from `slaac`.
 
         Args:
             on: Whether to do it.
@@ -227,10 +227,10 @@ class InterfaceServices:
         self._set_service(lib.PS_SERVICE_DHCP6, on)
 
     def autoip(self, on: bool = True) -> None:
-        """Take a link-local IPv4 address that nobody else has (RFC 3927), or give it up.
+        """Claim an unused link-local IPv4 address (RFC 3927), or give it up.
 
-        Probing takes about nine seconds; a change of the interface's addresses tells the end.
-        Beside DHCP the leased address wins, and the link-local one comes back without it.
+        Probing takes about nine seconds; then the address appears. A leased address takes its
+        place, and it returns when the lease is gone.
 
         Args:
             on: Whether to do it.
@@ -244,9 +244,8 @@ class InterfaceServices:
     def mdns(self, name: str | None) -> None:
         """Answer for a host name in ".local" by multicast DNS (RFC 6762), or stop that.
 
-        The name is probed for and announced first, about two seconds. When another host has
-        it, "-2" is appended, then "-3", and the log says so. lwIP sends no goodbye when it
-        stops.
+        Probes for and announces the name first, which takes about two seconds. If another host
+        has it, appends "-2", then "-3", and logs that. lwIP sends no goodbye when it stops.
 
         Args:
             name: One label of at most 63 bytes, with or without ".local"; None stops.
@@ -265,17 +264,16 @@ class InterfaceServices:
 
 
 class NameServers(MutableSequence[Address]):
-    """A stack's name servers, in the order they are asked: your own, then those it learnt.
+    """A Stack's name servers, in the order they are asked: yours, then those it learnt.
 
-    Your own are at most four, and nothing but you changes them. What DHCP, DHCPv6 and, where
-    `slaac()` runs, routers (RFC 8106) tell comes behind, and goes by itself: with the lease, at
-    the end of the server's or the router's lifetime, or with the interface. The first eight
-    are asked.
+    You may set up to four, which nothing else changes. Those learnt by DHCP, DHCPv6 and, with
+    `slaac()`, from routers (RFC 8106) follow, and expire by themselves: with the lease, the
+    server's or router's lifetime, or the interface. The first eight are asked.
 
-    An assignment, an insertion or a deletion is one to your own: `servers[:] = [...]` replaces
-    all of these and none that was learnt; a position behind them is out of range, and
-    `append` puts a server behind your last. A link-local address has its interface with it, as
-    "fe80::53%eth0" or "fe80::53%2"; shown is the latter.
+    Assignment, insertion and deletion affect yours alone: `servers[:] = [...]` replaces all of
+    yours and none that was learnt, positions beyond yours are out of range, and `append` adds
+    after your last. A link-local address names its interface, as "fe80::53%eth0" or "fe80::53%2";
+    it is shown as the latter.
 
     Raises:
         OSError: ENOSPC, a fifth of your own; EINVAL, an unspecified or multicast address;
@@ -343,7 +341,7 @@ class NameServers(MutableSequence[Address]):
         self._write(servers)
 
     def insert(self, index: int, value: Address | str) -> None:
-        """Insert a server before `index`, or behind the last of your own."""
+        """Insert a server before `index`, or after the last of yours."""
         servers: list[Address | str] = list(self._read(learnt=False))
         servers.insert(index, value)
         self._write(servers)
@@ -381,17 +379,33 @@ _GAI_TEXTS = {
     errno.EAGAIN: "Temporary failure in name resolution: no answer in time",
     errno.ETIMEDOUT: "Temporary failure in name resolution: no name server answered",
     errno.EREMOTEIO: "Temporary failure in name resolution: the name server failed",
-    errno.ENETUNREACH: "Temporary failure in name resolution: there is no name server",
+    errno.ENETUNREACH: (
+        "Temporary failure in name resolution: the Stack has no name server: set "
+        "Stack.nameservers, or give --nameserver on the command line"
+    ),
     errno.EMSGSIZE: "Non-recoverable failure: the answer was truncated, and asks for TCP",
     errno.ENOMEM: "Memory allocation failure",
     errno.ENOBUFS: "Memory allocation failure, or too many lookups at once",
 }
 
 
+def _told(name: str, code: int) -> str:
+    kind, _, why = _GAI_TEXTS[code].partition(": ")
+    if not name.strip("0123456789."):
+        why = f"{name!r} is no IPv4 address" + (f", and {why}" if why else "")
+    elif why:  # without one the system's own words stay as they are: programs compare them
+        why = f"{name!r}: {why}"
+    return f"{kind}: {why}" if why else kind
+
+
 def resolve(
-    handle: StackHandle, name: str, family: int = 0, timeout: float | None = 30.0
+    handle: StackHandle,
+    make_socket: Callable[[int, int], Any],
+    name: str,
+    family: int = 0,
+    timeout: float | None = 30.0,
 ) -> list[Address]:
-    """See `StackServices.resolve`."""
+    """See `StackServices.resolve`; an engine without a resolver asks through `make_socket`."""
     if family not in _FAMILIES:
         raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
     _microseconds(timeout)
@@ -415,8 +429,22 @@ def resolve(
     finally:
         if not ended:
             lib.ps_resolve_cancel(handle.pointer, request)
+    if result == -errno.EOPNOTSUPP:
+        asked = look_up(
+            make_socket,
+            list(NameServers(handle)),
+            bytes(ffi.string(encoded)).decode("ascii"),
+            _FAMILIES[family],
+            timeout,
+        )
+        if isinstance(asked, int):
+            result = -asked
+        else:
+            result = min(len(asked), _ANSWERS_MAXIMUM)
+            for i, address in enumerate(asked[:_ANSWERS_MAXIMUM]):
+                out[i] = to_c(address)[0]
     if -result in _GAI_ERRORS:
-        raise socket.gaierror(_GAI_ERRORS[-result], _GAI_TEXTS[-result])
+        raise socket.gaierror(_GAI_ERRORS[-result], _told(name, -result))
     count = min(handle.check(result), _ANSWERS_MAXIMUM)
     found = [(_has_route(handle, out + i), from_c(out[i])) for i in range(count)]
     found.sort(key=lambda entry: (not entry[0], entry[1].version == 4))
@@ -435,34 +463,40 @@ def _has_route(handle: StackHandle, address: Any) -> bool:
 class StackServices:
     """The part of `Stack` that resolves names."""
 
-    if TYPE_CHECKING:  # Stack has it
+    if TYPE_CHECKING:  # Stack has them
         _handle: StackHandle
+
+        def socket(self, family: int, type: int) -> Any:
+            """A socket of the Stack."""
 
     @property
     def nameservers(self) -> NameServers:
-        """The name servers, yours first; assign to replace all of yours (see `NameServers`)."""
+        """The name servers, yours first; assign to replace yours (see `NameServers`)."""
         return NameServers(self._handle)
 
     @nameservers.setter
     def nameservers(self, servers: Sequence[Address | str]) -> None:
+        if isinstance(servers, (str, bytes)):
+            raise TypeError(f"name servers are a list of addresses: write [{servers!r}]")
         NameServers(self._handle)._write(list(servers))
 
     def resolve(self, name: str, family: int = 0, *, timeout: float | None = 30.0) -> list[Address]:
         """Find the addresses of a host name.
 
-        Asks the name servers in turn, by UDP (RFC 1035), or the hosts on the link when the
-        name ends in ".local" (RFC 6762 5.1). There is no cache, no search domain, and no
-        question by TCP: of a truncated answer the part that came is taken.
+        Asks the name servers in turn, by UDP (RFC 1035), or the hosts on the link when the name
+        ends in ".local" (RFC 6762 5.1). There is no cache, no search domain and no TCP: a truncated
+        answer is used as far as it goes. Engines without a resolver (gVisor) are asked through
+        their sockets, and know no ".local".
 
         Args:
-            name: A host name, encoded by IDNA where it is not ASCII, or an address literal.
+            name: A host name, encoded by IDNA if it is not ASCII, or an address literal.
             family: `socket.AF_INET`, `socket.AF_INET6`, or 0 for both.
-            timeout: Seconds; None: until the name servers have had their tries, which is
-                seven seconds for each that is silent.
+            timeout: Seconds; None: until every name server has had its tries, seven seconds for
+                each that is silent.
 
         Returns:
-            The addresses, those that the stack has a route to first, IPv6 before IPv4 within
-            each half, and otherwise in the order of the answer.
+            The addresses: those with a route first, IPv6 before IPv4 within each half, otherwise
+            in the order of the answer.
 
         Raises:
             socket.gaierror: EAI_NONAME, no such name, or none of this family; EAI_AGAIN, no
@@ -471,4 +505,4 @@ class StackServices:
             ValueError: The timeout is negative.
             OSError: The stack is closed.
         """
-        return resolve(self._handle, name, family, timeout)
+        return resolve(self._handle, self.socket, name, family, timeout)

@@ -1,4 +1,4 @@
-"""`Stack`: one running engine with its interfaces, sockets, tables and tunables."""
+"""`Stack`: a running engine with its interfaces, sockets, tables and settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from typing import Any, TypeVar
 
 from pystack import nic as nics
 from pystack._native import StackHandle, ffi, lib
-from pystack._native.address import Address, mac_to_bytes
+from pystack._native.address import Address, own_mac_to_bytes
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
+from pystack._native.attributes import KnownAttributes
 from pystack._native.ending import LINGER, deliver_before
+from pystack._native.engines import default_engine
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
-from pystack.interface import Interface, gateways
+from pystack.interface import Interface, gateways, mtu_to_c, mtu_words
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
 from pystack.services import StackServices
+from pystack.snapshot import Snapshot
 from pystack.sockets import Socket
 from pystack.sockets.joining import socket_module
 from pystack.sysctl import Sysctl
@@ -44,15 +47,15 @@ LOOPBACK_INDEX = 1
 
 @dataclass(frozen=True)
 class ArenaStatistics:
-    """The accounts of a Stack's memory.
+    """How a Stack uses its memory.
 
     Attributes:
-        limit_bytes: What it may use.
-        used_bytes: What it uses, the arena's own headers included.
-        peak_bytes: The most that it has used.
-        allocations: Blocks given so far.
-        frees: Blocks taken back so far.
-        failures: Allocations that failed: at the limit, injected, or by the system.
+        limit_bytes: The most it may use.
+        used_bytes: In use, including the arena's headers.
+        peak_bytes: The most used so far.
+        allocations: Blocks allocated so far.
+        frees: Blocks freed so far.
+        failures: Failed allocations: at the limit, injected, or for want of system memory.
         live_blocks: Blocks in use.
     """
 
@@ -66,13 +69,13 @@ class ArenaStatistics:
 
 
 class Arena:
-    """The memory of one Stack: its limit, its accounts, its injected failures."""
+    """The memory of one Stack: its limit, its use, injected failures."""
 
     def __init__(self, handle: StackHandle) -> None:
         self._handle = handle
 
     def statistics(self) -> ArenaStatistics:
-        """The accounts now; also of a closed Stack."""
+        """A snapshot; works on a closed Stack, too."""
         raw = ffi.new("struct ps_arena_statistics *")
         self._handle.check(lib.ps_stack_arena(self._handle.pointer, raw))
         return ArenaStatistics(
@@ -81,66 +84,75 @@ class Arena:
 
     def __getattr__(self, name: str) -> int:
         if name not in ArenaStatistics.__dataclass_fields__:
-            raise AttributeError(name)
+            names = ", ".join(ArenaStatistics.__dataclass_fields__)
+            raise AttributeError(f"an Arena has no {name!r}, but {names}")
         return int(getattr(self.statistics(), name))
 
     def set_limit(self, limit_bytes: int) -> None:
-        """Changes how much memory the Stack may use; what it uses already stays."""
+        """Changes how much memory the Stack may use; memory already in use is kept."""
         self._handle.check(lib.ps_stack_arena_limit(self._handle.pointer, limit_bytes))
 
+    def __repr__(self) -> str:
+        now = self.statistics()
+        return f"<Arena {now.used_bytes} of {now.limit_bytes} bytes in {now.live_blocks} blocks>"
+
     def fail_allocations(self, *, after: int, count: int = 1) -> None:
-        """Makes allocations fail, to see what becomes of it.
+        """Makes allocations fail on purpose.
 
         Args:
-            after: How many succeed before.
-            count: How many then fail; 0 ends it.
+            after: How many succeed first.
+            count: How many fail then; 0 cancels.
         """
         self._handle.check(lib.ps_stack_arena_fail(self._handle.pointer, after, count))
 
 
-class Stack(StackServices):
+class Stack(StackServices, KnownAttributes):
     """A complete TCP/IP stack in this process.
 
-    It starts with a loopback interface (127.0.0.1, ::1); `attach` gives it others. Any number
-    of threads may use it. A child that `os.fork` makes has all its sockets, as it would have the
-    kernel's, and may make more; it can't change the Stack itself (`OSError`, EREMOTE), and has
-    nothing when this process has ended (EOWNERDEAD).
+    It starts with a loopback interface (127.0.0.1, ::1); `attach` adds others. Any number of
+    threads may use it. A child after `os.fork` inherits its sockets, as it would the kernel's, and
+    may open more. It can't change the Stack itself (`OSError`, EREMOTE), and loses it when this
+    process ends (EOWNERDEAD).
 
     Args:
-        engine: Which compiled stack: "lwip"; or "gvisor", gVisor's netstack, once it has been
-            built on this machine (`pystack lab setup gvisor`). A child process can't make a
-            Stack of an engine in Go that its parent has used.
-        memory_limit: Bytes that it may use at most. An engine in Go has its memory from Go's
-            own heap, and next to nothing of it here.
-        seed: Makes its random numbers repeatable. None: the operating system's, as is needed
-            wherever somebody else is on the wire.
+        engine: "lwip"; or, once they have been built on this machine (`pystack engine build NAME`),
+            "gvisor", gVisor's netstack, and "linux". None: what the environment variable
+            PYSTACK_ENGINE names, else "lwip". A child process can't create a Stack of a Go engine
+            that its parent has used.
+        memory_limit: Bytes that it may use. A Go engine allocates from Go's heap, which this
+            doesn't limit.
+        seed: Makes its random numbers repeatable. None: the operating system's; use these wherever
+            you don't control everything on the wire.
         threaded: Whether a thread drives it. Without one it moves only in `step` and while
             a call waits.
         clock: Answers the hypercall for the time; see `pystack.hypercalls` for this and the
             following. None: the native answer.
-        memory: Gives the arena its blocks.
-        random: Gives random numbers; `seed` is not used then.
-        frame_out: Sees each outgoing frame, and may keep it from the wire.
-        log: Takes lines of text. None: warnings and worse go to stderr.
-        panic: Is told when the engine fails.
+        memory: Supplies the arena's blocks.
+        random: Supplies random numbers; `seed` is ignored then.
+        frame_out: Sees each outgoing frame, and may drop it.
+        log: Takes lines of text. None: warnings and errors go to stderr.
+        panic: Called when the engine fails.
 
     Attributes:
         arena: Its memory.
         sockets: The module `socket` on this Stack.
-        neighbours: ARP and neighbour discovery's table.
+        neighbours: The ARP and neighbour discovery table.
         routes: The routing table of both families.
-        sysctl: What can be tuned, by name.
+        sysctl: Its settings, by name.
 
     Raises:
         ValueError: No such engine.
-        OSError: The engine can't be loaded or started; the message says why. ENOENT: it has to
-            be built first.
+        TypeError: An object without the methods of its protocol; a seed that is no int.
+        OSError: The engine can't be loaded or started; the message says why. ENOENT: build it
+            first.
     """
+
+    _own_attributes = frozenset({"arena", "neighbours", "routes", "sockets", "sysctl"})
 
     def __init__(
         self,
         *,
-        engine: str = "lwip",
+        engine: str | None = None,
         memory_limit: int = MEMORY_LIMIT,
         seed: int | None = None,
         threaded: bool = True,
@@ -155,7 +167,11 @@ class Stack(StackServices):
             clock=clock, memory=memory, random=random, frame_out=frame_out, log=log, panic=panic
         )
         handle = StackHandle(
-            answers, engine=engine, memory_limit=memory_limit, seed=seed, threaded=threaded
+            answers,
+            engine=default_engine() if engine is None else engine,
+            memory_limit=memory_limit,
+            seed=seed,
+            threaded=threaded,
         )
         self._handle = handle
         # For MACs; repeatable where the Stack is.
@@ -169,23 +185,23 @@ class Stack(StackServices):
     # --- life ------------------------------------------------------------------------------
 
     def close(self, *, linger: float | None = None, abrupt: bool = False) -> None:
-        """Closes all sockets, delivers what they had accepted, and gives everything back.
+        """Closes all sockets, delivers what they had accepted, and frees everything.
 
-        Sockets end as those of a process do that ends: what was accepted for sending is sent, and
-        a FIN after it; one with unread data, or with SO_LINGER of 0 s, is reset. Calls that wait on
-        the Stack end with EBADF, and so do later ones. It is over when peers have acknowledged
-        all, or none of them takes any more. May be called again.
+        Sockets end as at the end of a process: data accepted for sending is sent, followed by a
+        FIN; a socket with unread data, or with SO_LINGER of 0 s, is reset. Calls waiting on the
+        Stack fail with EBADF, as do later ones. Returns when peers have acknowledged everything,
+        or stopped doing so. May be called again.
 
         Args:
-            linger: Seconds without any progress after which the rest is given up; its peers get a
-                reset, and the log a line. 0: at once. Default: the attribute. Under a clock that is
-                turned by hand nothing is waited for: step the Stack before.
-            abrupt: Vanish without a word.
+            linger: Seconds without progress after which the rest is given up: peers get a reset,
+                and the log says how much was lost. 0: at once. Default: the attribute. Under a
+                clock you turn by hand it waits for nothing: step the Stack first.
+            abrupt: Send nothing at all.
 
         Raises:
             ValueError: `linger` is negative.
             OSError: EDEADLK, from inside one of its own hypercalls.
-            KeyboardInterrupt: Ctrl-C; the Stack is closed all the same, what is left is given up.
+            KeyboardInterrupt: Ctrl-C; the Stack is closed all the same, undelivered data is lost.
         """
         if linger is not None:
             self.linger = linger
@@ -196,15 +212,15 @@ class Stack(StackServices):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Whether it is closed or closing."""
         return self._handle.closed
 
     @property
     def linger(self) -> float:
         """Seconds without progress after which `close`, or the interpreter's exit, gives up.
 
-        Initially 60. Exit ends all Stacks that are open in this way, after exit handlers (atexit),
-        threads and pools.
+        Initially 60. Exit closes all open Stacks this way, after exit handlers (atexit), threads
+        and pools.
 
         Raises:
             ValueError: Set to less than 0.
@@ -230,22 +246,21 @@ class Stack(StackServices):
     def engine(self) -> tuple[str, str]:
         """The engine's name and release, as ("lwip", "2.2.1")."""
         name, release = ffi.new("char const **"), ffi.new("char const **")
-        if self.closed:
-            raise OSError(errno.EBADF, "the Stack is closed")
+        self._handle.need_open()
         lib.ps_stack_engine(self._handle.pointer, name, release)
         return ffi.string(name[0]).decode(), ffi.string(release[0]).decode()
 
     def step(self, timeout: float = 0.0) -> float | None:
-        """Moves a Stack without a driver's thread: frames that have come, timers that are due.
+        """Moves a Stack that no thread drives: handles arrived frames and due timers.
 
         Args:
-            timeout: Seconds of real time to wait for something to be due.
+            timeout: Seconds of real time to wait for something to do.
 
         Returns:
             Seconds of the Stack's clock until its next timer; None: there is none.
 
         Raises:
-            OSError: EBUSY, somebody else drives it.
+            OSError: EBUSY, its thread or another call drives it.
         """
         until = ffi.new("uint64_t *")
         deadline = time.monotonic() + timeout
@@ -256,13 +271,39 @@ class Stack(StackServices):
             if result != -errno.EINTR or left <= 0:
                 break
         if result == -errno.EBUSY:
-            raise OSError(errno.EBUSY, "somebody else drives this Stack: its thread, or a waiter")
+            raise OSError(errno.EBUSY, "another call, or its own thread, drives this Stack")
         if result != -errno.EINTR:
             self._handle.check(result)
         return None if until[0] == 0xFFFFFFFFFFFFFFFF else until[0] / 1e6
 
+    def snapshot(self) -> Snapshot:
+        """Copies the engine's state, to come back to by `restore`; see the page "hypercalls".
+
+        Raises:
+            OSError: EOPNOTSUPP, the engine is one that serves many Stacks (gvisor); EBUSY, other
+                processes use the Stack; EBADF, it is closed.
+            StackPanic: The engine has failed.
+        """
+        return Snapshot(self._handle)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Makes the engine what it was when the snapshot was taken; may be done many times.
+
+        Sockets that were open then go on from there; a `ManualClock` is turned back. Under any
+        other clock no time is undone: timers that were due meanwhile run at once. Frames in NICs,
+        Python's hypercalls and your own objects stay as they are.
+
+        Raises:
+            OSError: ESTALE, a socket that was open then has been closed; EBUSY, another has been
+                opened since and is open, a thread waits in a call, or other processes use the
+                Stack; ENODEV, other NICs are attached; EXDEV, another Stack's snapshot; EBADF, the
+                Stack is closed.
+            StackPanic: The engine has failed.
+        """
+        snapshot.restore(self._handle)
+
     def fail(self, text: str = "failed on purpose") -> None:
-        """Fails an assertion inside the engine, to see how a program takes it.
+        """Fails an assertion inside the engine, to test how a program copes.
 
         Raises:
             StackPanic: Always; the Stack is lost.
@@ -283,16 +324,16 @@ class Stack(StackServices):
         up: bool = True,
         detect: bool = False,
     ) -> Interface:
-        """Puts a NIC on the Stack.
+        """Attaches a NIC to the Stack.
 
         Args:
-            nic: The wire's end; also any object with the protocol `nic.NicProtocol`.
+            nic: A `nic.Nic`, or any object with the protocol `nic.NicProtocol`.
             addresses: With their networks, as "10.0.0.2/24" or "fd00::2/64".
-            gateway: The router for what is not on the wire; one for each family.
+            gateway: The default router; one per family.
             name: Default: "eth0" or "tun0", and so on.
             mtu: Bytes of IP packet; default: the NIC's.
-            mac: Default: the NIC's (those who share a device have one), or a random one of the
-                locally administered kind.
+            mac: Default: the NIC's (Stacks that share a device share its MAC), or a random, locally
+                administered one.
             up: Whether it comes up at once.
             detect: See `AddressList.add`.
 
@@ -304,12 +345,21 @@ class Stack(StackServices):
         wire = nics.adapt(nic)
         hops = gateways(gateway)
         if len({hop.version for hop in hops}) != len(hops):
-            raise ValueError("one gateway a family")
+            shown = ", ".join(map(str, hops))
+            raise ValueError(f"one gateway a family, not {shown}: give others to `routes.add`")
         spec = self._interface_spec(wire, name, mtu, mac, up)
         index = lib.ps_attach(self._handle.pointer, wire._pointer, spec)
         if index == -errno.EBUSY:
             raise OSError(errno.EBUSY, "the NIC is in use: by a Stack, or inside another NIC")
-        self._handle.check(index)
+        name = str(ffi.string(spec.name).decode())
+        self._handle.check(
+            index,
+            {
+                errno.EEXIST: f"another interface of this Stack has the name {name!r}",
+                errno.ENOSPC: "a Stack has 255 interfaces at most",
+                **mtu_words(spec.mtu, wire.mtu),
+            },
+        )
         self._handle.kept[index] = wire
         wire._listen_to(self._handle.answers)
         self._handle.remains.waits &= not any(wire._sinks())
@@ -319,33 +369,44 @@ class Stack(StackServices):
             for address in addresses:
                 interface.addresses.add(address, detect=detect)
             for hop in hops:
-                network = "0.0.0.0/0" if hop.version == 4 else "::/0"
-                self.routes.add(network, gateway=hop, interface=interface)
+                self._add_default(hop, interface)
         except BaseException:
             interface.detach()
             raise
         return interface
 
-    def _share_ports(self, place: int, count: int) -> None:
-        """Takes one of `count` parts of the range from which the Stack chooses its own ports.
+    def _add_default(self, hop: Address, interface: Interface) -> None:
+        if any(hop == entry.ip for entry in interface.addresses):
+            raise OSError(errno.EINVAL, f"the gateway {hop} is the interface's own address")
+        self.routes.add("default", gateway=hop, interface=interface)
 
-        Stacks that share an address could choose the same port for the same peer else.
+    def _share_ports(self, place: int, count: int) -> None:
+        """Takes one of `count` parts of the range of ports that the Stack chooses from.
+
+        Otherwise Stacks that share an address could choose the same port for the same peer.
         """
         if count == 1:
             return
-        first, last = (f"net.ipv4.ip_local_port_{end}" for end in ("first", "last"))
-        begin = self.sysctl[first]
-        each = (self.sysctl[last] + 1 - begin) // count
-        if each > 0:
-            self.sysctl[last] = begin + (place + 1) * each - 1
-            self.sysctl[first] = begin + place * each
+        both, first, last = (f"net.ipv4.ip_local_port_{end}" for end in ("range", "first", "last"))
+        together = both in self.sysctl  # as Linux has it
+        text = str(self.sysctl[both]) if together else f"{self.sysctl[first]} {self.sysctl[last]}"
+        begin, end = map(int, text.split())
+        each = (end + 1 - begin) // count
+        if each <= 0:
+            return
+        begin, end = begin + place * each, begin + (place + 1) * each - 1
+        if together:
+            self.sysctl[both] = f"{begin} {end}"
+        else:
+            self.sysctl[last] = end
+            self.sysctl[first] = begin
 
     def _interface_spec(
         self, wire: nics.Nic, name: str | None, mtu: int | None, mac: str | bytes | None, up: bool
     ) -> Any:
         spec = ffi.new("struct ps_interface *")
         spec.layer = wire.layer.value
-        spec.mtu = wire.mtu if mtu is None else mtu
+        spec.mtu = wire.mtu if mtu is None else mtu_to_c(mtu, wire.mtu)
         spec.flags = lib.PS_IF_UP if up else 0
         if name is None:
             prefix = "eth" if wire.layer is nics.Layer.ETHERNET else "tun"
@@ -359,9 +420,9 @@ class Stack(StackServices):
         spec.name = encoded
         if mac is None:
             mac = wire.mac
-        if mac is None:  # any that is locally administered, and no group
+        if mac is None:  # locally administered, not a group
             mac = b"\x02" + self._chance.randbytes(5)
-        ffi.memmove(spec.mac, mac_to_bytes(mac), 6)
+        ffi.memmove(spec.mac, own_mac_to_bytes(mac), 6)
         return spec
 
     @property
@@ -386,11 +447,13 @@ class Stack(StackServices):
     def counters(self) -> dict[str, int]:
         """The protocols' counters by name (RFC 4293, 4022, 4113), as "tcp.in_segments".
 
-        They are the engine's own; lwIP's have 32 bits, and wrap. Besides the MIBs' there are
-        "assertions" (inputs that led lwIP where its authors thought that none could: dropped, see
-        `StackPanic`), "tcp.syncookies_sent", "_received" and "_failed", "tcp.listen_overflows"
-        (handshakes that found the backlog full), "tcp.listen_drops" (SYNs and last ACKs that were
-        dropped) and "tcp.answers_skipped" (not sent, for the limits of RFC 5961 7).
+        They are the engine's; lwIP's have 32 bits and wrap. Beyond the MIBs' there are
+        "assertions" (input that reached a state lwIP's authors thought impossible, and was dropped:
+        see `StackPanic`), "tcp.syncookies_sent", "_received" and "_failed", "tcp.listen_overflows"
+        (handshakes that found the backlog full), "tcp.listen_drops" (dropped SYNs and final ACKs)
+        and "tcp.answers_skipped" (not sent because of the limits of RFC 5961 7).
+
+        The engine linux has all of its own besides, as nstat(8) names them: "TcpExtTCPTimeouts".
         """
         return list_counters(self._handle)
 
@@ -412,28 +475,36 @@ class Stack(StackServices):
     def installed(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """Puts this Stack's sockets into the module `socket`, for the whole process, in a block.
 
-        ``with stack.installed(): requests.get(...)``. Sockets that are open keep working, and
-        families other than the Internet's stay the kernel's. What modules took out of `socket`
-        before is carried over: names, and the class `socket.socket` wherever it is held, but not
-        classes that were derived from it. TLS (`ssl.SSLContext.wrap_socket`) and asyncio's stock
-        event loop work as they do on the kernel's sockets; uvicorn's "auto" is that loop. uvloop
-        and pyzmq, which open sockets of their own, raise `OffStackError` when asked for one.
+        ``with stack.installed(): requests.get(...)``. Open sockets keep working, and families
+        other than IPv4 and IPv6 stay the kernel's. Names that modules imported from `socket`
+        earlier are covered, and so is the class `socket.socket` wherever it is held, but not
+        classes derived from it. TLS (`ssl.SSLContext.wrap_socket`) and asyncio's stock event loop
+        work as on the kernel's sockets; uvicorn's "auto" selects that loop. Functions of
+        uvloop and pyzmq that open their own sockets raise `OffStackError`. Children started by
+        Python (`os.fork`, multiprocessing) use the Stack, too.
 
         Args:
-            strict: Refuse whatever else in Python would go by the kernel's network: sockets of
-                derived classes and of `_socket` (AF_PACKET's too), the host's resolver
-                (`OffStackError`), the import of gevent, eventlet and other event loops
-                (`ImportError`, upon which libraries that have a choice choose otherwise). C
-                libraries and child programs ask the kernel itself, see `pystack run`.
-                `pystack.outside` is the way for a NIC's own traffic.
+            strict: Refuse everything else in Python that would use the kernel's network: sockets
+                of derived classes and of `_socket` (including AF_PACKET), the host's resolver
+                (`OffStackError`), importing gevent, eventlet and other event loops (`ImportError`,
+                so libraries with a choice choose another); and, on Linux, IPv4 and IPv6 sockets
+                in programs that the block starts (EACCES). C libraries in this process ask the
+                kernel itself: `pystack run` refuses them, too. `pystack.outside` exempts a NIC's
+                own traffic.
+
+        Raises:
+            OSError: EBADF, the Stack is closed.
         """
         return self.sockets.installed(strict=strict)
 
     def active(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """As `installed`, for this thread or asyncio task and the tasks it starts, in a block.
 
-        Other threads and tasks keep the kernel's sockets; what the block's tasks give to asyncio's
-        executor of threads (`loop.getaddrinfo` does) belongs to the block.
+        Other threads and tasks keep the kernel's sockets. Calls that the block's tasks pass to
+        asyncio's thread pool (as `loop.getaddrinfo` does) belong to the block.
+
+        Raises:
+            OSError: EBADF, the Stack is closed.
         """
         return self.sockets.active(strict=strict)
 
@@ -479,12 +550,12 @@ class Stack(StackServices):
         probes: int = 3,
         timeout: float = 1.0,
     ) -> TracerouteResult:
-        """Finds the routers on the way, by echo requests of growing time to live.
+        """Finds the routers on the path, by echo requests with increasing time to live.
 
         Args:
             destination: An address or a name.
-            hops: The most routers to look for.
-            probes: Requests to each.
+            hops: The maximum number of routers.
+            probes: Requests per router.
             timeout: Seconds to wait for each answer.
 
         Raises:
@@ -499,7 +570,9 @@ class Stack(StackServices):
         panic = self._handle.panic_text()
         if panic is not None:
             return f"<Stack panicked: {panic}>"
+        name = "Stack"
         try:
-            return f"<Stack {' '.join(self.engine)} {self.interfaces!r}>"
+            name += f" {' '.join(self.engine)}"
+            return f"<{name} {self.interfaces!r}>"
         except OSError as error:
-            return f"<Stack: {error}>"
+            return f"<{name}: {error}>"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import (
@@ -22,6 +23,7 @@ from pystack._native.address import (
     text,
     to_c,
 )
+from pystack._native.interfaces import InterfaceLike, interface_index, no_interface
 
 __all__ = [
     "Connection",
@@ -39,34 +41,11 @@ __all__ = [
 ]
 
 
-class _HasIndex(Protocol):
-    @property
-    def index(self) -> int: ...
-
-
-# An interface, its index, or its name.
-InterfaceLike: TypeAlias = "_HasIndex | int | str"
-
-
-def interface_index(handle: StackHandle, interface: InterfaceLike | None) -> int:
-    """An interface's index; 0 for None."""
-    if interface is None:
-        return 0
-    if isinstance(interface, str):
-        for one in handle.listing(
-            "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
-        ):
-            if ffi.string(one.name).decode() == interface:
-                return int(one.index)
-        raise OSError(19, f"no interface {interface!r}")  # ENODEV
-    return int(interface if isinstance(interface, int) else interface.index)
-
-
 # --- neighbours ------------------------------------------------------------------------------
 
 
 class NeighbourState(Enum):
-    """How well a neighbour is known (RFC 4861 7.3.2), of either family."""
+    """The state of a neighbour entry (RFC 4861 7.3.2), of either family."""
 
     INCOMPLETE = lib.PS_NEIGHBOUR_INCOMPLETE
     REACHABLE = lib.PS_NEIGHBOUR_REACHABLE
@@ -74,19 +53,19 @@ class NeighbourState(Enum):
     DELAY = lib.PS_NEIGHBOUR_DELAY
     PROBE = lib.PS_NEIGHBOUR_PROBE
     PERMANENT = lib.PS_NEIGHBOUR_PERMANENT
-    """Set by hand; never asked for."""
+    """Set by hand; never probed."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An entry of the neighbour table.
+    """An entry in the neighbour table.
 
     Attributes:
         address: Its IP address.
-        mac: Its Ethernet address, as "02:00:00:00:00:01"; of an incomplete entry all zero.
+        mac: Its Ethernet address, as "02:00:00:00:00:01"; all zero while incomplete.
         state: How well it is known.
-        interface: The index of the interface that it is on.
-        router: Whether it says that it is a router (IPv6).
+        interface: The index of its interface.
+        router: Whether it claims to be a router (IPv6).
         age_s: Seconds since it was last confirmed (IPv4; IPv6: 0).
     """
 
@@ -98,8 +77,17 @@ class Neighbour:
     age_s: int
 
 
+def _shown(table: object, rows: Callable[[], Sequence[str]]) -> str:
+    """A table's repr; of a Stack that is gone, why it has none."""
+    name = type(table).__name__
+    try:
+        return f"<{name} [{', '.join(rows())}]>"
+    except (OSError, RuntimeError) as error:
+        return f"<{name}: {error}>"
+
+
 class NeighbourTable:
-    """ARP's and neighbour discovery's table, as `ip neighbour` shows and changes it."""
+    """The ARP and neighbour discovery table, as in `ip neighbour`."""
 
     def __init__(self, handle: StackHandle) -> None:
         self._handle = handle
@@ -131,7 +119,7 @@ class NeighbourTable:
         return len(self.list())
 
     def _on(self, address: Address | str, interface: InterfaceLike | None) -> int:
-        """The interface that was named, or the one that the routes lead to."""
+        """The interface named, or the one that the routes choose."""
         if interface is not None:
             return interface_index(self._handle, interface)
         return RouteTable(self._handle).lookup(address).interface
@@ -139,25 +127,26 @@ class NeighbourTable:
     def add(
         self, address: Address | str, mac: str | bytes, interface: InterfaceLike | None = None
     ) -> None:
-        """Sets an entry that stays until it is deleted, and replaces the one that there is.
+        """Sets a permanent entry, replacing any that exists.
 
         Args:
             address: The neighbour's IP address.
             mac: Its Ethernet address.
-            interface: Where it is; default: where the routes lead.
+            interface: Its interface; default: the one that the routes choose.
 
         Raises:
             ValueError: Not an address.
             OSError: EOPNOTSUPP, the interface has no Ethernet addresses; EINVAL, a group; ENODEV;
-                ENETUNREACH, no route leads there; ENOMEM, the table (ARP's
-                1024 entries, ND's 127) is full.
+                ENETUNREACH, no route; ENOMEM, the table (ARP 1024 entries, ND 127) is full.
         """
         raw = ffi.new("struct ps_neighbour *")
         raw.interface = self._on(address, interface)
         raw.address = to_c(address)[0]
         raw.state = lib.PS_NEIGHBOUR_PERMANENT
         ffi.memmove(raw.mac, mac_to_bytes(mac), 6)
-        self._handle.check(lib.ps_neighbour_add(self._handle.pointer, raw))
+        self._handle.check(
+            lib.ps_neighbour_add(self._handle.pointer, raw), no_interface(raw.interface)
+        )
 
     def delete(self, address: Address | str, interface: InterfaceLike | None = None) -> None:
         """Forgets a neighbour.
@@ -166,7 +155,10 @@ class NeighbourTable:
             ProcessLookupError: ESRCH, there is no such entry.
         """
         index = self._on(address, interface)
-        self._handle.check(lib.ps_neighbour_remove(self._handle.pointer, index, to_c(address)))
+        self._handle.check(
+            lib.ps_neighbour_remove(self._handle.pointer, index, to_c(address)),
+            {errno.ESRCH: f"{address} is no neighbour that is known", **no_interface(index)},
+        )
 
     def flush(
         self,
@@ -180,14 +172,22 @@ class NeighbourTable:
         Args:
             interface: Only those on this one.
             family: Only AF_INET's or AF_INET6's.
-            permanent: Those that were set by hand too.
+            permanent: Also those set by hand.
         """
         families = {socket.AF_UNSPEC: 0, socket.AF_INET: 4, socket.AF_INET6: 6}
         if family not in families:
             raise ValueError("the family is AF_INET, AF_INET6 or AF_UNSPEC")
         index = interface_index(self._handle, interface)
         which = families[socket.AddressFamily(family)]
-        self._handle.check(lib.ps_neighbour_flush(self._handle.pointer, index, which, permanent))
+        self._handle.check(
+            lib.ps_neighbour_flush(self._handle.pointer, index, which, permanent),
+            no_interface(index),
+        )
+
+    def __repr__(self) -> str:
+        return _shown(
+            self, lambda: [f"{one.address} {one.mac} {one.state.name}" for one in self.list()]
+        )
 
 
 # --- routes ----------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class RouteOrigin(Enum):
 
     STATIC = lib.PS_ROUTE_STATIC
     CONNECTED = lib.PS_ROUTE_CONNECTED
-    """It follows from an interface's address."""
+    """The network of an interface's address."""
     DHCP = lib.PS_ROUTE_DHCP
     RA = lib.PS_ROUTE_RA
     """A router advertised it (RFC 4861)."""
@@ -206,13 +206,13 @@ class RouteOrigin(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """An entry of the routing table.
+    """An entry in the routing table.
 
     Attributes:
         destination: The network; 0.0.0.0/0 or ::/0 is the default.
         gateway: The next hop; None: the destination is on the link.
         interface: The index of the interface it leaves by.
-        metric: Among routes to the same network the lowest wins.
+        metric: The lowest wins among routes to the same network.
         source: The source address it prefers; None: the interface's.
         origin: Where it came from.
     """
@@ -225,8 +225,13 @@ class Route:
     origin: RouteOrigin
 
 
+def _route_text(route: Route) -> str:
+    gateway = "" if route.gateway is None else f" via {route.gateway}"
+    return f"{route.destination}{gateway} dev {route.interface}"
+
+
 class RouteTable:
-    """The routes of both families, as `ip route` shows and changes them."""
+    """The routes of both families, as in `ip route`."""
 
     def __init__(self, handle: StackHandle) -> None:
         self._handle = handle
@@ -243,7 +248,7 @@ class RouteTable:
         )
 
     def list(self) -> list[Route]:
-        """All routes, the longest prefix first."""
+        """All routes, longest prefix first."""
         listing = self._handle.listing(
             "struct ps_route", lambda out, room: lib.ps_routes(self._handle.pointer, out, room)
         )
@@ -295,9 +300,9 @@ class RouteTable:
         Args:
             destination: A network, as "10.1.0.0/16", or "default".
             gateway: The next hop; without one the network is on the interface's link.
-            interface: Where it leaves; default: where the gateway is.
-            metric: Among routes to the same network the lowest wins.
-            source: The source address for what has none yet.
+            interface: The outgoing interface; default: the gateway's.
+            metric: The lowest wins among routes to the same network.
+            source: The source address of packets that have none yet.
 
         Raises:
             ValueError: Not a network or an address.
@@ -305,7 +310,23 @@ class RouteTable:
             OSError: ENETUNREACH, the gateway is on no interface's network; ENODEV; EINVAL.
         """
         raw = self._write(destination, gateway, interface, metric, source)
-        self._handle.check(lib.ps_route_add(self._handle.pointer, raw))
+        to, way = network_from_c(raw.destination), "" if gateway is None else f" via {gateway}"
+        self._handle.check(
+            lib.ps_route_add(self._handle.pointer, raw),
+            {
+                errno.ENETUNREACH: f"{to}{way}: no interface is on the gateway's network; "
+                "give one an address there first",
+                errno.EEXIST: f"{to}{way}: there is a route to that network with metric {metric}; "
+                "delete it, or give this one another metric",
+                errno.EINVAL: f"{to}{way}: no such route is possible",
+                errno.ENODEV: f"{to}{way}: "
+                + (
+                    "give a gateway, or an interface"
+                    if gateway is None and interface is None
+                    else f"the Stack has no interface {raw.interface}"
+                ),
+            },
+        )
 
     def delete(
         self,
@@ -315,30 +336,39 @@ class RouteTable:
         *,
         metric: int = 0,
     ) -> None:
-        """Takes a route away; what is not given matches any, of several the lowest metric.
+        """Removes a route. Omitted arguments match any; of several the lowest metric goes.
 
         Raises:
             ProcessLookupError: ESRCH, there is no such static route.
         """
         raw = self._write(destination, gateway, interface, metric, None)
-        self._handle.check(lib.ps_route_remove(self._handle.pointer, raw))
+        self._handle.check(
+            lib.ps_route_remove(self._handle.pointer, raw),
+            {errno.ESRCH: f"there is no such static route to {destination}"},
+        )
 
     def lookup(self, address: Address | str) -> Route:
-        """The route that a packet would take, as `ip route get`.
+        """The route that a packet would take, as in `ip route get`.
 
         Raises:
             OSError: ENETUNREACH, there is none.
         """
         raw = ffi.new("struct ps_route *")
-        self._handle.check(lib.ps_route_lookup(self._handle.pointer, to_c(address), raw))
+        self._handle.check(
+            lib.ps_route_lookup(self._handle.pointer, to_c(address), raw),
+            {errno.ENETUNREACH: f"no route to {address}"},
+        )
         return self._read(raw)
+
+    def __repr__(self) -> str:
+        return _shown(self, lambda: [_route_text(route) for route in self.list()])
 
 
 # --- connections -----------------------------------------------------------------------------
 
 
 class TcpState(Enum):
-    """The states of RFC 9293 3.3.2; the numbers are Linux's."""
+    """The states of RFC 9293 3.3.2, with Linux's numbers."""
 
     ESTABLISHED = lib.PS_TCP_ESTABLISHED
     SYN_SENT = lib.PS_TCP_SYN_SENT
@@ -355,15 +385,15 @@ class TcpState(Enum):
 
 @dataclass(frozen=True)
 class Connection:
-    """One row of netstat.
+    """A row of netstat.
 
     Attributes:
-        protocol: "tcp", "udp", or "raw:N" with the protocol's number; a 6 behind it for IPv6.
-        local: Its own address and port.
-        remote: The peer's; of one without a peer the unspecified address and port 0.
-        state: Of TCP; else None.
-        receive_queue: Bytes that wait to be read; of a listener the connections that wait.
-        send_queue: Bytes not yet acknowledged; of a listener its backlog.
+        protocol: "tcp", "udp" or "raw:N"; "tcp6", "udp6" or "raw6:N" for IPv6.
+        local: Its own address and port; a raw socket's is its protocol, as netstat has it.
+        remote: The peer's; without a peer the unspecified address and port 0.
+        state: TCP's; None for other protocols.
+        receive_queue: Bytes waiting to be read; for a listener, connections waiting.
+        send_queue: Bytes not yet acknowledged; for a listener, its backlog.
     """
 
     protocol: str
@@ -407,7 +437,7 @@ def _end(end: tuple[str, int]) -> str:
 
 
 def format_connections(connections: Iterable[Connection]) -> list[list[str]]:
-    """Rows of text as netstat has them, the first the header."""
+    """Rows of text as in netstat; the first is the header."""
     rows = [["Proto", "Recv-Q", "Send-Q", "Local Address", "Foreign Address", "State"]]
     rows += (
         [
@@ -425,58 +455,58 @@ def format_connections(connections: Iterable[Connection]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class TcpInfo:
-    """What TCP knows of a connection, as it was when it was asked for.
+    """What TCP knows about a connection; a snapshot.
 
     Attributes:
         state: The connection's state.
-        retransmits: Retransmissions of the segment that is waited for.
-        backoff: How often its timeout was doubled.
-        send_wscale: The shift of windows that the peer announces (RFC 7323).
-        receive_wscale: The shift of our own.
-        probes: Keepalive or zero-window probes that went unanswered.
+        retransmits: Retransmissions of the oldest unacknowledged segment.
+        backoff: How often its timeout has doubled.
+        send_wscale: The window shift of the peer (RFC 7323).
+        receive_wscale: Our own window shift.
+        probes: Unanswered keepalive or zero-window probes.
         rto_us: Retransmission timeout, microseconds.
         rtt_us: Smoothed round-trip time, microseconds.
         rttvar_us: Its variation, microseconds.
-        send_mss: The largest segment that is sent, bytes of data.
-        receive_mss: The largest that was announced to the peer.
-        unacked_segments: Segments on their way.
+        send_mss: The largest segment we send, bytes of data.
+        receive_mss: The largest we announced to the peer.
+        unacked_segments: Segments in flight.
         send_ssthresh: Slow start's threshold, bytes (RFC 5681); 4294967295: none yet.
         send_cwnd_bytes: The congestion window, bytes.
         send_window: The peer's window, bytes.
         receive_window: Our window, bytes.
-        pmtu: The path's MTU as far as it is known, bytes.
-        bytes_acked: Bytes that the peer acknowledged.
-        bytes_received: Bytes that came, in order.
-        total_retransmits: Segments sent again so far.
+        pmtu: The path MTU as far as it is known, bytes.
+        bytes_acked: Bytes acknowledged by the peer.
+        bytes_received: Bytes received in order.
+        total_retransmits: Segments retransmitted so far.
         congestion_state: 0 open, 1 disorder, 3 recovery, 4 loss; Linux's TCP_CA_*.
         ato_us: How long an acknowledgement may be held back, microseconds.
-        min_rtt_us: The least round trip of late, microseconds; 0: none was measured.
-        receive_rtt_us: The round trip as a receiver sees it, microseconds; 0: not known.
-        sacked_segments: On their way and known to have arrived (RFC 2018).
-        lost_segments: Given up, and not sent again yet.
-        again_segments: Sent again, and on their way.
-        data_sent_ms: Since data was sent last, or the connection is there, milliseconds.
-        data_received_ms: The same of data that came.
-        ack_received_ms: The same of acknowledgements.
-        reordering: By how many segments one was overtaken at most; 3: none yet.
-        receive_threshold: What our window may become, bytes.
-        receive_space: The most that was read in a round trip, bytes.
-        not_sent_bytes: Bytes that wait to be sent for the first time.
+        min_rtt_us: The recent minimum round trip, microseconds; 0: not measured.
+        receive_rtt_us: The round trip estimated by the receiver, microseconds; 0: unknown.
+        sacked_segments: In flight and selectively acknowledged (RFC 2018).
+        lost_segments: Considered lost, not retransmitted yet.
+        again_segments: Retransmitted and in flight.
+        data_sent_ms: Milliseconds since data was last sent, or since the connection began.
+        data_received_ms: The same for data received.
+        ack_received_ms: The same for acknowledgements received.
+        reordering: The most segments that overtook one; 3: none yet.
+        receive_threshold: The largest window we may offer now, bytes.
+        receive_space: The most read in one round trip, bytes.
+        not_sent_bytes: Bytes not sent yet.
         segments_out: Segments sent, with data or not.
-        segments_in: Segments that came.
-        data_segments_out: Segments with data sent, again or not.
-        data_segments_in: Segments with data that came.
-        delivered: Segments that are known to have arrived.
-        came_twice: Reports that some data came twice (RFC 2883).
+        segments_in: Segments received.
+        data_segments_out: Segments with data sent, retransmissions included.
+        data_segments_in: Segments with data received.
+        delivered: Segments known to have arrived.
+        came_twice: Reports of data that arrived twice (RFC 2883).
         overtaken: Segments that arrived after later ones.
-        out_of_order: Segments that came before earlier ones.
+        out_of_order: Segments received before earlier ones.
         timeouts: Retransmission timeouts.
-        timeout_series: How many of these were the first of several.
-        bytes_sent: Bytes of data sent, again or not.
-        bytes_again: Bytes of data sent again.
-        busy_us: Time with something to send or unacknowledged, microseconds.
-        window_limited_us: Of it, that in which the peer's window was too small.
-        buffer_limited_us: Of it, that in which SO_SNDBUF was.
+        timeout_series: How many of these began a series.
+        bytes_sent: Bytes of data sent, retransmissions included.
+        bytes_again: Bytes of data retransmitted.
+        busy_us: Time with data to send or unacknowledged, microseconds.
+        window_limited_us: The part of it limited by the peer's window.
+        buffer_limited_us: The part of it limited by SO_SNDBUF.
     """
 
     state: TcpState
@@ -531,7 +561,7 @@ class TcpInfo:
 
     @classmethod
     def from_c(cls, raw: Any) -> TcpInfo:
-        """Of a `struct ps_tcp_info`."""
+        """From a `struct ps_tcp_info`."""
         values = {field.name: getattr(raw, field.name) for field in fields(cls)}
         return cls(**{**values, "state": TcpState(raw.state)})
 

@@ -1,7 +1,7 @@
 """The only importer of the compiled extension.
 
 `ffi` and `lib` are cffi's; `StackHandle` owns one `ps_stack` and turns what its calls return
-into results and exceptions.
+into results and exceptions; `Transfer` is the part of a socket that is written in C.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 try:
     from pystack._native._host import ffi, lib
 except ModuleNotFoundError as error:
-    raise ImportError(
-        f"{__path__[0]} has no compiled parts: it is pystack's source. Start Python outside of the "
-        "checkout to get the package that is installed, or build in place (README, Building)"
-    ) from error
-from pystack._native.handle import StackHandle, check
+    if error.name != "pystack._native._host":
+        raise
+    from pystack._native import elsewhere
 
-__all__ = ["StackHandle", "check", "ffi", "lib"]
+    elsewhere.use_installed(__path__)
+    from pystack._native._host import ffi, lib
+from pystack._native.handle import StackHandle, check
+from pystack._native.transfer import Transfer
+
+__all__ = ["StackHandle", "Transfer", "check", "ffi", "lib"]

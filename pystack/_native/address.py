@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from typing import Any, TypeAlias
@@ -47,6 +48,8 @@ def network_to_c(network: Network | str) -> Any:
     """
     if isinstance(network, str):
         network = ipaddress.ip_network(network)
+    if not isinstance(network, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        raise TypeError(f"a network is wanted, as '10.1.0.0/16', not {network!r}")
     out = to_c(network.network_address)
     out.prefix = network.prefixlen
     return out
@@ -106,15 +109,30 @@ def mac_to_bytes(mac: str | bytes) -> bytes:
     Raises:
         ValueError: Not one, as "02:00:00:00:00:01".
     """
-    if isinstance(mac, str):
-        parts = mac.replace("-", ":").split(":")
+    raw = mac
+    if isinstance(raw, str):
         try:
-            mac = bytes(int(part, 16) for part in parts)
+            raw = bytes(int(part, 16) for part in raw.replace("-", ":").split(":"))
         except ValueError:
-            mac = b""
-    if len(mac) != 6:
-        raise ValueError("an Ethernet address is written as 02:00:00:00:00:01")
-    return bytes(mac)
+            raw = b""
+    if len(raw) != 6:
+        raise ValueError(f"{mac!r} is no Ethernet address: one is written as 02:00:00:00:00:01")
+    return bytes(raw)
+
+
+def own_mac_to_bytes(mac: str | bytes) -> bytes:
+    """The same of one that an interface may have.
+
+    Raises:
+        ValueError: Not one.
+        OSError: EADDRNOTAVAIL, a group's (IEEE 802 3.2), or all zeros.
+    """
+    raw = mac_to_bytes(mac)
+    if raw[0] & 1 or not any(raw):
+        kind = "a group's" if any(raw) else "nobody's"
+        text = f"{mac_text(raw)} is {kind} address: an interface's own begins with 02, say"
+        raise OSError(errno.EADDRNOTAVAIL, text)
+    return raw
 
 
 def mac_text(mac: bytes) -> str:

@@ -1,19 +1,20 @@
 """Python's answers to a Stack's hypercalls, and the way from C to them.
 
-A Python answer runs on whichever thread is inside the engine, under the Stack's lock, and so
-can't use that Stack itself. What it raises can't travel through C: the first exception is kept
-in `Answers.raised`, and the API call that is under way, or the next one, raises it.
+A Python answer runs on the thread that is inside the engine, under the Stack's lock, and so can't
+use that Stack. An exception can't propagate through C: the first one is kept in `Answers.raised`,
+and the API call in progress, or the next one, raises it.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import sys
 from typing import Any
 
 from pystack._native._host import ffi, lib
 
-# What C is told when an exception waits in `raised`.
+# Returned to C when an exception waits in `raised`.
 RAISED = -errno.ECANCELED
 
 # malloc's promise, which an engine relies on.
@@ -24,6 +25,16 @@ _LOG_LEVELS = {
     lib.PS_LOG_INFO: logging.INFO,
     lib.PS_LOG_WARNING: logging.WARNING,
     lib.PS_LOG_ERROR: logging.ERROR,
+}
+
+
+_METHODS = {
+    "clock": ("Clock", "now_us"),
+    "memory": ("Memory", "allocate", "free"),
+    "random": ("Random", "randbytes"),
+    "frame_out": ("FrameOut", "frame_out"),
+    "log": ("Log", "log"),
+    "panic": ("Panic", "panic"),
 }
 
 
@@ -48,6 +59,14 @@ class Answers:
         log: Any = None,
         panic: Any = None,
     ) -> None:
+        given = locals()
+        for what, (protocol, *methods) in _METHODS.items():
+            for method in methods:
+                if given[what] is not None and not callable(getattr(given[what], method, None)):
+                    raise TypeError(
+                        f"{what}={given[what]!r} has no method {method}(): it is to be a "
+                        f"pystack.hypercalls.{protocol}"
+                    )
         self.clock = clock
         self.memory = memory
         self.random = random
@@ -62,6 +81,13 @@ class Answers:
         if self.raised is None:
             self.raised = error
         return RAISED
+
+    def warn(self, text: str) -> None:
+        """A line for the Stack's log, or standard error, as the host writes its own."""
+        if self.log is not None:
+            self.log.log(logging.WARNING, text)
+        elif sys.stderr is not None:
+            print(f"pystack: {text}", file=sys.stderr)
 
     def fill(self, table: Any, user: Any) -> None:
         """Fills a `struct ps_python_hypercalls`, of which `user` becomes the first argument."""
@@ -176,7 +202,7 @@ def ps_python_panic(python: Any, text: Any) -> int:
 
 
 class FrameSink:
-    """Who takes the frames that a Python NIC is asked to send, and what that raised.
+    """Takes the frames that a Python NIC sends, and keeps the exception that raised.
 
     Attributes:
         transmit: Called with each frame; its exceptions are kept in `raised`.
@@ -197,7 +223,7 @@ def ps_python_nic_transmit(python: Any, frame: Any, size: int) -> int:
         taken = sink.transmit(bytes(ffi.buffer(frame, size)))
     except BaseException as error:  # noqa: BLE001
         if sink.answers is None:
-            # Not attached: nobody's call to raise it from. The frame counts as dropped.
+            # Not attached: no call to raise it from. The frame counts as dropped.
             return -errno.EIO
         return int(sink.answers.keep(error))
     return -errno.ENOBUFS if taken is False else 0

@@ -2,8 +2,8 @@
 
 Rules: all Stacks that end together stop taking calls at once, as the sockets of a process do, for
 what one waits for may be in another's buffers. At exit this comes last, after threads, pools and
-exit handlers. What the garbage collector finds waits for nobody: a thread sees to it. A signal that
-ends the process stops its Python code first, as the kernel would.
+exit handlers. A Stack found by the garbage collector blocks nothing: a thread ends it. A signal
+that ends the process stops its Python code first, as the kernel would.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = [
     "end_all",
     "finish",
     "opened",
+    "stay_if_over",
     "tell_of_ends",
 ]
 
@@ -62,7 +63,7 @@ _tells = False
 
 
 def tell_of_ends() -> None:
-    """Has an end that takes more than a second told of on standard error."""
+    """Reports an end that takes more than a second on standard error."""
     global _tells  # noqa: PLW0603 - there is one process that ends
     _tells = True
     lib.ps_tell_of_ends(True)
@@ -79,9 +80,9 @@ def _endings(stacks: Iterable[Ending]) -> Any:
 
 
 def finish(stacks: Iterable[Ending]) -> int:
-    """Waits until Stacks have delivered what they accepted, or nobody takes any more of it.
+    """Waits until Stacks have delivered what they accepted, or peers take no more of it.
 
-    They take no more calls from then on, and have to be closed after it, whatever happens.
+    They refuse calls from then on, and must be closed afterwards whatever happens.
 
     Returns:
         0, or the first error among -errno.EDEADLK and -errno.ECANCELED.
@@ -93,7 +94,8 @@ def finish(stacks: Iterable[Ending]) -> int:
             pass
     except KeyboardInterrupt:
         if _tells and left.peers > 0:
-            text = f"pystack: {left.bytes} bytes to {left.peers} peers are given up\n"
+            peers = "1 peer" if left.peers == 1 else f"{left.peers} peers"
+            text = f"pystack: {left.bytes} bytes to {peers} are given up\n"
             os.write(2, text.encode())
         raise
     return next((int(each.error) for each in endings if each.error), 0)
@@ -115,7 +117,7 @@ class Remains:
         self.pointer = pointer
         self.set_linger(LINGER)
         self.waits = True
-        self._user = user  # what C calls back with has to live as long
+        self._user = user  # C calls back with this, so it must live as long
         self._process = os.getpid()
         self._engine = engine
         self._lock = threading.Lock()  # guards the pointer's life
@@ -178,10 +180,13 @@ _open: weakref.WeakSet[Any] = weakref.WeakSet()
 _remains: set[Remains] = set()
 _afterwards: list[Callable[[], Any]] = []
 _signal: int | None = None
+_ender: int | None = None  # the thread that has ended all Stacks
+_never = threading.Lock()  # is given to nobody after the first
+_never.acquire()
 
 
 def opened(stack: Ending) -> weakref.WeakSet[Any]:
-    """Notes a Stack that has to be ended at exit; gives all that are open."""
+    """Registers a Stack to be closed at exit; returns all that are open."""
     _open.add(stack)
     return _open
 
@@ -203,7 +208,9 @@ def die_by(number: int) -> None:
 
 
 def end_all() -> None:
-    """Ends all Stacks of this process in order, and closes them; Ctrl-C gives up what is left."""
+    """Ends and closes all Stacks of this process; Ctrl-C gives up what is left."""
+    global _ender  # noqa: PLW0603 - there is one process that ends
+    _ender = threading.get_ident()
     stacks, remains = list(_open), list(_remains)
     try:
         finish(stacks)
@@ -216,6 +223,15 @@ def end_all() -> None:
             each.close()
         for stack in stacks:
             lib.ps_stack_close(stack.pointer, False)
+
+
+def stay_if_over() -> None:
+    """Keeps a thread, if another has ended the process's Stacks: it sees no error of that.
+
+    As a daemon thread that waits in the kernel as the interpreter ends, which runs no more either.
+    """
+    if _ender is not None and _ender != threading.get_ident():
+        _never.acquire()
 
 
 def _at_exit() -> None:
@@ -250,7 +266,7 @@ def deliver_before(*signals: int) -> None:
         signals: As `signal.SIGTERM`.
 
     Raises:
-        OSError: EINVAL, there is no such signal, or nobody can handle it.
+        OSError: EINVAL, no such signal, or it can't be handled.
     """
     for each in signals:
         result = lib.ps_deliver_before(int(each), lib.ps_python_hold)

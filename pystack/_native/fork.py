@@ -13,11 +13,11 @@ from typing import Any
 
 from pystack._native._host import ffi, lib
 
-__all__ = ["share_with_children"]
+__all__ = ["keep_over_fork", "share_with_children"]
 
 
 class _Prepared:
-    """What a child that is about to come will need for one Stack."""
+    """Everything a child about to be forked will need for one Stack."""
 
     __slots__ = ("descriptor", "handle", "numbers", "shown")
 
@@ -45,7 +45,7 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _handles: Any = None
-# The children's ends of all threads that are forking: who is copied meanwhile has to close them.
+# The children's ends of all threads that are forking; a process forked meanwhile closes them.
 _ends: set[int] = set()
 
 
@@ -57,6 +57,14 @@ def share_with_children(handles: Any) -> None:
             before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
         )
     _handles = handles
+
+
+def keep_over_fork(lock: Any) -> None:
+    """Has no child begin with a lock that is taken, by a thread that it doesn't have."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
 
 
 def _before() -> None:

@@ -1,12 +1,13 @@
-"""One `ps_stack`: who owns it, and what its calls' results mean."""
+"""One `ps_stack`: its ownership, and its calls' results as exceptions."""
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from pystack._native.engines import engine_path
 from pystack._native.fork import share_with_children
 from pystack.errors import StackPanic
 
+_NO_WORDS: Mapping[int, str] = {}
 _MESSAGES = {
-    errno.EOWNERDEAD: "this Stack is another process's, which has ended or does not share it",
+    errno.EOWNERDEAD: "this Stack is another process's, which has ended, become another program by "
+    "exec, or does not share it",
     errno.EREMOTE: "this Stack is another process's, which alone may change it",
-    errno.EDEADLK: "a hypercall can't use the Stack that called it",
+    errno.EDEADLK: "a hypercall or NIC can't use the Stack that called it, nor one that "
+    "waits for it",
 }
 
 
@@ -35,7 +39,7 @@ def reap(call: Callable[..., int], *arguments: Any) -> None:
     """Makes a closing call from a finalizer, which may run anywhere.
 
     Garbage collection can run inside a hypercall; there the Stack can't be entered, so that
-    another thread has to do it.
+    another thread must do it.
     """
     if call(*arguments) == -errno.EDEADLK:
         threading.Thread(target=call, args=arguments, name="pystack-reaper", daemon=True).start()
@@ -47,11 +51,12 @@ class StackHandle:
     Attributes:
         pointer: The `ps_stack *`, good for as long as this object lives, closed or not.
         answers: Python's hypercalls.
+        address: The pointer as a number, for what is written in C.
         kept: What must live for as long as the Stack uses it: the NICs by interface index.
         socket_class: The sockets' class, made when first asked for (pystack.sockets).
         opened: A weak reference to each open socket (pystack.sockets.descriptors) by its number.
         remote: Whether the Stack is another process's.
-        name: What other processes find the Stack by; None: nobody has asked yet.
+        name: By which other processes find the Stack; None: none has asked yet.
         trouble: Why a child has no channel to it; None: it has one, or needs none.
         remains: What is left when nothing refers to it any more.
     """
@@ -65,6 +70,9 @@ class StackHandle:
         seed: int | None,
         threaded: bool,
     ) -> None:
+        for what, number in (("memory_limit", memory_limit), ("seed", seed)):
+            if not isinstance(number, int) and (what, number) != ("seed", None):
+                raise TypeError(f"{what} is an int, not {number!r}")
         self.answers = answers
         self.kept: dict[int, Any] = {}
         self._begin()
@@ -96,9 +104,26 @@ class StackHandle:
         self.remote = False
         self.trouble: str | None = None
         self.name: str | None = None
+        self._takes_any_option: bool | None = None
+
+    def takes_any_option(self, number: int) -> bool:
+        """Whether the engine takes all options by Linux's numbers: ps_option_set_raw.
+
+        Args:
+            number: Any open socket.
+        """
+        if self._takes_any_option is None:
+            out = ffi.new("int *")
+            asked = socket.SOL_SOCKET, socket.SO_TYPE
+            result = lib.ps_option_get_raw(self.pointer, number, *asked, out, ffi.sizeof("int"))
+            if result < 0 and result != -errno.ENOSYS:
+                return False  # it can't be asked now: another call says why
+            self._takes_any_option = result >= 0
+        return self._takes_any_option
 
     def _own(self, pointer: Any, engine: str) -> None:
         self.pointer = pointer
+        self.address = int(ffi.cast("uintptr_t", pointer))
         self.remains = ending.Remains(self.pointer, self._user, engine)
         self._finalizer = weakref.finalize(self, self.remains.collect)
         self._finalizer.atexit = False  # ending.py does it: others may still be inside
@@ -123,7 +148,7 @@ class StackHandle:
         """The name by which other processes of this user find the Stack.
 
         Raises:
-            OSError: EOPNOTSUPP, a Stack that nobody drives can't be shared.
+            OSError: EOPNOTSUPP, a Stack without a thread can't be shared.
         """
         if self.name is None:
             text = ffi.new("char[]", 108)
@@ -140,7 +165,7 @@ class StackHandle:
         """The Stack of a name, of this process or another.
 
         Raises:
-            OSError: EOWNERDEAD, that process has ended; EPROTONOSUPPORT, it is another version's.
+            OSError: EPROTONOSUPPORT, that process has another version.
         """
         return _named.get(name) or cls._of_another_process(name)
 
@@ -175,8 +200,13 @@ class StackHandle:
         if error == -errno.ECANCELED and self.answers.raised is not raised:
             self.fail(error)
 
-    def check(self, result: int) -> int:
+    def check(self, result: int, words: Mapping[int, str] = _NO_WORDS) -> int:
         """Gives back a result that is no error.
+
+        Args:
+            result: What the call returned.
+            words: What errno values mean here, with the value that was refused and the remedy;
+                they follow the system's own.
 
         Raises:
             BaseException: What a Python hypercall of this Stack raised.
@@ -184,26 +214,35 @@ class StackHandle:
             OSError: For a negative errno.
         """
         if result < 0 or self.answers.raised is not None:
+            if -result in words and self.answers.raised is None:
+                raise OSError(-result, f"{os.strerror(-result)}: {words[-result]}")
             self.fail(result)
         return result
 
     def fail(self, result: int) -> None:
         """Raises what a result stands for; see `check`."""
+        if result == -errno.EBADF:
+            ending.stay_if_over()
         error, self.answers.raised = self.answers.raised, None
         if error is not None:
             raise error
         if result == -errno.ENOTRECOVERABLE:
             raise StackPanic(self.panic_text() or "unknown")
         if result == -errno.ECANCELED:
-            raise OSError(errno.ECANCELED, "a hypercall raised, and another thread was told why")
-        if result == -errno.EBADF and self.closed:
-            raise OSError(errno.EBADF, "the Stack is closed")
+            raise OSError(errno.ECANCELED, "a hypercall raised; another thread got the exception")
+        if result == -errno.EBADF:
+            self.need_open()
         if result == -errno.EOWNERDEAD and self.trouble is not None:
             raise OSError(errno.EOWNERDEAD, f"no channel to the Stack's process: {self.trouble}")
         check(result)
 
+    def need_open(self) -> None:
+        """Raises OSError (EBADF) for a Stack that is closed."""
+        if self.closed:
+            raise OSError(errno.EBADF, "the Stack is closed")
+
     def panic_text(self) -> str | None:
-        """What the engine said as it failed; None: it has not failed."""
+        """The engine's last words; None: it has not failed."""
         text = ffi.new("char[]", 256)
         if lib.ps_stack_panic_text(self.pointer, text, len(text)) < 0:
             return None

@@ -1,0 +1,315 @@
+"""Name resolution on a Stack's own sockets, for engines that have no resolver (RFC 1035, RFC 3596).
+
+Also what DNS messages are made of and read by, wherever Python asks itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import re
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+__all__ = ["CNAME", "PORT", "Answer", "Server", "look_up", "make_question", "read_answer"]
+
+Server: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+
+PORT = 53
+A, CNAME, AAAA, IN = 1, 5, 28, 1
+LARGEST = 4096
+_HEADER_BYTES = 12  # before the question
+_RECURSION_DESIRED = 0x0100
+_TRUNCATED = 0x02  # in the third byte
+_LONGEST_NAME = 255  # bytes, as it stands in a message
+_NO_SUCH_NAME = 3
+_WAITS_S = (1.0, 1.0, 2.0, 3.0)  # after each try; as lwIP's resolver waits
+_FORGED_MAXIMUM = 100  # messages of a try that answer something else
+_SIZES = {A: 4, AAAA: 16}
+_FAMILIES = {4: (A,), 6: (AAAA,), 0: (AAAA, A)}
+
+# The server can't be reached, or has nothing on its port: the next one may do.
+UNREACHABLE = {
+    errno.EADDRNOTAVAIL,
+    errno.ECONNREFUSED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        code: The RCODE; 0: the question was answered.
+        truncated: Whether the rest is to be asked for by TCP.
+        data: Where in the message the data of each record that answers begins and ends.
+    """
+
+    code: int
+    truncated: bool
+    data: tuple[tuple[int, int], ...]
+
+    @property
+    def final(self) -> bool:
+        """Whether another server need not be asked."""
+        return self.code in (0, _NO_SUCH_NAME)
+
+
+def make_question(name: str, kind: int, identifier: int) -> bytes:
+    """The DNS message that asks for a name's records of a type.
+
+    Raises:
+        ValueError: It has an empty label, one above 63 bytes, or more than 255 in all.
+    """
+    labels = [label.encode("ascii") for label in name.removesuffix(".").split(".")]
+    if not all(0 < len(label) < 64 for label in labels):
+        raise ValueError(f"{name!r} has a label that is empty or above 63 bytes")
+    encoded = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    if len(encoded) > _LONGEST_NAME:
+        raise ValueError(f"{name!r} has more than {_LONGEST_NAME} bytes in a message")
+    header = struct.pack(">6H", identifier, _RECURSION_DESIRED, 1, 0, 0, 0)
+    return header + encoded + struct.pack(">2H", kind, IN)
+
+
+def read_name(message: bytes, place: int) -> tuple[str, int]:
+    """The name at a place in a message, and where what follows it begins (RFC 1035 4.1.4).
+
+    Raises:
+        ValueError: It leaves the message, or its pointers go in a circle.
+    """
+    labels: list[str] = []
+    end = -1
+    size = 0
+    while True:
+        length = message[place] if place < len(message) else 0xFF
+        if length == 0:
+            return ".".join(labels), end if end >= 0 else place + 1
+        if length >= 0xC0 and place + 1 < len(message):
+            target = (length & 0x3F) << 8 | message[place + 1]
+            if target >= place:  # it may only point back, so that it comes to an end
+                raise ValueError("a name that points forward")
+            end = place + 2 if end < 0 else end
+            place = target
+            continue
+        label = message[place + 1 : place + 1 + length]
+        size += length + 1
+        if length > 63 or len(label) != length or size > _LONGEST_NAME - 1:
+            raise ValueError("a name that is cut, or too long")
+        labels.append(label.decode("ascii", "backslashreplace").replace(".", "\\."))
+        place += 1 + length
+
+
+def read_answer(message: bytes, asked: bytes) -> Answer:
+    """What a message answers to a question.
+
+    Args:
+        message: What came.
+        asked: The question, whose identifier and question section it has to repeat. Records of
+            other names are skipped, except those a CNAME before them points to.
+
+    Raises:
+        ValueError: It is no answer to this question, or malformed.
+    """
+    repeated = message[:2] == asked[:2] and message[4:6] == asked[4:6]
+    if len(message) < len(asked) or not repeated or message[2] & 0xF8 != 0x80:
+        raise ValueError("no answer to this question")
+    if message[_HEADER_BYTES : len(asked)].lower() != asked[_HEADER_BYTES:].lower():
+        raise ValueError("an answer to another question")
+    code, truncated = message[3] & 0x0F, bool(message[2] & _TRUNCATED)
+    if code != 0:
+        return Answer(code, truncated, ())
+    place, wanted = len(asked), read_name(asked, _HEADER_BYTES)[0].lower()
+    kind_wanted = int.from_bytes(asked[-4:-2], "big")
+    found: list[tuple[int, int]] = []
+    try:
+        for _ in range(int.from_bytes(message[6:8], "big")):
+            owner, place = read_name(message, place)
+            if place + 10 > len(message):
+                raise ValueError("a record that is cut")
+            kind, network, _ttl, length = struct.unpack_from(">2HIH", message, place)
+            place += 10
+            if place + length > len(message):
+                raise ValueError("a record that is cut")
+            if network == IN and owner.lower() == wanted and kind in (kind_wanted, CNAME):
+                if kind == kind_wanted:
+                    found.append((place, place + length))
+                else:
+                    wanted = read_whole_name(message, place, place + length).lower()
+            place += length
+    except ValueError:
+        if not truncated:
+            raise
+        # A truncated answer counts as far as it goes.
+    return Answer(code, truncated, tuple(found))
+
+
+def read_whole_name(message: bytes, place: int, end: int) -> str:
+    """The name that fills a record's data.
+
+    Raises:
+        ValueError: It doesn't, or is malformed.
+    """
+    name, after = read_name(message, place)
+    if after != end:
+        raise ValueError("a name that is shorter or longer than its record")
+    return name
+
+
+@dataclass
+class _Question:
+    """A question under way."""
+
+    message: bytes
+    kind: int
+    settled: bool = False
+    truncated: bool = False
+    failed: bool = False
+    addresses: list[Server] = field(default_factory=list)
+
+    def take(self, message: bytes) -> bool:
+        """Reads what came; whether it was this server's last word.
+
+        Raises:
+            ValueError: It was no answer to this question.
+        """
+        answer = read_answer(message, self.message)
+        if not answer.final:
+            self.failed = True
+            return True
+        self.settled, self.truncated = True, answer.truncated
+        for begin, end in answer.data:
+            if end - begin == _SIZES[self.kind]:
+                self.addresses.append(ipaddress.ip_address(message[begin:end]))
+        return True
+
+
+def _receive(asker: Any, question: _Question, deadline: float) -> bool:
+    """Waits for a server's answer; False: none came in time.
+
+    Raises:
+        OSError: The server is unreachable, or what else the socket meets.
+    """
+    for _ in range(_FORGED_MAXIMUM):
+        # What is there already counts, even when the time is over.
+        asker.settimeout(max(0.0, deadline - time.monotonic()))
+        try:
+            return question.take(asker.recv(LARGEST))
+        except ValueError:
+            continue  # forged or late; the true one may still come
+        except (TimeoutError, BlockingIOError):
+            return False
+    return False
+
+
+def _ask_server(
+    make_socket: Callable[[int, int], Any],
+    server: Server,
+    questions: list[_Question],
+    until: float | None,
+) -> None:
+    """Asks one server what is open, as often as it is silent."""
+    family = socket.AF_INET if server.version == 4 else socket.AF_INET6
+    with ExitStack() as sockets:
+        pending: list[tuple[Any, _Question]] = []
+        for question in questions:
+            # A port and an identifier for each question and server (RFC 5452 9.2).
+            question.message = secrets.token_bytes(2) + question.message[2:]
+            pending.append(
+                (sockets.enter_context(make_socket(family, socket.SOCK_DGRAM)), question)
+            )
+        try:
+            for asker, _question in pending:
+                asker.connect((str(server), PORT))
+            for wait in _WAITS_S:
+                for asker, question in pending:
+                    asker.send(question.message)
+                end = time.monotonic() + wait
+                end = end if until is None else min(end, until)
+                pending = [one for one in pending if not _receive(*one, end)]
+                if not pending or (until is not None and time.monotonic() >= until):
+                    return
+        except OSError as error:
+            if error.errno not in UNREACHABLE:
+                raise
+
+
+def look_up(
+    make_socket: Callable[[int, int], Any],
+    servers: Iterable[Server],
+    name: str,
+    family: int,
+    timeout: float | None,
+) -> list[Server] | int:
+    """Asks name servers, one after the other, for the addresses of a name.
+
+    A server that fails or can't be reached is left for the next at once, one that is silent after
+    four tries in seven seconds. Each question has its own random port and identifier, and no
+    server but the one that was asked can answer it.
+
+    Args:
+        make_socket: Makes a socket of a family and a type.
+        servers: The name servers' addresses.
+        name: A host name in ASCII, or an address literal.
+        family: 4, 6, or 0 for both.
+        timeout: Seconds for all of it; None: until every server has had its tries.
+
+    Returns:
+        The addresses in the answers' order; else an errno: ENOENT, no such name, or none of this
+        family; ENETUNREACH, no name server; EAGAIN, no answer in `timeout`; ETIMEDOUT, no server
+        answered; EREMOTEIO, those that answered failed; EMSGSIZE, the answer was truncated before
+        its first address.
+
+    Raises:
+        OSError: EOPNOTSUPP, a name in ".local", which is asked by multicast DNS; what else the
+            sockets meet.
+    """
+    try:
+        literal = ipaddress.ip_address(name)
+    except ValueError:
+        if ":" in name or re.fullmatch(r"[0-9.]*", name):
+            return errno.ENOENT  # no host has such a name
+    else:
+        return [literal] if family in (0, literal.version) else errno.ENOENT
+    plain = name.removesuffix(".").lower()
+    if plain == "localhost":  # RFC 6761 6.3
+        both = [ipaddress.ip_address(one) for one in ("::1", "127.0.0.1")]
+        return [one for one in both if family in (0, one.version)]
+    if plain.endswith(".local"):
+        raise OSError(errno.EOPNOTSUPP, f"{name!r}: this engine has no multicast DNS")
+    try:
+        questions = [_Question(make_question(name, kind, 0), kind) for kind in _FAMILIES[family]]
+    except ValueError:
+        return errno.ENOENT
+    known = list(servers)
+    if not known:
+        return errno.ENETUNREACH
+    until = None if timeout is None else time.monotonic() + timeout
+    for server in known:
+        unsettled = [one for one in questions if not one.settled]
+        if not unsettled or (until is not None and time.monotonic() >= until):
+            break
+        _ask_server(make_socket, server, unsettled, until)
+    return _outcome(questions, until)
+
+
+def _outcome(questions: list[_Question], until: float | None) -> list[Server] | int:
+    found = [address for question in questions for address in question.addresses]
+    if found:
+        return found
+    if any(one.truncated for one in questions):
+        return errno.EMSGSIZE
+    if all(one.settled for one in questions):
+        return errno.ENOENT
+    if until is not None and time.monotonic() >= until:
+        return errno.EAGAIN
+    return errno.EREMOTEIO if any(one.failed for one in questions) else errno.ETIMEDOUT

@@ -1,0 +1,76 @@
+"""What a Stack is at a moment, to come back to: `Stack.snapshot`, `Stack.restore`."""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from typing import Any
+
+from pystack._native import StackHandle, ffi, lib
+from pystack._native.handle import reap
+from pystack.hypercalls import ManualClock
+
+__all__ = ["Snapshot"]
+
+_WORDS = {
+    errno.EOPNOTSUPP: "this engine's state can't be told from that of its other Stacks",
+    errno.ENOSPC: "too many snapshots have the same memory: drop some",
+    errno.EXDEV: "the snapshot is another Stack's, and holds addresses of its memory",
+    errno.ENODEV: "other NICs are attached than when the snapshot was taken",
+    errno.EBUSY: "a thread is in a call of the Stack, or other processes use it",
+}
+
+
+class Snapshot:
+    """A copy of a Stack's engine: connections, sockets, tables, timers, settings, random numbers.
+
+    Made by `Stack.snapshot`, freed when nothing refers to it any more. Until then memory that the
+    Stack had at that moment is kept, also where the Stack frees it.
+
+    Attributes:
+        size_bytes: How much was copied.
+        moment: The Stack's clock when it was last used before, in seconds.
+    """
+
+    def __init__(self, handle: StackHandle) -> None:
+        out = ffi.new("ps_snapshot **")
+        handle.check(lib.ps_snapshot_create(handle.pointer, out), _WORDS)
+        self._handle = handle
+        self._pointer = out[0]
+        self._finalizer = weakref.finalize(self, _destroy, handle, out[0])
+        self._finalizer.atexit = False  # the process's end frees it
+        self._sockets = _open_sockets(handle)
+        clock = handle.answers.clock
+        self._clock_us = clock.now_us() if isinstance(clock, ManualClock) else None
+        self.size_bytes = int(lib.ps_snapshot_bytes(out[0]))
+        self.moment = lib.ps_snapshot_moment_us(out[0]) / 1e6
+
+    def restore(self, handle: StackHandle) -> None:
+        """See `Stack.restore`."""
+        handle.need_open()
+        if handle is self._handle:
+            self._check_sockets()
+        handle.check(lib.ps_snapshot_restore(handle.pointer, self._pointer), _WORDS)
+        if self._clock_us is not None:
+            handle.answers.clock._set_us(self._clock_us)
+
+    def _check_sockets(self) -> None:
+        now = _open_sockets(self._handle)
+        lost = sum(now.get(number) is not kept for number, kept in self._sockets.items())
+        new = sum(self._sockets.get(number) is not kept for number, kept in now.items())
+        if lost:
+            raise OSError(errno.ESTALE, f"{lost} of the sockets open then have been closed since")
+        if new:
+            raise OSError(errno.EBUSY, f"{new} sockets were opened since: close them first")
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {self.size_bytes} bytes at {self.moment:g} s>"
+
+
+def _open_sockets(handle: StackHandle) -> dict[int, Any]:
+    # By their references: a snapshot keeps no socket open.
+    return dict(handle.opened)
+
+
+def _destroy(handle: StackHandle, pointer: Any) -> None:
+    reap(lib.ps_snapshot_destroy, pointer)
