@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 from pystack._native import ffi, lib
-from pystack.sockets import address as addresses
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.descriptors import Descriptor, OpenSocket
 from pystack.sockets.receiving import ReceivingSocket
@@ -16,68 +15,75 @@ __all__ = ["AcceptingSocket"]
 
 
 class AcceptingSocket(ReceivingSocket):
-    """What of a socket the taking of connections needs."""
+    """The part of a socket that accepting connections needs."""
 
-    __slots__ = ("_descriptor", "_proto")
+    __slots__ = ("_ps_descriptor",)
 
-    _descriptor: Descriptor | None
-    _proto: int
+    _ps_descriptor: Descriptor | None
 
-    def _file_waits(self) -> bool:
-        return self._descriptor is not None and os.get_blocking(self._descriptor.fd)
+    def _ps_file_waits(self) -> bool:
+        return self._ps_descriptor is not None and self._ps_descriptor.is_blocking()
 
-    def _take_connection(self) -> tuple[OpenSocket, Descriptor | None, SocketAddress]:
+    def _ps_take_connection(self) -> tuple[OpenSocket, Descriptor | None, SocketAddress]:
         """A connection, and its peer's address.
 
-        Who doesn't wait watches descriptors, and will want this one's: without one, the connection
-        goes on waiting, as the kernel's does.
+        A non-blocking program polls descriptors, and will want this one's: without one, the
+        connection goes on waiting, as the kernel's does.
         """
+        self._ps_need_known_family()
         remote = ffi.new("struct ps_address *")
-        if self._timeout == 0 and self._descriptor is not None:
-            return self._take_shown(remote)
-        accepted = self._accept_number(remote)
-        opened = self._opened(accepted)
-        return opened, None, addresses.from_c(remote, self._family)
+        if self._ps_timeout == 0 and self._ps_descriptor is not None:
+            return self._ps_take_shown(remote)
+        accepted = self._ps_accept_number(remote)
+        opened = self._ps_opened(accepted)
+        return opened, None, self._ps_peer(remote)
 
-    def _take_shown(self, remote: Any) -> tuple[OpenSocket, Descriptor, SocketAddress]:
+    def _ps_take_shown(self, remote: Any) -> tuple[OpenSocket, Descriptor, SocketAddress]:
         fd = ffi.new("int *")
-        accepted = self._handle.check(
-            lib.ps_accept_shown(self._handle.pointer, self._number, remote, fd)
-        )
-        opened = self._opened(accepted)
+        accepted = lib.ps_accept_shown(self._ps_handle.pointer, self._ps_number, remote, fd)
+        if accepted < 0 or self._ps_handle.answers.raised is not None:
+            self._ps_note_end(accepted)
+            self._ps_fail(accepted, lib.PS_READY_READ)
+        opened = self._ps_opened(accepted)
         if socket.getdefaulttimeout() is not None:
             os.set_blocking(fd[0], False)
-        return opened, Descriptor(opened, fd[0]), addresses.from_c(remote, self._family)
+        return opened, Descriptor(opened, fd[0]), self._ps_peer(remote)
 
     def _accept(self) -> tuple[int, SocketAddress]:
         """As `_socket.socket` has it: a connection's descriptor, which holds it, and the peer."""
         remote = ffi.new("struct ps_address *")
         while True:
             try:
-                _opened, descriptor, peer = self._take_shown(remote)
+                _opened, descriptor, peer = self._ps_take_shown(remote)
             except BlockingIOError:
-                if self._timeout == 0:
+                if self._ps_timeout == 0:
                     raise
-                limit = self._open.receive_timeout if self._timeout is None else self._timeout
-                self._wait(lib.PS_READY_READ, limit)
+                limit = (
+                    self._ps_open.receive_timeout if self._ps_timeout is None else self._ps_timeout
+                )
+                self._ps_wait(lib.PS_READY_READ, limit)
             else:
                 return descriptor.release(), peer
 
-    def _accept_number(self, remote: Any) -> int:
-        pointer, number = self._handle.pointer, self._number
-        limit = self._open.receive_timeout
-        at_once = -1 if self._timeout is None and limit is None else 0
+    def _ps_accept_number(self, remote: Any) -> int:
+        pointer, number = self._ps_handle.pointer, self._ps_number
+        limit = self._ps_open.receive_timeout
+        at_once = -1 if self._ps_timeout is None and limit is None else 0
         accepted = lib.ps_accept(pointer, number, remote, at_once)
-        if accepted < 0 or self._handle.answers.raised is not None:
-            accepted = self._settle(
+        if accepted < 0 or self._ps_handle.answers.raised is not None:
+            self._ps_note_end(accepted)
+            accepted = self._ps_settle(
                 accepted,
                 lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
                 limit,
                 lib.PS_READY_READ,
+                at_once,
             )
         return int(accepted)
 
-    def _opened(self, number: int) -> OpenSocket:
-        opened = OpenSocket(self._handle, number, self._family, self._type, self._proto)
-        opened.inherit(self._open)
+    def _ps_opened(self, number: int) -> OpenSocket:
+        opened = OpenSocket(
+            self._ps_handle, number, self._ps_family, self._ps_type, self._ps_open.proto
+        )
+        opened.inherit(self._ps_open)
         return opened

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pystack.sockets.early import (
     FUNCTIONS,
     ORIGINALS,
+    StackSockets,
     executor_places,
     kernel_socket,
     places_for,
@@ -24,12 +25,9 @@ from pystack.sockets.libraries import watching_libraries
 from pystack.sockets.patch import patched
 from pystack.sockets.socket import Socket
 
-if TYPE_CHECKING:
-    from pystack.sockets.module import SocketModule
-
 __all__ = ["active", "in_the_process", "outside"]
 
-_current: ContextVar[SocketModule | None] = ContextVar("pystack_active", default=None)
+_current: ContextVar[StackSockets | None] = ContextVar("pystack_active", default=None)
 _outside: ContextVar[bool] = ContextVar("pystack_outside", default=False)
 
 
@@ -55,7 +53,7 @@ class ActiveSocket(kernel_socket, metaclass=_Chooser):
     __slots__ = ()
 
 
-def _in_context() -> SocketModule | None:
+def _in_context() -> StackSockets | None:
     return None if _outside.get() else _current.get()
 
 
@@ -75,7 +73,7 @@ _CHOOSERS = {name: _function(name) for name in FUNCTIONS}
 
 
 @contextmanager
-def active(module: SocketModule, strict: bool) -> Iterator[None]:
+def active(module: StackSockets, strict: bool) -> Iterator[None]:
     """See `Stack.active`."""
     replacements = {**_CHOOSERS, "socket": ActiveSocket, "SocketType": ActiveSocket}
     places = {**places_for(replacements, _in_context), **executor_places(_in_context)}
@@ -88,10 +86,10 @@ def active(module: SocketModule, strict: bool) -> Iterator[None]:
 
 
 @contextmanager
-def in_the_process(module: SocketModule, strict: bool) -> Iterator[None]:
+def in_the_process(module: StackSockets, strict: bool) -> Iterator[None]:
     """See `Stack.installed`."""
 
-    def choose() -> SocketModule | None:
+    def choose() -> StackSockets | None:
         return None if _outside.get() else module
 
     replacements = {name: getattr(module, name) for name in ("socket", "SocketType", *FUNCTIONS)}
@@ -120,7 +118,7 @@ class _KernelModule:
 def outside() -> Iterator[Any]:
     """In this block, for this thread or task, nothing is carried onto a Stack or refused.
 
-    For those who carry a Stack's own frames over the kernel's network: a NIC in Python that opens
+    For code that carries a Stack's own frames over the kernel's network: a NIC in Python that opens
     a socket while its Stack is installed. `pystack run` needs ``--no-strict`` for that besides.
 
     Yields:

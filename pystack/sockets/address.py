@@ -5,6 +5,8 @@ Messages and exception classes are those of the module `socket`.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,6 +20,21 @@ SocketAddress: TypeAlias = tuple[Any, ...]
 
 # AF_* of the module socket to the engine's; every socket here has one of these.
 FAMILIES = {int(socket.AF_INET): lib.PS_INET, int(socket.AF_INET6): lib.PS_INET6}
+
+# Those that the module socket has addresses of.
+KNOWN = frozenset(
+    int(getattr(socket, name))
+    for name in (
+        "AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "AF_CAN", "AF_BLUETOOTH",
+        "AF_TIPC", "AF_ALG", "AF_VSOCK", "AF_QIPCRTR",
+    )
+    if hasattr(socket, name)
+)  # fmt: skip
+# What connect(2) says of those that aren't the socket's own family's; errno.
+REFUSALS = (errno.EINVAL, errno.EAFNOSUPPORT)
+_AF_UNIX = int(getattr(socket, "AF_UNIX", -1))
+# struct sockaddr_un before its path, and the shortest address that IPv4 looks at (ip(7)).
+_BEFORE_PATH, _SHORTEST = 2, 16
 
 LONGEST_LITERAL = 45  # characters
 _BROADCAST = b"\xff\xff\xff\xff"
@@ -33,7 +50,7 @@ def _port(port: Any, caller: str) -> int:
 
 
 def _scope(text: str, handle: StackHandle) -> int:
-    if text.isdecimal():
+    if text.isdecimal() and int(text) <= 0xFFFFFFFF:
         return int(text)
     for interface in handle.listing(
         "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
@@ -99,6 +116,8 @@ def to_c(
     plain = literal(address, family)
     if plain is not None:
         return plain
+    if family not in FAMILIES:
+        raise _strange(address, family, caller)
     v6 = family == socket.AF_INET6
     if not isinstance(address, tuple):
         raise TypeError(
@@ -118,6 +137,21 @@ def to_c(
     return _new(family, port, bytes_, flow, scope or zone)
 
 
+def _strange(address: Any, family: int, caller: str) -> Exception:
+    """An address of a family other than the socket's, as the caller claims it to be."""
+    if family not in KNOWN:
+        return OSError(f"{caller}(): bad family")
+    size = _SHORTEST
+    if family == _AF_UNIX:
+        try:
+            path = os.fsencode(address) if isinstance(address, str) else bytes(memoryview(address))
+        except TypeError as error:
+            return TypeError(str(error).replace("memoryview: ", ""))
+        size = _BEFORE_PATH + len(path)
+    code = REFUSALS[size >= _SHORTEST]
+    return OSError(code, os.strerror(code))
+
+
 def _new(family: int, port: int, bytes_: bytes, flow: int = 0, scope: int = 0) -> Any:
     out = ffi.new("struct ps_address *")
     out.family = FAMILIES[family]
@@ -131,7 +165,7 @@ def _new(family: int, port: int, bytes_: bytes, flow: int = 0, scope: int = 0) -
 def literal(address: Any, family: int) -> Any:
     """The `struct ps_address *` of an IPv4 or IPv6 address in text, and a port.
 
-    It is kept and given again, so nobody may write to it. None: the address is of another form, or
+    It is cached and shared, so it must not be written to. None: the address is of another form, or
     a name, which may mean something else next time.
     """
     if type(address) is not tuple or len(address) != 2:

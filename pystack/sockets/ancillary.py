@@ -1,6 +1,6 @@
 """The ancillary data that `recvmsg` gives, in Linux's layouts (ip(7), ipv6(7), socket(7)).
 
-What was asked for is a sum of the bits in `pystack.sockets.options.ANCILLARY`.
+A request is a sum of bits from `pystack.sockets.options.ANCILLARY`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
 if TYPE_CHECKING:
     from pystack.sockets.descriptors import OpenSocket
 
-__all__ = ["Item", "fitting", "of_error", "of_message"]
+__all__ = ["Item", "fitting", "laid_out", "of_error", "of_message"]
 
 Item = tuple[int, int, bytes]
 """Level, type and data."""
@@ -45,6 +45,25 @@ _EXTENSIONS_BROKEN = 1  # SO_EE_RFC4884_FLAG_INVALID
 
 def _padded(size: int) -> int:
     return -(-size // _WORD) * _WORD
+
+
+def laid_out(items: list[tuple[tuple[int, int], bytes]]) -> bytes:
+    """Ancillary data as sendmsg(2) takes it: each piece behind a struct cmsghdr."""
+    return b"".join(
+        struct.pack("Nii", _HEADER + len(data), *key) + data.ljust(_padded(len(data)), b"\0")
+        for key, data in items
+    )
+
+
+def _other(message: Any) -> list[Item]:
+    """What came beside what the host has fields for: see engine.h's ps_message."""
+    items: list[Item] = []
+    left = bytes(ffi.buffer(message.ancillary, message.ancillary_bytes))
+    while len(left) >= _HEADER:
+        size, level, kind = struct.unpack_from("Nii", left)
+        items.append((level, kind, left[_HEADER:size]))
+        left = left[_padded(size) :]
+    return items
 
 
 def fitting(items: list[Item], room: int) -> tuple[list[Item], bool]:
@@ -128,10 +147,10 @@ def _left(opened: OpenSocket) -> int:
 
 def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
     """What comes with a datagram, or with bytes of a stream."""
-    if not opened.ancillary and not message.segment_size:
+    if not opened.ancillary and not message.segment_size and not message.ancillary_bytes:
         return []
     if opened.type == socket.SOCK_STREAM:
-        items = _time(opened, message) if size else []
+        items = (_time(opened, message) if size else []) + _other(message)
         if opened.ancillary & ANCILLARY[options.TCP, options.TCP_INQ]:
             items.append((options.TCP, options.TCP_INQ, struct.pack("i", _left(opened))))
         return items
@@ -140,14 +159,14 @@ def of_message(opened: OpenSocket, message: Any, size: int) -> list[Item]:
         items.append((options.SOL, options.SO_RXQ_OVFL, struct.pack("I", message.drops)))
     if message.segment_size:
         items.append((options.UDP, options.UDP_GRO, struct.pack("i", message.segment_size)))
-    return items + _of_packet(opened.ancillary, message, None)
+    return items + _of_packet(opened.ancillary, message, None) + _other(message)
 
 
 def of_error(opened: OpenSocket, message: Any, error: Any) -> list[Item]:
     """What comes with an error of the queue: the `struct sock_extended_err` and its offender."""
-    items: list[Item] = []
+    items: list[Item] = _other(message)
     if opened.ancillary:
-        items = _time(opened, message)
+        items += _time(opened, message)
         if error.origin != lib.PS_ERROR_LOCAL:
             items += _of_packet(opened.ancillary & ~_ORIGINAL, message, bytes(4))
     family = opened.family

@@ -1,4 +1,4 @@
-"""What the calls of a socket are given, types, flags and buffers, as C wants it."""
+"""Converts the arguments of a socket's calls (types, flags, buffers) to C's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ TYPES = {
     int(socket.SOCK_STREAM): lib.PS_STREAM,
     int(socket.SOCK_DGRAM): lib.PS_DATAGRAM,
     int(socket.SOCK_RAW): lib.PS_RAW,
+    int(socket.SOCK_SEQPACKET): lib.PS_SEQPACKET,
 }
 
 # socket(2): beyond SOCK_MAX a type is no type at all.
@@ -34,9 +35,10 @@ _FLAGS = {
     int(socket.MSG_TRUNC): lib.PS_MSG_TRUNC,
     int(socket.MSG_OOB): lib.PS_MSG_OOB,
     int(socket.MSG_DONTROUTE): lib.PS_MSG_DONTROUTE,
+    int(getattr(socket, "MSG_EOR", 0x80)): lib.PS_MSG_EOR,
     int(getattr(socket, "MSG_MORE", 0x8000)): lib.PS_MSG_MORE,
 }
-# Most often the flags are this very object; all others are looked at.
+# Most often the flags are this very object; only others are checked.
 NO_FLAGS = 0
 # The engine's own, that no flag of a user's stands for.
 WHOLE, REST = int(lib.PS_MSG_WHOLE), int(lib.PS_MSG_REST)

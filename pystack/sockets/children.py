@@ -10,47 +10,51 @@ from __future__ import annotations
 import copyreg
 import errno
 import os
+import pkgutil
 import stat
 import subprocess
 import weakref
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.arguments import TYPES
 from pystack.sockets.descriptors import OpenSocket
+from pystack.sockets.early import Choose, StackSockets
+from pystack.sockets.patch import Layer
 
-if TYPE_CHECKING:
-    from pystack.sockets.early import Choose
-    from pystack.sockets.module import SocketModule
-    from pystack.sockets.patch import Layer
+__all__ = ["Joining", "identify", "introduce_programs", "known", "pickled", "spawn_places"]
 
-__all__ = ["Joining", "identify", "introduce_programs", "pickled", "spawn_places"]
+# What another process calls; only its name is known here, in a lower layer.
+_JOIN = "pystack.sockets.joining:join"
+_TAKE = "pystack.sockets.joining:take"
+
+
+def _call(function: str, *arguments: Any) -> Any:
+    return pkgutil.resolve_name(function)(*arguments)
 
 
 class Joining:
     """What has the process that unpickles it join a Stack."""
 
-    def __init__(self, module: SocketModule, strict: bool) -> None:
+    def __init__(self, module: StackSockets, strict: bool) -> None:
         self._arguments = (module._handle.shared_name(), strict)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from pystack.sockets.joining import join  # noqa: PLC0415 - it stands above
-
-        return join, self._arguments
+        return _call, (_JOIN, *self._arguments)
 
 
 def spawn_places(module: ModuleType, choose: Choose, strict: bool) -> Layer:
-    """Of multiprocessing.spawn: what a new process is told to prepare."""
+    """multiprocessing.spawn's preparation data for a new process."""
     original = module.get_preparation_data
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = original(name)
         current = choose()
-        # It is unpickled before anything else is done; nobody looks for the key.
+        # It is unpickled before anything else happens; the key itself is never read.
         return data if current is None else {"pystack": Joining(current, strict), **data}
 
     return {(module, "get_preparation_data"): get_preparation_data}
@@ -72,7 +76,7 @@ class _Reducers(dict[type[Any], Any]):
         return _Reducers(copyreg.dispatch_table)
 
     def __missing__(self, kind: type[Any]) -> Callable[..., Any]:
-        if vars(kind).get("_stack_handle") is None:
+        if vars(kind).get("_ps_stack_handle") is None:
             raise KeyError(kind)
         return _reduce
 
@@ -88,33 +92,18 @@ def pickled(handle: StackHandle) -> None:
 
 
 def _reduce(sock: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    handle = sock._handle
+    handle = sock._ps_handle
     if sock.fileno() < 0:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     ticket = ffi.new("uint8_t[16]")
     name = handle.shared_name()
-    handle.check(lib.ps_channel_give(handle.pointer, sock._number, ticket))
-    return _rebuild, (
-        name, bytes(ffi.buffer(ticket)), int(sock.family), int(sock.type), sock.proto,
+    handle.check(lib.ps_channel_give(handle.pointer, sock._ps_number, ticket))
+    return _call, (
+        _TAKE, name, bytes(ffi.buffer(ticket)), int(sock.family), int(sock.type), sock.proto,
     )  # fmt: skip
 
 
-def _rebuild(name: str, ticket: bytes, family: int, kind: int, proto: int) -> Any:
-    from pystack.sockets.joining import sockets_of  # noqa: PLC0415 - it stands above
-
-    module = sockets_of(name)
-    handle = module._handle
-    number = handle.check(lib.ps_channel_take(handle.pointer, ffi.from_buffer(ticket)))
-    opened = _known(handle, number)
-    if opened is None:
-        made = OpenSocket(handle, number, family, kind, proto)
-        fd = descriptors.show(made, blocking=True).release()
-    else:
-        fd = descriptors.another(opened)
-    return module.socket(family, kind, proto, fileno=fd)
-
-
-def _known(handle: StackHandle, number: int) -> OpenSocket | None:
+def known(handle: StackHandle, number: int) -> OpenSocket | None:
     """The open socket of a number that this process was given once more; None: it has none yet."""
     reference = handle.opened.get(number)
     there: OpenSocket | None = None if reference is None else reference()
@@ -143,7 +132,7 @@ def identify(fd: int) -> OpenSocket | None:
             )
             python_family = next(one for one, c in FAMILIES.items() if c == family)
             python_kind = next(one for one, c in TYPES.items() if c == kind)
-            return _known(handle, number) or OpenSocket(
+            return known(handle, number) or OpenSocket(
                 handle, number, python_family, python_kind, proto
             )
     return None
@@ -171,7 +160,7 @@ def _check_streams(self: Any, *streams: Any) -> Any:
 
 
 def introduce_programs() -> None:
-    """Has `subprocess` refuse what would lose a connection's data without a word."""
+    """Makes `subprocess` refuse what would silently lose a connection's data."""
     if os.name == "posix":
         subprocess.Popen._get_handles = _check_streams  # type: ignore[attr-defined]
 

@@ -61,7 +61,7 @@ def _confine_thread() -> None:
     if result < 0 and -result != errno.ENOSYS:
         why = os.strerror(-result)
         warnings.warn(
-            f"programs that are started may go by the kernel: no seccomp filter here ({why})",
+            f"child programs may use the kernel's network: no seccomp filter available ({why})",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -116,7 +116,7 @@ def _start(job: Callable[[], Any]) -> Any:
 
 
 def _start_and_wait(job: Callable[[], Any]) -> Any:
-    """Calls it in a thread of its own, for it lasts as long as what it starts."""
+    """Calls it in its own thread, since it lasts as long as the program it starts."""
 
     def work() -> None:
         _confine_thread()
@@ -146,7 +146,7 @@ def _elsewhere(
         if _confined or choose() is None:
             return original(*arguments, **named)
         context = contextvars.copy_context()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # which what is started inherits
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # inherited by the new program
 
         def job() -> Any:
             before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -13,8 +13,12 @@ import errno
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
-from pystack._native import StackHandle, ffi, lib
+from pystack._native import StackHandle, ending, ffi, lib
+from pystack._native.fork import keep_over_fork
 from pystack._native.handle import reap
 
 __all__ = [
@@ -26,9 +30,14 @@ __all__ = [
     "close",
     "duplicate",
     "find",
+    "lost",
+    "make_of_copy",
     "note",
+    "numbers",
     "show",
 ]
+
+Made = TypeVar("Made")
 
 _EBADF = -errno.EBADF
 # A Stack that is gone, lost or not this process's.
@@ -131,6 +140,28 @@ class Descriptor:
         self._finalizer.atexit = False
         _known[_key(opened)] = opened
 
+    def is_ours(self) -> bool:
+        """Whether the number still stands for the socket: another may have been put there."""
+        return _owner(self.fd) == _key(self._opened)
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Sets or clears O_NONBLOCK.
+
+        Raises:
+            OSError: EBADF, the number was closed.
+        """
+        if self.is_ours():
+            os.set_blocking(self.fd, blocking)
+        else:
+            os.fstat(self.fd)  # another file's by now, or nobody's
+
+    def is_blocking(self) -> bool:
+        """Whether O_NONBLOCK is clear."""
+        try:
+            return os.get_blocking(self.fd) and self.is_ours()
+        except OSError:
+            return False  # the number was closed
+
     def let_go(self) -> bool:
         """Closes the number; whether it was the last one of the socket, which the caller closes.
 
@@ -142,7 +173,7 @@ class Descriptor:
         return _let_go(self._opened, self.fd, self._file)
 
     def release(self) -> int:
-        """Gives the number away: it is to be closed by whoever has it."""
+        """Gives the number away; the new holder closes it."""
         self._finalizer.detach()
         note(self._opened, self.fd)
         return self.fd
@@ -161,14 +192,15 @@ def show(opened: OpenSocket, *, blocking: bool) -> Descriptor:
 def another(opened: OpenSocket) -> int:
     """One more descriptor of an open socket, which belongs to no object."""
     fd = opened.handle.check(lib.ps_descriptor(opened.handle.pointer, opened.number, False))
-    if opened.handle.remote:  # where each socket has one from the first, whoever's it is
+    if opened.handle.remote:  # where every socket has one from the start
         fd = os.dup(fd)
     note(opened, fd)
     return fd
 
 
 _Key = tuple[int, int]
-_lock = threading.RLock()
+lock = threading.RLock()
+keep_over_fork(lock)
 # Those that have descriptors; and those of which some belong to no object.
 _known: weakref.WeakValueDictionary[_Key, OpenSocket] = weakref.WeakValueDictionary()
 _loose: dict[_Key, OpenSocket] = {}
@@ -179,13 +211,20 @@ def _key(opened: OpenSocket) -> _Key:
     return int(ffi.cast("uintptr_t", opened.handle.pointer)), opened.number
 
 
+def _owner(fd: int) -> _Key | None:
+    stack, number = ffi.new("ps_stack **"), ffi.new("int64_t *")
+    if not lib.ps_descriptor_owner(fd, stack, number):
+        return None
+    return int(ffi.cast("uintptr_t", stack[0])), number[0]
+
+
 def _file(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
 
 
 def _sweep() -> None:
-    """Forgets those whose last descriptor was closed without a word to us."""
+    """Forgets those whose last descriptor was closed behind our back."""
     global _swept  # noqa: PLW0603
     if len(_loose) < 2 * _swept + 16:
         return
@@ -196,17 +235,23 @@ def _sweep() -> None:
 
 
 def find(fd: int) -> OpenSocket | None:
-    """What a descriptor stands for; None: it is the kernel's."""
-    stack, number = ffi.new("ps_stack **"), ffi.new("int64_t *")
-    if not lib.ps_descriptor_owner(fd, stack, number):
+    """The socket of a descriptor; None: it is the kernel's."""
+    key = _owner(fd)
+    if key is None:
         return None
-    key = int(ffi.cast("uintptr_t", stack[0])), number[0]
-    with _lock:
+    with lock:
         return _known.get(key) or _loose.get(key)
 
 
+def numbers() -> list[int]:
+    """All numbers of this process that stand for sockets."""
+    if not _known and not _loose:
+        return []
+    return [fd for each in Path("/dev/fd").iterdir() if find(fd := int(each.name)) is not None]
+
+
 def adopt(fd: int) -> tuple[OpenSocket, Descriptor] | None:
-    """What a descriptor stands for, for an object that it belongs to from now on; None: nothing.
+    """The socket of a descriptor, which the caller owns from now on; None: it is the kernel's.
 
     Two objects may have one descriptor, as they may of the kernel's: the first that is closed
     closes it for both.
@@ -232,6 +277,22 @@ def duplicate(fd: int) -> int | None:
     return copy
 
 
+def make_of_copy(fd: int, make: Callable[[int], Made]) -> Made | None:
+    """What `make` makes of another descriptor of the same socket; None: it is the kernel's.
+
+    Raises:
+        OSError: As dup(2).
+    """
+    copy = duplicate(fd)
+    if copy is None:
+        return None
+    try:
+        return make(copy)
+    except BaseException:
+        os.close(copy)
+        raise
+
+
 def close(fd: int) -> bool:
     """Closes a descriptor, of whomever it is; False: it is the kernel's."""
     opened = find(fd)
@@ -243,25 +304,31 @@ def close(fd: int) -> bool:
 
 
 def note(opened: OpenSocket, fd: int) -> None:
-    """Notes that a descriptor belongs to no object: whoever has it closes it."""
-    with _lock:
+    """Notes that a descriptor belongs to no object; its holder closes it."""
+    with lock:
         _sweep()
         _loose[_key(opened)] = opened
     lib.ps_descriptor_use(opened.handle.pointer, opened.number, fd, True)
 
 
+def lost(opened: OpenSocket) -> None:
+    """Notes that a number was closed behind our back; closes the socket if it was the last."""
+    lib.ps_descriptor_number(opened.handle.pointer, opened.number)
+
+
 def _let_go(opened: OpenSocket, fd: int, file: tuple[int, int] | None) -> bool:
     handle = opened.handle
     result = lib.ps_descriptor_close(handle.pointer, opened.number, fd)
-    with _lock:
+    with lock:
         if result == 0:
-            _loose[_key(opened)] = opened  # others have numbers, whoever they are
+            _loose[_key(opened)] = opened  # others hold numbers of it
         elif result == 1:
             _loose.pop(_key(opened), None)
             handle.opened.pop(opened.number, None)
     if result == -errno.EDEADLK:
         _collect_descriptor(handle, opened.number, fd, file)
     elif result < 0 and not _close_file(fd, file) and result == _EBADF and not handle.closed:
+        ending.stay_if_over()
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return bool(result == 1)
 

@@ -1,8 +1,8 @@
-"""Names that were taken out of `socket` before a Stack came into its place.
+"""Names that modules took from `socket` before a Stack replaced it.
 
-What was taken is still the very object: the names of modules are found by that, and the class,
-which may also hide in an attribute or a default argument, makes the Stack's sockets itself. A
-class that was derived from it can't be changed; see `strict`.
+Modules' names are found by identity with the originals. The class `socket.socket`, which may also
+hide in an attribute or a default argument, makes the Stack's sockets itself. A class derived from
+it can't be changed; see `strict`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,41 @@ import socket as kernel
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from pystack._native import StackHandle
 from pystack.sockets.address import FAMILIES
 from pystack.sockets.patch import Layer, replaced
-
-if TYPE_CHECKING:
-    from pystack.sockets.module import SocketModule
 
 __all__ = [
     "FUNCTIONS",
     "ORIGINALS",
     "Choose",
+    "StackSockets",
     "executor_places",
     "in_context_of_caller",
     "kernel_socket",
     "places_for",
 ]
 
+
+class StackSockets(Protocol):
+    """A Stack's `SocketModule`, as what takes the place of `socket`; it has its names, too."""
+
+    _handle: StackHandle
+
+    @property
+    def socket(self) -> Callable[..., Any]:
+        """The class of its sockets."""
+        ...
+
+    def getaddrinfo(self, host: Any, port: Any) -> Any:
+        """As `socket.getaddrinfo`."""
+        ...
+
+
 # Whose sockets are meant where this is called; None: the kernel's.
-Choose: TypeAlias = "Callable[[], SocketModule | None]"
+Choose: TypeAlias = "Callable[[], StackSockets | None]"
 
 # create_connection, create_server and has_dualstack_ipv6 are the library's own, which find these.
 FUNCTIONS = (
@@ -59,7 +74,7 @@ _original_new: Any = _socket.socket.__new__
 
 
 def _names_of(module: Any) -> dict[str, Any]:
-    """What a module has; one that is to be loaded when first looked at stays as it is."""
+    """A module's contents; a lazily loaded module is left alone."""
     if not issubclass(type(module), ModuleType):
         return {}
     # A copy: another thread may be importing there.
@@ -86,7 +101,7 @@ def _early_names(replacements: Mapping[str, Any]) -> Layer:
 
 
 def _derives(module: Any) -> bool:
-    """Whether classes of a module are derived from the kernel's, whose methods they then call."""
+    """Whether a module has classes derived from the kernel's, and so calls its methods."""
     return module is _socket or any(
         isinstance(one, type) and one is not kernel_socket and issubclass(one, kernel_socket)
         for one in _names_of(module).values()

@@ -31,6 +31,7 @@ _SENDFILE_BLOCK = 1 << 18
 _NULL = ffi.NULL
 
 _read, _write, _close = os.read, os.write, os.close
+_dup, _dup2, _closerange = os.dup, os.dup2, os.closerange
 _readv: Callable[..., int] | None = getattr(os, "readv", None)
 _writev: Callable[..., int] | None = getattr(os, "writev", None)
 _sendfile: Callable[..., int] | None = getattr(os, "sendfile", None)
@@ -74,7 +75,7 @@ def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
 
 
 def _pieces(held: list[Any]) -> tuple[Any, list[Any]]:
-    """An array for C, and what has to live as long as it."""
+    """An array for C, and the objects that must outlive it."""
     pieces = ffi.new("struct ps_piece[]", len(held))
     for piece, one in zip(pieces, held, strict=True):
         piece.base = one
@@ -134,6 +135,37 @@ def close(fd: int) -> None:
         _close(fd)
 
 
+def dup(fd: int, /) -> int:
+    """`os.dup`."""
+    copy = _dup(fd)
+    opened = _find(copy)
+    if opened is not None:
+        descriptors.note(opened, copy)
+    return copy
+
+
+def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    """`os.dup2`; what had the second number lost it."""
+    over = None if fd == fd2 else _find(fd2)
+    if over is not None:
+        descriptors.note(over, fd2)
+    made = _dup2(fd, fd2, inheritable)
+    copied = _find(made)
+    if copied is not None:
+        descriptors.note(copied, made)
+    if over is not None:
+        descriptors.lost(over)
+    return made
+
+
+def closerange(fd_low: int, fd_high: int, /) -> None:
+    """`os.closerange`."""
+    for fd in descriptors.numbers():
+        if fd_low <= fd < fd_high:
+            descriptors.close(fd)
+    _closerange(fd_low, fd_high)
+
+
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments: Any) -> int:
     """`os.sendfile`.
 
@@ -161,7 +193,7 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments
 
 
 def splice(src: int, dst: int, *arguments: Any, **named: Any) -> int:
-    """`os.splice`, which never leads to a Stack's socket or from it.
+    """`os.splice`, which no Stack's socket supports.
 
     Raises:
         OSError: EINVAL, as splice(2) where it can't be done; read and write instead.
@@ -298,7 +330,7 @@ def introduce_files() -> None:
     """Puts all in place; doing it again changes nothing."""
     if os.read is read:
         return
-    for made in (read, readv, write, writev, close, sendfile, splice):
+    for made in (read, readv, write, writev, close, dup, dup2, closerange, sendfile, splice):
         original = getattr(os, made.__name__, None)
         if original is not None:
             setattr(os, made.__name__, _as_was(made, original))

@@ -13,12 +13,24 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from pystack._native import StackHandle
+from pystack._native import StackHandle, ffi, lib
 from pystack.services import NameServers, resolve
+from pystack.sockets import descriptors
 from pystack.sockets.active import in_the_process
+from pystack.sockets.children import known
+from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.module import SocketModule
+from pystack.sockets.socket import Socket
 
-__all__ = ["BOOTSTRAP", "join", "join_by_environment", "share_by_environment", "sockets_of"]
+__all__ = [
+    "BOOTSTRAP",
+    "join",
+    "join_by_environment",
+    "share_by_environment",
+    "socket_module",
+    "sockets_of",
+    "take",
+]
 
 BOOTSTRAP = Path(__file__).parent / "bootstrap"
 _STACK, _STRICT, _PATH = "PYSTACK_STACK", "PYSTACK_STRICT", "PYTHONPATH"
@@ -29,18 +41,20 @@ _blocks = ExitStack()  # never closed: they are the process's
 
 def socket_module(handle: StackHandle) -> SocketModule:
     """`Stack.sockets` of a Stack."""
-    return SocketModule(
-        handle,
-        lambda name, family: [str(one) for one in resolve(handle, name, family)],
-        NameServers(handle),
-    )
+
+    def look_up(name: str, family: int) -> list[str]:
+        return [str(one) for one in resolve(handle, module.socket, name, family)]
+
+    module = SocketModule(handle, look_up, NameServers(handle))
+    return module
 
 
 def sockets_of(name: str) -> SocketModule:
     """The module `socket` on the Stack of this name, of this process or another.
 
     Raises:
-        OSError: EOWNERDEAD, its process has ended; EPROTONOSUPPORT, it has another pystack.
+        OSError: EPROTONOSUPPORT, it has another pystack. EOWNERDEAD, its process has ended, comes
+            from what it is asked for.
     """
     module = _modules.get(name)
     if module is None:
@@ -52,7 +66,9 @@ def sockets_of(name: str) -> SocketModule:
 def join(name: str, strict: bool) -> None:
     """Installs another process's Stack in this one, for as long as it runs.
 
-    What makes that impossible ends this process: it would go by the kernel's network.
+    Where its process has ended, whatever this one asks of the network fails with EOWNERDEAD: a
+    program that asks for nothing (multiprocessing's helpers, as the program ends) has no trouble.
+    Anything else that prevents joining ends this process: it would use the kernel's network.
     """
     if name in _modules:
         return
@@ -60,12 +76,29 @@ def join(name: str, strict: bool) -> None:
         module = sockets_of(name)
     except OSError as error:
         reason = {
-            errno.EOWNERDEAD: "the process that owns it has ended, or become another by exec",
             errno.EPROTONOSUPPORT: "the process that owns it has another version of pystack",
         }.get(error.errno or 0, error.strerror)
         print(f"pystack: this process can't join its Stack: {reason}.", file=sys.stderr, flush=True)
         os._exit(1)
     _blocks.enter_context(in_the_process(module, strict))
+
+
+def take(name: str, ticket: bytes, family: int, kind: int, proto: int) -> Socket:
+    """The socket of a Stack's that another process gave away for this ticket.
+
+    Raises:
+        OSError: ENOENT, it was taken already; as `sockets_of`.
+    """
+    module = sockets_of(name)
+    handle = module._handle
+    number = handle.check(lib.ps_channel_take(handle.pointer, ffi.from_buffer(ticket)))
+    opened = known(handle, number)
+    if opened is None:
+        made = OpenSocket(handle, number, family, kind, proto)
+        fd = descriptors.show(made, blocking=True).release()
+    else:
+        fd = descriptors.another(opened)
+    return module.socket(family, kind, proto, fileno=fd)
 
 
 def share_by_environment(module: SocketModule, strict: bool) -> None:

@@ -1,8 +1,8 @@
 """Options that change nothing a Stack does, and are taken and read back as Linux has them.
 
 They are about what a Stack doesn't have (interrupts to poll for, queueing disciplines, security
-labels, packet marks that a rule would look at), or about other kinds of socket. Nobody needs a
-privilege for them: who has the Stack owns its network.
+labels, packet marks that a rule would look at), or about other kinds of socket. None
+needs a privilege: the Stack's owner owns its network.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _find(opened: OpenSocket, key: tuple[int, int]) -> _Kept | None:
 
 
 def get(opened: OpenSocket, key: tuple[int, int]) -> int | None:
-    """What it was set to; None: it isn't one of these."""
+    """The option's value; None: it isn't one of these."""
     one = _find(opened, key)
     return None if one is None else opened.kept.get(key, one.initial)
 

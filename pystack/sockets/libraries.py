@@ -1,4 +1,4 @@
-"""Libraries that bring an event loop or sockets of their own, below the module `socket`.
+"""Libraries with their own event loop or sockets, below the module `socket`.
 
 What a Stack can't take over from them is refused in words; where a library has a choice, it is
 given the one that works. They are looked after when they are imported, if they are not yet.
@@ -6,6 +6,7 @@ given the one that works. They are looked after when they are imported, if they 
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,21 +24,23 @@ from pystack.sockets.strict import REMEDY, refuse, strictly
 __all__ = ["watching_libraries"]
 
 _STOCK_LOOP = "Use asyncio's own event loop."
-# What can't be imported in a strict block, and what to use.
+_THREADS = f"Use threads or asyncio. {REMEDY}"
+_ANY_LOOP = f"{_STOCK_LOOP} {REMEDY}"
+# What can't be imported in a strict block, and what to do. Other blocks refuse uvloop call by call.
 _NOT_IMPORTED = {
-    "eventlet": "Use threads or asyncio.",
-    "gevent": "Use threads or asyncio.",
-    "pycares": "Use the module socket's resolver, or dnspython.",
-    "rloop": _STOCK_LOOP,
+    "eventlet": _THREADS,
+    "gevent": _THREADS,
+    "pycares": f"Use the module socket's resolver, or dnspython. {REMEDY}",
+    "rloop": _ANY_LOOP,
     "uvloop": _STOCK_LOOP,
-    "winloop": _STOCK_LOOP,
-    "zuvloop": _STOCK_LOOP,
+    "winloop": _ANY_LOOP,
+    "zuvloop": _ANY_LOOP,
 }
 
 
 @dataclass(eq=False)
 class _Watch:
-    """A block that is open: whose names it replaces, where a Stack is meant, how strictly."""
+    """An open block: the names it replaces, where it applies, and how strictly."""
 
     layer: Layer
     choose: Choose
@@ -52,7 +55,11 @@ class _Watch:
 
 
 def _uvloop(module: ModuleType, watch: _Watch) -> Layer:
-    """Its calls that take sockets are libuv's own; those with `sock_` in their names are not."""
+    """Its calls that make sockets are libuv's own; those with `sock_` in their names are not.
+
+    Names are asked of the module socket, as the stock loop does: `sock_connect` does so for
+    literals, too.
+    """
     loop: Any = getattr(module, "Loop", None)
     if loop is None:
         return {}
@@ -76,10 +83,10 @@ def _uvloop(module: ModuleType, watch: _Watch) -> Layer:
             "create_connection",
             "create_datagram_endpoint",
             "create_server",
-            "getaddrinfo",
-            "getnameinfo",
         )
     }
+    places[loop, "getaddrinfo"] = _asking(loop.getaddrinfo, _getaddrinfo, watch)
+    places[loop, "getnameinfo"] = _asking(loop.getnameinfo, _getnameinfo, watch)
     places[loop, "run_in_executor"] = in_context_of_caller(loop.run_in_executor, watch.wants)
     if watch.strict:
         original = loop.__new__
@@ -93,8 +100,35 @@ def _uvloop(module: ModuleType, watch: _Watch) -> Layer:
     return places
 
 
+async def _getaddrinfo(
+    loop: Any,
+    host: Any,
+    port: Any,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+) -> Any:
+    return await loop.run_in_executor(
+        None, lambda: socket.getaddrinfo(host, port, family, type, proto, flags)
+    )
+
+
+async def _getnameinfo(loop: Any, sockaddr: Any, flags: int = 0) -> Any:
+    return await loop.run_in_executor(None, lambda: socket.getnameinfo(sockaddr, flags))
+
+
+def _asking(original: Any, ours: Callable[..., Any], watch: _Watch) -> Callable[..., Any]:
+    def method(self: Any, *arguments: Any, **named: Any) -> Any:
+        return (ours if watch.wants() else original)(self, *arguments, **named)
+
+    method.__name__ = original.__name__
+    return method
+
+
 def _uvicorn(module: ModuleType, watch: _Watch) -> Layer:
-    """Its loop "auto" is uvloop where that can be had."""
+    """Its loop "auto" is uvloop if that is installed."""
     places: Layer = {}
     # The second pair: before uvicorn 0.36.
     for name, stock in (
@@ -119,7 +153,7 @@ def _stock_loop_instead(original: Any, stock: str, watch: _Watch) -> Callable[..
 
 
 def _zmq(module: ModuleType, watch: _Watch) -> Layer:
-    """What is neither between threads nor between processes is libzmq's own sockets."""
+    """Transports other than inproc and ipc use libzmq's own sockets."""
     kind: Any = getattr(module, "Socket", None)
     if kind is None:
         return {}
@@ -134,7 +168,7 @@ def _zmq(module: ModuleType, watch: _Watch) -> Layer:
                 return original(self, addr, *arguments, **named)
             raise refuse(
                 f"zmq's {name}({text!r}) opens the kernel's own sockets",
-                f"inproc and ipc work. {REMEDY}",
+                "inproc and ipc work. In a block of pystack.outside() others go by the kernel.",
             )
 
         method.__name__ = name
@@ -155,12 +189,12 @@ _PLACES: dict[str, Callable[[ModuleType, _Watch], Layer]] = {
 
 
 class _Refusing:
-    """A loader of what is not to be imported: `importlib.util.find_spec` finds it all the same."""
+    """A loader that refuses the import; `importlib.util.find_spec` still finds the module."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         raise ImportError(
-            f"{spec.name} brings sockets of the kernel's, which are not the Stack's: refused. "
-            f"{_NOT_IMPORTED[spec.name]} {REMEDY}",
+            f"{spec.name} opens its own sockets on the kernel, bypassing the Stack: refused. "
+            f"{_NOT_IMPORTED[spec.name]}",
             name=spec.name,
         )
 
@@ -228,6 +262,6 @@ def watching_libraries(layer: Layer, choose: Choose, strict: bool) -> Iterator[N
     finally:
         watch.is_open = False
         _watches.remove(watch)
-        # An interpreter that ends inside the block has no more of them.
+        # Gone if the interpreter exits inside the block.
         if not _watches and _finder in (sys.meta_path or ()):
             sys.meta_path.remove(_finder)

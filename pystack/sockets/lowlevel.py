@@ -76,8 +76,8 @@ def _either_class(sockets: SocketModule) -> type:
     def __init__(  # noqa: N807
         self: Any, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
-        self._number = -1
-        self._kernel = None
+        self._ps_number = -1
+        self._ps_kernel = None
         if fileno is not None:
             if isinstance(fileno, float):
                 raise TypeError("integer argument expected, got float")
@@ -91,13 +91,13 @@ def _either_class(sockets: SocketModule) -> type:
             _StackSocket.__init__(self, family, type, proto, fileno)
             self.fileno()  # every socket of that module has a descriptor from the first
         else:
-            self._kernel = _KernelSocket(family, type, proto, fileno)
+            self._ps_kernel = _KernelSocket(family, type, proto, fileno)
 
     def method(name: str) -> Any:
         ours = getattr(_StackSocket, name)
 
         def call(self: Any, *arguments: Any, **named: Any) -> Any:
-            kernel = self._kernel
+            kernel = self._ps_kernel
             if kernel is not None:
                 return getattr(kernel, name)(*arguments, **named)
             return ours(self, *arguments, **named)
@@ -109,16 +109,16 @@ def _either_class(sockets: SocketModule) -> type:
         ours = getattr(_StackSocket, name).fget
 
         def get(self: Any) -> Any:
-            return ours(self) if self._kernel is None else getattr(self._kernel, name)
+            return ours(self) if self._ps_kernel is None else getattr(self._ps_kernel, name)
 
         return property(get)
 
     members: dict[str, Any] = {
-        "__slots__": ("_kernel",),
+        "__slots__": ("_ps_kernel",),
         "__module__": "_socket",
         "__init__": __init__,
-        "_stack_handle": sockets._handle,
-        "_resolve": staticmethod(sockets._resolver.one),
+        "_ps_stack_handle": sockets._handle,
+        "_ps_resolve": staticmethod(sockets._resolver.one),
     }
     members.update({name: method(name) for name in _METHODS})
     members.update({name: attribute(name) for name in _ATTRIBUTES})
@@ -127,7 +127,7 @@ def _either_class(sockets: SocketModule) -> type:
 
 def wrap_socket(context: Any, sock: Any, server_side: bool, *arguments: Any, **named: Any) -> Any:
     """Stands for `_ssl._SSLContext._wrap_socket`, which wants a descriptor with data behind it."""
-    kernel = getattr(sock, "_kernel", None)
+    kernel = getattr(sock, "_ps_kernel", None)
     if kernel is not None:
         return _kernels_wrap_socket(context, kernel, server_side, *arguments, **named)
     records = RecordLayer(

@@ -2,7 +2,7 @@
 
 Linux's layouts of ancillary data that is sent: `IP_PKTINFO`, `IP_TTL`, `IP_TOS`, `IPV6_PKTINFO`,
 `IPV6_HOPLIMIT`, `IPV6_TCLASS`, `IPV6_DONTFRAG`, `UDP_SEGMENT`; what is received:
-`pystack.sockets.ancillary`.
+`pystack.sockets.ancillary`. An engine that takes any option takes any of Linux's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
-from pystack.sockets import address as addresses
 from pystack.sockets import ancillary, options
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.ancillary import IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_TCLASS, Item
@@ -31,6 +30,15 @@ _LARGEST_ANCILLARY = (1 << 31) - 1
 # IOV_MAX of sendmsg(2).
 _MOST_PIECES = 1024
 
+# MSG_NOTIFICATION (linux/sctp.h) has the number of MSG_MORE.
+_TOLD = {
+    int(lib.PS_MSG_TRUNC): int(socket.MSG_TRUNC),
+    int(lib.PS_MSG_CTRUNC): int(socket.MSG_CTRUNC),
+    int(lib.PS_MSG_EOR): int(socket.MSG_EOR),
+    int(lib.PS_MSG_NOTIFICATION): 0x8000,
+}
+
+_MARK = (options.SOL, 36)
 # SCM_RIGHTS and SCM_CREDENTIALS, which say something to AF_UNIX alone.
 _IGNORED = ((options.SOL, 1), (options.SOL, 2))
 
@@ -48,7 +56,7 @@ class MessageSocket(CoreSocket):
         address: SocketAddress | None = None,
         /,
     ) -> int:
-        """Sends the buffers, joined, which are copied: see sendmsg(2). How many bytes went.
+        """Sends the buffers joined, as a copy: see sendmsg(2). Returns how many bytes were sent.
 
         Args:
             buffers: The data.
@@ -61,21 +69,21 @@ class MessageSocket(CoreSocket):
             OSError: EINVAL, ancillary data that is not of these kinds; EMSGSIZE.
         """
         flags = to_int(flags)
-        to = ffi.NULL if address is None else self._address(address, "sendmsg")
-        control = self._control(list(ancdata))
+        to = ffi.NULL if address is None else self._ps_address(address, "sendmsg")
+        control = self._ps_control(list(ancdata))
         with ExitStack() as views:
             sources = [views.enter_context(readable(buffer)) for buffer in buffers]
-            if len(sources) > _MOST_PIECES and self._number >= 0:
+            if len(sources) > _MOST_PIECES and self._ps_number >= 0:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             pieces = ffi.new("struct ps_piece[]", max(len(sources), 1))
             for position, source in enumerate(sources):
                 pieces[position].base = source
                 pieces[position].size = len(source)
             if not any(map(len, sources)):
-                self._wait_to_send_nothing()
-            return self._send_pieces(pieces, len(sources), flags, to, control)
+                self._ps_wait_to_send_nothing()
+            return self._ps_send_pieces(pieces, len(sources), flags, to, control)
 
-    def _control(self, ancdata: list[Any]) -> Any:
+    def _ps_control(self, ancdata: list[Any]) -> Any:
         if not ancdata:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
@@ -86,58 +94,74 @@ class MessageSocket(CoreSocket):
                 raise TypeError("[sendmsg() ancillary data items]: expected a tuple of length 3")
             with memoryview(entry[2]) as view:
                 items.append(((to_int(entry[0]), to_int(entry[1])), view.tobytes()))
+        if self._ps_number >= 0 and self._ps_handle.takes_any_option(self._ps_number):
+            return self._ps_raw_control(out, ancillary.laid_out(items))
         for key, data in items:
-            # What the kernel's functions for such a socket don't look at.
+            # Ignored by the kernel for such a socket.
             if key[0] != options.SOL and (
-                self._type == socket.SOCK_STREAM
-                or (key[0] == IPV6 and self._family == socket.AF_INET)
+                self._ps_type == socket.SOCK_STREAM
+                or (key[0] == IPV6 and self._ps_family == socket.AF_INET)
             ):
                 continue
             try:
-                self._control_one(out, key, data)
+                self._ps_control_one(out, key, data)
             except struct.error:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
         return out
 
-    def _control_one(self, out: Any, key: tuple[int, int], data: bytes) -> None:
+    @staticmethod
+    def _ps_raw_control(out: Any, data: bytes) -> Any:
+        """All of it as it is, for an engine that knows what Linux knows."""
+        if len(data) > lib.PS_ANCILLARY_SIZE:
+            raise OSError(
+                errno.ENOBUFS,
+                f"{len(data)} bytes of ancillary data, {lib.PS_ANCILLARY_SIZE} at most",
+            )
+        out.ancillary_bytes = len(data)
+        ffi.memmove(out.ancillary, data, len(data))
+        return out
+
+    def _ps_control_one(self, out: Any, key: tuple[int, int], data: bytes) -> None:
         if key == (IP, options.IP_PKTINFO):
             interface, source, _destination = struct.unpack("i4s4s", data)
-            self._source(out, interface, source, lib.PS_INET)
+            self._ps_source(out, interface, source, lib.PS_INET)
         elif key == (IPV6, IPV6_PKTINFO):
             source, interface = struct.unpack("16sI", data)
-            self._source(out, interface, source, lib.PS_INET6)
+            self._ps_source(out, interface, source, lib.PS_INET6)
         elif key in ((IP, IP_TTL), (IPV6, IPV6_HOPLIMIT)):
-            out.ttl = self._byte(data, 1 if key[0] == IP else -1)
+            out.ttl = self._ps_byte(data, 1 if key[0] == IP else -1)
         elif key in ((IP, IP_TOS), (IPV6, IPV6_TCLASS)):
             one = len(data) == 1 and key[0] == IP
-            out.tos = data[0] if one else self._byte(data, 0 if key[0] == IP else -1)
+            out.tos = data[0] if one else self._ps_byte(data, 0 if key[0] == IP else -1)
         elif key == (IPV6, options.IPV6_DONTFRAG):
-            out.dont_fragment = self._flag(data)
+            out.dont_fragment = self._ps_flag(data)
+        elif key == _MARK:  # changes nothing here, as the option
+            struct.unpack("I", data)
         elif key == (options.UDP, options.UDP_SEGMENT):
             out.segment_size = struct.unpack("H", data)[0]
-        elif key[0] in (options.SOL, self._own_level(), options.UDP) and key not in _IGNORED:
+        elif key[0] in (options.SOL, self._ps_own_level(), options.UDP) and key not in _IGNORED:
             raise OSError(errno.EINVAL, f"no ancillary data of level {key[0]}, type {key[1]} here")
 
-    def _own_level(self) -> int:
-        return IP if self._family == socket.AF_INET else IPV6
+    def _ps_own_level(self) -> int:
+        return IP if self._ps_family == socket.AF_INET else IPV6
 
     @staticmethod
-    def _flag(data: bytes) -> int:
+    def _ps_flag(data: bytes) -> int:
         value = int(struct.unpack("i", data)[0])
         if value not in (0, 1):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return value
 
     @staticmethod
-    def _byte(data: bytes, least: int) -> int:
+    def _ps_byte(data: bytes, least: int) -> int:
         value = int(struct.unpack("i", data)[0])
         if not least <= value <= 255:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return value
 
     @staticmethod
-    def _source(out: Any, interface: int, source: bytes, family: int) -> None:
-        out.interface = interface
+    def _ps_source(out: Any, interface: int, source: bytes, family: int) -> None:
+        out.interface = interface & 0xFFFFFFFF  # a negative one is none, as any that isn't there
         if source.strip(b"\0"):
             out.source.family = family
             ffi.memmove(out.source.bytes, source, len(source))
@@ -150,7 +174,9 @@ class MessageSocket(CoreSocket):
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         buffer = bytearray(bufsize)
-        got, ancillary, out_flags, sender = self.recvmsg_into([buffer], ancbufsize, flags)
+        got, ancillary, out_flags, sender = MessageSocket.recvmsg_into(
+            self, [buffer], ancbufsize, flags
+        )
         return bytes(memoryview(buffer)[:got]), ancillary, out_flags, sender
 
     def recvmsg_into(
@@ -172,21 +198,22 @@ class MessageSocket(CoreSocket):
             room = sum(len(target) for target in targets)
             if flags & MSG_ERRQUEUE:
                 error = ffi.new("struct ps_socket_error *")
-                got = self._receive_error(pieces, len(targets), message, error)
-                items = ancillary.of_error(self._open, message, error)
+                got = self._ps_receive_error(pieces, len(targets), message, error)
+                items = ancillary.of_error(self._ps_open, message, error)
                 out_flags = MSG_ERRQUEUE
             else:
-                got = self._receive_pieces(pieces, len(targets), flags, message)
-                items = ancillary.of_message(self._open, message, got)
+                got = self._ps_receive_pieces(pieces, len(targets), flags, message)
+                items = ancillary.of_message(self._ps_open, message, got)
                 out_flags = 0
-        if message.flags & lib.PS_MSG_TRUNC:
-            out_flags |= int(socket.MSG_TRUNC)
+        for c_flag, flag in _TOLD.items():
+            if message.flags & c_flag:
+                out_flags |= flag
         given, cut = ancillary.fitting(items, ancbufsize)
         if cut:
             out_flags |= int(socket.MSG_CTRUNC)
-        sender = self._destination(message) if flags & MSG_ERRQUEUE else self._sender(message)
+        sender = self._ps_destination(message) if flags & MSG_ERRQUEUE else self._ps_sender(message)
         return min(got, room), given, out_flags, sender
 
-    def _destination(self, message: Any) -> SocketAddress | None:
-        """Where that went which an error is about."""
-        return addresses.from_c(getattr(message, "from"), self._family)
+    def _ps_destination(self, message: Any) -> SocketAddress | None:
+        """The destination of the packet that caused an error."""
+        return self._ps_peer(getattr(message, "from"))

@@ -43,7 +43,7 @@ _ALSO = (
 
 
 def _find(fd: int) -> OpenSocket | None:
-    """What a descriptor stands for, also if it came from another process; None: it is the kernel's.
+    """The socket of a descriptor, even one from another process; None: it is the kernel's.
 
     Raises:
         OSError: EBADF.
@@ -75,22 +75,22 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
 
     def new(cls: type[Socket], *arguments: Any, **named: Any) -> Any:
         if not named and 0 < len(arguments) < 4 and to_index(arguments[0]) in FAMILIES:
-            return object.__new__(cls)
+            return Socket.__new__(cls)
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
         fileno = values.get("fileno")
         ours = _find(to_index(fileno)) is not None if fileno is not None else family == -1
         if not ours and (fileno is not None or to_index(family) not in FAMILIES):
             return kernel_socket(*arguments, **named)
-        return object.__new__(cls)
+        return Socket.__new__(cls)
 
     members = {
         "__slots__": (),
         "__module__": "pystack.sockets",
         "__doc__": Socket.__doc__,
         "__new__": new,
-        "_stack_handle": handle,
-        "_resolve": staticmethod(resolver.one),
+        "_ps_stack_handle": handle,
+        "_ps_resolve": staticmethod(resolver.one),
     }
     made: type[Socket] = _BoundMeta("socket", (Socket,), members)  # type: ignore[assignment]
     pickled(handle)
@@ -121,6 +121,10 @@ class SocketModule:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(options if name in _ALSO else kernel, name)
+
+    def __repr__(self) -> str:
+        closed = " that is closed" if self._handle.closed else ""
+        return f"<the module 'socket' on a Stack{closed}>"
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(kernel), *_ALSO, *super().__dir__()})
@@ -221,16 +225,16 @@ class SocketModule:
         return sock
 
     def fromfd(self, fd: int, family: int, type: int, proto: int = 0) -> Any:
-        """As `socket.fromfd`: a socket on a copy of a descriptor, whosever it is.
+        """As `socket.fromfd`: a socket on a copy of a descriptor, the Stack's or the kernel's.
 
         Raises:
             OSError: As dup(2).
         """
         _find(to_index(fd))
-        copy = descriptors.duplicate(to_index(fd))
-        if copy is None:
-            return _fromfd(fd, family, type, proto)
-        return self.socket(family, type, proto, fileno=copy)
+        made = descriptors.make_of_copy(
+            to_index(fd), lambda copy: self.socket(family, type, proto, fileno=copy)
+        )
+        return _fromfd(fd, family, type, proto) if made is None else made
 
     def dup(self, fd: int, /) -> int:
         """As `socket.dup`: a copy of a descriptor, for `fileno=` and `close`.
@@ -347,8 +351,10 @@ class SocketModule:
 
     def installed(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """Puts these into the standard library for the block; see `Stack.installed`."""
+        self._handle.need_open()
         return in_the_process(self, strict)
 
     def active(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """The same for this task or thread alone; see `Stack.active`."""
+        self._handle.need_open()
         return active(self, strict)

@@ -10,16 +10,14 @@ import os
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pystack._native import ffi, lib
 from pystack._native.address import packed
-from pystack.sockets import kept
+from pystack.sockets import kept, raw_options
 from pystack.sockets.arguments import to_int
+from pystack.sockets.receiving import ReceivingSocket
 from pystack.sockets.tcp_info import linux_tcp_info
-
-if TYPE_CHECKING:
-    from pystack.sockets.core import CoreSocket
 
 __all__ = ["get_option", "set_option"]
 
@@ -197,28 +195,34 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def _check_level(sock: CoreSocket, level: int, reading: bool) -> None:
+def _check_level(sock: ReceivingSocket, level: int, reading: bool) -> None:
     """Whether the socket is open, and has options of this level at all."""
-    if sock._number < 0:
+    if sock._ps_number < 0:
         raise _error(errno.EBADF)
-    is_v6 = sock._family == socket.AF_INET6
+    is_v6 = sock._ps_family == socket.AF_INET6
     known = (
         level == SOL
-        or (level == IP and not (is_v6 and sock._type == socket.SOCK_RAW))
+        or (level == IP and not (is_v6 and sock._ps_type == socket.SOCK_RAW))
         or (level == IPV6 and is_v6)
-        or (level == SOL_RAW and sock._type == socket.SOCK_RAW)
-        or (level == UDP and sock._type == socket.SOCK_DGRAM)
-        or (level == TCP and sock._type == socket.SOCK_STREAM)
+        or (level == SOL_RAW and sock._ps_type == socket.SOCK_RAW)
+        or (level == UDP and sock._ps_type == socket.SOCK_DGRAM)
+        or (level == TCP and sock._ps_type == socket.SOCK_STREAM)
     )
     if not known:
         raise _error(errno.EOPNOTSUPP if reading and not is_v6 else errno.ENOPROTOOPT)
 
 
-def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int | None) -> None:
-    """See `CoreSocket.setsockopt`."""
+def set_option(
+    sock: ReceivingSocket, level: int, name: int, value: Any, length: int | None
+) -> None:
+    """See `Socket.setsockopt`."""
     key = (to_int(level), to_int(name))
-    _check_level(sock, key[0], reading=False)
-    key = _SAME.get(key) or _FORCED.get(key) or key
+    if not _is_the_engines(sock, key):
+        _check_level(sock, key[0], reading=False)
+        key = _SAME.get(key) or _FORCED.get(key) or key
+    elif value is not None and length is None:
+        raw_options.set_option(sock, key, _bytes_of(value))
+        return
     if type(value) is int and length is None and key in _INTEGERS and not _is_kept(sock, key):
         _set_integer(sock, _INTEGERS[key], _within_int(value))
         return
@@ -226,30 +230,24 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         if length is None:
             raise TypeError("setsockopt() with None as value takes an option length")
         if key == (SOL, SO_BINDTODEVICE) and length == 0:
-            _set(sock, lib.PS_OPT_BINDTODEVICE, 0)
+            set_option(sock, *key, b"", None)
             return
         raise _error(errno.EFAULT if to_int(length) > 0 else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
-    if hasattr(value, "__index__"):
-        data = _INT.pack(_within_int(int(value.__index__())))
-    else:
-        with memoryview(value) as view:
-            if not view.c_contiguous:
-                raise BufferError("memoryview: underlying buffer is not C-contiguous")
-            data = view.tobytes()
+    data = _bytes_of(value)
     if key == (SOL, SO_LINGER):
         _set_linger(sock, data)
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
         _set_limit(sock, key[1], data)
     elif _is_kept(sock, key):
-        kept.keep(sock._open, key, _number(data))
+        kept.keep(sock._ps_open, key, _number(data))
     elif key == (SOL, SO_BINDTODEVICE):
         _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
         _set(sock, lib.PS_OPT_IP_MULTICAST_IF, _multicast_interface(sock, data))
     elif key in _MEMBERSHIPS:
-        if sock._type == socket.SOCK_STREAM and key in _OF_ANY_SOURCE:
+        if sock._ps_type == socket.SOCK_STREAM and key in _OF_ANY_SOURCE:
             raise _error(errno.EPROTO)
         _membership(sock, key, data)
     elif key == (TCP, TCP_CONGESTION):
@@ -259,17 +257,43 @@ def set_option(sock: CoreSocket, level: int, name: int, value: Any, length: int 
         if key == (TCP, TCP_INQ) and _number(data) not in (0, 1):
             raise _error(errno.EINVAL)
         bit = ANCILLARY[key]
-        opened = sock._open
+        opened = sock._ps_open
         opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
     elif key[0] == SOL and key[1] in TIMESTAMPS:
-        asked = sock._open.ancillary & ~TIMESTAMP_BITS
-        sock._open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
+        asked = sock._ps_open.ancillary & ~TIMESTAMP_BITS
+        sock._ps_open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
     elif key in _INTEGERS:
         if key[0] == SOL and len(data) < _INT.size:
             raise _error(errno.EINVAL)
         _set_integer(sock, _INTEGERS[key], _number(data))
     else:
         raise _error(errno.ENOPROTOOPT)
+
+
+def _is_the_engines(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
+    """Whether the engine takes it as it is, in Linux's own layout.
+
+    Not what the host does for any engine, and what comes with the data.
+    """
+    if sock._ps_number < 0 or not sock._ps_handle.takes_any_option(sock._ps_number):
+        return False
+    key = _SAME.get(key, key)
+    return not (
+        key in ((SOL, SO_LINGER), (SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO))
+        or key in _MEMBERSHIPS
+        or key in ANCILLARY
+        or (key[0] == SOL and key[1] in TIMESTAMPS)
+    )
+
+
+def _bytes_of(value: Any) -> bytes:
+    """An option's value as setsockopt(2) takes it."""
+    if hasattr(value, "__index__"):
+        return _INT.pack(_within_int(int(value.__index__())))
+    with memoryview(value) as view:
+        if not view.c_contiguous:
+            raise BufferError("memoryview: underlying buffer is not C-contiguous")
+        return view.tobytes()
 
 
 def _has_timestamps(asked: int, name: int) -> bool:
@@ -285,11 +309,11 @@ def _within_int(number: int) -> int:
     return number
 
 
-def _is_kept(sock: CoreSocket, key: tuple[int, int]) -> bool:
-    return kept.get(sock._open, key) is not None
+def _is_kept(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
+    return kept.get(sock._ps_open, key) is not None
 
 
-def _set_integer(sock: CoreSocket, option: int, number: int) -> None:
+def _set_integer(sock: ReceivingSocket, option: int, number: int) -> None:
     if option in _UNICAST_IF:
         number = socket.ntohl(number & 0xFFFFFFFF)
     elif option == lib.PS_OPT_BINDTODEVICE and number < 0:
@@ -301,24 +325,26 @@ def _set_integer(sock: CoreSocket, option: int, number: int) -> None:
     _set(sock, option, number)
 
 
-def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
-    """See `CoreSocket.getsockopt`."""
+def get_option(sock: ReceivingSocket, level: int, name: int, length: int) -> Any:
+    """See `Socket.getsockopt`."""
     key = (to_int(level), to_int(name))
     if not 0 <= to_int(length) <= 1024:
         raise OSError("getsockopt buflen out of range")
+    if _is_the_engines(sock, key):
+        return raw_options.get_option(sock, key, length)
     _check_level(sock, key[0], reading=True)
     key = _SAME.get(key, key)
-    if (number := kept.get(sock._open, key)) is not None:
+    if (number := kept.get(sock._ps_open, key)) is not None:
         data = _INT.pack(number)
     elif key == (SOL, SO_COOKIE):
         if length < _COOKIE.size:
             raise _error(errno.EINVAL)
-        data = _COOKIE.pack(sock._number + 1)
+        data = _COOKIE.pack(sock._ps_number + 1)
     elif key == (SOL, SO_LINGER):
         seconds = _get(sock, lib.PS_OPT_LINGER)
         data = struct.pack("ii", seconds >= 0, max(seconds, 0))
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
-        opened = sock._open
+        opened = sock._ps_open
         limit = opened.receive_timeout if key[1] == SO_RCVTIMEO else opened.send_timeout
         data = _TIMEVAL.pack(*divmod(round((limit or 0) * 1e6), 1_000_000))
     elif key == (SOL, SO_BINDTODEVICE):
@@ -332,18 +358,18 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     elif key == (TCP, TCP_CONGESTION):
         data = _CONGESTION.ljust(_NAME_SIZE, b"\0")
     elif key == (TCP, TCP_INFO):
-        data = linux_tcp_info(sock._handle, sock._number)
+        data = linux_tcp_info(sock._ps_handle, sock._ps_number)
     elif key in ANCILLARY:
-        data = _INT.pack(bool(sock._open.ancillary & ANCILLARY[key]))
+        data = _INT.pack(bool(sock._ps_open.ancillary & ANCILLARY[key]))
     elif key[0] == SOL and key[1] in TIMESTAMPS:
-        data = _INT.pack(_has_timestamps(sock._open.ancillary, key[1]))
+        data = _INT.pack(_has_timestamps(sock._ps_open.ancillary, key[1]))
     elif key in _INTEGERS:
         option = _INTEGERS[key]
         number = _get(sock, option)
         if option == lib.PS_OPT_FAMILY:
-            number = sock._open.family
+            number = sock._ps_open.family
         elif option == lib.PS_OPT_TYPE:
-            number = sock._open.type
+            number = sock._ps_open.type
         elif option in _UNICAST_IF:
             number = socket.htonl(number)
         data = _INT.pack(number)
@@ -354,7 +380,7 @@ def get_option(sock: CoreSocket, level: int, name: int, length: int) -> Any:
     return _INT.unpack(data[: _INT.size])[0] if len(data) >= _INT.size else 0
 
 
-def _set_limit(sock: CoreSocket, name: int, data: bytes) -> None:
+def _set_limit(sock: ReceivingSocket, name: int, data: bytes) -> None:
     """How long a call may wait on a socket without a timeout: a struct timeval, 0: for ever."""
     if len(data) < _TIMEVAL.size:
         raise _error(errno.EINVAL)
@@ -364,9 +390,9 @@ def _set_limit(sock: CoreSocket, name: int, data: bytes) -> None:
     # Less than nothing is as good as over (socket(7)).
     limit = max(seconds + microseconds / 1e6, 1e-6) if seconds or microseconds else None
     if name == SO_RCVTIMEO:
-        sock._open.receive_timeout = limit
+        sock._ps_open.receive_timeout = limit
     else:
-        sock._open.send_timeout = limit
+        sock._ps_open.send_timeout = limit
 
 
 def _number(data: bytes) -> int:
@@ -377,19 +403,19 @@ def _number(data: bytes) -> int:
     return int(_INT.unpack(data[: _INT.size])[0])
 
 
-def _set(sock: CoreSocket, option: int, value: int) -> None:
-    handle = sock._handle
-    handle.check(lib.ps_option_set(handle.pointer, sock._number, option, value))
+def _set(sock: ReceivingSocket, option: int, value: int) -> None:
+    handle = sock._ps_handle
+    handle.check(lib.ps_option_set(handle.pointer, sock._ps_number, option, value))
 
 
-def _get(sock: CoreSocket, option: int) -> int:
-    handle = sock._handle
+def _get(sock: ReceivingSocket, option: int) -> int:
+    handle = sock._ps_handle
     value = ffi.new("int64_t *")
-    handle.check(lib.ps_option_get(handle.pointer, sock._number, option, value))
+    handle.check(lib.ps_option_get(handle.pointer, sock._ps_number, option, value))
     return int(value[0])
 
 
-def _set_linger(sock: CoreSocket, data: bytes) -> None:
+def _set_linger(sock: ReceivingSocket, data: bytes) -> None:
     if len(data) < 8:
         raise _error(errno.EINVAL)
     on, seconds = struct.unpack("ii", data[:8])
@@ -399,22 +425,22 @@ def _set_linger(sock: CoreSocket, data: bytes) -> None:
 # --- interfaces ------------------------------------------------------------------------------
 
 
-def _interfaces(sock: CoreSocket) -> Any:
-    handle = sock._handle
+def _interfaces(sock: ReceivingSocket) -> Any:
+    handle = sock._ps_handle
     return handle.listing(
         "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
     )
 
 
-def _addresses(sock: CoreSocket) -> Any:
-    handle = sock._handle
+def _addresses(sock: ReceivingSocket) -> Any:
+    handle = sock._ps_handle
     return handle.listing(
         "struct ps_interface_address",
         lambda out, room: lib.ps_addresses(handle.pointer, out, room),
     )
 
 
-def _index_of(sock: CoreSocket, name: bytes) -> int:
+def _index_of(sock: ReceivingSocket, name: bytes) -> int:
     if not name:
         return 0
     for interface in _interfaces(sock):
@@ -423,14 +449,14 @@ def _index_of(sock: CoreSocket, name: bytes) -> int:
     raise _error(errno.ENODEV)
 
 
-def _name_of(sock: CoreSocket, index: int) -> bytes:
+def _name_of(sock: ReceivingSocket, index: int) -> bytes:
     for interface in _interfaces(sock):
         if interface.index == index:
             return bytes(ffi.string(interface.name)) + b"\0"
     return b""
 
 
-def _index_with(sock: CoreSocket, address: bytes) -> int:
+def _index_with(sock: ReceivingSocket, address: bytes) -> int:
     """The interface that has an IPv4 address; 0 for the unspecified one."""
     if address == bytes(4):
         return 0
@@ -440,14 +466,14 @@ def _index_with(sock: CoreSocket, address: bytes) -> int:
     raise _error(errno.EADDRNOTAVAIL)
 
 
-def _address_of(sock: CoreSocket, index: int) -> bytes:
+def _address_of(sock: ReceivingSocket, index: int) -> bytes:
     for entry in _addresses(sock):
         if index and entry.interface == index and entry.address.family == lib.PS_INET:
             return packed(entry.address)
     return bytes(4)
 
 
-def _multicast_interface(sock: CoreSocket, data: bytes) -> int:
+def _multicast_interface(sock: ReceivingSocket, data: bytes) -> int:
     """ip(7): an `in_addr`, an `ip_mreq` or an `ip_mreqn`, whose index wins."""
     if len(data) >= 12:
         index = int(_INT.unpack(data[8:12])[0])
@@ -459,7 +485,7 @@ def _multicast_interface(sock: CoreSocket, data: bytes) -> int:
     return _index_with(sock, data[:4])
 
 
-def _membership(sock: CoreSocket, key: tuple[int, int], data: bytes) -> None:
+def _membership(sock: ReceivingSocket, key: tuple[int, int], data: bytes) -> None:
     out = ffi.new("struct ps_membership *")
     if key[0] == IPV6:  # struct ipv6_mreq
         if len(data) < 20:
@@ -478,8 +504,8 @@ def _membership(sock: CoreSocket, key: tuple[int, int], data: bytes) -> None:
             ffi.memmove(out.source.bytes, data[8:12], 4)
         index = 0 if with_source or len(data) < 12 else _INT.unpack(data[8:12])[0]
         try:
-            out.interface = index or _index_with(sock, data[4:8])
+            out.interface = (index & 0xFFFFFFFF) or _index_with(sock, data[4:8])
         except OSError as error:
             raise _error(errno.ENODEV) from error  # as the kernel says it here
-    handle = sock._handle
-    handle.check(lib.ps_membership(handle.pointer, sock._number, _MEMBERSHIPS[key], out))
+    handle = sock._ps_handle
+    handle.check(lib.ps_membership(handle.pointer, sock._ps_number, _MEMBERSHIPS[key], out))

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from pystack._native.fork import keep_over_fork
+
 # What is replaced: a module or class, and the name of its attribute.
 Place: TypeAlias = tuple[Any, str]
 Layer: TypeAlias = dict[Place, Any]
 
 _lock = threading.Lock()
+keep_over_fork(_lock)
 _originals: Layer = {}
 _layers: list[Layer] = []
 # In the place of an original: the attribute was a base class's, or there was none.

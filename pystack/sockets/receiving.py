@@ -11,7 +11,6 @@ from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     MSG_ERRQUEUE,
     MSG_WAITALL,
-    NO_FLAGS,
     REST,
     WHOLE,
     flags_to_c,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["ReceivingSocket"]
 
 _STREAM = int(socket.SOCK_STREAM)
-_LARGEST_RECV = (1 << 31) - 1
 
 # ffi.new clears what it allocates; what recv is about to fill needs none of that.
 _uncleared = ffi.new_allocator(should_clear_after_alloc=False)
@@ -39,54 +37,57 @@ _NULL = ffi.NULL
 class ReceivingSocket(WaitingSocket):
     """See the module."""
 
-    __slots__ = ("_family", "_open", "_type")
+    __slots__ = ("_ps_family", "_ps_said", "_ps_type")
 
-    _open: OpenSocket
-    _family: int
-    _type: int
+    _ps_open: OpenSocket
+    _ps_family: int
+    _ps_type: int
+    # Family, type and protocol as this object's creator gave them, right or wrong.
+    _ps_said: tuple[int, int, int]
 
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Up to `size` bytes, or one datagram's: see recv(2). b"" is the stream's end.
+    def _ps_recv(self, size: int, flags: int = 0, /) -> bytes:
+        """`recv`, with whatever arguments."""
+        size, flags = to_size(size), to_int(flags)
+        if size == 0:
+            return b""
+        buffer, got = self._ps_receive_new(size, flags, _NULL, "recv")
+        return bytes(ffi.buffer(buffer, min(got, size)))
 
-        A size of 0 asks nothing of the Stack, as CPython asks nothing of the kernel then: no error
-        is told and no datagram taken. The same holds for `recv_into` an empty buffer.
-        """
-        if flags is not NO_FLAGS or type(size) is not int or not 0 < size <= _LARGEST_RECV:
-            size, flags = to_size(size), to_int(flags)
-            if size == 0:
-                return b""
-            buffer, got = self._receive_new(size, flags, _NULL, "recv")
-            return bytes(ffi.buffer(buffer, min(got, size)))
+    def _ps_recv_on(self, size: int | bytes, result: int, /) -> bytes:
+        """Goes on with a `recv` without flags that said `result`; after data, with the data."""
+        if isinstance(size, bytes):  # a hypercall has raised; perhaps another thread's call tells
+            self._ps_handle.check(result)
+            return size
         buffer = _uncleared(_bytes, size)
-        data: bytes = ffi.buffer(buffer, self._receive_plain(buffer, size))[:]
-        return data
+        got = self._ps_received_plain(result, buffer, size)
+        return bytes(ffi.buffer(buffer, got))
 
     def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, SocketAddress | None]:
         """As `recv`, and where it came from."""
         size, flags = to_size(size), to_int(flags)
         message = ffi.new("struct ps_message *")
-        buffer, got = self._receive_new(size, flags, message, "recvfrom")
-        return bytes(ffi.buffer(buffer, min(got, size))), self._sender(message)
+        buffer, got = self._ps_receive_new(size, flags, message, "recvfrom")
+        return bytes(ffi.buffer(buffer, min(got, size))), self._ps_sender(message)
 
-    def _receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
+    def _ps_receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
         if size < 0:
             raise ValueError(f"negative buffersize in {caller}")
         buffer = _uncleared(_bytes, size)
-        return buffer, self._receive(buffer, size, flags, message)
+        return buffer, self._ps_receive(buffer, size, flags, message)
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes."""
-        return self._receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
+        return self._ps_receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
 
     def recvfrom_into(
         self, buffer: Buffer, nbytes: int = 0, flags: int = 0
     ) -> tuple[int, SocketAddress | None]:
         """As `recv_into`, and where it came from."""
         message = ffi.new("struct ps_message *")
-        got = self._receive_into(buffer, nbytes, flags, message, "recvfrom_into")
-        return got, self._sender(message)
+        got = self._ps_receive_into(buffer, nbytes, flags, message, "recvfrom_into")
+        return got, self._ps_sender(message)
 
-    def _receive_into(
+    def _ps_receive_into(
         self, buffer: Buffer, nbytes: int, flags: int, message: Any, caller: str
     ) -> int:
         with writable(buffer, caller) as target:
@@ -98,70 +99,74 @@ class ReceivingSocket(WaitingSocket):
             size = nbytes or len(target)
             if size == 0 and not message:
                 return 0
-            return self._receive(target, size, flags, message)
+            return self._ps_receive(target, size, flags, message)
 
-    def _receive(self, target: Any, size: int, flags: int, message: Any) -> int:
+    def _ps_receive(self, target: Any, size: int, flags: int, message: Any) -> int:
         if not flags and not message:
-            return self._receive_plain(target, size)
+            return self._ps_receive_plain(target, size)
         piece = ffi.new("struct ps_piece[1]")
         piece[0].base = target
         piece[0].size = size
-        return self._receive_pieces(piece, 1, flags, message)
+        return self._ps_receive_pieces(piece, 1, flags, message)
 
-    def _receive_plain(self, target: Any, size: int) -> int:
-        handle, number = self._handle, self._number
-        limit = self._open.receive_timeout
-        at_once = -1 if self._timeout is None and limit is None else 0
+    def _ps_receive_plain(self, target: Any, size: int) -> int:
+        handle, number = self._ps_handle, self._ps_number
+        limit = self._ps_open.receive_timeout
+        at_once = -1 if self._ps_timeout is None and limit is None else 0
         got = lib.ps_receive_plain(handle.pointer, number, target, size, at_once)
         if got >= 0 and handle.answers.raised is None:
             return int(got)
-        return self._settle(
-            got,
-            lambda timeout_us: lib.ps_receive_plain(
-                handle.pointer, number, target, size, timeout_us
-            ),
-            limit,
+        return self._ps_received_plain(got, target, size, at_once)
+
+    def _ps_received_plain(self, result: int, target: Any, size: int, at_once: int = 0) -> int:
+        """Goes on with a call that said `result`."""
+        pointer, number = self._ps_handle.pointer, self._ps_number
+        return self._ps_settle(
+            result,
+            lambda timeout_us: lib.ps_receive_plain(pointer, number, target, size, timeout_us),
+            self._ps_open.receive_timeout,
             lib.PS_READY_READ,
+            at_once,
         )
 
-    def _receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
+    def _ps_receive_pieces(self, pieces: Any, count: int, flags: int, message: Any) -> int:
         if flags & MSG_ERRQUEUE:
-            return self._receive_error(pieces, count, message, ffi.NULL)
-        if flags & socket.MSG_OOB and self._type == _STREAM:
+            return self._ps_receive_error(pieces, count, message, ffi.NULL)
+        if flags & socket.MSG_OOB and self._ps_type == _STREAM:
             # The call itself never waits for urgent data (recv(2)); CPython does, for any.
-            if self._timeout:
-                self._wait(lib.PS_READY_READ, self._timeout)
-            return self._received(pieces, count, flags_to_c(flags), message, 0.0)
-        timeout = self._timeout_of(flags)
+            if self._ps_timeout:
+                self._ps_wait(lib.PS_READY_READ, self._ps_timeout)
+            return self._ps_received(pieces, count, flags_to_c(flags), message, 0.0)
+        timeout = self._ps_timeout_of(flags)
         # With a timeout the kernel's descriptor doesn't wait, and the flag says nothing.
-        if flags & MSG_WAITALL and self._type == _STREAM and timeout is None:
-            return self._receive_whole(pieces, count, flags_to_c(flags), message)
-        return self._received(pieces, count, flags_to_c(flags), message, timeout)
+        if flags & MSG_WAITALL and self._ps_type == _STREAM and timeout is None:
+            return self._ps_receive_whole(pieces, count, flags_to_c(flags), message)
+        return self._ps_received(pieces, count, flags_to_c(flags), message, timeout)
 
-    def _received(
+    def _ps_received(
         self, pieces: Any, count: int, c_flags: int, message: Any, timeout: float | None
     ) -> int:
-        pointer, number = self._handle.pointer, self._number
-        return self._repeat(
+        pointer, number = self._ps_handle.pointer, self._ps_number
+        return self._ps_repeat(
             lambda timeout_us: lib.ps_receive(
                 pointer, number, pieces, count, c_flags, message, timeout_us
             ),
             timeout,
-            self._open.receive_timeout,
+            self._ps_open.receive_timeout,
             lib.PS_READY_READ,
         )
 
-    def _receive_whole(self, pieces: Any, count: int, c_flags: int, message: Any) -> int:
+    def _ps_receive_whole(self, pieces: Any, count: int, c_flags: int, message: Any) -> int:
         """MSG_WAITALL: all of it; less at the stream's end, an error or urgent data after some."""
         if c_flags & lib.PS_MSG_PEEK:
             try:
-                return self._received(pieces, count, c_flags | WHOLE, message, None)
+                return self._ps_received(pieces, count, c_flags | WHOLE, message, None)
             except BlockingIOError:  # SO_RCVTIMEO is over
-                return self._received(pieces, count, c_flags, message, None)
+                return self._ps_received(pieces, count, c_flags, message, None)
         done = first = 0
         while first < count:
             try:
-                got = self._received(
+                got = self._ps_received(
                     pieces + first, count - first, c_flags | (REST if done else 0), message, None
                 )
             except BlockingIOError:  # SO_RCVTIMEO is over
@@ -179,9 +184,18 @@ class ReceivingSocket(WaitingSocket):
                 pieces[first].size -= got
         return done
 
-    def _sender(self, message: Any) -> SocketAddress | None:
+    def _ps_sender(self, message: Any) -> SocketAddress | None:
         # A stream has no sender, nor has what wasn't sent: the module socket gives None.
-        if self._type == _STREAM:
+        if self._ps_type == _STREAM:
             return None
         sender = getattr(message, "from")
-        return addresses.from_c(sender, self._family) if sender.family else None
+        return self._ps_peer(sender) if sender.family else None
+
+    def _ps_peer(self, address: Any) -> SocketAddress:
+        """A `struct ps_address` as the module `socket` has it."""
+        return addresses.from_c(address, self._ps_family)
+
+    def _ps_need_known_family(self) -> None:
+        """The module asks for no address in a family it doesn't know."""
+        if self._ps_said[0] not in addresses.KNOWN:
+            raise OSError("getsockaddrlen: bad family")

@@ -1,4 +1,4 @@
-"""TLS records between OpenSSL's memory BIOs and a socket that no descriptor leads to."""
+"""TLS records between OpenSSL's memory BIOs and a socket without a kernel descriptor."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
 from pystack.sockets.arguments import to_host, to_int, to_size
 
+Text: TypeAlias = "str | bytes | None"
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
 
 _KINDS = (
@@ -32,7 +33,7 @@ _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 
 # What a lookup of the Stack is: a name and a family (0: both) to addresses as text.
 Lookup = Callable[[str, int], list[str]]
-# An address to its name, or None; raises `socket.gaierror` when nobody could be asked.
+# An address to its name, or None; raises `socket.gaierror` when no server could be asked.
 Reverse = Callable[[str], "str | None"]
 
 
@@ -70,7 +71,7 @@ def _number_of(service: str) -> int | None:
     number = min(int(match[2]), most)
     if match[1] == "-" and number < most:
         number = -number
-    # An int in C: what is less than 0 there is no number to it.
+    # An int in C: below 0 it doesn't count as a number.
     return None if number & 1 << 31 else number & 0xFFFF
 
 
@@ -166,7 +167,7 @@ class Resolver:
         found = _numeric(name, family) or self._from_hosts(name, family)
         if found:
             return found
-        # The C library asks nobody for what can't be a host's name, or only looks like an address.
+        # The C library makes no query for an invalid host name, or one that looks like an address.
         looks_like_address = family == socket.AF_INET and not name.strip("0123456789.")
         if not _NAME.fullmatch(name) or (looks_like_address and name[-1:] != "."):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -180,13 +181,7 @@ class Resolver:
         return self.addresses(name, family)[0][1]
 
     def getaddrinfo(
-        self,
-        host: str | bytes | None,
-        port: str | bytes | int | None,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
+        self, host: Text, port: Text | int, family: int, type: int, proto: int, flags: int
     ) -> list[AddressInfo]:
         """As `socket.getaddrinfo`, see getaddrinfo(3)."""
         family, wanted, proto, flags = map(to_int, (family, type, proto, flags))

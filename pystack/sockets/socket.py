@@ -24,7 +24,7 @@ Named = TypeVar("Named", bound=IntEnum)
 
 
 def _named(number: int, names: builtins.type[Named]) -> Named:
-    """The number as one of these, if it is one; what `fileno=` stands for may be told otherwise."""
+    """The number as a member of `named` if it is one; with `fileno=` it may be any number."""
     try:
         return names(number)
     except ValueError:
@@ -51,12 +51,12 @@ class Socket(MessageSocket):
     @property
     def family(self) -> socket.AddressFamily:
         """AF_INET or AF_INET6."""
-        return _named(self._family, socket.AddressFamily)
+        return _named(self._ps_said[0], socket.AddressFamily)
 
     @property
     def type(self) -> socket.SocketKind:
         """SOCK_STREAM, SOCK_DGRAM or SOCK_RAW."""
-        return _named(self._type, socket.SocketKind)
+        return _named(self._ps_said[1], socket.SocketKind)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -71,21 +71,22 @@ class Socket(MessageSocket):
             self.close()
 
     def __repr__(self) -> str:
-        closed = " [closed]" if self._closed or self._number < 0 else ""
+        closed = " [closed]" if self._closed or self._ps_number < 0 else ""
         # A descriptor is not made for this: without one, it is the engine's number.
-        shown = f"fd={-1 if self._descriptor is None else self._descriptor.fd}"
-        if self._descriptor is None and not closed:
-            shown = f"number={self._number & 0xFFFFFFFF}"
+        shown = f"fd={-1 if self._ps_descriptor is None else self._ps_descriptor.fd}"
+        if self._ps_descriptor is None and not closed:
+            shown = f"number={self._ps_number & 0xFFFFFFFF}"
+        family, kind, proto = self._ps_said
         text = (
             f"<{self.__class__.__module__}.{self.__class__.__qualname__}{closed} {shown}, "
-            f"family={self._family}, type={self._type}, proto={self._proto}"
+            f"family={family}, type={kind}, proto={proto}"
         )
         if not closed:
             for name, ask in (("laddr", self.getsockname), ("raddr", self.getpeername)):
                 try:
                     text += f", {name}={ask()}"
                 except (OSError, RuntimeError):
-                    continue  # not connected, or the Stack is gone: then there is none to show
+                    continue  # not connected, or the Stack is gone: none to show
         return text + ">"
 
     def __getstate__(self) -> NoReturn:
@@ -97,11 +98,13 @@ class Socket(MessageSocket):
 
     def dup(self: Self) -> Self:
         """Another object for the same socket, which is closed with the last of them."""
-        copy = descriptors.duplicate(self.fileno())
-        if copy is None:
+        other = descriptors.make_of_copy(
+            self.fileno(),
+            lambda copy: type(self)(*self._ps_said, fileno=copy),
+        )
+        if other is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        other = type(self)(self._family, self._type, self._proto, fileno=copy)
-        other.settimeout(self._timeout)
+        other.settimeout(self._ps_timeout)
         return other
 
     def detach(self) -> int:
@@ -111,13 +114,14 @@ class Socket(MessageSocket):
 
     def accept(self) -> tuple[Socket, SocketAddress]:
         """The next connection, as a socket of the Stack's class, and the peer's address."""
-        opened, descriptor, peer = self._take_connection()
-        cls = self._handle.socket_class or type(self)  # as the module's, whatever this one is
+        opened, descriptor, peer = self._ps_take_connection()
+        cls = self._ps_handle.socket_class or type(self)  # as the module's, whatever this one is
         accepted = cls.__new__(cls)
         accepted._io_refs = 0
         accepted._closed = False
         # As socket.accept: what comes of a socket with a timeout has the default timeout.
-        accepted._adopt(opened, socket.getdefaulttimeout(), descriptor)
+        accepted._ps_adopt(opened, socket.getdefaulttimeout(), descriptor)
+        accepted._ps_said = self._ps_said
         return accepted, peer
 
     def makefile(
@@ -156,7 +160,7 @@ class Socket(MessageSocket):
         text.mode = mode
         return text  # type: ignore[no-any-return]
 
-    # The library's own, which ask no more of a socket than this one has.
+    # The library's own methods, which need nothing that this socket lacks.
     sendfile = socket.socket.sendfile
     _sendfile_use_sendfile = socket.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
     _sendfile_use_send = socket.socket._sendfile_use_send  # type: ignore[attr-defined]
@@ -186,7 +190,7 @@ class Socket(MessageSocket):
         from pystack.tables import TcpInfo  # noqa: PLC0415 - tables stand beside, not below
 
         out = ffi.new("struct ps_tcp_info *")
-        self._handle.check(lib.ps_tcp_info(self._handle.pointer, self._number, out))
+        self._ps_handle.check(lib.ps_tcp_info(self._ps_handle.pointer, self._ps_number, out))
         return TcpInfo.from_c(out)
 
     def get_inheritable(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the standard library has to know of a Stack's sockets, wherever they are used.
+"""What the standard library must know about a Stack's sockets, wherever they are used.
 
 `ssl.SSLContext.wrap_socket`, `os.read` and the like take a socket's descriptor for the data itself,
 and would wait for ever on one that only shows readiness. From a process's first Stack on they look

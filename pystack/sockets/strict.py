@@ -1,8 +1,8 @@
-"""What asks the kernel for its network in a strict block is refused, at once and in words.
+"""In a strict block, anything that would use the kernel's network is refused with an explanation.
 
-Python tells an audit hook (PEP 578) of each socket that is made and each name that is asked for,
-by whichever way in Python. A hook can't be taken away, so there is one, which does nothing while
-no strict block is open. C code with system calls of its own is the matter of `pystack run`.
+Python reports each socket created and each name looked up to an audit hook (PEP 578). A hook can't
+be removed, so there is a single one, which does nothing while no strict block is open. C code that
+makes its own system calls is left to `pystack run`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["REMEDY", "is_strict", "refuse", "strictly", "tell_of_refusals"]
 
 REMEDY = "Without strict (pystack run --no-strict) it goes by the kernel."
 
-# AF_PACKET too: its frames go out beside the Stack. -1 is asked for by who leaves it out.
+# AF_PACKET too: its frames bypass the Stack. -1 is the default, when it is left out.
 _FAMILIES = {
     int(kernel.AF_INET): "an IPv4 socket",
     int(kernel.AF_INET6): "an IPv6 socket",
@@ -35,10 +35,10 @@ _hooked = False
 
 
 def refuse(what: str, remedy: str = REMEDY) -> OffStackError:
-    """The exception to raise, after whoever wants to know was told of it, once of each."""
+    """The exception to raise, reported once to the listener, if there is one."""
     error = OffStackError(what, remedy)
     text = str(error.strerror)
-    if text not in _told and len(_told) < _MOST_TOLD:  # each name that is asked for is another
+    if text not in _told and len(_told) < _MOST_TOLD:  # every name asked for is a different text
         _told.add(text)
         for teller in _tellers:
             teller(text)
@@ -46,7 +46,7 @@ def refuse(what: str, remedy: str = REMEDY) -> OffStackError:
 
 
 def tell_of_refusals(teller: Callable[[str], None]) -> None:
-    """Has each refusal told of as well: programs may well catch the exception and go on."""
+    """Reports each refusal, too: programs may catch the exception and go on."""
     _tellers.append(teller)
 
 
@@ -55,7 +55,7 @@ def _judge_socket(sock: Any, family: int, *_rest: Any) -> None:
         return
     kind = type(sock)
     what = f"{kind.__module__}.{kind.__qualname__} asked the kernel for {_FAMILIES[family]}"
-    # Past the hook: who called `_socket.socket.__init__`.
+    # Past the hook: the caller of `_socket.socket.__init__`.
     caller = sys._getframe(2)
     if caller.f_code is not kernel_socket.__init__.__code__:
         raise refuse(what, f"Use the module socket. {REMEDY}")
@@ -70,7 +70,7 @@ def _judge_socket(sock: Any, family: int, *_rest: Any) -> None:
 
 
 def _is_number(host: Any) -> bool:
-    """Whether an address is written there, so that nobody has to be asked for it."""
+    """Whether it is a literal address, which needs no resolver."""
     if isinstance(host, (bytes, bytearray)):
         host = host.decode("ascii", "replace")
     if not host or not isinstance(host, str):

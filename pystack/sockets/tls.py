@@ -2,7 +2,7 @@
 
 `ssl.SSLSocket` is Python code on top of a socket and of OpenSSL's object. `TLSSocket` is that very
 code, of whichever Python it runs on, on top of `Socket`; below it OpenSSL reads and writes memory,
-and `records.py` moves the records, for no descriptor leads to the data.
+and `records.py` moves the records, since no descriptor carries the data.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ TLSSocket: Any = _moved(
     "TLSSocket",
     __module__=__name__,
     __doc__="A Stack's TCP socket that speaks TLS; see `ssl.SSLSocket`.",
-    _resolve=property(lambda self: self._handle.socket_class._resolve),
+    _ps_resolve=property(lambda self: self._ps_handle.socket_class._ps_resolve),
 )
 _moved_classes: WeakKeyDictionary[type[Any], Any] = WeakKeyDictionary({ssl.SSLSocket: TLSSocket})
 
@@ -88,7 +88,7 @@ def _is_connected(sock: Socket) -> bool:
     """Whether there is a connection to speak TLS on.
 
     Raises:
-        ssl.SSLError: There was one; what is left of it can't be told from what came by TLS.
+        ssl.SSLError: There was one; the rest of it can't be told apart from TLS data.
     """
     try:
         sock.getpeername()
@@ -138,11 +138,11 @@ def _wrap(
     made = cls.__new__(cls)
     made._io_refs = 0
     made._closed = False
-    opened, timeout, descriptor = sock._open, sock._timeout, sock._descriptor
+    opened, timeout, descriptor = sock._ps_open, sock._ps_timeout, sock._ps_descriptor
     # The hold goes over from one object to the other, without a descriptor in between.
-    sock._number, sock._descriptor = -1, None
+    sock._ps_number, sock._ps_descriptor = -1, None
     sock._closed = True
-    made._adopt(opened, timeout, descriptor)
+    made._ps_adopt(opened, timeout, descriptor)
     made._context = context
     made._session = session
     made._sslobj = None
