@@ -2,42 +2,103 @@
 
 from __future__ import annotations
 
+import codecs
+import importlib
+import os
 import sys
 
 import click
-from rich.console import Console
 
-from pystack.cli.bench import bench
-from pystack.cli.demo import demo
-from pystack.cli.get import get
-from pystack.cli.lab import lab
-from pystack.cli.nics import nic
-from pystack.cli.ping import ping
-from pystack.cli.run import run
-from pystack.cli.serve import serve
+# Substitutes for terminals that can't show these.
+_PLAIN = {"\u00b5": "u", "\u00d7": "x", "\u2026": "...", "\u2192": "->", "\u2013": "-"}
+# Of `pystack.cli`: a command is imported when it is asked for. A program that `pystack run` runs
+# finds as few modules loaded as python(1) would have loaded, and starts sooner.
+_PLACES = {
+    "bench": "bench:bench",
+    "demo": "demo:demo",
+    "engine": "engine:engine",
+    "get": "get:get",
+    "lab": "lab:lab",
+    "manual": "manual:manual",
+    "nic": "nics:nic",
+    "ping": "ping:ping",
+    "run": "run:run",
+    "serve": "serve:serve",
+    "traceroute": "traceroute:traceroute",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
+
+
+def _write_plainly() -> None:
+    """Has a terminal that isn't UTF-8's shown what it can, where printing would raise."""
+    codecs.register_error("pystack.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if not (stream.encoding or "").lower().startswith("utf"):
+            stream.reconfigure(errors="pystack.plain")  # type: ignore[union-attr]
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _PLACES:
+            return None
+        if cmd_name != "run":  # whose program has its streams as python(1) would give them
+            _write_plainly()
+        module, _, name = _PLACES[cmd_name].partition(":")
+        found: click.Command = getattr(importlib.import_module(f"pystack.cli.{module}"), name)
+        return found
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pystack-lwip")
 def cli() -> None:
-    """A TCP/IP stack inside this process: no kernel sockets, and mostly no root."""
+    """A TCP/IP stack inside this process: no kernel sockets, and mostly no root.
+
+    `pystack manual` lists the pages of the manual.
+    """
 
 
-for command in (bench, demo, get, lab, nic, ping, run, serve):
-    cli.add_command(command)
+# Before click 8.2 a command without arguments prints its help by itself.
+_HELP_INSTEAD: tuple[type[click.UsageError], ...] = tuple(
+    one for one in [getattr(click.exceptions, "NoArgsIsHelpError", None)] if one is not None
+)
+
+
+def _fail(command: str, text: str) -> None:
+    click.echo(f"{click.style(f'{command}:', fg='red')} {text}", err=True)
 
 
 def main() -> None:
-    """Runs the command; what the system or the user got wrong is one line, not a traceback."""
+    """Runs the command; errors of the system or the user are one line, not a traceback."""
     try:
-        cli(standalone_mode=False)
+        status = cli(standalone_mode=False, prog_name="pystack")
+        sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.ClickException as error:
+    except _HELP_INSTEAD as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.UsageError as error:
+        context = error.ctx
+        command = "pystack" if context is None else context.command_path
+        _fail(command, f"{error.format_message()} (see `{command} --help`)")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail("pystack", error.format_message())
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader has closed the pipe; at exit the interpreter would try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except (OSError, ValueError) as error:
-        Console(stderr=True, highlight=False).print(f"[red]pystack:[/] {error}", soft_wrap=True)
+        _fail("pystack", str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

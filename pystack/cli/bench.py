@@ -10,6 +10,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from pystack.cli.options import OUTPUT
+from pystack.cli.values import Number
+
 SCALE, QUEUES, FLOODS, HTTP = "scale", "queues", "floods", "http"
 
 
@@ -26,57 +29,74 @@ def _check(congestion: str) -> None:
             kernel.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
     except (AttributeError, OSError) as error:
         raise click.UsageError(
-            f"the kernel does not take {congestion!r}: {error} (sysctl "
-            "net.ipv4.tcp_allowed_congestion_control has what anybody may choose)"
+            f"the kernel refuses {congestion!r}: {error} (sysctl "
+            "net.ipv4.tcp_allowed_congestion_control lists what users may choose)"
         ) from error
 
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Number of measurements of each workload.",
+)
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.05, 60),
+    type=Number(0.05, 60),
     default=0.5,
     show_default=True,
-    help="How long each workload goes on on each way, in each round.",
+    help="Duration of each workload, in each round and on each way, seconds.",
 )
-@click.option("--way", "wanted", multiple=True, metavar="TEXT", help="Only ways whose name has it.")
+@click.option(
+    "--way",
+    "wanted",
+    multiple=True,
+    metavar="TEXT",
+    help="Only ways with this in their name. May be repeated.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="NAME",
+    help="Also the ways of Stacks with this engine, beside those with lwip. May be repeated.",
+)
 @click.option(
     "--connections",
     type=click.IntRange(100, 224_000),
     default=50_000,
     show_default=True,
-    help="How many `scale` opens.",
+    help="Number of connections that `scale` opens.",
 )
 @click.option(
     "--congestion",
     metavar="NAME",
-    help="The congestion control of the kernel's sockets, as reno; default: the machine's.",
+    help="Congestion control of the kernel's sockets, such as reno; default: the system's.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="PNG, SVG or PDF."
-)
+@click.option("--json", "json_file", type=OUTPUT, help="Write the results as JSON.")
+@click.option("--plot", "plot_file", type=OUTPUT, help="Write a plot as PNG, SVG or PDF.")
 def bench(
     names: tuple[str, ...],
     rounds: int,
     seconds: float,
     wanted: tuple[str, ...],
+    engines: tuple[str, ...],
     connections: int,
     congestion: str | None,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measures a Stack's sockets beside the kernel's, interleaved in one run.
+    """Measures a Stack beside the kernel, interleaved in one run.
 
-    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, floods and http;
-    default: all but floods, which last eight times as long and are done once in five rounds, and
-    http, which needs wrk and has aiohttp and uvicorn serve it, as far as they are installed.
-    What needs TAP or network namespaces is done inside namespaces of its own, and named when this
-    machine doesn't allow them.
+    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, floods and http.
+    Default: all except floods, which take eight times as long and run once in five rounds, and
+    http, which needs wrk, and aiohttp or uvicorn to serve it. Workloads that need TAP or network
+    namespaces run in their own namespaces, and are named where this machine doesn't allow them.
     """
-    from pystack.bench import WAYS, WORKLOADS, measure  # noqa: PLC0415
+    from pystack.bench import WAYS, WORKLOADS, measure, of_engine  # noqa: PLC0415
     from pystack.bench.floods import floods  # noqa: PLC0415
     from pystack.bench.http import http  # noqa: PLC0415
     from pystack.bench.queues import queues  # noqa: PLC0415
@@ -86,18 +106,22 @@ def bench(
 
     for name in names:
         if name not in _names():
-            raise click.UsageError(f"nothing is called {name!r}; there are {', '.join(_names())}")
+            raise click.UsageError(f"no workload {name!r}; there are {', '.join(_names())}")
     chosen = [one for name, one in WORKLOADS.items() if not names or name in names]
+    known = [*WAYS, *(way for engine in engines for way in of_engine(engine))]
     picked = {
         one.name
-        for one in WAYS
+        for one in known
         if not wanted or any(text.lower() in one.name.lower() for text in wanted)
     }
-    picked |= {one.base for one in WAYS if one.name in picked}
-    ways = [one for one in WAYS if one.name in picked]
+    picked |= {one.base for one in known if one.name in picked}
+    ways = [one for one in known if one.name in picked]
     if not ways:
+        there = "".join(f"\n  {one.name}" for one in known)
+        raise click.UsageError(f"no way has {' or '.join(wanted)!r} in its name; there are{there}")
+    if wanted and not chosen:
         raise click.UsageError(
-            f"no way has that in its name; there are {', '.join(one.name for one in WAYS)}"
+            f"--way is for {', '.join(WORKLOADS)}: {', '.join(names)} has its own ways"
         )
     if congestion is not None:
         _check(congestion)
@@ -106,7 +130,7 @@ def bench(
             import matplotlib as mpl  # noqa: F401, PLC0415 - is it there?
         except ImportError as error:
             raise click.ClickException(
-                "a plot needs matplotlib: pip install 'pystack-lwip[bench]'"
+                "a plot needs matplotlib: pip install '.[bench]' in a clone of pystack"
             ) from error
     console = Console()
     figures, shared, missing, flooded, web = [], [], [], [], []
@@ -153,7 +177,7 @@ def bench(
                 missing.append(f"{HTTP}: {error}")
     if result is not None:
         console.print(result.machine)
-        console.print(table(result))
+        console.print(table(result, console.width))
     if figures:
         console.print(figure_table(SCALE, figures))
     if shared:
@@ -174,4 +198,4 @@ def bench(
     if plot_file is not None and result is not None:
         plot(result, plot_file)
     if result is not None and result.failures:
-        raise click.ClickException("not every workload went through")
+        raise click.ClickException("some workloads failed")

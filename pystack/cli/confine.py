@@ -1,7 +1,7 @@
-"""What `pystack run` does so that no part of a program leaves its Stack unseen.
+"""How `pystack run` keeps a whole program on its Stack.
 
-C libraries with sockets of their own and the programs that are started ask the kernel itself; a
-filter of system calls (seccomp(2), Linux) refuses them the Internet's sockets.
+C libraries that open their own sockets, and child programs, ask the kernel itself; a system call
+filter (seccomp(2), Linux) refuses them IPv4 and IPv6 sockets.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pystack.sockets.strict import tell_of_refusals
 
 __all__ = ["confine"]
 
-REMEDY = "pystack run --no-strict lets it go by the kernel."
+REMEDY = "pystack run --no-strict lets it use the kernel."
 
 
 def confine() -> None:
     """Keeps this process, its threads and its children from the kernel's network, for ever.
 
-    What they are refused, and that they can't be kept from it here, is told on standard error; so
-    is what Python code is refused by `strict=True`, once of each.
+    Refusals, also those by `strict=True` in Python code, are reported once each on standard error;
+    so is a system without such a filter.
     """
     tell_of_refusals(lambda text: print(f"pystack: {text}", file=sys.stderr))
     result = confined.confine(REMEDY)
     if result < 0 and -result != errno.ENOSYS:
         why = f"{errno.errorcode.get(-result, -result)}, {os.strerror(-result)}"
         print(
-            f"pystack: no seccomp filter can be had here ({why}): Python's sockets are the Stack's "
-            "or refused, but C libraries and child programs may go by the kernel",
+            f"pystack: no seccomp filter available ({why}): Python's sockets are the Stack's or "
+            "refused, but C libraries and child programs may use the kernel's",
             file=sys.stderr,
         )

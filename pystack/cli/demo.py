@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import random
 import shutil
 import socket
@@ -32,6 +33,8 @@ from rich.table import Table
 import pystack
 from pystack import nic as nics
 from pystack.cli.http import HTTPConnection, HTTPServer
+from pystack.cli.options import ENGINE_OPTION
+from pystack.cli.values import CAPTURE
 from pystack.tables import format_connections
 
 BLOCK = 1 << 20
@@ -65,7 +68,7 @@ class Download(BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: the demo has its own words."""
+        """Logs nothing."""
 
 
 @contextmanager
@@ -96,13 +99,13 @@ def download(
         label: What it is called.
         connection: Where from.
         size: How many bytes.
-        begun: Called when both ends have the connection, and before the data is read.
+        begun: Called once both ends have the connection, before the data is read.
 
     Returns:
         Mebibytes per second.
 
     Raises:
-        click.ClickException: What came is not what was sent.
+        click.ClickException: The data received differs from the data sent.
     """
     connection.request("GET", f"/{size}")
     response = connection.getresponse()
@@ -121,7 +124,7 @@ def download(
     connection.close()
     if digest.hexdigest() != response.headers["X-SHA256"]:
         raise click.ClickException(f"{label}: the hash differs")
-    console.print(f"  SHA-256 equal at both ends: {digest.hexdigest()[:16]}…")
+    console.print(f"  SHA-256 equal at both ends: {digest.hexdigest()[:16]}...")
     return size / seconds / BLOCK
 
 
@@ -142,12 +145,13 @@ def show_neighbours(console: Console, title: str, net: pystack.Stack) -> None:
     console.print(table)
 
 
-def two_stacks(console: Console, size: int, pcap: Path) -> None:
+def two_stacks(console: Console, engine: str, size: int, pcap: Path) -> None:
     """Two stacks on an in-memory wire."""
     console.rule("Two stacks on an in-memory wire, no root")
     left, right = nics.wire()
     watched = nics.capture(left, pcap, snap_length=128)
-    with pystack.Stack() as client, pystack.Stack() as server:
+    with pystack.Stack(engine=engine) as client, pystack.Stack(engine=engine) as server:
+        console.print(f"  Both are {' '.join(client.engine)}.")
         client.attach(watched, "10.0.0.1/24", "fd00::1/64")
         server.attach(right, "10.0.0.2/24", "fd00::2/64")
         for address in ("10.0.0.2", "fd00::2"):
@@ -165,14 +169,14 @@ def two_stacks(console: Console, size: int, pcap: Path) -> None:
     console.print(f"  The first 128 bytes of each frame are in [bold]{pcap}[/].")
 
 
-def against_kernel(console: Console, size: int, pcap: Path) -> None:
-    """A stack on a TAP, the kernel at the other end; in a namespace that holds nothing else."""
+def against_kernel(console: Console, engine: str, size: int, pcap: Path) -> None:
+    """A stack on a TAP, the kernel at the other end, in an empty namespace."""
     # Slow to import, and needed here alone.
     from pyroute2 import IPRoute  # noqa: PLC0415
 
     devices = [name for _index, name in socket.if_nameindex() if name != "lo"]
     if devices:
-        raise click.ClickException(f"not in a namespace of its own: it has {', '.join(devices)}")
+        raise click.ClickException(f"this namespace isn't empty: it has {', '.join(devices)}")
     console.rule("A stack on a TAP, the kernel at the other end")
     tap = nics.Tap("pystack0")
     with IPRoute() as kernel:
@@ -180,7 +184,7 @@ def against_kernel(console: Console, size: int, pcap: Path) -> None:
         kernel.addr("add", index=index, address="10.0.0.1", prefixlen=24)
         kernel.link("set", index=index, state="up")
     watched = nics.capture(tap, pcap, snap_length=128)
-    with pystack.Stack() as net:
+    with pystack.Stack(engine=engine) as net:
         net.attach(watched, "10.0.0.2/24")
         console.print(str(net.ping("10.0.0.1", count=3, interval=0.1)))
         with serving(net, "10.0.0.2"):
@@ -208,11 +212,11 @@ def against_kernel(console: Console, size: int, pcap: Path) -> None:
 
 
 def namespace_command() -> list[str] | None:
-    """The words before a command that is to run in a new network namespace; None: not here."""
+    """A prefix that runs a command in a new network namespace; None: not allowed here."""
     unshare = shutil.which("unshare")
-    if unshare is None or not Path("/dev/net/tun").exists():
+    if unshare is None or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return None
-    # A user without root may be root of a namespace of its own, where the system allows it.
+    # An unprivileged user can be root in a new user namespace, where the system allows it.
     attempts = [[unshare, "--net"], [unshare, "--user", "--map-root-user", "--net"]]
     for words in attempts:
         if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
@@ -221,27 +225,34 @@ def namespace_command() -> list[str] | None:
 
 
 @click.command()
-@click.option("--mebibytes", type=click.IntRange(1, 4096), default=100, show_default=True)
+@click.option(
+    "--mebibytes",
+    type=click.IntRange(1, 4096),
+    default=100,
+    show_default=True,
+    help="Size of each download, MiB.",
+)
 @click.option(
     "--pcap",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=CAPTURE,
     default=Path("pystack-demo.pcapng"),
     show_default=True,
-    help="Where the frames of the first part go; those of the second beside it.",
+    help="Capture of the first part; that of the second is written beside it.",
 )
+@ENGINE_OPTION
 @click.option("--in-namespace", is_flag=True, hidden=True)
-def demo(mebibytes: int, pcap: Path, in_namespace: bool) -> None:
+def demo(mebibytes: int, pcap: Path, engine: str, in_namespace: bool) -> None:
     """Shows a stack at work: HTTP, ping, tables, a capture.
 
-    First two stacks on an in-memory wire; then, where a network namespace can be had, one
-    stack against the kernel through a TAP. Nothing of the machine's network is touched.
+    First two stacks on an in-memory wire; then, where network namespaces are allowed, one stack
+    against the kernel over a TAP. The machine's own network is not touched.
     """
     console = Console(highlight=False)
     size = mebibytes * BLOCK
     if in_namespace:
-        against_kernel(console, size, pcap)
+        against_kernel(console, engine, size, pcap)
         return
-    two_stacks(console, size, pcap)
+    two_stacks(console, engine, size, pcap)
     words = namespace_command()
     if words is None:
         console.print(
@@ -249,7 +260,8 @@ def demo(mebibytes: int, pcap: Path, in_namespace: bool) -> None:
         )
         return
     second = pcap.with_name(f"{pcap.stem}-kernel{pcap.suffix}")
-    arguments = ["demo", "--in-namespace", "--mebibytes", str(mebibytes), "--pcap", str(second)]
+    arguments = ["demo", "--in-namespace", "--mebibytes", str(mebibytes), "--engine", engine]
+    arguments += ["--pcap", str(second)]
     # Without the current folder, which may be a source tree that is not built.
     code = "import sys; sys.path = [*filter(None, sys.path)]; from pystack.cli import main; main()"
     program = [sys.executable, "-c", code]

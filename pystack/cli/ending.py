@@ -1,8 +1,8 @@
-"""How a program that `pystack run` runs ends: as by python(1), and the Stack after everything else.
+"""How a program under `pystack run` ends: as under python(1), and the Stack after everything else.
 
-Threads, pools and exit handlers come first and still have the Stack. Then what was accepted for
-sending is delivered (`pystack._native.ending`); so it is before a signal's default action,
-`os._exit`, and another program in this one's place (`os.execv`).
+Threads, pools and exit handlers come first and still have the Stack. Then data accepted for sending
+is delivered (`pystack._native.ending`), as it is before a signal's default action, `os._exit`, and
+replacing this program by another (`os.execv`).
 """
 
 from __future__ import annotations
@@ -19,29 +19,58 @@ from pystack._native import ending
 
 __all__ = ["conduct", "end_last"]
 
-# Those that end a process by default, and ask for no core of it.
+# Those that end a process by default without dumping core.
 _NAMES = ("SIGHUP", "SIGINT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGVTALRM",
           "SIGPROF")  # fmt: skip
+_LEFT_ALONE = (
+    b"pystack: the Stack ends with this process, and its children lose it: run servers in the "
+    b"foreground, not as daemons.\n"
+)
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 def conduct(program: Callable[[], Any], of_ours: tuple[str, ...]) -> None:
-    """Runs the program; what it does not catch ends it as python(1) would end it.
+    """Runs the program; an uncaught exception ends it as under python(1).
 
     Args:
         program: What to call.
-        of_ours: The files whose frames are not the program's, at the top of a traceback.
+        of_ours: Files whose frames to leave out at the top of a traceback.
     """
     try:
         program()
+        return
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - the command's own errors are another matter
         error.__traceback__ = _of_the_program(error.__traceback__, (__file__, *of_ours))
-        sys.excepthook(type(error), error, error.__traceback__)
-        if isinstance(error, KeyboardInterrupt):
-            ending.die_by(signal.SIGINT)
-        sys.exit(1)
+        raised = error
+    _report(raised)  # out of the handler, where its error is nobody's context
+    if isinstance(raised, KeyboardInterrupt):
+        ending.die_by(signal.SIGINT)
+    sys.exit(1)
+
+
+def _report(error: BaseException) -> None:
+    """Hands an uncaught exception to `sys.excepthook`, as the interpreter does at its end."""
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    hook = getattr(sys, "excepthook", None)
+    if hook is None:
+        print("sys.excepthook is missing", file=sys.stderr)
+        hook = sys.__excepthook__
+    try:
+        hook(type(error), error, error.__traceback__)
+        return
+    except SystemExit:
+        raise
+    except BaseException as raised:  # noqa: BLE001 - told of, with what it was to tell of
+        second = raised
+    second.__traceback__ = _of_the_program(second.__traceback__, (__file__,))
+    print("Error in sys.excepthook:", file=sys.stderr)
+    sys.__excepthook__(type(second), second, second.__traceback__)
+    print("\nOriginal exception was:", file=sys.stderr)
+    sys.__excepthook__(type(error), error, error.__traceback__)
 
 
 def _of_the_program(trace: TracebackType | None, ours: tuple[str, ...]) -> TracebackType | None:
@@ -52,16 +81,19 @@ def _of_the_program(trace: TracebackType | None, ours: tuple[str, ...]) -> Trace
 
 
 def end_last(leave: Callable[[], Any]) -> None:
-    """Has the Stacks of this process end after all else, however it ends.
+    """Makes the Stacks of this process end after everything else, however it ends.
 
     Args:
-        leave: Is called when they have.
+        leave: Called afterwards.
     """
     ending.after_all(leave)
     ending.tell_of_ends()
     ending.deliver_before(*_SIGNALS)
     signal.signal = _watching(signal.signal)
     owner = os.getpid()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_parent=_note_fork)
 
     def before(function: Any, may: Callable[..., bool] = lambda *_arguments: True) -> Any:
         @functools.wraps(function)
@@ -72,13 +104,41 @@ def end_last(leave: Callable[[], Any]) -> None:
 
         return call
 
-    os._exit = before(os._exit)
+    os._exit = before(_told(os._exit, owner))
     os.execv = before(os.execv, _is_program)
     os.execve = before(os.execve, _is_program)
 
 
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked  # noqa: PLW0603 - of one process
+    _forked = True
+
+
+def _told(exit_now: Any, owner: int) -> Any:
+    """`os._exit`, by which a parent leaves its daemon alone: with a word about the Stack."""
+
+    @functools.wraps(exit_now)
+    def exit_with_a_word(status: int) -> Any:
+        if os.getpid() == owner and _forked and _has_running_children():
+            os.write(2, _LEFT_ALONE)
+        return exit_now(status)
+
+    return exit_with_a_word
+
+
+def _has_running_children() -> bool:
+    try:
+        # None: there are children, and none of them has ended.
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except (AttributeError, ChildProcessError):
+        return False
+
+
 def _is_program(path: Any = None, *_arguments: Any) -> bool:
-    """Whether execve(2) will not fail for want of a program."""
+    """Whether execve(2) will find a program to run."""
     return isinstance(path, int) or (path is not None and os.access(path, os.X_OK))
 
 

@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import shutil
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 import click
 
-from pystack.cli.http import HTTPConnection
-from pystack.cli.options import StackOptions, stack_options
+from pystack.cli.options import OUTPUT, StackOptions, stack_options
+from pystack.cli.values import Number
 
 
 @click.command()
 @click.argument("url")
-@click.option("--output", "-o", help="The file to write; without it, standard output.")
-@click.option("--timeout", type=click.FloatRange(0.001), default=30.0, show_default=True)
+@click.option("--output", "-o", type=OUTPUT, help="File to write; default: standard output.")
+@click.option(
+    "--timeout",
+    type=Number(0.001),
+    default=30.0,
+    show_default=True,
+    help="Time to wait for the server, seconds.",
+)
 @stack_options
-def get(url: str, output: str | None, timeout: float, options: StackOptions) -> None:
-    """Fetches URL (http only) through a stack of its own."""
+def get(url: str, output: Path | None, timeout: float, options: StackOptions) -> None:
+    """Fetches URL (http or https) through its own stack.
+
+    Redirections are followed; proxy settings are ignored.
+    """
     parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise click.UsageError(f"{url!r} is not an http:// URL")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    with options.stack() as (net, _interface):
-        connection = HTTPConnection(net, parts.hostname, parts.port or 80, timeout)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            if output is None:
-                shutil.copyfileobj(response, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
-            else:
-                with Path(output).open("wb") as file:
-                    shutil.copyfileobj(response, file)
-        finally:
-            connection.close()
-    if response.status >= 400:
-        raise click.ClickException(f"{url}: {response.status} {response.reason}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.UsageError(f"{url!r} is not an http:// or https:// URL")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with options.stack() as (net, interface):
+        options.advise(interface)
+        with net.installed():
+            try:
+                with opener.open(url, timeout=timeout) as response:
+                    _write(response, output)
+            except HTTPError as error:
+                raise click.ClickException(f"{url}: {error.code} {error.reason}") from error
+            except URLError as error:
+                raise click.ClickException(f"{url}: {error.reason}") from error
+
+
+def _write(response: Any, output: Path | None) -> None:
+    if output is None:
+        shutil.copyfileobj(response, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    with output.open("wb") as file:
+        shutil.copyfileobj(response, file)

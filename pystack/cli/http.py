@@ -1,8 +1,8 @@
-"""The standard library's HTTP server and client on the sockets of one Stack.
+"""The standard library's HTTP server and client on the sockets of a Stack.
 
 Both take their socket from the module ``socket`` and offer no parameter for it. With
-`Stack.installed` they need no change at all; here several stacks share one process, so each
-server and each connection is given its own.
+`Stack.installed` they need no change at all; here several stacks share a process, so each server
+and each connection gets its own.
 """
 
 from __future__ import annotations

@@ -1,19 +1,31 @@
-"""``pystack lab``: the catalogue of cases against every stack that can be had."""
+"""``pystack lab``: the catalogue of cases against every stack available."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from pystack.cli.options import OUTPUT
+from pystack.cli.values import Number
 
 if TYPE_CHECKING:
     from pystack.lab.case import Case
@@ -26,12 +38,12 @@ WORKERS = max(4, 2 * (os.cpu_count() or 1))
 
 @click.group()
 def lab() -> None:
-    """Tries requirements of the RFCs on lwIP, Linux and other stacks, side by side."""
+    """Tests lwIP, Linux and other stacks against the RFCs."""
     try:
         import scapy.config  # noqa: F401, PLC0415 - is it there?
     except ImportError as error:
         raise click.ClickException(
-            "the lab needs scapy: pip install 'pystack-lwip[lab]'"
+            "the lab needs scapy: pip install '.[lab]' in a clone of pystack"
         ) from error
 
 
@@ -43,7 +55,7 @@ def _load(files: Sequence[Path]) -> None:
 
 
 def _select(areas: Sequence[str], ids: Sequence[str]) -> list[Case]:
-    """The cases that were asked for; all, if none were.
+    """The cases selected; all by default.
 
     Raises:
         click.UsageError: There are none such.
@@ -77,14 +89,15 @@ _files = click.option(
     "files",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python file of your own with cases or Hosts; may be given again.",
+    help="Your Python file with cases or Hosts. May be repeated.",
 )
-_areas = click.option("--area", "areas", multiple=True, help="An area, as ARP; may be given again.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_areas = click.option("--area", "areas", multiple=True, help="An area, as ARP. May be repeated.")
 _ids = click.option("--case", "ids", multiple=True, help="A case's id or alias.")
 
 
 def _external(wires: Sequence[str], agent: str | None) -> None:
-    """Leaves word of the user's own Host where the processes that run the cases look for it."""
+    """Passes the user's own Host on to the processes that run the cases."""
     from pystack.lab.hosts import external  # noqa: PLC0415
 
     if wires:
@@ -121,10 +134,10 @@ def _run_options(function: Any) -> Any:
         click.option("--jobs", type=click.IntRange(1), default=WORKERS, help="Cases at once."),
         click.option(
             "--patience",
-            type=click.FloatRange(0),
+            type=Number(0),
             default=20.0,
             show_default=True,
-            help="Seconds that a case may last on a Host with a real clock.",
+            help="Longest case on a Host with a real clock, in seconds.",
         ),
     ):
         function = option(function)
@@ -142,23 +155,32 @@ def _conduct(
     ladders: bool = False,
     mutants: bool = False,
 ) -> Report:
-    """Runs cases on the Hosts that can be had, with progress while it does.
+    """Runs cases on the Hosts available, and shows progress.
+
+    Returns:
+        What was found; what was found until then, if Ctrl-C came.
 
     Raises:
         click.UsageError: No such Host.
+        click.ClickException: One of those named is not here.
     """
+    from pystack.lab import interrupt  # noqa: PLC0415
     from pystack.lab.confirm import confirm, doubtful  # noqa: PLC0415
     from pystack.lab.expected import expectations  # noqa: PLC0415
     from pystack.lab.hosts import hosts  # noqa: PLC0415
-    from pystack.lab.report import Report  # noqa: PLC0415
+    from pystack.lab.report import Made, Report  # noqa: PLC0415
     from pystack.lab.run import jobs_for, run_jobs  # noqa: PLC0415
 
+    made = Made.here()
     kinds = hosts()
     for name in names:
         if name not in kinds:
             raise click.UsageError(f"no Host {name!r}; there are {', '.join(kinds)}")
     chosen = list(dict.fromkeys(names)) or list(kinds)
     absent = {name: why for name in chosen if (why := kinds[name].missing()) is not None}
+    for name in names:
+        if name in absent:
+            raise click.ClickException(f"{name} is not here: {absent[name]}")
     present = [name for name in chosen if name not in absent]
     options: dict[str, Any] = {
         "files": tuple(files), "patience_s": patience, "ladders": ladders, "mutants": mutants,
@@ -166,6 +188,7 @@ def _conduct(
     phases = jobs_for([name for name in present if not kinds[name].alone], cases, **options)
     one_by_one = jobs_for([name for name in present if kinds[name].alone], cases, **options)
     with (
+        interrupt.once(),
         Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -175,31 +198,49 @@ def _conduct(
             transient=True,
         ) as progress,
         # Spawned: a Stack, and a thread of the progress bar's, do not survive a fork.
-        ProcessPoolExecutor(jobs, get_context("spawn")) as executor,
+        ProcessPoolExecutor(jobs, get_context("spawn"), interrupt.begin_worker) as executor,
         ThreadPoolExecutor(1) as queue,  # here, where descriptors that were inherited are
     ):
         bars = {name: progress.add_task(name, total=len(cases)) for name in present}
 
-        def advance(one: Result) -> None:
-            progress.advance(bars[one.host])
+        found: dict[tuple[str, str], Result] = {}
+        partial = False
 
-        results = run_jobs(phases, executor, advance) + run_jobs(one_by_one, queue, advance)
-        doubts = [] if mutants else doubtful(results, expectations())
-        if doubts:
-            again = progress.add_task("again, alone", total=len(doubts))
-            results = confirm(
-                results, doubts, executor, lambda _: progress.advance(again), **options
-            )
+        def advance(one: Result) -> None:
+            if found.setdefault((one.host, one.case), one) is one:
+                progress.advance(bars[one.host])
+
+        try:
+            run_jobs(phases, executor, advance)
+            run_jobs(one_by_one, queue, advance)
+            doubts = [] if mutants else doubtful(found.values(), expectations())
+            if doubts:
+                again = progress.add_task("again, alone", total=len(doubts))
+                for one in confirm(
+                    list(found.values()), doubts, executor, lambda _: progress.advance(again),
+                    **options,
+                ):  # fmt: skip
+                    found[one.host, one.case] = one
+        except KeyboardInterrupt:
+            partial = True
     titles = {name: kinds[name].title for name in chosen}
-    return Report(cases, chosen, results, absent, titles)
+    return Report(cases, chosen, list(found.values()), absent, titles, made, partial)
+
+
+def _end(report: Report, status: int) -> NoReturn:
+    """Ends the command, with the status that a shell has for Ctrl-C if that ended the run."""
+    if report.partial:
+        click.echo(report.partial_note, err=True)
+        status = 128 + signal.SIGINT
+    sys.exit(status)
 
 
 @lab.command()
-@click.option("--host", "names", multiple=True, help="A Host; may be given again. Default: all.")
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--junit", "junit_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--markdown", "markdown_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--host", "names", multiple=True, help="A Host. May be repeated. Default: all.")
+@click.option("--json", "json_path", type=OUTPUT)
+@click.option("--junit", "junit_path", type=OUTPUT)
+@click.option("--html", "html_path", type=OUTPUT)
+@click.option("--markdown", "markdown_path", type=OUTPUT)
 @click.option("--failures/--no-failures", default=True, help="List what failed, and why.")
 @_run_options
 def run(
@@ -218,7 +259,8 @@ def run(
     """Runs the catalogue, or a part of it, and prints which Host meets which requirement.
 
     Ends with status 1 if a result is a surprise: a failure that is not declared, or a declared
-    one that passes.
+    one that passes. Ctrl-C ends it with status 130; the reports then have what was found until
+    then, and say so.
     """
     from pystack.lab.expected import expectations, surprise  # noqa: PLC0415
     from pystack.lab.report import to_json  # noqa: PLC0415
@@ -255,27 +297,35 @@ def run(
     for line in summary_lines(report):
         console.print(line)
     if json_path is not None:
-        json_path.write_text(json.dumps(to_json(report)), "utf-8")
+        json_path.write_text(json.dumps(to_json(report, known)), "utf-8")
     if junit_path is not None:
         junit_path.write_bytes(junit(report, known))
     if html_path is not None:
-        html_path.write_text(html(report), "utf-8")
+        html_path.write_text(html(report, known), "utf-8")
     if markdown_path is not None:
         markdown_path.write_text(markdown(report), "utf-8")
     odd = [(one, text) for one in report.results if (text := surprise(one, known)) is not None]
     for result, text in odd:
         console.print(f"[red]unexpected[/] {result.host} {result.case}: ", end="")
         console.print(text, markup=False)
-    sys.exit(1 if odd else 0)
+    _end(report, 1 if odd else 0)
 
 
 @lab.command()
 @click.argument("left")
 @click.argument("right")
+@click.option(
+    "--not-applicable",
+    is_flag=True,
+    help="Also list cases that apply to only one Host.",
+)
+@_json
 @_run_options
 def diff(
     left: str,
     right: str,
+    not_applicable: bool,
+    as_json: bool,
     areas: tuple[str, ...],
     ids: tuple[str, ...],
     files: tuple[Path, ...],
@@ -285,18 +335,40 @@ def diff(
     """Runs two Hosts and prints only the cases that end differently on them."""
     from pystack.lab.report.table import case_table  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=as_json)
     _load(files)
     cases = _select(areas, ids)
     report = _conduct(
         console, (left, right), cases, files=files, jobs=jobs, patience=patience
     )  # fmt: skip
-    for name, why in report.absent.items():
-        raise click.ClickException(f"{name} is not here: {why}")
-    different = report.differing(left, right)
+    if report.partial:
+        _end(report, 0)
+    different = report.differing(left, right, not_applicable=not_applicable)
+    if as_json:
+        _print_json([_difference(report, one, (left, right)) for one in different])
+        return
     if different:
         console.print(case_table(report, different))
     console.print(f"{len(different)} of {len(cases)} cases differ")
+    left_out = len(report.differing(left, right, not_applicable=True)) - len(different)
+    if left_out:
+        console.print(f"{left_out} can be tried on one of them only (--not-applicable lists them)")
+
+
+def _print_json(what: Any) -> None:
+    click.echo(json.dumps(what, indent=1))
+
+
+def _difference(report: Report, case: Case, names: Sequence[str]) -> dict[str, Any]:
+    found = {name: report.result(case.id, name) for name in names}
+    return {
+        "id": case.id,
+        "title": case.title,
+        "hosts": {
+            name: None if one is None else {"verdict": one.verdict.value, "reason": one.reason}
+            for name, one in found.items()
+        },
+    }
 
 
 @lab.command()
@@ -310,7 +382,7 @@ def mutants(
     jobs: int,
     patience: float,
 ) -> None:
-    """Runs each case on a Host that does just this wrong, and lists the cases that don't notice.
+    """Runs each case against a deliberately broken Host, and lists cases that don't notice.
 
     Ends with status 1 if there are any.
     """
@@ -322,6 +394,8 @@ def mutants(
     report = _conduct(
         console, (name,), cases, files=files, jobs=jobs, patience=patience, mutants=True
     )
+    if report.partial:
+        _end(report, 0)
     blind = 0
     for one in cases:
         result = report.result(one.id, name)
@@ -337,10 +411,22 @@ def mutants(
 @_files
 @_ids
 @_areas
-def list_cases(areas: tuple[str, ...], ids: tuple[str, ...], files: tuple[Path, ...]) -> None:
+@_json
+def list_cases(
+    areas: tuple[str, ...], ids: tuple[str, ...], files: tuple[Path, ...], as_json: bool
+) -> None:
     """Lists the cases."""
     console = Console(highlight=False)
     _load(files)
+    if as_json:
+        _print_json(
+            [
+                {"id": one.id, "aliases": list(one.aliases), "area": one.area,
+                 "level": one.level.value, "rfc": one.rfc, "title": one.title}
+                for one in _select(areas, ids)
+            ]
+        )  # fmt: skip
+        return
     for one in _select(areas, ids):
         line = f"{one.id:<12} {one.level.value:<6} {one.rfc:<9} {one.title}"
         console.print(line, markup=False, soft_wrap=True)
@@ -348,9 +434,10 @@ def list_cases(areas: tuple[str, ...], ids: tuple[str, ...], files: tuple[Path, 
 
 @lab.command()
 @_files
-@click.option("--missing", is_flag=True, help="Only those that no case is about.")
-def index(missing: bool, files: tuple[Path, ...]) -> None:
-    """Lists the requirements of RFC 9293's appendix B: which cases cover each, or why none does."""
+@click.option("--missing", is_flag=True, help="Only requirements without a case.")
+@_json
+def index(missing: bool, files: tuple[Path, ...], as_json: bool) -> None:
+    """Lists the requirements in RFC 9293's appendix B: the cases for each, or why there is none."""
     from pystack.lab.case import catalogue  # noqa: PLC0415
     from pystack.lab.requirements import covering, requirements  # noqa: PLC0415
 
@@ -358,6 +445,16 @@ def index(missing: bool, files: tuple[Path, ...]) -> None:
     _load(files)
     found = covering(catalogue())
     rows, group = requirements(), ""
+    if as_json:
+        _print_json(
+            [
+                {"id": one.id, "group": one.group, "about": one.about,
+                 "cases": list(found.get(one.id, [])), "unseen": one.unseen}
+                for one in rows
+                if not (missing and found.get(one.id))
+            ]
+        )  # fmt: skip
+        return
     for one in rows:
         cases = found.get(one.id, [])
         if missing and cases:
@@ -375,7 +472,7 @@ def index(missing: bool, files: tuple[Path, ...]) -> None:
 @click.argument("name")
 @_files
 def show(name: str, files: tuple[Path, ...]) -> None:
-    """Prints a case as a page: what it asks for, by which reference, and how it is tried."""
+    """Prints a case as a page: requirement, reference, method."""
     console = Console(highlight=False)
     _load(files)
     for one in _select((), (name,)):
@@ -385,7 +482,7 @@ def show(name: str, files: tuple[Path, ...]) -> None:
 @lab.command()
 @click.argument("name")
 @click.option("--host", default="lwip", show_default=True)
-@click.option("--pcap", "pcap_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--pcap", "pcap_path", type=OUTPUT)
 @_external_options
 @_files
 def trace(name: str, host: str, pcap_path: Path | None, files: tuple[Path, ...]) -> None:
@@ -420,12 +517,21 @@ def trace(name: str, host: str, pcap_path: Path | None, files: tuple[Path, ...])
 
 @lab.command("hosts")
 @_files
-def list_hosts(files: tuple[Path, ...]) -> None:
-    """Lists the Hosts, and what would provide those that this machine has not."""
+@_json
+def list_hosts(files: tuple[Path, ...], as_json: bool) -> None:
+    """Lists the Hosts, and what the missing ones need."""
     from pystack.lab.hosts import hosts  # noqa: PLC0415
 
     console = Console(highlight=False)
     _load(files)
+    if as_json:
+        _print_json(
+            [
+                {"name": kind.name, "title": kind.title, "missing": kind.missing()}
+                for kind in hosts().values()
+            ]
+        )
+        return
     for kind in hosts().values():
         why = kind.missing()
         state = "ready" if why is None else f"not here: {why}"
@@ -435,7 +541,7 @@ def list_hosts(files: tuple[Path, ...]) -> None:
 @lab.command()
 @click.argument("names", nargs=-1)
 def setup(names: tuple[str, ...]) -> None:
-    """Brings what Hosts need to this machine: below a cache folder, without root.
+    """Fetches and builds what Hosts need, below a cache folder, without root.
 
     NAMES are Hosts; without any, all that something can be brought for.
     """
@@ -447,18 +553,33 @@ def setup(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in kinds:
             raise click.UsageError(f"no Host {name!r}; there are {', '.join(kinds)}")
+    for name in names:
+        if kinds[name].setup is None:
+            why = kinds[name].missing()
+            text = "there is nothing to bring" + (f"; it is not here: {why}" if why else "")
+            console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+    wanted = [(name, bring) for name in names or kinds if (bring := kinds[name].setup) is not None]
     failed = False
-    for name in names or list(kinds):
-        bring = kinds[name].setup
-        if bring is None:
-            if names:
-                why = kinds[name].missing()
-                text = "there is nothing to bring" + (f"; it is not here: {why}" if why else "")
-                console.print(f"{name}: {text}", markup=False, soft_wrap=True)
-            continue
-        try:
-            bring(lambda text: console.print(text, markup=False, soft_wrap=True))
-        except ProvisionError as error:
-            failed = True
-            console.print(f"{name}: {error}", style="red", markup=False, soft_wrap=True)
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        for number, (name, bring) in enumerate(wanted, 1):
+            place = f"[{number}/{len(wanted)}] {name}: "
+            step = progress.add_task(place)
+
+            def report(text: str, place: str = place, step: TaskID = step) -> None:
+                """Prints a step as it begins; the last line has it with its time, on a terminal."""
+                progress.reset(step, description=place + text)
+                console.print(place + text, markup=False, soft_wrap=True)
+
+            try:
+                bring(report)
+            except ProvisionError as error:
+                failed = True
+                console.print(f"{place}{error}", style="red", markup=False, soft_wrap=True)
+            progress.remove_task(step)
     sys.exit(1 if failed else 0)

@@ -1,7 +1,8 @@
-"""``pystack nic``: what wires this machine offers."""
+"""``pystack nic``: the wires that this machine offers."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -14,25 +15,25 @@ from rich.table import Table
 
 @click.group()
 def nic() -> None:
-    """Wires that a stack may be put on."""
+    """Wires that a stack can be attached to."""
 
 
 def tuntap_state() -> str:
-    """Whether TAP and TUN devices can be had here, and if not, why."""
+    """Whether TAP and TUN devices are available, and if not, why."""
     device = Path("/dev/net/tun")
     if not sys.platform.startswith("linux"):
         return "no: Linux only"
     if not device.exists():
         return f"no: {device} is missing (load the module tun)"
     if not os.access(device, os.R_OK | os.W_OK):
-        return f"no: {device} may not be opened by this user"
+        return f"no: this user may not open {device}"
     if os.geteuid() != 0:
         return "only devices made for this user (ip tuntap add mode tap user NAME)"
     return "yes"
 
 
 def packet_state() -> str:
-    """Whether raw packet sockets can be had here."""
+    """Whether raw packet sockets are available."""
     if not hasattr(socket, "AF_PACKET"):
         return "no: Linux only"
     try:
@@ -42,15 +43,30 @@ def packet_state() -> str:
     return "yes"
 
 
+def wires() -> list[tuple[str, str, str]]:
+    """Each kind of wire: how it is named, what it is, and whether this user may use it here."""
+    return [
+        ("tap:NAME", "Ethernet frames to and from the kernel", tuntap_state()),
+        ("tun:NAME", "IP packets to and from the kernel", tuntap_state()),
+        *(
+            (f"packet:{device}", "raw frames on a device of the kernel's", packet_state())
+            for _index, device in socket.if_nameindex()
+        ),
+        ("fd:N", "frames over an inherited datagram descriptor", "yes"),
+        ("fd:N,length16", "the same over a stream, behind 16-bit lengths", "yes"),
+        ("fd:N,length32", "the same, behind 32-bit lengths", "yes"),
+    ]
+
+
 @nic.command("list")
-def list_nics() -> None:
-    """Lists the kinds of wire, and whether this user may have them here."""
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_nics(as_json: bool) -> None:
+    """Lists the kinds of wire, and whether this user may use them here."""
+    if as_json:
+        rows = [{"wire": name, "about": about, "here": here} for name, about, here in wires()]
+        click.echo(json.dumps(rows, indent=1))
+        return
     table = Table("wire", "what it is", "here")
-    table.add_row("tap:NAME", "Ethernet frames to and from the kernel", tuntap_state())
-    table.add_row("tun:NAME", "IP packets to and from the kernel", tuntap_state())
-    for _index, device in socket.if_nameindex():
-        table.add_row(f"packet:{device}", "raw frames on a device of the kernel's", packet_state())
-    table.add_row("fd:N", "frames over an inherited datagram descriptor", "yes")
-    table.add_row("fd:N,length16", "the same over a stream, behind 16-bit lengths", "yes")
-    table.add_row("fd:N,length32", "the same, behind 32-bit lengths", "yes")
+    for row in wires():
+        table.add_row(*row)
     Console().print(table)

@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 
 import click
-from rich.console import Console
 
 from pystack.cli.options import StackOptions, stack_options
+from pystack.cli.values import NOT_NEGATIVE
+from pystack.probe import PingReply, PingResult, pings
 
 
 @click.command()
 @click.argument("destination")
-@click.option("--count", "-c", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--size", "-s", type=click.IntRange(0, 65507), default=56, show_default=True)
-@click.option("--interval", "-i", type=click.FloatRange(0), default=1.0, show_default=True)
-@click.option("--timeout", "-W", type=click.FloatRange(0), default=1.0, show_default=True)
+@click.option(
+    "--count",
+    "-c",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Number of requests to send.",
+)
+@click.option(
+    "--size",
+    "-s",
+    type=click.IntRange(0, 65507),
+    default=56,
+    show_default=True,
+    help="Data in each request, bytes.",
+)
+@click.option(
+    "--interval",
+    "-i",
+    type=NOT_NEGATIVE,
+    default=1.0,
+    show_default=True,
+    help="Time between requests, seconds.",
+)
+@click.option(
+    "--timeout",
+    "-W",
+    type=NOT_NEGATIVE,
+    default=1.0,
+    show_default=True,
+    help="Time to wait for each answer, seconds.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print each answer, and the statistics, as one line of JSON.",
+)
 @stack_options
 def ping(
     destination: str,
@@ -23,13 +60,40 @@ def ping(
     size: int,
     interval: float,
     timeout: float,
+    as_json: bool,
     options: StackOptions,
 ) -> None:
-    """Sends echo requests to DESTINATION from a stack of its own."""
-    console = Console(highlight=False)
-    with options.stack() as (net, _interface):
-        result = net.ping(destination, count=count, size=size, interval=interval, timeout=timeout)
-    for reply in result.replies:
-        console.print(str(reply))
-    console.print(str(result))
+    """Sends echo requests to DESTINATION from its own stack; Ctrl-C ends it early.
+
+    Ends with status 1 if there was no answer.
+    """
+    replies: list[PingReply] = []
+    with options.stack() as (net, interface):
+        options.advise(interface)
+        address, coming = pings(
+            net.sockets, destination,
+            count=count, size=size, interval=interval, timeout=timeout, ttl=None,
+        )  # fmt: skip
+        try:
+            for reply in coming:
+                replies.append(reply)
+                click.echo(json.dumps(dataclasses.asdict(reply)) if as_json else str(reply))
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            click.echo(err=True)  # after the terminal's ^C
+        result = PingResult(address, tuple(replies))
+        click.echo(json.dumps(_sum(result)) if as_json else str(result))
     sys.exit(0 if result.received else 1)
+
+
+def _sum(result: PingResult) -> dict[str, object]:
+    times = result.rtts_ms
+    return {
+        "destination": result.destination,
+        "sent": result.sent,
+        "received": result.received,
+        "loss": result.loss,
+        "rtt_ms": {"min": min(times), "mean": sum(times) / len(times), "max": max(times)}
+        if times
+        else None,
+    }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
+import functools
+import importlib.util
+import itertools
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,17 +14,20 @@ from typing import Any
 
 import click
 
+from pystack.cli import program
 from pystack.cli.confine import confine
 from pystack.cli.ending import conduct, end_last
 from pystack.cli.options import StackOptions, stack_options
+from pystack.cli.values import Number
 from pystack.sockets.joining import share_by_environment
 from pystack.stack import LINGER
 
-_DESCRIPTORS = 65536  # of which more than a program's loop over all would like
+_PROGRAM = ("-m", "-c")  # names a module, or is the code
+_DESCRIPTORS = 65536  # more would slow programs that loop over all of them
 
 
 def _raise_descriptor_limit() -> None:
-    """A socket that is watched takes two descriptors: what the kernel lets a process have."""
+    """Raises the soft limit: a polled socket takes two descriptors."""
     try:
         import resource  # noqa: PLC0415 - not on every system
     except ImportError:
@@ -32,30 +38,101 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _conduct(program: Callable[[], Any]) -> None:
-    conduct(program, (__file__, runpy.__file__, "<frozen runpy>"))
+def _has_module(name: str) -> bool:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+    finally:
+        del sys.path[0]
 
 
-def _run_code(code: str) -> None:
-    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+def _no_script(word: str) -> click.UsageError:
+    """Says what the word might have meant."""
+    text = f"there is no script {word}"
+    if _has_module(word):
+        text += f"; there is a module of that name: `-- -m {word}`"
+    elif (found := shutil.which(word)) is not None:
+        text += f"; if {found} is a Python script, name it by that path"
+    return click.UsageError(text)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class _Run(click.Command):
+    """A command whose own options end with the program's name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuses an unknown option before -m or -c; those after are the program's."""
+        own = list(
+            itertools.takewhile(lambda word: word != "--" and word[:2] not in _PROGRAM, args)
+        )
+        if len(own) < len(args) and args[len(own)] != "--":
+            ctx.ignore_unknown_options = False
+            self.make_parser(ctx).parse_args(own)
+            ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
+
+
+def _begin_with_a_script(
+    ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuses an unknown option where a script should stand; those after it are the program's."""
+    chosen = ctx.params.get("module") is not None or ctx.params.get("code") is not None
+    first = words[0] if words else ""
+    if (
+        chosen
+        or first == "-"
+        or first in _PROGRAM
+        or not first.startswith("-")
+        or Path(first).exists()
+    ):
+        return words
+    known = [name for one in ctx.command.params for name in (*one.opts, *one.secondary_opts)]
+    raise click.NoSuchOption(first.partition("=")[0], possibilities=known, ctx=ctx)
+
+
+def _program(module: str | None, code: str | None, words: tuple[str, ...]) -> Callable[[], Any]:
+    """The function that runs the program on the command line.
+
+    Raises:
+        click.UsageError: There is no program, more than one, or no such script.
+    """
+    if module is None and code is None and words and words[0] in _PROGRAM:
+        option, first, words = words[0], words[1] if len(words) > 1 else None, words[2:]
+        module, code = (first, None) if option == "-m" else (None, first)
+    if module is not None and code is not None:
+        raise click.UsageError("a module with -m or code with -c, not both")
+    if module is not None:
+        return functools.partial(program.run_module, module, words)
+    if code is not None:
+        return functools.partial(program.run_code, code, words)
+    if not words:
+        raise click.UsageError(
+            "name a script to run, - for standard input, a module with -m, or code with -c"
+        )
+    if words[0] == "-":
+        return functools.partial(program.run_stdin, words[1:])
+    if not Path(words[0]).exists():
+        raise _no_script(words[0])
+    return functools.partial(program.run_path, words[0], words[1:])
+
+
+@click.command(cls=_Run, context_settings={"ignore_unknown_options": True})
 @click.option("-m", "module", help="Run a module, as `python -m` does.")
 @click.option("-c", "code", help="Run this code, as `python -c` does.")
 @click.option(
     "--strict/--no-strict",
     default=True,
-    help="Refuse what asks the kernel for the Internet's sockets, child programs too (default).",
+    help="Refuse all use of the kernel's IPv4 and IPv6, also by child programs (default).",
 )
 @click.option(
     "--linger",
-    type=click.FloatRange(min=0),
+    type=Number(0),
     default=LINGER,
     show_default=True,
-    help="At the end: seconds without progress after which what peers do not take is given up.",
+    help="At exit, seconds without progress before undelivered data is given up.",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, callback=_begin_with_a_script)
 @stack_options
 def run(
     module: str | None,
@@ -65,50 +142,26 @@ def run(
     words: tuple[str, ...],
     options: StackOptions,
 ) -> None:
-    """Runs a Python program whose sockets are a stack's.
+    """Runs a Python program on a stack's sockets.
 
     ``pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS``, or
-    ``-- -m MODULE ARGUMENTS``, or ``-- -c CODE ARGUMENTS``. The program sees the module `socket`,
-    TLS and asyncio as ever; the Internet's families are the stack's, all others the kernel's. What
-    it raises and does not catch is printed and ends it with status 1, as by python(1). C libraries
-    and child programs that ask the kernel for the Internet's sockets are refused, in words. However
-    it ends, what its sockets had accepted for sending is delivered first.
+    ``-- -m MODULE ARGUMENTS``, or ``-- -c CODE ARGUMENTS``; the script ``-`` is read from standard
+    input. The program sees the module `socket`,
+    TLS and asyncio as usual: IPv4 and IPv6 are the stack's, 127.0.0.1 too, all other families the
+    kernel's. An uncaught exception is printed and ends it with status 1, as under python(1). C
+    libraries and child programs that ask the kernel for IPv4 or IPv6 sockets are refused, with a
+    message. However it ends, data its sockets had accepted for sending is delivered first.
     """
-    if module is None and code is None and words[:1] == ("-m",):
-        module, words = words[1] if len(words) > 1 else None, words[2:]
-    elif module is None and code is None and words[:1] == ("-c",):
-        code, words = words[1] if len(words) > 1 else None, words[2:]
-    if module is not None and code is not None:
-        raise click.UsageError("a module with -m or code with -c, not both")
-    if module is None and code is None and not words:
-        raise click.UsageError("say which script to run, which module with -m, or code with -c")
-    script = Path(words[0]) if module is None and code is None else None
-    if script is not None and not script.exists():
-        raise click.UsageError(f"there is no script {script}")
+    start = _program(module, code, words)
     _raise_descriptor_limit()
     with ExitStack() as started:
-        net, _interface = started.enter_context(options.stack())
+        net, interface = started.enter_context(options.stack())
+        options.advise(interface)
         net.linger = linger
         started.enter_context(net.installed(strict=strict))
         lasting = started.pop_all()  # left at the very end: ending.py
     end_last(lasting.close)
     share_by_environment(net.sockets, strict)
-    # As python(1) would have it: reloaders start the program again by this.
-    option = ["-m", module] if module is not None else ["-c", code] if code is not None else []
-    sys.orig_argv = [sys.executable, *map(str, option), *words]
     if strict:
         confine()
-    if module is not None:
-        sys.argv = [module, *words]
-        sys.path.insert(0, str(Path.cwd()))
-        name = module
-        _conduct(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
-    elif code is not None:
-        sys.argv = ["-c", *words]
-        sys.path.insert(0, "")
-        text = code
-        _conduct(lambda: _run_code(text))
-    elif script is not None:
-        sys.argv = list(words)
-        sys.path.insert(0, str(script.resolve().parent))
-        _conduct(lambda: runpy.run_path(str(script), run_name="__main__"))
+    conduct(start, (__file__, functools.__file__, *program.FILES))

@@ -1,0 +1,16 @@
+"""Short programs, each complete: read one, run it, change it.
+
+`python -m pystack.examples.NAME`; every one is also a test. All but `web_server` need neither root
+nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
+
+- `first_socket`: a Stack, its loopback interface, a socket.
+- `two_stacks`: two Stacks on an in-memory wire.
+- `tunnel`: requests through a tunnel, frames over a pair of UNIX sockets.
+- `asyncio_stacks`: asyncio's streams, the server on one Stack and the client on another.
+- `python_nic`: a NIC written in Python, whose frames an asyncio loop carries.
+- `virtual_time`: an hour of TCP in a moment, under a clock of your own.
+- `ping`: ping and traceroute as a tool.
+- `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
+- `capture`: a lossy wire and its capture for Wireshark.
+- `my_case`, `my_host`: a case and a Host of your own for the lab (`pystack lab run --load FILE`).
+"""
