@@ -15,16 +15,22 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
+from typing import Any, TypeVar
 
 from pystack.lab.mutant import Mutant
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-__all__ = ["Case", "case", "catalogue", "load_file"]
+__all__ = ["PATIENCE_S", "Case", "case", "catalogue", "group", "load_file"]
 
+PATIENCE_S = 20.0
+"""How long a case may last on a Host with a real clock, unless the user says otherwise."""
+
+_PREFIX = re.compile(r"[A-Z][A-Z0-9]*(-[0-9]+)?")
 _ID = re.compile(r"[A-Z][A-Z0-9]*-[0-9]+\.[0-9]+")
 _cases: dict[str, Case] = {}
 
@@ -44,8 +50,10 @@ class Case:
         aliases: Names that others have for the same requirement, as "talk:ARP-3.2",
             "9293:MUST-12".
         topology: How Host and tester are connected.
-        seconds: How long it lasts on the Host's clock; a Host that has a real clock runs long
-            ones only if asked to.
+        seconds: How long it lasts on the Host's clock, if that is longer than `PATIENCE_S`; a Host
+            that has a real clock runs it only if asked to. 0: no longer than that.
+        family: 4 or 6, which the function is given as an argument: cases that differ in the
+            addresses' family share one. None: the function takes the Tester alone.
     """
 
     id: str
@@ -53,11 +61,23 @@ class Case:
     rfc: str
     section: str
     level: Level
-    function: Callable[[Tester], None]
+    function: Callable[..., None]
     mutant: Mutant | None
     aliases: tuple[str, ...]
     topology: Topology
     seconds: float
+    family: int | None = None
+
+    def run(self, lab: Tester) -> None:
+        """Tries the requirement.
+
+        Raises:
+            CaseFailed: The Host does not meet it.
+        """
+        if self.family is None:
+            self.function(lab)
+        else:
+            self.function(lab, self.family)
 
     @property
     def area(self) -> str:
@@ -75,6 +95,12 @@ class Case:
         """The steps in words."""
         return inspect.cleandoc(self.function.__doc__ or "")
 
+    @property
+    def source(self) -> tuple[Path, int]:
+        """The file that the case is written in, and the line of its function."""
+        code = self.function.__code__
+        return Path(code.co_filename), code.co_firstlineno
+
     def page(self) -> str:
         """The case as a page of a test catalogue."""
         rows = [
@@ -85,11 +111,30 @@ class Case:
         ]
         if self.aliases:
             rows.append(f"Also known as   {', '.join(self.aliases)}")
+        if self.family is not None:
+            rows.append(f"Addresses       IPv{self.family}")
+        rows.append(f"Source          {':'.join(map(str, self.source))}")
         rows += [f"Topology        {self.topology.value}", "", "Method", ""]
         rows += [f"    {line}".rstrip() for line in self.method.splitlines()]
         if self.mutant is not None:
             rows += ["", f"Fails on a Host that {self.mutant.words}."]
         return "\n".join(rows)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
+
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def _chosen(value: _Choice | str, choices: type[_Choice], argument: str, id: str) -> _Choice:
+    """What was meant by it, or by its name."""
+    if isinstance(value, choices):
+        return value
+    if isinstance(value, str) and value in choices.__members__:
+        return choices[value]
+    names = ", ".join(choices.__members__)
+    raise ValueError(f"{id}: {argument}={value!r} is none of {names}")
 
 
 def case(
@@ -98,19 +143,30 @@ def case(
     *,
     rfc: str,
     section: str,
-    level: Level = Level.MUST,
+    level: Level | str = Level.MUST,
     mutant: Mutant | None = None,
     aliases: tuple[str, ...] = (),
-    topology: Topology = Topology.HOST,
-    seconds: float = 5.0,
-) -> Callable[[Callable[[Tester], None]], Callable[[Tester], None]]:
+    topology: Topology | str = Topology.HOST,
+    seconds: float = 0.0,
+    family: int | None = None,
+) -> Callable[[_Function], _Function]:
     """Registers a function as a case; see `Case` for the arguments.
 
-    Raises:
-        ValueError: The id is malformed or taken, or the function has no docstring.
-    """
+    It may be registered more than once, as a case over IPv4 and as one over IPv6. `level` and
+    `topology` may be given by their names.
 
-    def register(function: Callable[[Tester], None]) -> Callable[[Tester], None]:
+    Raises:
+        ValueError: The id is malformed or taken, the function has no docstring, there is no such
+            level or topology, or `seconds` is within anybody's patience.
+    """
+    strength = _chosen(level, Level, "level", id)
+    around = _chosen(topology, Topology, "topology", id)
+    if seconds and seconds <= PATIENCE_S:
+        raise ValueError(
+            f"{id}: seconds={seconds:g} says nothing; it is for more than {PATIENCE_S:g}"
+        )
+
+    def register(function: _Function) -> _Function:
         if not _ID.fullmatch(id):
             raise ValueError(f"an id is AREA-group.number, not {id!r}")
         if not function.__doc__:
@@ -121,11 +177,40 @@ def case(
         if there is not None and there.function.__qualname__ != function.__qualname__:
             raise ValueError(f"{id} is there twice in {function.__module__}")
         _cases[id] = Case(
-            id, title, rfc, section, level, function, mutant, aliases, topology, seconds
+            id, title, rfc, section, strength, function, mutant, aliases, around, seconds, family
         )
         return function
 
     return register
+
+
+def group(
+    prefix: str, *, rfc: str | None = None, section: str | None = None, **usual: Any
+) -> Callable[..., Callable[[_Function], _Function]]:
+    """A `case` for a file or a part of it, which has said once what its cases have in common.
+
+    Ids stay whole where they are used, so that a search finds them.
+
+    Args:
+        prefix: What its ids begin with: an area as "TCP", or a group of one as "TCP-10".
+        rfc: The RFC of a case that names no other.
+        section: The section of a case that names no other.
+        usual: Any other argument of `case`.
+
+    Returns:
+        `case`, with these for what is left out. It raises ValueError for an id of another group.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"a group is AREA or AREA-number, not {prefix!r}")
+    usual |= {name: text for name, text in (("rfc", rfc), ("section", section)) if text is not None}
+    begins = f"{prefix}." if "-" in prefix else f"{prefix}-"
+
+    def member(id: str, title: str, **own: Any) -> Callable[[_Function], _Function]:
+        if not id.startswith(begins):
+            raise ValueError(f"{id} is none of the group {prefix}")
+        return case(id, title, **{**usual, **own})
+
+    return member
 
 
 def catalogue() -> list[Case]:
@@ -137,7 +222,7 @@ def catalogue() -> list[Case]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Runs a file of somebody's own with cases, Hosts or both in it.
+    """Runs a user's file with cases, Hosts or both.
 
     Raises:
         OSError: It can't be read.

@@ -1,9 +1,9 @@
-"""A second try, with the machine to itself, of what a Host with a real clock did unexpectedly.
+"""Retries unexpected results of Hosts with a real clock, alone on the machine.
 
 Such a Host shares the processor with the others of a run. One that was kept waiting may give up
 where it would have gone on, or be asked too early, and the tries that `run_case` makes at once are
-all under the same load. What then differs from what is declared (`pystack.lab.expected`) is tried
-again when everything else is done.
+all under the same load. A result that differs from what is declared (`pystack.lab.expected`) is
+tried again when everything else is done.
 """
 
 from __future__ import annotations

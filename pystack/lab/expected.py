@@ -1,7 +1,7 @@
 """Failures that are known, per Host and release, each with its reason.
 
 They are declared in the files of the folder `expected`, one an area, and have to keep failing: one
-that passes is reported as a surprise, as is a failure that nobody declared.
+that passes is reported as a surprise, as is an undeclared failure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib import resources
 from pystack.lab.run import Result
 from pystack.lab.verdict import Verdict
 
-__all__ = ["Expectation", "expectations", "surprise"]
+__all__ = ["Expectation", "declared", "expectations", "surprise"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,17 @@ def expectations() -> list[Expectation]:
     return [Expectation(**row) for one in files for row in json.loads(one.read_text("utf-8"))]
 
 
+def declared(result: Result, known: list[Expectation]) -> Expectation | None:
+    """The declaration that a result's case fails on its Host; None: there is none."""
+    return next((one for one in known if one.covers(result)), None)
+
+
 def surprise(result: Result, known: list[Expectation]) -> str | None:
     """What is unexpected about a result; None: nothing."""
-    declared = next((one for one in known if one.covers(result)), None)
+    expected = declared(result, known)
     failed = result.verdict in (Verdict.FAIL, Verdict.CRASH)
-    if failed and declared is None:
+    if failed and expected is None:
         return f"{result.verdict.value}: {result.reason}"
-    if declared is not None and result.verdict is Verdict.PASS:
-        return f"passes, but is expected to fail: {declared.reason}"
+    if expected is not None and result.verdict is Verdict.PASS:
+        return f"passes, but is expected to fail: {expected.reason}"
     return None

@@ -1,8 +1,8 @@
 """`Host`: whatever can be put on a wire and told to open sockets.
 
-The lab knows a Host by this protocol alone. What a particular one can't do it says by raising
-`Unable`, and the cases that need it are "not applicable" there, with that reason. When it is
-gone, it raises `HostCrashed`, and is started again for the next case.
+The lab knows a Host only by this protocol. A Host raises `Unable` for anything it can't do, and
+the cases that need it are "not applicable" there, with that reason. A Host that is gone raises
+`HostCrashed`, and is started again for the next case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["BaseHost", "Host", "HostSocket", "NeighbourEntry", "RouteEntry", "Se
 
 
 class Service(Enum):
-    """What an interface may do by itself to get addresses."""
+    """How an interface can get addresses by itself."""
 
     DHCP = "DHCP"
     AUTOIP = "AutoIP"
@@ -161,7 +161,7 @@ class Host(Protocol):
         ...
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> HostSocket:
-        """A socket of its own; see socket(2)."""
+        """A socket of the Host's; see socket(2)."""
         ...
 
     def ping(self, destination: str, size: int = 56) -> None:
@@ -202,7 +202,7 @@ class Host(Protocol):
         Args:
             address: With its network's prefix.
             port: On which wire.
-            detect: Whether it first makes sure that nobody else has it.
+            detect: Whether to check first that no other host has it.
         """
         ...
 
@@ -240,7 +240,7 @@ class BaseHost:
 
     def ping(self, destination: str, size: int = 56) -> None:
         """See `Host.ping`."""
-        raise self._unable("ping of its own")
+        raise self._unable("ping")
 
     def neighbours(self) -> list[NeighbourEntry]:
         """See `Host.neighbours`."""

@@ -65,7 +65,7 @@ def summary(frame: bytes) -> str:
 
 
 def told(event: Event) -> Event:
-    """A rung with its frame put in words, for those who have no scapy or no time."""
+    """A rung with its frame in words, where scapy is missing or too slow."""
     return replace(event, text=event.summary())
 
 

@@ -1,8 +1,8 @@
-"""`Mutant`: a Host that does one thing wrong, made of a right one by changing its frames.
+"""`Mutant`: a Host that does one thing wrong, made from a correct one by changing its frames.
 
-A case that no Host fails proves nothing. A mutant changes frames on their way out (a wrong
-checksum, a wrong code, nothing at all) or on their way in, where it hides from the Host what the
-Host would have refused (a checksum mended before it arrives is a Host that does not verify it).
+A case that no Host fails proves nothing. A mutant changes frames on the way out (a wrong checksum,
+a wrong code, nothing at all) or on the way in, hiding what the Host would have refused (a Host
+whose checksums are fixed before they arrive doesn't verify them).
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from pystack.lab.plan import Plan
 
 __all__ = ["Change", "Mutant", "MutantHost"]
 
-# What becomes of a frame: the frame or another, several, or None: none. Bytes go as they are.
+# A frame's replacement: one frame, several, or None to drop it. Bytes are sent unchanged.
 Change = Callable[[Packet], "Packet | bytes | Iterable[Packet | bytes] | None"]
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """What is wrong with a Host.
+    """A deliberate fault of a Host.
 
     Attributes:
-        words: What it does, after "a Host that ...".
-        outgoing: What becomes of each frame that it sends. Raising nothing; a frame that is none
-            of its business is returned as it is.
-        incoming: What becomes of each frame before it sees it.
-        answer: Frames that it sends on its own when one arrives; None: none.
+        words: The fault, to follow "a Host that ...".
+        outgoing: Replaces each frame it sends. It must not raise, and returns frames it isn't
+            about unchanged.
+        incoming: Replaces each frame before the Host sees it.
+        answer: Extra frames to send when one arrives; None: none.
 
-    A change that remembers something is an object with a method `reset`, called when the Host
-    starts.
+    A change with state is an object with a method `reset`, called when the Host starts.
     """
 
     words: str
@@ -48,8 +47,8 @@ class MutantHost:
     """A Host seen through a mutant.
 
     Args:
-        inner: The right one.
-        mutant: What to do wrong.
+        inner: The correct Host.
+        mutant: The fault.
     """
 
     def __init__(self, inner: Host, mutant: Mutant) -> None:

@@ -76,18 +76,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Match:
-    """A predicate over frames that can say itself in words.
+    """A predicate over frames that describes itself in words.
 
     Attributes:
-        words: What it asks for.
-        tests: Each says why a frame does not match, or None.
+        words: The description.
+        tests: Each returns why a frame does not match, or None.
     """
 
     words: str
     tests: tuple[Callable[[Packet], str | None], ...] = field(repr=False)
 
     def misses(self, packet: Packet) -> str | None:
-        """Why a frame does not match; None: it does."""
+        """Why a frame does not match; None: it matches."""
         for test in self.tests:
             missing = test(packet)
             if missing is not None:
@@ -128,7 +128,7 @@ def _agrees(wanted: Any, found: Any) -> bool:
 
 
 def layer(kind: type[Packet], **fields: Any) -> Match:
-    """A frame that has a header of this class of scapy's, with these fields.
+    """A frame with a header of this scapy class, with these fields.
 
     Raises:
         TypeError: The header has no such field.
@@ -162,22 +162,22 @@ class _Bound:
 
 
 def at_least(low: int) -> Callable[[Any], bool]:
-    """A field's value is this or more."""
+    """Matches a field of at least this value."""
     return _Bound(f"at least {low}", lambda value: value >= low)
 
 
 def at_most(high: int) -> Callable[[Any], bool]:
-    """A field's value is this or less."""
+    """Matches a field of at most this value."""
     return _Bound(f"at most {high}", lambda value: value <= high)
 
 
 def between(low: int, high: int) -> Callable[[Any], bool]:
-    """A field's value is in this range, the ends included."""
+    """Matches a field in this range, ends included."""
     return _Bound(f"{low} to {high}", lambda value: low <= value <= high)
 
 
 def flagged(present: str, absent: str = "") -> Callable[[Any], bool]:
-    """TCP's flags: these are set, those are not, and the others may be either."""
+    """Matches TCP's flags: `present` are set, `absent` are not, the rest don't matter."""
     words = f"with {present}" + (f", without {absent}" if absent else "")
     return _Bound(
         words,
@@ -188,7 +188,7 @@ def flagged(present: str, absent: str = "") -> Callable[[Any], bool]:
 
 
 def where(words: str, test: Callable[[Packet], bool]) -> Match:
-    """A frame for which a function holds, and how to say that."""
+    """A frame for which a function holds, with its description."""
     return Match(words, (lambda packet: None if test(packet) else f"not {words}",))
 
 
@@ -344,7 +344,7 @@ def redirect6(**fields: Any) -> Match:
 
 
 def mld_report(group: str, kinds: frozenset[int] | set[int] = frozenset((1, 2, 4, 5))) -> Match:
-    """A report that somebody listens to a group: MLDv1's, or a record of MLDv2's.
+    """A report of a listener in a group: MLDv1's, or a record in MLDv2's.
 
     Args:
         group: Which.
@@ -366,5 +366,5 @@ def mld_report(group: str, kinds: frozenset[int] | set[int] = frozenset((1, 2, 4
 
 
 def mld_done(group: str) -> Match:
-    """MLDv1's word that somebody listens to a group no more."""
+    """MLDv1's Done: a listener has left the group."""
     return layer(ICMPv6MLDone, mladdr=group)

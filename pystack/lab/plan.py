@@ -1,7 +1,7 @@
-"""What is on a Host's wires when a case begins: addresses, routers, MTU.
+"""The network around a Host when a case begins: addresses, routers, MTU.
 
-All addresses are those that documentation may use (RFC 5737, RFC 3849), so that nothing here is
-anybody's, should a frame ever leave the lab.
+All addresses are reserved for documentation (RFC 5737, RFC 3849), in case a frame ever leaves the
+lab.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Plan", "Port", "Topology", "link_local"]
 
 
 def link_local(mac: str) -> str:
-    """The IPv6 address that an interface makes of its MAC (RFC 4291 appendix A)."""
+    """The link-local IPv6 address formed from a MAC (RFC 4291 appendix A)."""
     raw = bytes.fromhex(mac.replace(":", ""))
     identifier = bytes((raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]))
     return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + identifier))
@@ -27,9 +27,9 @@ class Port:
     Attributes:
         host_mac: The Host's.
         tester_mac: The tester's.
-        host4: The Host's IPv4 address; "": it has none yet.
+        host4: The Host's IPv4 address; "": none yet.
         tester4: The tester's.
-        host6: The Host's global IPv6 address; "": it has none yet.
+        host6: The Host's global IPv6 address; "": none yet.
         tester6: The tester's.
         prefix4: Length of the IPv4 network's prefix.
         prefix6: Length of the IPv6 network's prefix.
@@ -69,13 +69,13 @@ class Port:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of a Host's wires, and how it routes.
+    """All of a Host's wires and its routing.
 
     Attributes:
         ports: Its wires.
-        gateway4: Its default router; None: it has none.
+        gateway4: Its default router; None: none.
         gateway6: The same for IPv6.
-        forwarding: Whether it is a router itself.
+        forwarding: Whether it forwards.
     """
 
     ports: tuple[Port, ...]
@@ -111,7 +111,7 @@ _BARE = Port(
 
 
 class Topology(Enum):
-    """The arrangements that cases choose from; each one's value says it in words."""
+    """The topologies that cases choose from, each described by its value."""
 
     HOST = "The Host has one interface, 192.0.2.2/24 and 2001:db8:1::2/64. The tester is at the \
 other end, 192.0.2.1 and 2001:db8:1::1, and is the Host's default router."
@@ -121,7 +121,7 @@ other end, 192.0.2.1 and 2001:db8:1::1, and is the Host's default router."
 at the other end, as whatever server or router the case needs."
 
     def plan(self) -> Plan:
-        """The arrangement as addresses."""
+        """The topology as addresses."""
         if self is Topology.HOST:
             return Plan((_FIRST,), _FIRST.tester4, _FIRST.tester6)
         if self is Topology.ROUTER:

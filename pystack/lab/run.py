@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pystack.errors import StackPanic
-from pystack.lab.case import Case, catalogue, load_file
+from pystack.lab.case import PATIENCE_S, Case, catalogue, load_file
 from pystack.lab.host import Host
 from pystack.lab.hosts import hosts
+from pystack.lab.interrupt import Stopped, end_workers, held, stoppable, stopped
 from pystack.lab.ladder import Event, told
 from pystack.lab.mutant import MutantHost
 from pystack.lab.tester import Tester
@@ -21,7 +22,6 @@ from pystack.lab.verdict import CaseFailed, HostCrashed, Inconclusive, Unable, V
 
 __all__ = ["Job", "Result", "jobs_for", "run_case", "run_job", "run_jobs", "run_mutant"]
 
-PATIENCE_S = 20.0
 # A failure on a Host with a real clock counts only if it comes each time.
 TRIES = 3
 CHUNK = 24  # cases of a job
@@ -56,10 +56,10 @@ def run_case(
     """Runs one case. The Host is started for it, and left as the case leaves it.
 
     Args:
-        host: Any Host; started or not. Whoever made it stops it.
+        host: Any Host, started or not; the caller stops it.
         case: The case.
         patience_s: How many seconds a case may last on a Host whose clock is real.
-        tries: How often a failure has to come on such a Host.
+        tries: How many times a failure must occur on such a Host.
     """
     if not host.virtual and case.seconds > patience_s:
         reason = f"lasts {case.seconds:g} s, and the clock is real (--patience)"
@@ -90,7 +90,7 @@ def _once(host: Host, case: Case) -> Result:
     try:
         host.start(plan)
         tester = Tester(host, plan)
-        case.function(tester)
+        case.run(tester)
     except CaseFailed as failure:
         verdict, reason = Verdict.FAIL, str(failure)
     except (HostCrashed, StackPanic) as crash:
@@ -142,7 +142,7 @@ class Job:
     Attributes:
         host: The Host's name.
         cases: Ids.
-        files: Files of somebody's own, with cases and Hosts, that have to be loaded first.
+        files: The user's files with cases and Hosts, to be loaded first.
         mutants: Whether to run each case on its mutant of the Host instead.
         patience_s: See `run_case`.
         tries: See `run_case`.
@@ -159,23 +159,35 @@ class Job:
 
 
 def run_job(job: Job) -> list[Result]:
-    """Does a job, in whatever process or thread."""
+    """Does a job, in whatever process or thread; less of it if the run is interrupted."""
+    if stopped():
+        return []
     for path in job.files:
         load_file(path)
     known = {one.id: one for one in catalogue()}
     kind = hosts()[job.host]
     results: list[Result] = []
-    if job.mutants:
-        return [run_mutant(kind.make, known[name]) for name in job.cases if known[name].mutant]
-    host = kind.make()
+    host = None if job.mutants else kind.make()
     try:
         for name in job.cases:
-            result = run_case(host, known[name], patience_s=job.patience_s, tries=job.tries)
-            if result.verdict is Verdict.PASS and not job.ladders:
-                result = replace(result, ladder=())
-            results.append(replace(result, ladder=tuple(map(told, result.ladder))))
+            case = known[name]
+            with stoppable():
+                if host is not None:
+                    result = run_case(host, case, patience_s=job.patience_s, tries=job.tries)
+                elif case.mutant is not None:
+                    result = run_mutant(kind.make, case)
+                else:
+                    continue
+            if host is not None:
+                if result.verdict is Verdict.PASS and not job.ladders:
+                    result = replace(result, ladder=())
+                result = replace(result, ladder=tuple(map(told, result.ladder)))
+            results.append(result)
+    except Stopped:
+        pass  # the results so far are what is asked for
     finally:
-        host.stop()
+        if host is not None:
+            host.stop()
     return results
 
 
@@ -211,16 +223,25 @@ def run_jobs(
         progress: Told of each result as it comes.
 
     Raises:
+        KeyboardInterrupt: It came; the jobs have ended, and `progress` was told of all results
+            they had, of some again.
         Exception: What a job raised: a Host that can't be made, an error in a case.
     """
     results: list[Result] = []
     for jobs in phases:
-        futures = [executor.submit(run_job, job) for job in jobs]
+        futures: list[Future[list[Result]]] = []
         try:
+            with held():
+                futures += [executor.submit(run_job, job) for job in jobs]
             for future in as_completed(futures):
                 for result in future.result():
                     results.append(result)
                     progress(result)
+        except KeyboardInterrupt:
+            for future in end_workers(futures):
+                for result in future.result():
+                    progress(result)
+            raise
         finally:
             for future in futures:
                 future.cancel()

@@ -1,7 +1,7 @@
 """The tester's side of a TCP connection with the Host: every segment is made by hand.
 
-Nothing is answered by itself: no acknowledgement goes out that the case did not send, so that the
-Host can be put into any of RFC 9293's states and held there.
+Nothing is answered automatically: the case sends every acknowledgement itself, so the Host can be
+put into any of RFC 9293's states and held there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ISN = 1_000_000
 MSS = 1460
 WINDOW = 65535
 MODULUS = 1 << 32
-PADDING = (("NOP", None), ("NOP", None))  # before a timestamp, as everybody has it
+PADDING = (("NOP", None), ("NOP", None))  # before a timestamp, as is common
 
 # Every state that a case can hold the Host in.
 STATES = (
@@ -54,14 +54,14 @@ class Connection:
         port: The tester's port.
         isn: The tester's initial sequence number.
         seq: The next sequence number that the tester will send.
-        ack: The next one that it waits for; None before the Host's SYN has come.
-        host_isn: The Host's initial sequence number, once it has come.
+        ack: The next one it expects; None before the Host's SYN.
+        host_isn: The Host's initial sequence number, once known.
         host_options: The options of the Host's SYN.
-        host_window: The window in the header of the last segment that was waited for.
+        host_window: The window field of the last expected segment.
         sock: The Host's socket for the connection, once there is one.
-        listener: The Host's socket that listens, if one does.
-        state: The last state that it was brought to.
-        tsval: The timestamp that the tester's segments carry; None: none was agreed on.
+        listener: The Host's listening socket, if any.
+        state: The state it was last brought to.
+        tsval: The timestamp in the tester's segments; None: timestamps are off.
         tsecr: The Host's latest timestamp, which they echo.
     """
 
@@ -96,16 +96,16 @@ class Connection:
         options: list[tuple[Any, ...]] | None = None,
         **fields: Any,
     ) -> Packet:
-        """A segment to the Host; what is not given is what would be right now.
+        """A segment to the Host; omitted fields have the correct values of the moment.
 
         Args:
             flags: As "SA".
             data: Its data.
             seq: Its sequence number, modulo 2**32.
             ack: Its acknowledgement number; 0 without the flag A.
-            window: As it stands in the header, not scaled.
-            options: As scapy has them; default: a timestamp, if they were agreed on.
-            fields: Others of the TCP header: urgptr, chksum, dataofs, reserved.
+            window: The header's value, not scaled.
+            options: As in scapy; default: a timestamp, if timestamps are on.
+            fields: Other fields of the TCP header: urgptr, chksum, dataofs, reserved.
         """
         if options is None and self.tsval is not None:
             options = [*PADDING, ("Timestamp", (self.tsval, self.tsecr))]
@@ -267,7 +267,7 @@ class Connection:
 
 
 def segment_data(packet: Packet) -> bytes:
-    """The data of a segment, without what Ethernet padded it with."""
+    """The data of a segment, without Ethernet's padding."""
     header = packet[TCP]
     if packet.haslayer(IP):
         network = packet[IP]
@@ -285,7 +285,7 @@ def _family(family: int) -> socket.AddressFamily:
 def listen(
     lab: Tester, *, family: int = 4, backlog: int = 8, port: int = 0, address: str | None = None
 ) -> tuple[HostSocket, int]:
-    """Has the Host listen; the socket and its port."""
+    """Makes the Host listen; the socket and its port."""
     listener = lab.socket(_family(family), socket.SOCK_STREAM)
     own = lab.host4 if family == 4 else lab.host6
     listener.bind((own if address is None else address, port))
@@ -315,7 +315,7 @@ def connect(
         accept: Whether the Host's program accepts it.
 
     Raises:
-        Inconclusive: The handshake does not come about.
+        Inconclusive: The handshake fails.
     """
     connection = in_state(
         lab, "SYN-RECEIVED", family=family, isn=isn, options=options, window=window
@@ -347,10 +347,10 @@ def open_from_host(
         isn: The tester's initial sequence number.
         options: Of the tester's SYN-ACK; default: an MSS of 1460.
         window: The tester's window.
-        answer: Whether the tester answers the SYN; else it stays in SYN-SENT.
+        answer: Whether the tester answers the SYN; otherwise the Host stays in SYN-SENT.
 
     Raises:
-        Inconclusive: No SYN comes, or no acknowledgement of the tester's.
+        Inconclusive: No SYN arrives, or the tester's isn't acknowledged.
     """
     lab.meet(family)
     connection = Connection(lab, 0, family=family, isn=isn)
@@ -388,8 +388,8 @@ def in_state(
 ) -> Connection:
     """A fresh connection, with the Host in one of `STATES`.
 
-    What the tester sends next, and waits for, is right for that state: `seq` is what the Host
-    waits for and `ack` what it will send next.
+    The tester's numbers fit that state: `seq` is what the Host expects next, `ack` what it sends
+    next.
 
     Raises:
         Inconclusive: The Host can't be brought there.
@@ -431,7 +431,7 @@ def in_state(
 
 
 def _close_into(connection: Connection, state: str) -> None:
-    """From ESTABLISHED into one of the states of closing."""
+    """From ESTABLISHED into one of the closing states."""
     lab, sock = connection.lab, connection.socket
     if state in ("CLOSE-WAIT", "LAST-ACK"):
         connection.finish()

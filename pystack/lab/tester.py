@@ -1,8 +1,8 @@
 """`Tester`: the other end of a Host's wires, and what a case is written with.
 
-A case sends packets, some of them wrong on purpose, and says which ones have to come back, or
-must not. The tester answers ARP and neighbour solicitations for its own addresses meanwhile,
-unless it is told to be silent, and writes everything down.
+A case sends packets, some of them wrong on purpose, and says which ones must come back, or must
+not. Meanwhile the tester answers ARP and neighbour solicitations for its own addresses, unless told
+to be silent, and records everything.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = ["BROADCAST", "Tester", "multicast_mac", "solicited_node"]
 T = TypeVar("T")
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-# What a Host whose clock is not ours may be late by, on a loaded machine.
+# How late a Host with a real clock may be, on a loaded machine.
 SLACK_S = 1.0
-# Clocks count in microseconds: a shorter time is none, or float's rounding.
+# Clocks count in microseconds: anything shorter is a float's rounding error.
 TICK_S = 1e-6
 SHOWN = 12  # frames in a failure's text
 
@@ -64,17 +64,17 @@ class Tester:
     """The tester of one case.
 
     Args:
-        host: Started.
-        plan: What it was started with.
+        host: A started Host.
+        plan: The plan it was started with.
 
     Attributes:
         host: The Host, for its tables and settings.
         plan: The addresses.
-        ladder: What has happened so far.
-        owned: The addresses that the tester answers for, with the MAC it gives.
+        ladder: Everything that has happened so far.
+        owned: The addresses that the tester answers for, with the MACs it gives.
     """
 
-    __test__ = False  # pytest would take it for a class of tests
+    __test__ = False  # or pytest would collect it
 
     def __init__(self, host: Host, plan: Plan) -> None:
         self.host = host
@@ -130,7 +130,7 @@ class Tester:
 
     @property
     def tester_ll(self) -> str:
-        """The tester's link-local IPv6 address, the one it routes by."""
+        """The tester's link-local IPv6 address, as a router."""
         return self.port.tester_link_local
 
     @property
@@ -152,15 +152,15 @@ class Tester:
 
     @property
     def now(self) -> float:
-        """Seconds on the Host's clock since the case began."""
+        """Seconds since the case began, on the Host's clock."""
         return self.host.now() - self._start
 
     def note(self, text: str) -> None:
-        """Writes a line into the ladder."""
+        """Records a line in the ladder."""
         self.ladder.note(self.now, "note", text)
 
     def _pump(self, seconds: float) -> bool:
-        """Lets time pass until frames come, at most `seconds`; whether some came."""
+        """Lets time pass until frames arrive, at most `seconds`; whether any did."""
         came = self.host.wait(max(0.0, seconds))
         for moment, port, frame in came:
             self.ladder.frame(moment - self._start, "receive", port, frame)
@@ -171,7 +171,7 @@ class Tester:
         return bool(came)
 
     def run(self, for_ms: float) -> None:
-        """Lets time pass; what comes meanwhile is kept for the next `expect`."""
+        """Lets time pass; frames that arrive are kept for the next `expect`."""
         until = self.now + for_ms / 1000
         while True:
             self._pump(until - self.now)
@@ -179,7 +179,7 @@ class Tester:
                 return
 
     def drain(self, for_ms: float = 0) -> None:
-        """Lets time pass and forgets what has come."""
+        """Lets time pass and discards the frames that arrived."""
         self.run(for_ms)
         for queue in self._waiting:
             queue.clear()
@@ -189,7 +189,7 @@ class Tester:
 
         Raises:
             CaseFailed: Time is up.
-            OSError: What the call raises else.
+            OSError: Any other error of the call.
         """
         deadline = self.now + within_ms / 1000 + self._slack()
         while True:
@@ -208,7 +208,7 @@ class Tester:
 
     @contextmanager
     def silent(self, port: int = 0) -> Iterator[None]:
-        """Leaves ARP requests and neighbour solicitations unanswered, in a block."""
+        """A block in which ARP requests and neighbour solicitations go unanswered."""
         was = port in self._silent
         self._silent.add(port)
         try:
@@ -242,7 +242,7 @@ class Tester:
     # --- sending -------------------------------------------------------------------------------
 
     def frame_for(self, packet: Packet, port: int = 0) -> Packet:
-        """A packet with the Ethernet header that it would have on that wire."""
+        """A packet with its Ethernet header for that wire."""
         if isinstance(packet, Ether):
             return packet
         wire = self.plan.ports[port]
@@ -261,11 +261,11 @@ class Tester:
         return Ether(src=wire.tester_mac, dst=target, type=kind) / packet
 
     def send(self, packet: Packet | bytes, port: int = 0) -> None:
-        """Sends one packet; without an Ethernet header it gets the one that is due.
+        """Sends a packet, adding an Ethernet header if it has none.
 
         Args:
-            packet: Scapy's, or a whole frame as bytes, which goes as it is.
-            port: On which wire.
+            packet: Scapy's, or a whole frame as bytes, sent unchanged.
+            port: The wire.
         """
         frame = packet if isinstance(packet, bytes) else bytes(self.frame_for(packet, port))
         self.ladder.frame(self.now, "send", port, frame)
@@ -281,19 +281,19 @@ class Tester:
         port: int = 0,
         but_not: Match | None = None,
     ) -> Packet:
-        """Waits for a frame; others before it are passed over.
+        """Waits for a frame, skipping others before it.
 
         Args:
-            wanted: What has to come.
-            within_ms: In which time, on the Host's clock.
-            port: On which wire.
-            but_not: What must not come before it.
+            wanted: The frame that must arrive.
+            within_ms: Within this time, on the Host's clock.
+            port: The wire.
+            but_not: A frame that must not arrive before it.
 
         Returns:
-            The frame; its `time` is when it came, in seconds since the case began.
+            The frame; its `time` is when it arrived, in seconds since the case began.
 
         Raises:
-            CaseFailed: It did not come, or what must not come did.
+            CaseFailed: It did not arrive, or `but_not` did.
         """
         deadline = self.now + within_ms / 1000 + self._slack()
         seen: list[Packet] = []
@@ -317,15 +317,15 @@ class Tester:
         return "; ".join(shown)
 
     def expect_nothing(self, unwanted: Match, for_ms: float = 500, *, port: int = 0) -> None:
-        """Makes sure that no such frame comes.
+        """Checks that no such frame arrives.
 
         Args:
-            unwanted: What must not come; others may.
+            unwanted: A frame that must not arrive; others may.
             for_ms: For how long, on the Host's clock.
-            port: On which wire.
+            port: The wire.
 
         Raises:
-            CaseFailed: One came.
+            CaseFailed: One arrived.
         """
         for packet in self.collect(unwanted, for_ms, port=port, at_most=1):
             raise CaseFailed(f"no {unwanted} for {for_ms:g} ms", summary(bytes(packet)))
@@ -333,7 +333,7 @@ class Tester:
     def collect(
         self, wanted: Match, for_ms: float, *, port: int = 0, at_most: int = 10000
     ) -> list[Packet]:
-        """All such frames that come in a time, the frames that wait already included."""
+        """All such frames that arrive within a time, including those already waiting."""
         deadline = self.now + for_ms / 1000
         found: list[Packet] = []
         while len(found) < at_most:
@@ -357,7 +357,7 @@ class Tester:
             raise CaseFailed(expected, str(came))
 
     def need(self, holds: bool, what: str) -> None:
-        """Ends the case as inconclusive unless something holds that it has to build on.
+        """Ends the case as inconclusive unless a precondition holds.
 
         Raises:
             Inconclusive: It does not.
@@ -367,7 +367,7 @@ class Tester:
 
     @contextmanager
     def preamble(self, what: str) -> Iterator[None]:
-        """What a case needs before its question: a failure in the block is inconclusive.
+        """A block that prepares the case's question: a failure in it is inconclusive.
 
         Raises:
             Inconclusive: Something in the block failed.
@@ -398,7 +398,7 @@ class Tester:
         return self.ip6() / ICMPv6EchoRequest(id=identifier, seq=sequence, data=data)
 
     def arp_request(self, **fields: Any) -> ARP:
-        """An ARP request of the tester's for the Host's address, with these fields changed."""
+        """The tester's ARP request for the Host's address, with these fields changed."""
         usual = {"op": 1, "hwsrc": self.tester_mac, "psrc": self.tester4, "pdst": self.host4}
         return ARP(**{**usual, "hwdst": "00:00:00:00:00:00", **fields})
 
@@ -411,13 +411,13 @@ class Tester:
         return self.ip6() / UDP(sport=sport, dport=dport, **fields) / Raw(data)
 
     def resolve(self, family: int = 4) -> None:
-        """Makes the Host know the tester's MAC, as any exchange before would have."""
+        """Makes the Host learn the tester's MAC, as any earlier exchange would have."""
         address = self.tester4 if family == 4 else self.tester6
         own = self.host4 if family == 4 else self.host6
         self.learn(address, own)
 
     def learn(self, address: str, own: str = "", port: int = 0) -> None:
-        """Makes the Host know one of our addresses by an unsolicited exchange of its own kind.
+        """Makes the Host learn one of our addresses without its asking.
 
         IPv4: we ask it for its address by ARP. IPv6: we solicit it, with our MAC in the option.
         """
@@ -438,29 +438,29 @@ class Tester:
         self.drain(20)
 
     def meet(self, family: int = 4) -> None:
-        """Makes the Host know us, once: before what is no question of ARP's or of discovery's.
+        """Makes the Host know us, once, for cases that aren't about ARP or neighbour discovery.
 
-        A Host may drop what it would send while it is asking for us.
+        A Host may drop packets while it resolves our address.
         """
         if family not in self._met and not any(self._waiting):
             self._met.add(family)
             self.resolve(family)
 
     def own(self, address: str, mac: str | None = None, port: int = 0) -> str:
-        """Has the tester answer for one more address, and returns it."""
+        """Makes the tester answer for another address, which is returned."""
         self.owned[address] = mac or self.plan.ports[port].tester_mac
         return address
 
     # --- sockets of the Host -----------------------------------------------------------------
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> HostSocket:
-        """A socket on the Host, which is closed when the case ends."""
+        """A socket on the Host, closed when the case ends."""
         made = self.host.socket(family, kind, protocol)
         self._sockets.append(made)
         return made
 
     def call(self, text: str) -> None:
-        """Writes down that the Host was told to do something."""
+        """Records that the Host was told to do something."""
         self.ladder.note(self.now, "call", text)
 
     def finish(self) -> None:

@@ -15,7 +15,7 @@ __all__ = [
 
 
 class Level(Enum):
-    """How strongly an RFC asks for something (RFC 2119)."""
+    """The strength of a requirement (RFC 2119)."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -23,23 +23,23 @@ class Level(Enum):
 
 
 class Verdict(Enum):
-    """What became of one case on one Host."""
+    """The outcome of one case on one Host."""
 
     PASS = "pass"
     FAIL = "fail"
     CRASH = "crash"
-    """The Host went away, and was started again."""
+    """The Host died, and was restarted."""
     NOT_APPLICABLE = "n/a"
     """The Host lacks what the case needs."""
     INCONCLUSIVE = "inconclusive"
-    """The Host, or the machine under it, did not let the case come to its question."""
+    """The case didn't get as far as its question, because of the Host or the machine."""
 
 
 class CaseFailed(AssertionError):  # noqa: N818 - a verdict, no error
     """The Host does not meet the requirement.
 
     Args:
-        expected: What the requirement asks for.
+        expected: What the requirement demands.
         came: What the Host did instead.
     """
 
@@ -50,11 +50,11 @@ class CaseFailed(AssertionError):  # noqa: N818 - a verdict, no error
 
 
 class Inconclusive(Exception):  # noqa: N818 - a verdict, no error
-    """What a case needs first did not happen, so that its question was never put."""
+    """A precondition of the case failed, so its question was never asked."""
 
 
 class Unable(Exception):  # noqa: N818 - a verdict, no error
-    """The Host lacks an ability, which the message names."""
+    """The Host lacks an ability, named in the message."""
 
 
 class HostCrashed(Exception):  # noqa: N818 - a verdict, no error

@@ -82,7 +82,7 @@ def main(make: Callable[..., FreshAgent]) -> None:
     """Serves the stream of the command line.
 
     Args:
-        make: Is given the wire and the program's own words, in a process of its own.
+        make: Called with the wire and the program's arguments, in a new process.
     """
     die_with_parent()
     stream, wire = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])

@@ -132,7 +132,7 @@ class Lwipv6Socket:
         return int(found)
 
     def bind(self, address: tuple[Any, ...]) -> None:
-        # It has no port for who asks for any, and forgets a datagram socket's name.
+        # It assigns no port on request, and forgets a datagram socket's name.
         port = int(address[1]) or next(Lwipv6Socket.ports)
         raw = _sockaddr((address[0], port))
         self._library("bind", self._number, raw, len(raw))

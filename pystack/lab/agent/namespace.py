@@ -1,4 +1,4 @@
-"""The agent of the Host `linux`: the running kernel, in network namespaces of its own.
+"""The agent of the Host `linux`: the running kernel, in its own network namespaces.
 
     python namespace.py COMMANDS DESCRIPTORS
 
@@ -10,39 +10,25 @@ stays behind, makes TAPs there, and sends their descriptors over the second befo
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import socket
-import struct
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pystack.lab.agent.agent import Agent
     from pystack.lab.agent.tables import Rtnetlink
+    from pystack.lab.agent.tap import open_tap
     from pystack.lab.agent.unshare import CLONE_NEWNET, become_root, unshare
 else:  # run as a program, with this folder first on the path and no package
     from agent import Agent
     from tables import Rtnetlink
+    from tap import open_tap
     from unshare import CLONE_NEWNET, become_root, unshare
 
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def tap(name: str) -> int:
-    """A TAP in the namespace that we are in: its descriptor."""
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.ioctl(
-            descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI)
-        )
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 class NamespaceAgent(Agent):
@@ -64,7 +50,7 @@ class NamespaceAgent(Agent):
         self.tables = Rtnetlink()
         self.change(socket.if_nametoindex("lo"), up=True)
         self.interfaces = [f"eth{number}" for number in range(int(ports))]
-        taps = [tap(name) for name in self.interfaces]
+        taps = [open_tap(name) for name in self.interfaces]
         try:
             socket.send_fds(self._descriptors, [b"+"], taps)
         finally:

@@ -3,7 +3,7 @@
     python passt_agent.py COMMANDS WIRE PROGRAM RELEASE
 
 passt takes the place of the guest's router: that is the Host's address here, and what the tester
-sends there arrives on the loopback of a network namespace of its own. What is sent to the tester's
+sends there arrives on the loopback of a separate network namespace. What is sent to the tester's
 ports goes through ports of the loopback that passt listens at. All that the tester sees is passt's.
 """
 
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pystack.lab.agent.fresh import FRAME, FreshAgent, main
     from pystack.lab.agent.loopback import LOOPBACK, LOOPBACK6, LoopbackSocket, own_loopback
-    from pystack.lab.agent.namespace import tap
     from pystack.lab.agent.tables import Tables
+    from pystack.lab.agent.tap import open_tap
 else:  # run as a program, with this folder first on the path and no package
     from fresh import FRAME, FreshAgent, main
     from loopback import LOOPBACK, LOOPBACK6, LoopbackSocket, own_loopback
-    from namespace import tap
     from tables import Tables
+    from tap import open_tap
 
 LENGTH = struct.Struct("!I")  # before each frame
 ARP = b"\x08\x06"
@@ -51,7 +51,7 @@ class PasstAgent(FreshAgent):
         own_loopback()
         # Its echo requests are the kernel's too, from sockets that need no root.
         Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 2147483647")
-        self._gate = tap(GATE)
+        self._gate = open_tap(GATE)
         tables = Tables([GATE, "lo"])
         tables.do_interface("0", "up")
         for own in (plan["host4"], plan["host6"]):  # where its echo requests go

@@ -3,7 +3,7 @@
     python slirp_agent.py COMMANDS WIRE LIBRARY
 
 slirp ends the guest's connections, and continues them as the kernel's. So the Host's sockets are
-the kernel's, on the loopback of a network namespace of its own: what the tester sends to the
+the kernel's, on the loopback of a separate network namespace: what the tester sends to the
 Host's address arrives there, and what is sent to the tester's goes through a port that slirp
 forwards. All that the tester sees is slirp's. Its MAC can't be chosen; the frames' are changed.
 """

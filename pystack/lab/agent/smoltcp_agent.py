@@ -4,7 +4,7 @@
 
 It makes a TUN by itself, in a namespace where nothing else is. A TUN carries no Ethernet: the
 headers are ours, and so are the answers to ARP and neighbour solicitations, without which the
-tester would not get at it. Whoever connects to whatever port, it accepts; so that a socket that
+tester would not get at it. It accepts every connection to any port, so that a socket that
 listens is ours too, and gets those that are for its port.
 """
 # ruff: noqa: D102 - a socket's methods are those of the module `socket`
@@ -64,7 +64,7 @@ class SmoltcpSocket:
         self._agent.bound[self._kind, self._name[1]] = self
 
     def listen(self, _backlog: int) -> None:
-        """Whoever connects to the port that it is bound to is put there anyway."""
+        """Connections to its port are accepted anyway."""
 
     def accept(self) -> tuple[SmoltcpSocket, Any]:
         if not self.arrived:
@@ -73,7 +73,7 @@ class SmoltcpSocket:
         return SmoltcpSocket(self._agent, self._kind, stream), stream.get_extra_info("peername")
 
     def connect(self, _address: tuple[Any, ...]) -> None:
-        raise OSError(errno.ENOSYS, "connections of its own: it is a server alone")
+        raise OSError(errno.ENOSYS, "outgoing connections: it is only a server")
 
     def _connected(self) -> Any:
         if self._stream is None:
@@ -145,7 +145,7 @@ class SmoltcpAgent(FreshAgent):
     def __init__(self, wire: socket.socket, folder: str) -> None:
         super().__init__(wire)
         sys.path.insert(0, folder)
-        # It asks for a package that redirects this machine's own traffic, which nobody wants here.
+        # It depends on a package that redirects this machine's own traffic, which is unwanted here.
         sys.modules["mitmproxy_linux"] = ModuleType("mitmproxy_linux")
         self.bound: dict[tuple[int, int], SmoltcpSocket] = {}
         self.ports = itertools.count(50000)

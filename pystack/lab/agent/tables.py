@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 # rtnetlink(7): kinds of messages; a table's rows are made, deleted and dumped by 0, 1, 2 more.
@@ -28,6 +29,7 @@ STATES = {
     0x80: "permanent",
 }
 MAIN_TABLE, LOCAL_TABLE, UNICAST, BOOT = 254, 255, 1, 3
+LOCAL_S = 0.5  # for a worker of the kernel's, which a busy machine holds up
 
 
 Row = tuple[bytes, dict[int, bytes]]
@@ -172,7 +174,18 @@ class Tables:
         header = struct.pack("=BBBBI", family, given.network.prefixlen, flags, 0, self._index(port))
         kind, mode = {"add": (NEW, CREATE), "delete": (DELETE, 0)}[what]
         self.tables.ask(ADDRESS + kind, ACK | mode, header, *more)
+        if what == "add" and flags:
+            self._wait_until_local(str(given.ip))
         return []
+
+    def _wait_until_local(self, address: str) -> None:
+        """Linux answers for an IPv6 address once a kernel worker has added its route.
+
+        On an interface that is down it never does, and the list leaves the address out.
+        """
+        end = time.monotonic() + LOCAL_S
+        while address not in self._local() and time.monotonic() < end:
+            time.sleep(0.001)
 
     def do_neighbour(
         self, what: str, port: str = "", address: str = "", mac: str = ""
@@ -222,7 +235,7 @@ class Tables:
         if port:
             more.append(attribute(4, struct.pack("=I", self._index(port))))
         add = {"add": True, "delete": False}[what]
-        # What is on link has the scope "link"; what is deleted may have any.
+        # A route on the link has the scope "link"; one to delete may have any.
         scope = (253 if gateway == "-" and given.version == 4 else 0) if add else 255
         header = struct.pack(
             "=BBBBBBBBI", family, given.prefixlen, 0, 0, MAIN_TABLE, BOOT if add else 0,
@@ -249,7 +262,7 @@ class Tables:
         Path("/proc/sys", *name.split(".")).write_text(value + "\n")
 
     def do_sysctl(self, name: str, value: str = "") -> list[str]:
-        """Reads or sets one. What is set for all interfaces is set for each."""
+        """Reads or sets one. A value for all interfaces is set on each."""
         path = Path("/proc/sys", *name.split("."))
         if value:
             value = "" if value == "-" else value.replace(",", " ")

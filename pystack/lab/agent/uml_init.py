@@ -81,7 +81,7 @@ def main() -> None:
         mount("proc", "/proc")
         mount("devtmpfs", "/dev")
         for word in sys.argv[2:]:
-            if word.startswith("/"):  # UML appends words of its own, which are none
+            if word.startswith("/"):  # UML appends its own words, which are no paths
                 load(word)
         line = os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY)
         tty.setraw(line)

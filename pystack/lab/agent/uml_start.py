@@ -2,8 +2,8 @@
 
     python uml_start.py FOLDER PROGRAM ARGUMENT...
 
-This process stays. When the program ends, or our standard input does (whoever started us has
-had enough, or is gone), it ends all of UML's processes, which have a process group of their own,
+This process stays. When the program ends, or our standard input does (the parent is done, or
+gone), it ends all of UML's processes, which have their own process group,
 and removes FOLDER. The group is that of the number in FOLDER/group.
 
 UML 6.1 keeps a process's floating-point state in 2696 bytes: it asks ptrace(2) for the state, and

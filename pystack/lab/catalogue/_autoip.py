@@ -92,14 +92,14 @@ def holds(lab: Tester, address: str) -> bool:
 
 
 def conflict(address: str, op: int = 2) -> Packet:
-    """An ARP packet of somebody else's who has the address too."""
+    """An ARP packet from another host with the same address."""
     return Ether(src=STRANGER_MAC, dst=BROADCAST) / ARP(
         op=op, hwsrc=STRANGER_MAC, psrc=address, hwdst=NO_MAC, pdst=address
     )
 
 
 def probe_of_another(address: str) -> Packet:
-    """A probe of somebody else's who wants the address too."""
+    """A probe from another host that wants the same address."""
     return Ether(src=STRANGER_MAC, dst=BROADCAST) / ARP(
         op=1, hwsrc=STRANGER_MAC, psrc="0.0.0.0", hwdst=NO_MAC, pdst=address
     )

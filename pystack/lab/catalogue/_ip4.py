@@ -121,7 +121,7 @@ def changing(test: Callable[[Packet], bool], words: str, **fields: Any) -> Mutan
 
 
 def reply_to(frame: Packet, message: Packet) -> Packet:
-    """A packet of the Host's to whoever sent a frame, whatever addresses are in it."""
+    """A packet from the Host to a frame's sender, whatever addresses are in it."""
     return (
         Ether(src="02:00:5e:00:53:02", dst=frame.src)
         / IP(src="192.0.2.2", dst=frame[IP].src)

@@ -292,7 +292,7 @@ def useful(lab: Tester, address: str) -> bool:
 
 
 def configured(lab: Tester, *options: Packet, **fields: Any) -> str:
-    """The Host has an address from the tester, who is its router; returns the address.
+    """The Host has an address from the tester, its router; returns the address.
 
     Args:
         lab: The case's tester.

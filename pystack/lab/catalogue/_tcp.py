@@ -144,7 +144,7 @@ def replying(
     ack: Callable[[TCP], int] | int = 0,
     data: bytes = b"",
 ) -> Change:
-    """Sends a segment of its own for each one that arrives."""
+    """Sends a segment for each one that arrives."""
 
     def answer(frame: Packet) -> Packet | None:
         if not frame.haslayer(TCP) or not when(frame):
@@ -190,7 +190,7 @@ class Again:
     Args:
         change: What becomes of them; default: they are lost.
         first: Whether those are meant that have not been sent before.
-        when: Which segments are looked at.
+        when: Which segments are checked.
         after: How many repetitions are left alone.
         ending: Whether a segment is known by where it ends, for what is sent again in part; else
             by where it begins.
@@ -306,7 +306,6 @@ ACKS_ONE_LESS = Mutant(
 NO_EMPTY_ACKS = Mutant("sends no bare acknowledgements", outgoing=loses(empty))
 NO_RESETS = Mutant("sends no resets", outgoing=loses(having("R")))
 NO_RETRANSMISSION = Mutant("never sends anything again", outgoing=Again())
-SENDS_TWICE = Mutant("sends all data twice, at once", outgoing=repeats(loaded))
 DEAF_TO_RESETS = Mutant("ignores resets", incoming=loses(having("R")))
 DEAF_TO_FIN = Mutant("ignores a FIN", incoming=loses(having("F")))
 

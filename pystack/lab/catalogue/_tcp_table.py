@@ -101,7 +101,6 @@ OTHER = ("SYN-RECEIVED", *SYNCHRONIZED)  # 3.10.7.4
 
 OUTSIDE = ("before", "beyond")
 NOT_EXACT = ("inside", "right")
-ANY = tuple(EDGES)
 BASE = "RFC 9293"
 BLIND = "RFC 5961"  # 1.1: should be implemented where connections last, and may be elsewhere
 

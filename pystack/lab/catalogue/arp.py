@@ -6,14 +6,15 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Padding
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, answering, dropping, hiding, is_arp
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import Match, arp, ether, ipv4
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 826", "Packet Reception"
+case = group("ARP-3", rfc="RFC 826", section="Packet Reception")
+
 NO_REPLY = dropping(is_arp, "sends no ARP")
 STRANGER = "192.0.2.77"
 STRANGER_MAC = "02:00:5e:00:53:77"
@@ -58,10 +59,7 @@ def _seen_as(**fields: int) -> Mutant:
 @case(
     "ARP-3.1",
     "A request for the Host's address is answered with its hardware address",
-    rfc=RFC,
-    section=SECTION,
     mutant=NO_REPLY,
-    seconds=1,
 )
 def request_is_answered(lab: Tester) -> None:
     """Ask for the Host's address, as any neighbour would.
@@ -87,11 +85,8 @@ def request_is_answered(lab: Tester) -> None:
 @case(
     "ARP-3.2",
     "A request with an unknown hardware type is not answered",
-    rfc=RFC,
-    section=SECTION,
     aliases=("talk:ARP-3.2",),
     mutant=_seen_as(hwtype=1),
-    seconds=1,
 )
 def unknown_hardware_type(lab: Tester) -> None:
     """Ask with a hardware type that is not the wire's.
@@ -107,10 +102,7 @@ def unknown_hardware_type(lab: Tester) -> None:
 @case(
     "ARP-3.3",
     "A request for another protocol's address is not answered",
-    rfc=RFC,
-    section=SECTION,
     mutant=_seen_as(ptype=0x0800),
-    seconds=1,
 )
 def unknown_protocol(lab: Tester) -> None:
     """Ask for the address of a protocol that the Host does not speak.
@@ -126,11 +118,8 @@ def unknown_protocol(lab: Tester) -> None:
 @case(
     "ARP-3.4",
     "A request with a wrong hardware address length is not answered",
-    rfc=RFC,
-    section=SECTION,
     level=Level.MAY,
     mutant=ANSWERS_NONSENSE,
-    seconds=1,
 )
 def wrong_hardware_length(lab: Tester) -> None:
     """Checking the lengths is optional in words; an answer to nonsense is still wrong.
@@ -145,11 +134,8 @@ def wrong_hardware_length(lab: Tester) -> None:
 @case(
     "ARP-3.5",
     "A request with a wrong protocol address length is not answered",
-    rfc=RFC,
-    section=SECTION,
     level=Level.MAY,
     mutant=ANSWERS_NONSENSE,
-    seconds=1,
 )
 def wrong_protocol_length(lab: Tester) -> None:
     """As for the other length.
@@ -170,14 +156,11 @@ def _raw(lab: Tester, hwlen: int = 6, plen: int = 4) -> bytes:
 
 @case(
     "ARP-3.6",
-    "A request for somebody else's address is not answered",
-    rfc=RFC,
-    section=SECTION,
+    "A request for another host's address is not answered",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def not_for_us(lab: Tester) -> None:
-    """Only who has the address answers.
+    """Only the owner of the address answers.
 
     1. The tester broadcasts a request for an address of the same network that the Host has not.
     2. No reply comes.
@@ -189,10 +172,7 @@ def not_for_us(lab: Tester) -> None:
 @case(
     "ARP-3.7",
     "A reply is not answered",
-    rfc=RFC,
-    section=SECTION,
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def reply_is_not_answered(lab: Tester) -> None:
     """A reply that nobody asked for leads to nothing on the wire.
@@ -207,10 +187,7 @@ def reply_is_not_answered(lab: Tester) -> None:
 @case(
     "ARP-3.8",
     "A packet with an unknown operation is not answered",
-    rfc=RFC,
-    section=SECTION,
     mutant=_seen_as(op=1),
-    seconds=1,
 )
 def unknown_operation(lab: Tester) -> None:
     """Only a request asks.
@@ -228,7 +205,6 @@ def unknown_operation(lab: Tester) -> None:
     rfc="RFC 1122",
     section="2.3.2.1",
     mutant=NO_REPLY,
-    seconds=1,
 )
 def unicast_request(lab: Tester) -> None:
     """A unicast poll tells its sender whether the neighbour is still there.
@@ -243,15 +219,12 @@ def unicast_request(lab: Tester) -> None:
 @case(
     "ARP-3.10",
     "The sender's addresses become the target's in the reply",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(ARP, "puts its own address for the target's", pdst="192.0.2.2"),
-    seconds=1,
 )
 def fields_are_swapped(lab: Tester) -> None:
     """Ask as another neighbour, whose frame comes from that neighbour's hardware address.
 
-    1. A request comes from 192.0.2.77, with a hardware address of its own.
+    1. A request comes from 192.0.2.77, with its own hardware address.
     2. The reply's target fields are these two, and it goes to that address.
     """
     lab.send(
@@ -263,15 +236,12 @@ def fields_are_swapped(lab: Tester) -> None:
 @case(
     "ARP-3.11",
     "The target's hardware address in a request does not matter",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "answers only requests whose target field is zero",
         incoming=lambda frame: (
             None if is_arp(frame) and frame[ARP].hwdst != "00:00:00:00:00:00" else frame
         ),
     ),
-    seconds=1,
 )
 def target_hardware_address(lab: Tester) -> None:
     """The field has no meaning in a request.
@@ -292,7 +262,6 @@ def target_hardware_address(lab: Tester) -> None:
         "drops what has octets after the packet",
         incoming=lambda frame: None if frame.haslayer(Padding) else frame,
     ),
-    seconds=1,
 )
 def padded(lab: Tester) -> None:
     """Ethernet's smallest frame is larger than ARP's packet.
@@ -307,7 +276,6 @@ def padded(lab: Tester) -> None:
 @case(
     "ARP-3.13",
     "A request that is cut short is dropped",
-    rfc=RFC,
     section="Packet format",
     mutant=answering(
         lambda frame: frame.type == 0x0806 and len(bytes(frame)) < 42,
@@ -317,7 +285,6 @@ def padded(lab: Tester) -> None:
         ),
         "answers what is cut short",
     ),
-    seconds=1,
 )
 def truncated(lab: Tester) -> None:
     """The last field is the one that says whose address is wanted.
@@ -336,13 +303,10 @@ def truncated(lab: Tester) -> None:
 @case(
     "ARP-3.14",
     "Every request is answered, not the first alone",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant("answers no second request", outgoing=lambda frame: None),
-    seconds=2,
 )
 def each_is_answered(lab: Tester) -> None:
-    """There is nothing to remember about who has asked.
+    """There is no reason to remember the sender.
 
     1. The tester asks five times, a tenth of a second apart.
     2. Five replies come.
@@ -360,10 +324,9 @@ def each_is_answered(lab: Tester) -> None:
     rfc="RFC 5227",
     section="2.1.1",
     mutant=NO_REPLY,
-    seconds=1,
 )
 def probe_is_answered(lab: Tester) -> None:
-    """Somebody is about to take the Host's address, and asks first (sender address zero).
+    """Another host is about to take the Host's address, and asks first (sender address zero).
 
     1. The tester broadcasts a request for the Host's address, from 0.0.0.0.
     2. The Host answers, and so keeps the other from it.
@@ -393,7 +356,6 @@ def _as_a_station(frame: Packet) -> Packet:
             else Ether(src=frame.src, dst=BROADCAST) / IP(bytes(frame.payload))
         ),
     ),
-    seconds=1,
 )
 def multicast_reply(lab: Tester) -> None:
     """No station has a group's address as its own, and what is sent there reaches everybody.
@@ -410,17 +372,14 @@ def multicast_reply(lab: Tester) -> None:
 @case(
     "ARP-3.17",
     "A request from an address of another network is answered",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=hiding(
         lambda frame: is_arp(frame) and not frame[ARP].psrc.startswith("192.0.2."),
         "answers its own network alone",
     ),
-    seconds=1,
 )
 def sender_of_another_network(lab: Tester) -> None:
-    """ARP knows of no networks: whoever asks on the wire is told.
+    """ARP knows nothing of networks: any request on the wire is answered.
 
     1. A request for the Host's address comes from 198.51.100.77.
     2. The Host answers it.

@@ -6,12 +6,14 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import SILENT, altering, dropping, hiding, is_arp
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import arp, ether, icmp, ipv4, udp
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
+
+case = group("ARP", rfc="RFC 1122")
 
 RFC = "RFC 826"
 STRANGER, STRANGER_MAC = "192.0.2.77", "02:00:5e:00:53:77"
@@ -34,7 +36,6 @@ def gratuitous(lab: Tester, mac: str, op: int = 1) -> Packet:
     rfc=RFC,
     section="Packet Generation",
     mutant=NO_ARP,
-    seconds=1,
 )
 def asks_first(lab: Tester) -> None:
     """Have the Host send to the tester, of whom it knows nothing.
@@ -62,11 +63,9 @@ def asks_first(lab: Tester) -> None:
 @case(
     "ARP-1.2",
     "The packet that had to wait is sent when the reply has come",
-    rfc="RFC 1122",
     section="2.3.2.2",
     level=Level.SHOULD,
     mutant=dropping(lambda frame: bool(frame.haslayer(ICMP)), "forgets the packet"),
-    seconds=1,
 )
 def queued(lab: Tester) -> None:
     """The first packet to a neighbour should not be the price of finding it.
@@ -81,16 +80,14 @@ def queued(lab: Tester) -> None:
 @case(
     "ARP-1.3",
     "Of several packets that wait the latest is sent",
-    rfc="RFC 1122",
     section="2.3.2.2",
     level=Level.SHOULD,
     mutant=dropping(lambda frame: bool(frame.haslayer(IP)), "forgets the packets"),
-    seconds=2,
 )
 def latest_is_kept(lab: Tester) -> None:
     """At least one packet is saved for each destination, and it is the latest.
 
-    1. The Host's program sends three datagrams to the tester, who does not answer ARP.
+    1. The Host's program sends three datagrams to the tester, which does not answer ARP.
     2. Now it does; the third datagram comes.
     """
     sock = lab.socket(2, 2)
@@ -106,10 +103,8 @@ def latest_is_kept(lab: Tester) -> None:
 @case(
     "ARP-1.4",
     "Requests for one address are not sent more than once a second",
-    rfc="RFC 1122",
     section="2.3.2.1",
     mutant=Mutant("sends each request three times", outgoing=lambda frame: [frame] * 3),
-    seconds=3,
 )
 def flood_prevention(lab: Tester) -> None:
     """Many packets for a neighbour that is silent must not make many requests.
@@ -132,10 +127,8 @@ def flood_prevention(lab: Tester) -> None:
 @case(
     "ARP-1.5",
     "An address that is not on the network is reached by the router's hardware address",
-    rfc="RFC 1122",
     section="3.3.1.1",
     mutant=altering(Ether, "sends to another station", dst=STRANGER_MAC),
-    seconds=1,
 )
 def router(lab: Tester) -> None:
     """ARP asks for the next hop, not for the destination.
@@ -156,7 +149,6 @@ def router(lab: Tester) -> None:
     rfc=RFC,
     section="Packet Reception",
     mutant=DEAF,
-    seconds=1,
 )
 def broadcast_reply(lab: Tester) -> None:
     """How a reply came does not matter.
@@ -181,10 +173,9 @@ def broadcast_reply(lab: Tester) -> None:
     rfc="RFC 894",
     section="Broadcast Address",
     mutant=altering(Ether, "sends broadcasts to one station", dst=STRANGER_MAC),
-    seconds=1,
 )
 def broadcast(lab: Tester) -> None:
-    """The network's broadcast address has a hardware address of its own.
+    """The network's broadcast address has its own hardware address.
 
     1. The Host's program sends to 255.255.255.255.
     2. The frame goes to ff:ff:ff:ff:ff:ff.
@@ -201,7 +192,6 @@ def broadcast(lab: Tester) -> None:
     rfc="RFC 1112",
     section="6.4",
     mutant=altering(Ether, "sends to groups as to everybody", dst=BROADCAST),
-    seconds=1,
 )
 def multicast(lab: Tester) -> None:
     """The low 23 bits of the group are the hardware address's.
@@ -216,7 +206,7 @@ def multicast(lab: Tester) -> None:
 
 @case(
     "ARP-2.1",
-    "Who asked is known: the answer to its packets needs no request",
+    "An asker is known: the answer to its packets needs no request",
     rfc=RFC,
     section="Packet Reception",
     level=Level.SHOULD,
@@ -228,7 +218,6 @@ def multicast(lab: Tester) -> None:
             frame,
         ],
     ),
-    seconds=1,
 )
 def learns_from_requests(lab: Tester) -> None:
     """The target of a request takes the sender's addresses into its table.
@@ -244,11 +233,10 @@ def learns_from_requests(lab: Tester) -> None:
 
 @case(
     "ARP-2.2",
-    "An entry is brought up to date by a request of its owner",
+    "A request by its owner updates an entry",
     rfc=RFC,
     section="Packet Reception",
     mutant=hiding(lambda frame: is_arp(frame) and frame[ARP].hwsrc == NEW_MAC, "keeps what it has"),
-    seconds=3,
 )
 def merge(lab: Tester) -> None:
     """What is known is corrected by any packet, whomever it asks for.
@@ -276,7 +264,6 @@ def merge(lab: Tester) -> None:
     rfc="RFC 5227",
     section="3",
     mutant=DEAF,
-    seconds=2,
 )
 def announcement(lab: Tester) -> None:
     """An announcement is a request for the sender's own address.
@@ -297,7 +284,7 @@ def announcement(lab: Tester) -> None:
 
 @case(
     "ARP-2.4",
-    "A packet that is for somebody else makes no new entry",
+    "A packet for another host makes no new entry",
     rfc=RFC,
     section="Packet Reception",
     mutant=Mutant(
@@ -309,7 +296,6 @@ def announcement(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def no_entry_for_others(lab: Tester) -> None:
     """The table is for neighbours that the Host has to do with.
@@ -333,7 +319,7 @@ def no_entry_for_others(lab: Tester) -> None:
     section="Packet Reception",
     level=Level.MAY,
     mutant=Mutant(
-        "takes every reply for a request of its own neighbours",
+        "takes every reply for a request by its neighbours",
         incoming=lambda frame: (
             Ether(src=frame.src, dst=frame.dst)
             / ARP(op=1, hwsrc=frame[ARP].hwsrc, psrc=frame[ARP].psrc, pdst="192.0.2.2")
@@ -341,7 +327,6 @@ def no_entry_for_others(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def unsolicited_reply(lab: Tester) -> None:
     """A table that takes what nobody asked for is anybody's to fill.
@@ -361,15 +346,13 @@ def unsolicited_reply(lab: Tester) -> None:
 @case(
     "ARP-2.6",
     "An entry can be listed, with the neighbour's hardware address",
-    rfc="RFC 1122",
     section="2.3.2.1",
     level=Level.SHOULD,
     aliases=("talk:arp-table",),
     mutant=DEAF,
-    seconds=1,
 )
 def listed(lab: Tester) -> None:
-    """Whoever looks for a fault needs to see the table.
+    """Finding a fault needs a look at the table.
 
     1. The tester asks for the Host's address.
     2. The Host's table has the tester's addresses.
@@ -383,11 +366,9 @@ def listed(lab: Tester) -> None:
 @case(
     "ARP-2.7",
     "What is flushed is asked for again",
-    rfc="RFC 1122",
     section="2.3.2.1",
     aliases=("talk:arp-table",),
     mutant=NO_ARP,
-    seconds=2,
 )
 def flushed(lab: Tester) -> None:
     """There is a way to get rid of entries that are out of date.
@@ -406,12 +387,10 @@ def flushed(lab: Tester) -> None:
 @case(
     "ARP-2.8",
     "An entry that is added by hand is used, and nobody is asked",
-    rfc="RFC 1122",
     section="2.3.2.1",
     level=Level.MAY,
     aliases=("talk:arp-table",),
     mutant=SILENT,
-    seconds=1,
 )
 def added_by_hand(lab: Tester) -> None:
     """An operator knows better.
@@ -427,12 +406,10 @@ def added_by_hand(lab: Tester) -> None:
 @case(
     "ARP-2.9",
     "An entry that is deleted by hand is asked for again",
-    rfc="RFC 1122",
     section="2.3.2.1",
     level=Level.MAY,
     aliases=("talk:arp-table",),
     mutant=NO_ARP,
-    seconds=1,
 )
 def deleted_by_hand(lab: Tester) -> None:
     """As flushing, for one.
@@ -450,11 +427,9 @@ def deleted_by_hand(lab: Tester) -> None:
 @case(
     "ARP-2.10",
     "A neighbour that is silent is reported unreachable to the program, or forgotten",
-    rfc="RFC 1122",
     section="2.3.2.2",
     level=Level.MAY,
     mutant=Mutant("keeps asking", outgoing=lambda frame: [frame] * 30),
-    seconds=8,
 )
 def gives_up(lab: Tester) -> None:
     """Asking comes to an end.
@@ -482,7 +457,6 @@ def gives_up(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def unsolicited_reply_to_us(lab: Tester) -> None:
     """As ARP-2.5, by a reply that is for the Host alone.

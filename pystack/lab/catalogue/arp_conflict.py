@@ -8,12 +8,14 @@ from scapy.layers.inet import ICMP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import answering, dropping, hiding, is_arp
 from pystack.lab.mutant import Mutant
 from pystack.lab.packets import Match, arp, ether, icmp
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level, Unable
+
+case = group("ARP-4", rfc="RFC 5227", section="2.1.1")
 
 RFC = "RFC 5227"
 WANTED = "192.0.2.9"
@@ -104,11 +106,8 @@ UNHEARING = Mutant(
 @case(
     "ARP-4.1",
     "An address is probed for three times before it is used",
-    rfc=RFC,
-    section="2.1.1",
     level=Level.SHOULD,
     mutant=dropping(is_probe, "announces without probing"),
-    seconds=12,
 )
 def probes(lab: Tester) -> None:
     """One probe may be lost, three hardly.
@@ -127,13 +126,10 @@ def probes(lab: Tester) -> None:
 @case(
     "ARP-4.2",
     "A probe asks for the address from the Host's hardware address and no IP address",
-    rfc=RFC,
-    section="2.1.1",
     mutant=Mutant(
         "probes from the address itself",
         outgoing=lambda frame: _changed(frame, psrc=WANTED) if is_probe(frame) else frame,
     ),
-    seconds=4,
 )
 def probe_fields(lab: Tester) -> None:
     """A sender's IP address would change the tables of everybody on the link.
@@ -160,14 +156,11 @@ def _changed(frame: Packet, **fields: object) -> Packet:
 @case(
     "ARP-4.3",
     "The target's hardware address in a probe is zero",
-    rfc=RFC,
-    section="2.1.1",
     level=Level.SHOULD,
     mutant=Mutant(
         "fills the target's hardware address with ones",
         outgoing=lambda frame: _changed(frame, hwdst=BROADCAST) if is_probe(frame) else frame,
     ),
-    seconds=4,
 )
 def probe_target(lab: Tester) -> None:
     """The field is ignored, and so has nothing in it.
@@ -199,11 +192,8 @@ class _Late:
 @case(
     "ARP-4.4",
     "Probing begins within a second, and probes are one to two seconds apart",
-    rfc=RFC,
-    section="2.1.1",
     level=Level.SHOULD,
     mutant=Mutant("sends the last probes in one go", outgoing=_Late()),
-    seconds=8,
 )
 def probe_times(lab: Tester) -> None:
     """The times are random, so that hosts that begin together do not ask together.
@@ -225,13 +215,11 @@ def probe_times(lab: Tester) -> None:
 @case(
     "ARP-4.5",
     "An address that nobody has is announced twice, two seconds apart",
-    rfc=RFC,
     section="2.3",
     mutant=dropping(is_announcement, "does not announce"),
-    seconds=12,
 )
 def announces(lab: Tester) -> None:
-    """Who has a stale entry for the address learns better.
+    """Hosts with a stale entry for the address are corrected.
 
     1. The Host is told to use 192.0.2.9, and to make sure of it. Nobody objects.
     2. Two announcements come, two seconds apart, the first one two seconds or more after the last
@@ -252,7 +240,6 @@ def announces(lab: Tester) -> None:
 @case(
     "ARP-4.6",
     "An announcement has the new address as its sender's and as its target's",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "asks for its router instead",
@@ -260,7 +247,6 @@ def announces(lab: Tester) -> None:
             _changed(frame, pdst="192.0.2.1") if is_announcement(frame) else frame
         ),
     ),
-    seconds=12,
 )
 def announcement_fields(lab: Tester) -> None:
     """It is a probe but for the sender's address.
@@ -295,13 +281,11 @@ EAGER = answering(
 @case(
     "ARP-4.7",
     "An address is not used before it has been made sure of",
-    rfc=RFC,
     section="2.1",
     mutant=EAGER,
-    seconds=12,
 )
 def not_before(lab: Tester) -> None:
-    """While it may be somebody else's the Host stays away from it.
+    """While it may belong to another host, the Host does not use it.
 
     1. The Host is told to use 192.0.2.9, and to make sure of it.
     2. After the first probe the tester asks for the address by ARP, and sends an echo request to
@@ -323,10 +307,7 @@ def not_before(lab: Tester) -> None:
 @case(
     "ARP-4.8",
     "An address that an ARP reply shows to be another's is not used",
-    rfc=RFC,
-    section="2.1.1",
     mutant=UNHEARING,
-    seconds=14,
 )
 def reply_while_probing(lab: Tester) -> None:
     """The owner answers the probe.
@@ -344,13 +325,10 @@ def reply_while_probing(lab: Tester) -> None:
 @case(
     "ARP-4.9",
     "An address that an ARP request shows to be another's is not used",
-    rfc=RFC,
-    section="2.1.1",
     mutant=UNHEARING,
-    seconds=14,
 )
 def request_while_probing(lab: Tester) -> None:
-    """The owner asks for somebody, and so says that it is there.
+    """The owner sends a request, and so shows that it exists.
 
     1. The Host is told to use 192.0.2.9, and to make sure of it.
     2. After the first probe another host sends a request from that address, for the tester's.
@@ -372,11 +350,8 @@ def other_probe(mac: str = OTHER_MAC, address: str = WANTED) -> Packet:
 @case(
     "ARP-4.10",
     "An address that another host probes for at the same time is not used",
-    rfc=RFC,
-    section="2.1.1",
     level=Level.SHOULD,
     mutant=UNHEARING,
-    seconds=14,
 )
 def simultaneous_probe(lab: Tester) -> None:
     """Neither has it yet; both look for another one.
@@ -394,15 +369,12 @@ def simultaneous_probe(lab: Tester) -> None:
 @case(
     "ARP-4.11",
     "The Host's own probe, heard again, is no conflict",
-    rfc=RFC,
-    section="2.1.1",
     mutant=Mutant(
         "takes its own probes for another's",
         incoming=lambda frame: (
             _changed(frame, hwsrc=OTHER_MAC) if is_arp(frame) and is_probe(frame) else frame
         ),
     ),
-    seconds=14,
 )
 def own_probe(lab: Tester) -> None:
     """Some links give back to a host what it has sent.
@@ -421,15 +393,12 @@ def own_probe(lab: Tester) -> None:
 @case(
     "ARP-4.12",
     "A probe for another address is no conflict",
-    rfc=RFC,
-    section="2.1.1",
     mutant=Mutant(
         "takes each probe for one of its address",
         incoming=lambda frame: (
             _changed(frame, pdst=WANTED) if is_arp(frame) and is_probe(frame) else frame
         ),
     ),
-    seconds=14,
 )
 def another_address(lab: Tester) -> None:
     """Many hosts may look for their addresses at once.
@@ -449,10 +418,7 @@ def another_address(lab: Tester) -> None:
 @case(
     "ARP-4.13",
     "A conflict after the last probe counts as one before it",
-    rfc=RFC,
-    section="2.1.1",
     mutant=UNHEARING,
-    seconds=18,
 )
 def after_the_last_probe(lab: Tester) -> None:
     """The answer to the last probe has two seconds to come.
@@ -472,12 +438,10 @@ def after_the_last_probe(lab: Tester) -> None:
 @case(
     "ARP-4.14",
     "An address that was announced is answered for, and by the Host's hardware address",
-    rfc=RFC,
     section="2.5",
     mutant=hiding(
         lambda frame: is_arp(frame) and frame[ARP].pdst == WANTED, "answers for its first address"
     ),
-    seconds=14,
 )
 def answers_after_announcing(lab: Tester) -> None:
     """From the first announcement on the Host answers requests, and probes of others.
@@ -511,7 +475,6 @@ class _Restless:
 @case(
     "ARP-4.15",
     "What has been made sure of is not probed for again and again",
-    rfc=RFC,
     section="2.1",
     mutant=Mutant("probes for ever", outgoing=_Restless()),
     seconds=75,

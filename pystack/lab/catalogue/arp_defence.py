@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import answering, dropping, is_arp
 from pystack.lab.catalogue.arp_conflict import (
     ANNOUNCE_NUM,
@@ -31,7 +31,8 @@ from pystack.lab.packets import arp
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
 
-SECTION = "2.4"
+case = group("ARP-5", section="2.4")
+
 DEFEND_INTERVAL_S, RATE_LIMIT_INTERVAL_S, MAX_CONFLICTS = 10, 60, 10
 
 
@@ -69,9 +70,7 @@ def responds(lab: Tester, op: int) -> None:
     "ARP-5.1",
     "A request of another host from the Host's address is not ignored",
     rfc=RFC,
-    section=SECTION,
     mutant=UNMOVED,
-    seconds=14,
 )
 def conflicting_request(lab: Tester) -> None:
     """Two hosts with one address are both of no use.
@@ -87,9 +86,7 @@ def conflicting_request(lab: Tester) -> None:
     "ARP-5.2",
     "A reply of another host from the Host's address is not ignored",
     rfc=RFC,
-    section=SECTION,
     mutant=UNMOVED,
-    seconds=14,
 )
 def conflicting_reply(lab: Tester) -> None:
     """A conflict is a conflict, whatever the operation.
@@ -105,16 +102,14 @@ def conflicting_reply(lab: Tester) -> None:
     "ARP-5.3",
     "An address is defended with one announcement",
     rfc=RFC,
-    section=SECTION,
     level=Level.MAY,
     mutant=Mutant(
         "answers a conflict with three announcements",
         outgoing=lambda frame: [frame] * 3 if is_announcement(frame) else frame,
     ),
-    seconds=16,
 )
 def one_announcement(lab: Tester) -> None:
-    """Whoever defends its address does so once, and by a broadcast.
+    """A host defends its address once, by a broadcast.
 
     1. The Host has 192.0.2.9, has made sure of it and has announced it.
     2. Another host sends a request from this address.
@@ -133,7 +128,6 @@ def one_announcement(lab: Tester) -> None:
     "ARP-5.4",
     "An address is not defended twice within ten seconds",
     rfc=RFC,
-    section=SECTION,
     mutant=ALWAYS_DEFENDS,
     seconds=24,
 )
@@ -156,9 +150,7 @@ def no_second_defence(lab: Tester) -> None:
     "ARP-5.5",
     "An address that another host insists on is given up at once",
     rfc=RFC,
-    section=SECTION,
     mutant=EAGER,
-    seconds=20,
 )
 def given_up(lab: Tester) -> None:
     """The second conflict within ten seconds says that the other host is not going to yield.
@@ -180,7 +172,6 @@ def given_up(lab: Tester) -> None:
     "ARP-5.6",
     "A conflict more than ten seconds after another is a first one again",
     rfc=RFC,
-    section=SECTION,
     level=Level.MAY,
     mutant=dropping(
         lambda frame: is_arp(frame) and frame[ARP].op == 2 and frame[ARP].psrc == WANTED,
@@ -189,7 +180,7 @@ def given_up(lab: Tester) -> None:
     seconds=28,
 )
 def defended_again(lab: Tester) -> None:
-    """Whoever defends its address may do so again after a while.
+    """A host may defend its address again after a while.
 
     1. The Host has 192.0.2.9, has made sure of it and has announced it.
     2. Another host sends two requests from this address, eleven seconds apart.
@@ -215,9 +206,7 @@ def _as_another(frame: Packet) -> Packet:
     "ARP-5.7",
     "The Host's own announcement, heard again, is no conflict",
     rfc=RFC,
-    section=SECTION,
     mutant=Mutant("takes itself for another host", incoming=_as_another),
-    seconds=18,
 )
 def own_announcement(lab: Tester) -> None:
     """The hardware address says whose it is.
@@ -249,7 +238,6 @@ def own_announcement(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=18,
 )
 def probe_of_another(lab: Tester) -> None:
     """It asks whether the address is free; the answer is no.
@@ -278,7 +266,7 @@ def _probing(frame: Packet) -> Packet | None:
     "After ten conflicts the Host probes for one address a minute",
     rfc=RFC,
     section="2.1.1",
-    mutant=Mutant("goes on as fast as ever", answer=_probing),
+    mutant=Mutant("goes on at full speed", answer=_probing),
     seconds=110,
 )
 def rate_limit(lab: Tester) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._autoip import (
     ANNOUNCE_INTERVAL_S,
     ANNOUNCE_NUM,
@@ -51,7 +50,7 @@ from pystack.lab.verdict import Level
 
 RFC = "RFC 3927"
 
-bare = partial(case, rfc=RFC, topology=Topology.BARE, seconds=15)
+bare = group("AUTOIP", rfc=RFC, topology=Topology.BARE)
 
 
 def _seen_elsewhere(address: Callable[[str], str]) -> Callable[[Packet], Packet]:
@@ -118,7 +117,7 @@ class _Counting:
 def in_range(lab: Tester) -> None:
     """The first and the last 256 addresses are kept for other uses.
 
-    1. AutoIP is switched on; somebody has each of the first four addresses that the Host
+    1. AutoIP is switched on; others have each of the first four addresses that the Host
        probes for.
     2. All five are of the range.
     """
@@ -142,7 +141,7 @@ def in_range(lab: Tester) -> None:
 def random_choice(lab: Tester) -> None:
     """Two hosts that once chose the same would go on to do so.
 
-    1. AutoIP is switched on; somebody has each of the first three addresses that the Host probes
+    1. AutoIP is switched on; others have each of the first three addresses that the Host probes
        for.
     2. The steps from one address to the next are not all the same.
     """
@@ -163,10 +162,9 @@ def random_choice(lab: Tester) -> None:
     section="2.1",
     level=Level.SHOULD,
     mutant=Mutant("never chooses the same twice", outgoing=_Counting()),
-    seconds=10,
 )
 def same_again(lab: Tester) -> None:
-    """The choice hangs on what is the host's own, as its hardware address.
+    """The choice depends on something of the host's, as its hardware address.
 
     1. AutoIP is switched on; the Host probes for an address.
     2. It is switched off, and on again. The Host probes for the same address.
@@ -283,10 +281,9 @@ def not_used_yet(lab: Tester) -> None:
     "An ARP packet from the address that is probed for is a conflict",
     section="2.2.1",
     mutant=hiding(is_arp, "does not listen while it probes"),
-    seconds=20,
 )
 def reply_to_probe(lab: Tester) -> None:
-    """Somebody has it.
+    """Another host has it.
 
     1. AutoIP is switched on, and another host answers the second probe.
     2. The Host probes for another address, and does not announce the first.
@@ -304,7 +301,6 @@ def reply_to_probe(lab: Tester) -> None:
     "Another host's probe for the same address is a conflict",
     section="2.2.1",
     mutant=hiding(is_probe, "does not see others' probes"),
-    seconds=20,
 )
 def same_moment(lab: Tester) -> None:
     """Both want it, and neither has it.
@@ -330,7 +326,6 @@ def _as_another(frame: Packet) -> Packet:
     "The Host's own probe that comes back is no conflict",
     section="2.2.1",
     mutant=Mutant("takes its own voice for another's", incoming=_as_another),
-    seconds=20,
 )
 def own_probe(lab: Tester) -> None:
     """Some networks give a broadcast back to its sender.
@@ -415,8 +410,7 @@ def announced(lab: Tester) -> None:
     "AUTOIP-3.2",
     "The Host has the address then, with a prefix of 16 bits",
     section="2.6.2",
-    mutant=hiding(is_arp, "answers nobody who asks for its address"),
-    seconds=20,
+    mutant=hiding(is_arp, "answers no request for its address"),
 )
 def claimed(lab: Tester) -> None:
     """All of 169.254/16 is on the link.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-from functools import partial
 
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import case, group
 from pystack.lab.catalogue._autoip import (
     DEFEND_INTERVAL_S,
     HOST_MAC,
@@ -36,7 +35,7 @@ NEIGHBOUR = "169.254.7.7"
 NEIGHBOUR_MAC = "02:00:5e:00:53:78"
 FAR = "198.51.100.1"
 
-bare = partial(case, rfc=RFC, topology=Topology.BARE, seconds=30)
+bare = group("AUTOIP", rfc=RFC, topology=Topology.BARE, seconds=30)
 
 
 def _is_conflict(frame: Packet) -> bool:
@@ -158,7 +157,7 @@ def _unicast(frame: Packet) -> Packet:
     "AUTOIP-5.1",
     "An ARP reply from a link-local address is broadcast",
     section="2.5",
-    mutant=Mutant("sends its replies to who asked", outgoing=_unicast),
+    mutant=Mutant("sends its replies unicast to the asker", outgoing=_unicast),
 )
 def replies_are_broadcast(lab: Tester) -> None:
     """So that everybody learns of a conflict as early as may be.
@@ -187,7 +186,7 @@ def neighbour(lab: Tester) -> None:
     """Send to one.
 
     1. The Host has claimed an address. Its program sends a datagram to 169.254.7.7.
-    2. The Host asks for that by ARP, and sends the datagram to who answers.
+    2. The Host asks for that by ARP, and sends the datagram to the host that answers.
     """
     address = claim(lab)
     lab.own(NEIGHBOUR, NEIGHBOUR_MAC)
@@ -337,7 +336,6 @@ def _routed_anyway(frame: Packet) -> Packet:
     rfc=RFC,
     section="2.6.2",
     mutant=Mutant("sends it to its router", outgoing=_routed_anyway),
-    seconds=3,
 )
 def direct(lab: Tester) -> None:
     """No router forwards such a packet.
@@ -369,7 +367,6 @@ def _forwarded(frame: Packet) -> Packet | None:
     rfc=RFC,
     section="2.7",
     mutant=Mutant("forwards what is not for it", answer=_forwarded),
-    seconds=3,
 )
 def not_forwarded(lab: Tester) -> None:
     """Nobody does.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import UDP
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     CLIENT,
     COOKIE,
@@ -44,7 +42,7 @@ from pystack.lab.verdict import Level
 RFC = "RFC 2131"
 FIRST_S = 12.0  # by then the client has begun, whatever it waits for (RFC 2131 4.4.1)
 
-bare = partial(case, topology=Topology.BARE)
+bare = group("DHCP", topology=Topology.BARE)
 
 
 def _raw(words: str, area: bytes | None = None, size: int | None = None) -> Mutant:
@@ -78,7 +76,6 @@ def _first(lab: Tester) -> Packet:
     rfc=RFC,
     section="4.1",
     mutant=sends(0, "gives an address that it has not", network={"src": "192.0.2.2"}),
-    seconds=12,
 )
 def discover_is_broadcast(lab: Tester) -> None:
     """Look at the addresses of the first message.
@@ -99,7 +96,6 @@ def discover_is_broadcast(lab: Tester) -> None:
     rfc=RFC,
     section="2",
     mutant=sends(0, "gives the field's length for the address's", hlen=16),
-    seconds=12,
 )
 def hardware_address(lab: Tester) -> None:
     """Look at the fixed fields of a DISCOVER.
@@ -123,7 +119,6 @@ def hardware_address(lab: Tester) -> None:
     rfc=RFC,
     section="4.4.1",
     mutant=sends(DISCOVER, "gives the address that it would like as its own", ciaddr="192.0.2.50"),
-    seconds=12,
 )
 def zero_fields(lab: Tester) -> None:
     """Look at hops and at the four addresses of a DISCOVER.
@@ -144,7 +139,6 @@ def zero_fields(lab: Tester) -> None:
     rfc=RFC,
     section="3",
     mutant=_raw("leaves out the cookie", bytes((TYPE, 1, DISCOVER, END)).ljust(64, b"\0")),
-    seconds=12,
 )
 def cookie(lab: Tester) -> None:
     """Look at the four octets before the options.
@@ -167,7 +161,6 @@ def cookie(lab: Tester) -> None:
         "leaves out the end",
         COOKIE + bytes((TYPE, 1, DISCOVER, SIZE, 2, 5, 220)).ljust(62, b"\0"),
     ),
-    seconds=12,
 )
 def end_option(lab: Tester) -> None:
     """Walk through the options of a DISCOVER.
@@ -189,7 +182,6 @@ def end_option(lab: Tester) -> None:
     rfc="RFC 1542",
     section="2.1",
     mutant=_raw("sends no more than it has to say", size=FIXED + 24),
-    seconds=12,
 )
 def least_size(lab: Tester) -> None:
     """BOOTP's messages had a fixed size, and relay agents still look at it.
@@ -209,7 +201,6 @@ def least_size(lab: Tester) -> None:
     rfc=RFC,
     section="2",
     mutant=sends(0, "sets a reserved flag", flags=1),
-    seconds=12,
 )
 def reserved_flags(lab: Tester) -> None:
     """Only the first bit of the flags has a meaning.
@@ -223,7 +214,7 @@ def reserved_flags(lab: Tester) -> None:
 
 @bare(
     "DHCP-1.8",
-    "Each exchange has a transaction identifier of its own",
+    "Each exchange has its own transaction identifier",
     rfc=RFC,
     section="4.1",
     mutant=sends(0, "always counts from the same number", xid=0xABCD0001),
@@ -253,7 +244,6 @@ def transaction_identifiers(lab: Tester) -> None:
     rfc=RFC,
     section="4.4.1",
     mutant=sends(DISCOVER, "asks one server only", {SERVER: packed("192.0.2.1")}),
-    seconds=12,
 )
 def no_server(lab: Tester) -> None:
     """It is for all servers there are.
@@ -271,7 +261,6 @@ def no_server(lab: Tester) -> None:
     rfc=RFC,
     section="3",
     mutant=sends(0, "speaks BOOTP", {TYPE: None}),
-    seconds=12,
 )
 def message_type(lab: Tester) -> None:
     """Without one it is a message of BOOTP's.
@@ -291,7 +280,6 @@ def message_type(lab: Tester) -> None:
     section="4.4.1",
     level=Level.SHOULD,
     mutant=Mutant("begins at once", outgoing=lambda frame: frame),
-    seconds=12,
 )
 def desynchronized(lab: Tester) -> None:
     """Else all clients of a network would ask at the moment the power is back.
@@ -312,7 +300,6 @@ def desynchronized(lab: Tester) -> None:
     section="3.5",
     level=Level.SHOULD,
     mutant=sends(0, "takes less than everybody must", {SIZE: b"\x01\x2c"}),
-    seconds=12,
 )
 def largest_answer(lab: Tester) -> None:
     """The option's least value is in RFC 2132 9.10.
@@ -345,7 +332,6 @@ def _other_list() -> Mutant:
     rfc=RFC,
     section="3.5",
     mutant=_other_list(),
-    seconds=15,
 )
 def same_parameters(lab: Tester) -> None:
     """A list of parameters that is once there has to stay.
@@ -366,7 +352,6 @@ def same_parameters(lab: Tester) -> None:
     rfc=RFC,
     section="4.2",
     mutant=sends(REQUEST, "takes another name in its REQUEST", {CLIENT: b"\x00other"}),
-    seconds=15,
 )
 def same_name(lab: Tester) -> None:
     """The server knows the client by its client identifier, if it gives one.

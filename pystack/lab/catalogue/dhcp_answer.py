@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-from functools import partial
 
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.l2 import ARP, Ether
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     ACK,
     CHECKED_S,
@@ -40,7 +39,7 @@ FIRST_ROUTER = "192.0.2.7"
 SECOND_ROUTER = "192.0.2.9"
 FAR = "198.51.100.1"
 
-bare = partial(case, topology=Topology.BARE, seconds=20)
+bare = group("DHCP", topology=Topology.BARE)
 
 
 @bare(
@@ -128,7 +127,7 @@ def first_router(lab: Tester) -> None:
     seconds=30,
 )
 def announced(lab: Tester) -> None:
-    """Others may still have the hardware address of who had it before.
+    """Others may still have the hardware address of the previous owner.
 
     1. The client gets its address.
     2. It broadcasts an ARP packet in which sender and target are this address.

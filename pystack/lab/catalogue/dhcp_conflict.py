@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     ACK,
     CHECKED_S,
@@ -42,10 +40,10 @@ from pystack.lab.verdict import Level
 RFC = "RFC 2131"
 STRANGER_MAC = "02:00:5e:00:53:77"
 
-bare = partial(case, topology=Topology.BARE)
+bare = group("DHCP", topology=Topology.BARE)
 
 
-# --- the address is somebody else's ---------------------------------------------------------------
+# --- the address is another host's ----------------------------------------------------------------
 
 
 def _taken(lab: Tester) -> Server:
@@ -88,7 +86,7 @@ def probed(lab: Tester) -> None:
 
 @bare(
     "DHCP-7.2",
-    "An address that somebody else has is declined, and not used",
+    "An address that another host has is declined, and not used",
     rfc=RFC,
     section="3.1",
     mutant=NO_DECLINE,
@@ -130,7 +128,7 @@ def decline_names_address(lab: Tester) -> None:
     "The DECLINE names the server",
     rfc=RFC,
     section="4.4.1",
-    mutant=sends(DECLINE, "does not say who gave the address", {SERVER: None}),
+    mutant=sends(DECLINE, "does not name the server that gave the address", {SERVER: None}),
     seconds=30,
 )
 def decline_names_server(lab: Tester) -> None:

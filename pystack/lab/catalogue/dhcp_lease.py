@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 
 from scapy.layers.dhcp import BOOTP
@@ -10,7 +9,7 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     ACK,
     COARSE_S,
@@ -50,7 +49,7 @@ SECOND_SERVER = "192.0.2.9"
 # T1, T2 and the end of a lease that a case waits through.
 T1_S, T2_S, LEASE_S = 120, 240, 480
 
-bare = partial(case, topology=Topology.BARE)
+bare = group("DHCP", topology=Topology.BARE)
 
 
 def _leased(lab: Tester) -> tuple[Server, float]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import UDP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     ACK,
     COOKIE,
@@ -51,7 +49,7 @@ from pystack.lab.verdict import Level
 
 RFC = "RFC 2131"
 
-bare = partial(case, topology=Topology.BARE, seconds=20)
+bare = group("DHCP", topology=Topology.BARE)
 
 
 def no_request(lab: Tester) -> None:
@@ -193,7 +191,7 @@ def request_seconds(lab: Tester) -> None:
     mutant=unidentified("takes offers of any transaction"),
 )
 def other_transaction(lab: Tester) -> None:
-    """It is for somebody else, or old.
+    """It is for another client, or old.
 
     1. The server answers the DISCOVER with an OFFER that has another transaction identifier.
     2. No REQUEST comes.
@@ -283,7 +281,7 @@ def _with_cookie(frame: Packet) -> Packet:
     mutant=Mutant("does not look at the cookie", incoming=_with_cookie),
 )
 def no_cookie(lab: Tester) -> None:
-    """The field's content is somebody else's then (RFC 2132 2, RFC 1497).
+    """The field then has another meaning (RFC 2132 2, RFC 1497).
 
     1. The server answers the DISCOVER with an OFFER whose cookie is not DHCP's.
     2. No REQUEST comes.

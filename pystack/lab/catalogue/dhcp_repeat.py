@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 
 from scapy.layers.dhcp import BOOTP
 from scapy.layers.inet import IP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._dhcp import (
     DISCOVER,
     OFFER,
@@ -30,7 +29,7 @@ from pystack.lab.verdict import Level
 RFC = "RFC 2131"
 FIRST_S = 12.0  # by then the client has begun, whatever it waits for (RFC 2131 4.4.1)
 
-bare = partial(case, topology=Topology.BARE)
+bare = group("DHCP", topology=Topology.BARE)
 
 
 def _moments(lab: Tester, kind: int, count: int, within_s: float) -> list[float]:

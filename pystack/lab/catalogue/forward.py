@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum as checksum_of
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._forward import (
     DATA,
     ELSEWHERE,
@@ -38,7 +36,7 @@ from pystack.lab.tester import Tester
 RFC = "RFC 1812"
 STANDS_STILL = dropping(from_near, "forwards nothing")
 
-routed = partial(case, rfc=RFC, topology=Topology.ROUTER, seconds=3)
+routed = group("FWD", rfc=RFC, topology=Topology.ROUTER)
 
 
 # --- what is forwarded, and how -------------------------------------------------------------------
@@ -197,7 +195,7 @@ def _to(frame: Packet, mac: str) -> Packet:
     mutant=mending(IP, "does not verify the checksum"),
 )
 def wrong_checksum(lab: Tester) -> None:
-    """It may be for somebody else.
+    """It may be for another host.
 
     1. The tester sends a datagram through the router whose header checksum is wrong.
     2. It does not come, and nothing comes back. A right one after it does.
@@ -375,7 +373,6 @@ def no_route(lab: Tester) -> None:
     "When the last hop does not answer the sender is told that the host is unreachable",
     section="4.3.3.1",
     mutant=altering(ICMP, "says that the network is", code=0),
-    seconds=12,
 )
 def no_neighbour(lab: Tester) -> None:
     """Nobody has the address.
@@ -562,7 +559,7 @@ def redirected_is_forwarded(lab: Tester) -> None:
 
 @routed(
     "FWD-5.3",
-    "Who is no neighbour of the better router gets no redirect",
+    "A source that is no neighbour of the better router gets no redirect",
     section="5.2.7.2",
     mutant=Mutant(
         "tells everybody",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -18,7 +16,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._forward import (
     DATA,
     ELSEWHERE6,
@@ -51,7 +49,7 @@ from pystack.lab.verdict import Level
 RFC = "RFC 8200"
 STANDS_STILL = dropping(from_near, "forwards nothing")
 
-routed = partial(case, rfc=RFC, topology=Topology.ROUTER, seconds=3)
+routed = group("FWD", rfc=RFC, topology=Topology.ROUTER)
 
 
 # --- what is forwarded, and how -------------------------------------------------------------------
@@ -136,7 +134,7 @@ def payload_unchanged(lab: Tester) -> None:
 
 @routed(
     "FWD-8.5",
-    "Extension headers for the destination are not looked at on the way",
+    "Routers ignore extension headers for the destination",
     section="4",
     mutant=Mutant(
         "answers for the destination",
@@ -169,7 +167,7 @@ def destination_options(lab: Tester) -> None:
     ),
 )
 def hop_by_hop(lab: Tester) -> None:
-    """The header that may be looked at on the way.
+    """The header that routers may inspect.
 
     1. The tester sends a datagram through the router with a hop-by-hop header that has padding
        in it.
@@ -275,7 +273,7 @@ LARGE = DATA * 52
 
 @routed(
     "FWD-9.4",
-    "Who sends a packet that is too large for the next wire is told how large it may be",
+    "The sender of a packet too large for the next wire is told how large it may be",
     rfc="RFC 4443",
     section="3.2",
     mutant=altering(ICMPv6PacketTooBig, "gives the MTU of the wire that it came by", mtu=1500),
@@ -318,7 +316,7 @@ def no_fragments(lab: Tester) -> None:
 
 
 def _piece(frame: Packet, data: bytes) -> Packet:
-    """A part of a datagram, as a packet of its own."""
+    """A part of a datagram, as a separate packet."""
     piece: Packet = frame.copy()
     piece[Raw].load = data
     return computed(piece)

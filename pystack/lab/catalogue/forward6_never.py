@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -14,7 +12,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import case, group
 from pystack.lab.catalogue._forward import (
     ELSEWHERE6,
     FAR6,
@@ -49,7 +47,7 @@ from pystack.lab.verdict import Level
 RFC = "RFC 8200"
 STANDS_STILL = dropping(from_near, "forwards nothing")
 
-routed = partial(case, rfc=RFC, topology=Topology.ROUTER, seconds=3)
+routed = group("FWD", rfc=RFC, topology=Topology.ROUTER)
 
 
 # --- what is never forwarded ----------------------------------------------------------------------
@@ -221,7 +219,6 @@ def _sends_on(frame: Packet) -> Packet | None:
     section="2",
     topology=Topology.HOST,
     mutant=Mutant("forwards although nobody asked it to", answer=_sends_on),
-    seconds=3,
 )
 def no_router(lab: Tester) -> None:
     """What makes a router is that it forwards.
@@ -328,7 +325,7 @@ def redirected_is_forwarded(lab: Tester) -> None:
 
 @routed(
     "FWD-11.4",
-    "Who is no neighbour gets no redirect",
+    "A source that is no neighbour gets no redirect",
     rfc="RFC 4861",
     section="8.2",
     level=Level.SHOULD,

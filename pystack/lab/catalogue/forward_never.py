@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from scapy.layers.inet import (
     IP,
     UDP,
@@ -15,7 +13,7 @@ from scapy.layers.inet import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import case, group
 from pystack.lab.catalogue._forward import (
     DATA,
     FAR,
@@ -42,7 +40,7 @@ from pystack.lab.verdict import Level
 
 RFC = "RFC 1812"
 
-routed = partial(case, rfc=RFC, topology=Topology.ROUTER, seconds=3)
+routed = group("FWD", rfc=RFC, topology=Topology.ROUTER)
 
 
 @routed(
@@ -274,7 +272,6 @@ def _sends_on(frame: Packet) -> Packet | None:
     section="3.2.1.3",
     topology=Topology.HOST,
     mutant=Mutant("forwards although nobody asked it to", answer=_sends_on),
-    seconds=3,
 )
 def no_router(lab: Tester) -> None:
     """A packet for another address is silently discarded.
@@ -394,7 +391,7 @@ def timestamp(lab: Tester) -> None:
     mutant=Mutant("does without options", outgoing=_without_options),
 )
 def unknown_option(lab: Tester) -> None:
-    """Somebody else may know it.
+    """Another host may know it.
 
     1. The tester sends a datagram through the router with an option of type 30 and two octets.
     2. It comes with the same option.

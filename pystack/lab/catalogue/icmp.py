@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     dying,
     is_alive,
@@ -22,7 +22,8 @@ from pystack.lab.packets import icmp, ipv4, payload
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 1122"
+case = group("ICMP", rfc="RFC 1122")
+
 ECHO = "3.2.2.6"
 
 
@@ -41,10 +42,8 @@ ANSWERS_ALL = answering(_is_icmp, _echo_back, "answers every ICMP message with a
 @case(
     "ICMP-1.1",
     "An echo request is answered with an echo reply",
-    rfc=RFC,
     section=ECHO,
     mutant=altering(ICMP, "numbers its replies itself", seq=1),
-    seconds=1,
 )
 def echo(lab: Tester) -> None:
     """Every host has an echo server.
@@ -59,7 +58,6 @@ def echo(lab: Tester) -> None:
 @case(
     "ICMP-1.2",
     "The data of an echo request is in the reply, all of it",
-    rfc=RFC,
     section=ECHO,
     mutant=Mutant(
         "cuts the data",
@@ -67,7 +65,6 @@ def echo(lab: Tester) -> None:
             computed(Ether(bytes(frame)[:-1])) if frame.haslayer(ICMP) else frame
         ),
     ),
-    seconds=1,
 )
 def echo_data(lab: Tester) -> None:
     """Data of each length comes back as it went.
@@ -87,7 +84,6 @@ def echo_data(lab: Tester) -> None:
     rfc="RFC 792",
     section="Echo or Echo Reply Message",
     mutant=altering(ICMP, "sends a wrong checksum", exact=True, chksum=0x1234),
-    seconds=1,
 )
 def echo_checksum(lab: Tester) -> None:
     """Look at the reply's checksum, for an even and an odd number of octets.
@@ -107,10 +103,8 @@ def echo_checksum(lab: Tester) -> None:
 @case(
     "ICMP-1.4",
     "A message with a wrong checksum is dropped",
-    rfc="RFC 1122",
     section="3.2.2",
     mutant=mending(ICMP, "does not verify the checksum"),
-    seconds=1,
 )
 def wrong_checksum(lab: Tester) -> None:
     """What was damaged on the way is not answered.
@@ -124,10 +118,8 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ICMP-1.5",
     "A reply comes from the address that the request was sent to",
-    rfc=RFC,
     section=ECHO,
     mutant=altering(IP, "answers from another address", src="192.0.2.99"),
-    seconds=1,
 )
 def reply_source(lab: Tester) -> None:
     """The tester's table of requests has the address that it sent to.
@@ -143,11 +135,9 @@ def reply_source(lab: Tester) -> None:
 @case(
     "ICMP-1.6",
     "An echo request larger than the MTU, in fragments, is answered",
-    rfc=RFC,
     section="3.3.2",
     level=Level.SHOULD,
     mutant=hiding(is_fragment, "does not put fragments together"),
-    seconds=2,
 )
 def echo_in_fragments(lab: Tester) -> None:
     """What a host can reassemble should not be limited; the reply may have to be cut again.
@@ -168,14 +158,12 @@ def echo_in_fragments(lab: Tester) -> None:
 @case(
     "ICMP-1.7",
     "An echo request to a broadcast address is not answered from that address",
-    rfc=RFC,
     section=ECHO,
     mutant=answering(
         _is_icmp,
         lambda frame: _from(_echo_back(frame), "192.0.2.255"),
         "answers from the broadcast address",
     ),
-    seconds=1,
 )
 def broadcast_echo(lab: Tester) -> None:
     """No packet has a broadcast address as its source.
@@ -200,10 +188,9 @@ def _from(frame: Packet, source: str) -> Packet:
     section="Echo or Echo Reply Message",
     level=Level.SHOULD,
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def unsolicited_reply(lab: Tester) -> None:
-    """A reply is passed to whoever waits, and that is all.
+    """A reply is passed to the waiting program, and that is all.
 
     1. The tester sends an echo reply.
     2. Nothing of ICMP comes; an echo request after it is answered.
@@ -222,7 +209,6 @@ def unsolicited_reply(lab: Tester) -> None:
         lambda frame: reply_to(frame, ICMP(type=12)),
         "answers with a parameter problem",
     ),
-    seconds=1,
 )
 def echo_code(lab: Tester) -> None:
     """The code is zero in all that exists, and no error is sent about an ICMP message that asks.
@@ -242,7 +228,6 @@ def echo_code(lab: Tester) -> None:
     section="Echo or Echo Reply Message",
     level=Level.SHOULD,
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def truncated_echo(lab: Tester) -> None:
     """Identifier and sequence number are what a reply is told by.
@@ -256,11 +241,9 @@ def truncated_echo(lab: Tester) -> None:
 @case(
     "ICMP-1.11",
     "The TTL of a reply is a new one",
-    rfc="RFC 1122",
     section="3.2.1.7",
     level=Level.SHOULD,
     mutant=altering(IP, "answers with the request's TTL", ttl=1),
-    seconds=1,
 )
 def reply_ttl(lab: Tester) -> None:
     """A reply has its own way to go.
@@ -276,11 +259,9 @@ def reply_ttl(lab: Tester) -> None:
 @case(
     "ICMP-1.12",
     "The program's echo request is a right one",
-    rfc=RFC,
     section=ECHO,
     level=Level.SHOULD,
     mutant=altering(ICMP, "sends another type", type=13),
-    seconds=1,
 )
 def ping(lab: Tester) -> None:
     """There is a way to send an echo request from the Host (an application interface for it).
@@ -299,10 +280,8 @@ def ping(lab: Tester) -> None:
 @case(
     "ICMP-3.1",
     "A message of an unknown type is discarded silently",
-    rfc=RFC,
     section="3.2.2",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def unknown_type(lab: Tester) -> None:
     """What is not known is no reason for an error.
@@ -317,10 +296,8 @@ def unknown_type(lab: Tester) -> None:
 @case(
     "ICMP-3.2",
     "An address mask request is not answered by a host that is no authority",
-    rfc=RFC,
     section="3.2.2.9",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def address_mask(lab: Tester) -> None:
     """A wrong mask does more harm than none.
@@ -334,11 +311,9 @@ def address_mask(lab: Tester) -> None:
 @case(
     "ICMP-3.3",
     "An information request is not answered",
-    rfc=RFC,
     section="3.2.2.7",
     level=Level.SHOULD,
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def information(lab: Tester) -> None:
     """The message is obsolete.
@@ -352,7 +327,6 @@ def information(lab: Tester) -> None:
 @case(
     "ICMP-3.4",
     "A timestamp request is answered right, or not at all",
-    rfc=RFC,
     section="3.2.2.8",
     level=Level.MAY,
     mutant=answering(
@@ -360,10 +334,9 @@ def information(lab: Tester) -> None:
         lambda frame: reply_to(frame, ICMP(type=14, id=99, seq=99)),
         "answers with another identifier",
     ),
-    seconds=1,
 )
 def timestamp(lab: Tester) -> None:
-    """The message is optional, but whoever has it has it as an echo.
+    """The message is optional, but if implemented it works like an echo.
 
     1. The tester sends a timestamp request.
     2. A reply, if one comes, has its identifier and sequence number. An echo request after it is
@@ -389,10 +362,9 @@ def _as_port_unreachable(frame: Packet) -> Packet:
     rfc="RFC 6633",
     section="5",
     mutant=Mutant("tells its programs of source quenches", incoming=_as_port_unreachable),
-    seconds=1,
 )
 def source_quench(lab: Tester) -> None:
-    """Source quench is no longer in use: whoever sends one wants something else.
+    """Source quench is obsolete: a sender of one is up to something else.
 
     1. The Host's program connects a UDP socket to the tester and sends a datagram.
     2. The tester sends a source quench that quotes it.
@@ -418,11 +390,9 @@ def _is_unreachable(frame: Packet) -> bool:
 @case(
     "ICMP-3.6",
     "An error with a quotation that is cut off does no harm",
-    rfc=RFC,
     section="1.2.2",
     level=Level.SHOULD,
     mutant=dying(_is_unreachable, "falls over what an error quotes"),
-    seconds=1,
 )
 def short_quotation(lab: Tester) -> None:
     """The quotation is what an attacker chooses.
@@ -439,18 +409,16 @@ def short_quotation(lab: Tester) -> None:
 @case(
     "ICMP-3.7",
     "An echo reply is passed to the program that waits for it",
-    rfc=RFC,
     section=ECHO,
     mutant=hiding(
         lambda frame: bool(frame.haslayer(ICMP)) and frame[ICMP].type == 0,
         "keeps echo replies to itself",
     ),
-    seconds=1,
 )
 def reply_to_the_program(lab: Tester) -> None:
     """A ping that never hears of the reply is none.
 
-    1. The Host's program opens a raw socket of protocol ICMP; the Host pings the tester, who
+    1. The Host's program opens a raw socket of protocol ICMP; the Host pings the tester, which
        answers.
     2. The program receives the reply, with its data.
     """
@@ -473,10 +441,8 @@ def _as_code_3(frame: Packet) -> Packet:
 @case(
     "ICMP-3.8",
     "A network, host or route that can't be reached is no end of a connection",
-    rfc=RFC,
     section="3.2.2.1",
     mutant=Mutant("takes each code for port unreachable", incoming=_as_code_3),
-    seconds=1,
 )
 def only_a_hint(lab: Tester) -> None:
     """Such a message may be about a moment: it is a hint, and no proof.
@@ -509,11 +475,9 @@ def only_a_hint(lab: Tester) -> None:
 @case(
     "ICMP-3.9",
     "An error whose checksum is wrong is dropped",
-    rfc=RFC,
     section="3.2.2",
     level=Level.SHOULD,
     mutant=mending(ICMP, "does not verify an error's checksum"),
-    seconds=1,
 )
 def error_checksum(lab: Tester) -> None:
     """What was damaged on the way is about nobody knows what.

@@ -15,7 +15,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     ALL_NODES,
     ICMPV6,
@@ -31,7 +31,8 @@ from pystack.lab.packets import echo_reply6, echo_request6, ipv6
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 4443"
+case = group("ICMPV6", rfc="RFC 4443", section="4.2")
+
 
 DEAF = hiding(lambda frame: bool(frame.haslayer(ICMPv6EchoRequest)), "does not hear echo requests")
 UNCHECKED = mending(ICMPv6EchoRequest, "does not verify the checksum")
@@ -48,10 +49,8 @@ REPORTS_ALL = answering_with(
 @case(
     "ICMPV6-1.1",
     "An ICMPv6 message with a wrong checksum is dropped",
-    rfc=RFC,
     section="2.3",
     mutant=UNCHECKED,
-    seconds=2,
 )
 def wrong_checksum(lab: Tester) -> None:
     """Send a message that was damaged on the way.
@@ -67,10 +66,8 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ICMPV6-1.2",
     "A message whose checksum is for another address is dropped",
-    rfc=RFC,
     section="2.3",
     mutant=UNCHECKED,
-    seconds=2,
 )
 def pseudo_header(lab: Tester) -> None:
     """The checksum covers the addresses of IPv6's header too.
@@ -85,10 +82,8 @@ def pseudo_header(lab: Tester) -> None:
 @case(
     "ICMPV6-1.3",
     "A message that is sent has a right checksum",
-    rfc=RFC,
     section="2.3",
     mutant=altering(ICMPv6EchoReply, "sends no checksum", exact=True, cksum=0),
-    seconds=1,
 )
 def sent_checksum(lab: Tester) -> None:
     """Look at the checksum of replies, with data of an even and of an odd length.
@@ -110,15 +105,13 @@ def sent_checksum(lab: Tester) -> None:
 @case(
     "ICMPV6-1.4",
     "A message that ends within its header harms nobody",
-    rfc=RFC,
     section="2.1",
     mutant=DEAF,
-    seconds=1,
 )
 def cut_header(lab: Tester) -> None:
     """Send messages that end too early.
 
-    1. The tester sends the first 0, 1, 3, 4 and 7 bytes of messages, each in a packet of its own.
+    1. The tester sends the first 0, 1, 3, 4 and 7 bytes of messages, each in a separate packet.
     2. The Host still answers an echo request.
     """
     for size in (0, 1, 3, 4, 7):
@@ -130,10 +123,8 @@ def cut_header(lab: Tester) -> None:
 @case(
     "ICMPV6-1.5",
     "An unknown informational message is dropped without a word",
-    rfc=RFC,
     section="2.4 (b)",
     mutant=REPORTS_ALL,
-    seconds=2,
 )
 def unknown_informational(lab: Tester) -> None:
     """Send types that nobody has assigned.
@@ -148,10 +139,8 @@ def unknown_informational(lab: Tester) -> None:
 @case(
     "ICMPV6-1.6",
     "An unknown error message is not answered",
-    rfc=RFC,
     section="2.4 (e.1)",
     mutant=REPORTS_ALL,
-    seconds=2,
 )
 def unknown_error(lab: Tester) -> None:
     """Errors never lead to errors, and what is below 128 is an error.
@@ -170,11 +159,8 @@ def unknown_error(lab: Tester) -> None:
 @case(
     "ICMPV6-2.1",
     "An echo request is answered with its own identifier, sequence number and data",
-    rfc=RFC,
-    section="4.2",
     aliases=("v6lc:5.1.2",),
     mutant=altering(ICMPv6EchoReply, "counts replies itself", seq=0),
-    seconds=1,
 )
 def echo(lab: Tester) -> None:
     """Ask for an echo.
@@ -193,10 +179,7 @@ def echo(lab: Tester) -> None:
 @case(
     "ICMPV6-2.2",
     "The data of an echo request that fills a frame comes back whole",
-    rfc=RFC,
-    section="4.2",
     mutant=altering(ICMPv6EchoReply, "cuts the data", data=lambda found: found[:1000]),
-    seconds=1,
 )
 def full_frame(lab: Tester) -> None:
     """Send as much as one frame can hold.
@@ -212,12 +195,9 @@ def full_frame(lab: Tester) -> None:
 @case(
     "ICMPV6-2.3",
     "The data of an echo request in fragments comes back whole",
-    rfc=RFC,
-    section="4.2",
     mutant=dropping(
         lambda frame: frame.type == 0x86DD and bytes(frame)[20] == 44, "sends no fragments"
     ),
-    seconds=1,
 )
 def in_fragments(lab: Tester) -> None:
     """Send more than one frame can hold.
@@ -242,17 +222,14 @@ def in_fragments(lab: Tester) -> None:
 @case(
     "ICMPV6-2.4",
     "An echo request to a group is answered from an address of the Host's",
-    rfc=RFC,
-    section="4.2",
     level=Level.SHOULD,
     mutant=altering(IPv6, "answers from the group's address", src=ALL_NODES),
-    seconds=1,
 )
 def multicast_echo(lab: Tester) -> None:
     """Ask all nodes at once.
 
     1. The tester sends an echo request to ff02::1, from its link-local address.
-    2. The Host answers from an address of its own.
+    2. The Host answers from one of its addresses.
     """
     lab.send(
         lab.ip6(src=lab.tester_ll, dst=ALL_NODES) / ICMPv6EchoRequest(id=1, seq=7, data=b"all?")
@@ -264,10 +241,8 @@ def multicast_echo(lab: Tester) -> None:
 @case(
     "ICMPV6-2.5",
     "The answer to a message has the address that was asked as its source",
-    rfc=RFC,
     section="2.2 (a)",
     mutant=altering(IPv6, "answers from its first address", src="2001:db8:1::2"),
-    seconds=2,
 )
 def source_of_reply(lab: Tester) -> None:
     """Ask an address that is not the Host's first one.
@@ -286,10 +261,7 @@ def source_of_reply(lab: Tester) -> None:
 @case(
     "ICMPV6-2.6",
     "An ICMPv6 echo reply that nobody asked for is not answered",
-    rfc=RFC,
-    section="4.2",
     mutant=REPORTS_ALL,
-    seconds=2,
 )
 def unsolicited_reply(lab: Tester) -> None:
     """Answer without having been asked.
@@ -303,10 +275,7 @@ def unsolicited_reply(lab: Tester) -> None:
 @case(
     "ICMPV6-2.7",
     "An echo reply is passed to the program that asked",
-    rfc=RFC,
-    section="4.2",
     mutant=hiding(lambda frame: bool(frame.haslayer(ICMPv6EchoReply)), "drops echo replies"),
-    seconds=1,
 )
 def reply_is_told(lab: Tester) -> None:
     """Have a program of the Host's ask.
@@ -338,11 +307,9 @@ def reply_is_told(lab: Tester) -> None:
 @case(
     "ICMPV6-2.8",
     "The Host can ask for an echo itself",
-    rfc=RFC,
     section="4.1",
     level=Level.SHOULD,
     mutant=altering(ICMPv6EchoRequest, "sends no checksum", exact=True, cksum=0),
-    seconds=1,
 )
 def ping(lab: Tester) -> None:
     """Have the Host send an echo request, as its ping does.
@@ -362,10 +329,8 @@ def ping(lab: Tester) -> None:
 @case(
     "ICMPV6-2.9",
     "A destination unreachable that is about nobody's packet is dropped",
-    rfc=RFC,
     section="2.4 (e.1)",
     mutant=REPORTS_ALL,
-    seconds=2,
 )
 def error_about_nothing(lab: Tester) -> None:
     """Send errors that quote too little, or nonsense.

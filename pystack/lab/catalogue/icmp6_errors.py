@@ -12,7 +12,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     ALL_NODES,
     DESTINATION,
@@ -32,7 +32,8 @@ from pystack.lab.packets import destination_unreachable6, ipv6
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 4443"
+case = group("ICMPV6-3", rfc="RFC 4443")
+
 
 ANSWERS_UDP = answering_with(
     lambda sent: ICMPv6DestUnreach(code=4) / Raw(sent), "answers every datagram with an error"
@@ -63,10 +64,8 @@ def _cut(size: int) -> Mutant:
 @case(
     "ICMPV6-3.1",
     "An error quotes as much of a large packet as fits into 1280 octets",
-    rfc=RFC,
     section="2.4 (c)",
     mutant=_cut(500),
-    seconds=1,
 )
 def quotes_much(lab: Tester) -> None:
     """Have the Host report a packet that does not fit into the error.
@@ -84,10 +83,8 @@ def quotes_much(lab: Tester) -> None:
 @case(
     "ICMPV6-3.2",
     "An error quotes all of a small packet, and nothing else",
-    rfc=RFC,
     section="2.4 (c)",
     mutant=_cut(56),
-    seconds=1,
 )
 def quotes_all(lab: Tester) -> None:
     """Have the Host report a packet that fits into the error.
@@ -104,10 +101,8 @@ def quotes_all(lab: Tester) -> None:
 @case(
     "ICMPV6-3.3",
     "An error message leads to no error",
-    rfc=RFC,
     section="2.4 (e.1)",
     mutant=REPORTS_OPTIONS,
-    seconds=2,
 )
 def none_about_errors(lab: Tester) -> None:
     """Or two hosts would answer each other for ever.
@@ -123,10 +118,8 @@ def none_about_errors(lab: Tester) -> None:
 @case(
     "ICMPV6-3.4",
     "A redirect leads to no error",
-    rfc=RFC,
     section="2.4 (e.2)",
     mutant=REPORTS_OPTIONS,
-    seconds=2,
 )
 def none_about_redirects(lab: Tester) -> None:
     """A redirect counts as an error here.
@@ -143,10 +136,8 @@ def none_about_redirects(lab: Tester) -> None:
 @case(
     "ICMPV6-3.5",
     "A packet to a group leads to no port unreachable",
-    rfc=RFC,
     section="2.4 (e.3)",
     mutant=ANSWERS_UDP,
-    seconds=2,
 )
 def none_about_multicast(lab: Tester) -> None:
     """All members of a group would answer at once.
@@ -160,14 +151,12 @@ def none_about_multicast(lab: Tester) -> None:
 @case(
     "ICMPV6-3.6",
     "A packet to a group with an unknown next header is not reported",
-    rfc=RFC,
     section="2.4 (e.3)",
     mutant=answering_with(
         lambda sent: ICMPv6ParamProblem(code=1, ptr=6) / Raw(sent),
         "reports unknown headers in any packet",
         next_header=UNASSIGNED,
     ),
-    seconds=2,
 )
 def no_header_of_multicast(lab: Tester) -> None:
     """Only unknown options are an exception.
@@ -181,10 +170,8 @@ def no_header_of_multicast(lab: Tester) -> None:
 @case(
     "ICMPV6-3.7",
     "A packet in a multicast frame leads to no error",
-    rfc=RFC,
     section="2.4 (e.4)",
     mutant=ANSWERS_UDP,
-    seconds=2,
 )
 def none_about_multicast_frames(lab: Tester) -> None:
     """The frame's address counts, even where the packet's is the Host's own.
@@ -200,10 +187,8 @@ def none_about_multicast_frames(lab: Tester) -> None:
 @case(
     "ICMPV6-3.8",
     "A packet in a broadcast frame leads to no error",
-    rfc=RFC,
     section="2.4 (e.5)",
     mutant=ANSWERS_UDP,
-    seconds=2,
 )
 def none_about_broadcast_frames(lab: Tester) -> None:
     """As for multicast.
@@ -219,10 +204,8 @@ def none_about_broadcast_frames(lab: Tester) -> None:
 @case(
     "ICMPV6-3.9",
     "A packet from the unspecified address leads to no error",
-    rfc=RFC,
     section="2.4 (e.6)",
     mutant=ANSWERS_UDP,
-    seconds=2,
 )
 def none_to_unspecified(lab: Tester) -> None:
     """Nobody could receive it.
@@ -236,10 +219,8 @@ def none_to_unspecified(lab: Tester) -> None:
 @case(
     "ICMPV6-3.10",
     "A packet from a multicast address leads to no error",
-    rfc=RFC,
     section="2.4 (e.6)",
     mutant=ANSWERS_UDP,
-    seconds=2,
 )
 def none_to_groups(lab: Tester) -> None:
     """An error goes to one node.
@@ -253,10 +234,8 @@ def none_to_groups(lab: Tester) -> None:
 @case(
     "ICMPV6-3.11",
     "An error about a packet has the address that the packet was for as its source",
-    rfc=RFC,
     section="2.2 (a)",
     mutant=altering(IPv6, "reports from its first address", src="2001:db8:1::2"),
-    seconds=2,
 )
 def source_of_error(lab: Tester) -> None:
     """Send to an address that is not the Host's first one.
@@ -276,10 +255,8 @@ def source_of_error(lab: Tester) -> None:
 @case(
     "ICMPV6-3.12",
     "The rate of errors is limited",
-    rfc=RFC,
     section="2.4 (f)",
     mutant=ANSWERS_UDP,
-    seconds=3,
 )
 def rate(lab: Tester) -> None:
     """Give reason for many errors at once.
@@ -303,7 +280,6 @@ def rate(lab: Tester) -> None:
 @case(
     "ICMPV6-3.13",
     "The unused field of a destination unreachable is zero",
-    rfc=RFC,
     section="3.1",
     mutant=Mutant(
         "leaves something in the unused field",
@@ -313,7 +289,6 @@ def rate(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def unused_is_zero(lab: Tester) -> None:
     """Look at what nobody looks at.
@@ -329,12 +304,10 @@ def unused_is_zero(lab: Tester) -> None:
 @case(
     "ICMPV6-3.14",
     "To a link-local address port unreachable comes from there",
-    rfc=RFC,
     section="3.1",
     level=Level.SHOULD,
     aliases=("v6lc:5.1.3",),
     mutant=altering(ICMPv6DestUnreach, "says that there is no route", code=0),
-    seconds=1,
 )
 def port_unreachable(lab: Tester) -> None:
     """Send to a port with nobody behind it, at the link-local address.

@@ -1,4 +1,4 @@
-"""ICMPv6, group 5: what can't be delivered or forwarded, and who is told (RFC 4443 3)."""
+"""ICMPv6, group 5: errors about packets that can't be delivered or forwarded (RFC 4443 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import quotes
 from pystack.lab.catalogue._mutants import altering, computed, hiding
 from pystack.lab.catalogue._udp import expect_datagram
@@ -31,7 +31,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 4443"
+case = group("ICMPV6-5", rfc="RFC 4443", section="3.1")
+
 NOBODY = "2001:db8:2::77"  # on the second wire, where nobody answers for it
 NOWHERE = "2001:db8:9::9"  # there is no route to it
 BEYOND = "2001:db8:2::1"  # the tester on the second wire
@@ -54,12 +55,9 @@ def _forwards(lab: Tester, **fields: object) -> None:
 @case(
     "ICMPV6-5.1",
     "A packet without a route is answered with destination unreachable, code 0",
-    rfc=RFC,
-    section="3.1",
     level=Level.SHOULD,
     topology=Topology.ROUTER,
     mutant=altering(ICMPv6DestUnreach, "says that the address is unreachable", code=3),
-    seconds=2,
 )
 def no_route(lab: Tester) -> None:
     """Send a router what it has no route for.
@@ -76,12 +74,10 @@ def no_route(lab: Tester) -> None:
 @case(
     "ICMPV6-5.2",
     "A packet that has no hops left is answered with time exceeded, code 0",
-    rfc=RFC,
     section="3.3",
     aliases=("v6lc:5.1.5",),
     topology=Topology.ROUTER,
     mutant=altering(ICMPv6TimeExceeded, "says that reassembly took too long", code=1),
-    seconds=2,
 )
 def no_hops_left(lab: Tester) -> None:
     """Send a router what may go no further.
@@ -101,12 +97,10 @@ def no_hops_left(lab: Tester) -> None:
 @case(
     "ICMPV6-5.3",
     "A packet that is too big for the next link is answered with packet too big",
-    rfc=RFC,
     section="3.2",
     aliases=("v6lc:5.1.4",),
     topology=Topology.ROUTER,
     mutant=altering(ICMPv6PacketTooBig, "gives the first link's MTU", mtu=1500),
-    seconds=2,
 )
 def too_big(lab: Tester) -> None:
     """Send a router what it would have to cut, which no router may.
@@ -127,12 +121,9 @@ def too_big(lab: Tester) -> None:
 @case(
     "ICMPV6-5.4",
     "A packet that would leave its source's scope is answered with code 2",
-    rfc=RFC,
-    section="3.1",
     level=Level.SHOULD,
     topology=Topology.ROUTER,
     mutant=altering(ICMPv6DestUnreach, "says that there is no route", code=0),
-    seconds=2,
 )
 def beyond_scope(lab: Tester) -> None:
     """Send a router a packet that may not leave its link.
@@ -149,16 +140,13 @@ def beyond_scope(lab: Tester) -> None:
 @case(
     "ICMPV6-5.5",
     "A packet whose next hop can't be resolved is answered with code 3",
-    rfc=RFC,
-    section="3.1",
     level=Level.SHOULD,
     aliases=("talk:ICMPv6-5.5",),
     topology=Topology.ROUTER,
     mutant=altering(ICMPv6DestUnreach, "says that there is no route", code=0),
-    seconds=9,
 )
 def address_unreachable(lab: Tester) -> None:
-    """There is a route, and a link, but nobody on it who has the address.
+    """There is a route, and a link, but no host on it with the address.
 
     1. The tester sends a datagram to 2001:db8:2::77 on the second wire, for which nobody answers.
     2. The Host solicits the neighbour there.
@@ -201,10 +189,7 @@ def _expect_error(lab: Tester, sock: HostSocket) -> None:
 @case(
     "ICMPV6-5.7",
     "A program is told that nobody listens where it sends",
-    rfc=RFC,
-    section="3.1",
     mutant=ERRORS_LOST,
-    seconds=1,
 )
 def refused(lab: Tester) -> None:
     """Refuse what a connected socket sends, in the name of a host behind the router.
@@ -228,10 +213,7 @@ def refused(lab: Tester) -> None:
 @case(
     "ICMPV6-5.8",
     "A program is told that a router does not let its packets pass",
-    rfc=RFC,
-    section="3.1",
     mutant=ERRORS_LOST,
-    seconds=1,
 )
 def prohibited(lab: Tester) -> None:
     """Forbid what a connected socket sends.
@@ -251,10 +233,8 @@ def prohibited(lab: Tester) -> None:
 @case(
     "ICMPV6-5.9",
     "A program is told of a parameter problem with its packets",
-    rfc=RFC,
     section="3.4",
     mutant=ERRORS_LOST,
-    seconds=1,
 )
 def parameter_problem(lab: Tester) -> None:
     """Say that a host does not speak UDP.
@@ -283,10 +263,7 @@ def _as_its_own(frame: Packet) -> Packet:
 @case(
     "ICMPV6-5.10",
     "An error about another's packet is not the program's",
-    rfc=RFC,
-    section="3.1",
     mutant=Mutant("takes every error for its own", incoming=_as_its_own),
-    seconds=1,
 )
 def error_of_another(lab: Tester) -> None:
     """Refuse a datagram that this socket did not send.
@@ -309,13 +286,11 @@ def error_of_another(lab: Tester) -> None:
 @case(
     "ICMPV6-5.11",
     "An error with a wrong checksum is not told to the program",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "does not verify the checksum of errors",
         incoming=lambda frame: computed(frame) if frame.haslayer(ICMPv6DestUnreach) else frame,
     ),
-    seconds=1,
 )
 def damaged_error(lab: Tester) -> None:
     """Refuse what a connected socket sends, in a message that was damaged on the way.

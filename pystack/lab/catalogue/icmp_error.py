@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP, UDP, IPerror
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     ERRORS,
     NOBODY,
@@ -23,7 +23,8 @@ from pystack.lab.packets import at_least, icmp, inner_ipv4, ipv4
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC, SECTION = "RFC 1122", "3.2.2"
+case = group("ICMP-2", rfc="RFC 1122", section="3.2.2")
+
 
 COMPLAINS = answering(has_ip, unreachable, "answers every packet with an error")
 
@@ -44,11 +45,9 @@ def no_errors(lab: Tester, *packets: Packet) -> None:
 @case(
     "ICMP-2.1",
     "A packet of a protocol that the Host does not have is answered with protocol unreachable",
-    rfc=RFC,
     section="3.2.2.1",
     level=Level.SHOULD,
     mutant=altering(ICMP, "says port unreachable instead", code=3),
-    seconds=1,
 )
 def protocol_unreachable(lab: Tester) -> None:
     """Send what nobody listens for.
@@ -67,11 +66,8 @@ def protocol_unreachable(lab: Tester) -> None:
 @case(
     "ICMP-2.2",
     "No error is sent about a fragment that is not the first",
-    rfc=RFC,
-    section=SECTION,
     aliases=("talk:ICMP-2.2",),
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_about_fragments(lab: Tester) -> None:
     """Send fragments with an offset, each with something to complain about.
@@ -92,10 +88,7 @@ def no_error_about_fragments(lab: Tester) -> None:
 @case(
     "ICMP-2.3",
     "No error is sent about an error",
-    rfc=RFC,
-    section=SECTION,
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_about_errors(lab: Tester) -> None:
     """Two hosts that did would never come to an end.
@@ -112,10 +105,7 @@ def no_error_about_errors(lab: Tester) -> None:
 @case(
     "ICMP-2.4",
     "No error is sent about a packet to a multicast group",
-    rfc=RFC,
-    section=SECTION,
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_about_multicast(lab: Tester) -> None:
     """As for broadcasts.
@@ -135,10 +125,7 @@ def no_error_about_multicast(lab: Tester) -> None:
 @case(
     "ICMP-2.5",
     "No error is sent about a packet that came as a broadcast of the link",
-    rfc=RFC,
-    section=SECTION,
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_about_link_broadcast(lab: Tester) -> None:
     """What matters is how the frame was sent, too.
@@ -158,10 +145,7 @@ def no_error_about_link_broadcast(lab: Tester) -> None:
 @case(
     "ICMP-2.6",
     "No error is sent about a packet whose source is no single host",
-    rfc=RFC,
-    section=SECTION,
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_without_a_source(lab: Tester) -> None:
     """There is nobody to send it to.
@@ -180,13 +164,10 @@ def no_error_without_a_source(lab: Tester) -> None:
 @case(
     "ICMP-2.7",
     "An error quotes the header and at least eight octets of the packet, unchanged",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(IPerror, "quotes another identification", exact=True, id=1),
-    seconds=1,
 )
 def quotation(lab: Tester) -> None:
-    """Whoever gets the error finds by the quotation what it is about.
+    """The receiver of the error tells by the quotation what it is about.
 
     1. The tester sends a packet of a protocol that nobody has.
     2. The error begins with the packet's own first 28 octets.
@@ -215,7 +196,6 @@ def quotation(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def error_length(lab: Tester) -> None:
     """As much of the packet as fits is quoted, and no more.
@@ -231,10 +211,8 @@ def error_length(lab: Tester) -> None:
 @case(
     "ICMP-2.9",
     "The source of an error is an address of the Host's",
-    rfc=RFC,
     section="3.2.1.3",
     mutant=altering(IP, "sends errors from another address", src="192.0.2.99"),
-    seconds=1,
 )
 def error_source(lab: Tester) -> None:
     """As of all that the Host sends. The plan gives it one address alone.
@@ -262,13 +240,11 @@ def time_limit(lab: Tester) -> float:
 @case(
     "ICMP-2.10",
     "A packet that is not put together in time is answered with time exceeded, code 1",
-    rfc=RFC,
     section="3.3.2",
     mutant=altering(ICMP, "says that the TTL was used up", code=0),
-    seconds=12,
 )
 def reassembly_time(lab: Tester) -> None:
-    """A fragment that waits for the rest in vain is given up, and who sent it is told.
+    """A fragment that waits for the rest in vain is given up, and its sender is told.
 
     1. The Host is told to wait three seconds for fragments, if it has a tunable for that.
     2. The tester sends the first fragment of a packet, and no other.
@@ -286,12 +262,10 @@ def reassembly_time(lab: Tester) -> None:
 @case(
     "ICMP-2.11",
     "Without the first fragment there is no time exceeded",
-    rfc=RFC,
     section="3.3.2",
     mutant=answering(
         is_fragment, lambda frame: unreachable(frame, 11, 1), "reports every fragment"
     ),
-    seconds=12,
 )
 def reassembly_time_without_first(lab: Tester) -> None:
     """The quotation would have nothing of the transport's header in it.
@@ -309,11 +283,9 @@ def reassembly_time_without_first(lab: Tester) -> None:
 @case(
     "ICMP-2.12",
     "Errors have a TTL that takes them back",
-    rfc="RFC 1122",
     section="3.2.1.7",
     level=Level.SHOULD,
     mutant=altering(IP, "sends errors with a TTL of 1", ttl=1),
-    seconds=1,
 )
 def error_ttl(lab: Tester) -> None:
     """The packet may have come a long way.
@@ -328,14 +300,12 @@ def error_ttl(lab: Tester) -> None:
 @case(
     "ICMP-2.13",
     "A malformed option is answered with a parameter problem that points at it",
-    rfc=RFC,
     section="3.2.2.5",
     level=Level.SHOULD,
     mutant=altering(ICMP, "points at the version", ptr=0),
-    seconds=1,
 )
 def parameter_problem(lab: Tester) -> None:
-    """Whoever sent it learns what was wrong with it.
+    """The sender learns what was wrong with it.
 
     1. The tester sends a datagram with a no-operation, and an option that says that it is longer
        than the header is.
@@ -354,8 +324,6 @@ def parameter_problem(lab: Tester) -> None:
 @case(
     "ICMP-2.14",
     "An error quotes eight octets behind the header, however long that is",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "quotes 28 octets of everything",
         outgoing=lambda frame: (
@@ -367,7 +335,6 @@ def parameter_problem(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=1,
 )
 def quotation_with_options(lab: Tester) -> None:
     """With options the header is longer, and the ports are further behind.
@@ -385,11 +352,8 @@ def quotation_with_options(lab: Tester) -> None:
 @case(
     "ICMP-2.15",
     "An error has the type of service zero",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=altering(IP, "sends errors with the packet's type of service", tos=0x28),
-    seconds=1,
 )
 def error_type_of_service(lab: Tester) -> None:
     """Errors are to come with the normal type of service.
@@ -405,10 +369,7 @@ def error_type_of_service(lab: Tester) -> None:
 @case(
     "ICMP-2.16",
     "No error is sent about a packet to a broadcast address",
-    rfc=RFC,
-    section=SECTION,
     mutant=COMPLAINS,
-    seconds=1,
 )
 def no_error_about_broadcast(lab: Tester) -> None:
     """An error about a broadcast would come from every host at once.
@@ -430,14 +391,11 @@ def no_error_about_broadcast(lab: Tester) -> None:
 @case(
     "ICMP-2.17",
     "An error about the first fragment of a datagram is allowed, about the others it is not",
-    rfc=RFC,
-    section=SECTION,
     mutant=answering(
         lambda frame: is_fragment(frame) and frame[IP].frag > 0,
         unreachable,
         "reports the second fragment",
     ),
-    seconds=1,
 )
 def one_error_about_a_datagram(lab: Tester) -> None:
     """A datagram in fragments that nobody wants is one mistake, not three.
@@ -465,7 +423,6 @@ def one_error_about_a_datagram(lab: Tester) -> None:
     section="4.3.2.8",
     level=Level.SHOULD,
     mutant=COMPLAINS,
-    seconds=2,
 )
 def rate(lab: Tester) -> None:
     """Give reason for many errors at once. Asked of routers, and no less use to hosts.

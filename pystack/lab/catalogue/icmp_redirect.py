@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import has_ip, is_alive, option, program, with_header
 from pystack.lab.catalogue._mutants import altering, answering, computed, dropping, hiding
 from pystack.lab.host import HostSocket
@@ -17,6 +17,8 @@ from pystack.lab.packets import ether, icmp, inner_ipv4, ipv4
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+
+case = group("ICMP", rfc="RFC 1122")
 
 RFC, SECTION = "RFC 1122", "3.2.2.2"
 FAR, FURTHER = "198.51.100.9", "198.51.100.10"
@@ -35,13 +37,13 @@ def first_hop(lab: Tester, sock: HostSocket, destination: str = FAR) -> Packet:
 
 
 def redirected(lab: Tester, sock: HostSocket, code: int = 1, **fields: Any) -> None:
-    """Has the Host send by its router, who says that 192.0.2.77 is the better one.
+    """Makes the Host send by its router, which says that 192.0.2.77 is the better one.
 
     Args:
         lab: The case's tester.
         sock: The program's.
         code: 1 for the host, 0 for the network.
-        fields: Others of the redirect: gw, chksum; src: who sends it.
+        fields: Others of the redirect: gw, chksum; src: its sender.
     """
     lab.own(OTHER, OTHER_MAC)
     lab.learn(OTHER)
@@ -63,10 +65,8 @@ def goes_to(lab: Tester, sock: HostSocket, mac: str, destination: str = FAR) -> 
 @case(
     "ICMP-4.1",
     "A host that is redirected sends by the new router",
-    rfc=RFC,
     section=SECTION,
     mutant=hiding(is_redirect, "ignores redirects"),
-    seconds=2,
 )
 def redirect(lab: Tester) -> None:
     """The first router knows a better one.
@@ -89,17 +89,15 @@ def _to_the_other(frame: Packet) -> Packet:
 @case(
     "ICMP-4.2",
     "A redirect for a network is taken as one for the host",
-    rfc=RFC,
     section="3.3.1.2",
     level=Level.SHOULD,
     mutant=Mutant("redirects the whole network", outgoing=_to_the_other),
-    seconds=2,
 )
 def network_redirect(lab: Tester) -> None:
     """How large the network is the redirect does not say.
 
-    1. The Host's program sends to 198.51.100.9 by its router, who sends a redirect for the network
-       to 192.0.2.77.
+    1. The Host's program sends to 198.51.100.9 by its router, which sends a redirect for the
+       network to 192.0.2.77.
     2. The program's next datagram to 198.51.100.9 goes to 192.0.2.77.
     3. One to 198.51.100.10 goes to the router.
     """
@@ -115,18 +113,16 @@ def _from_the_router(frame: Packet) -> Packet:
 
 @case(
     "ICMP-4.3",
-    "A redirect from who is not the router in use is ignored",
-    rfc=RFC,
+    "A redirect not from the router in use is ignored",
     section=SECTION,
     level=Level.SHOULD,
     mutant=Mutant("does not look whom a redirect is from", incoming=_from_the_router),
-    seconds=2,
 )
 def redirect_from_a_stranger(lab: Tester) -> None:
     """Else any station could turn the traffic to itself.
 
     1. The Host's program sends to 198.51.100.9 by its router.
-    2. 192.0.2.66, who is no router of the Host's, sends a redirect to 192.0.2.77.
+    2. 192.0.2.66, which is no router of the Host's, sends a redirect to 192.0.2.77.
     3. The program's next datagram goes to the router.
     """
     sock, _port = program(lab)
@@ -144,16 +140,14 @@ def _to_a_neighbour(frame: Packet) -> Packet:
 @case(
     "ICMP-4.4",
     "A redirect to a router that is on another network is ignored",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     mutant=Mutant("does not look where the new router is", incoming=_to_a_neighbour),
-    seconds=2,
 )
 def redirect_off_link(lab: Tester) -> None:
     """A router that can't be reached is none.
 
-    1. The Host's program sends to 198.51.100.9 by its router, who redirects it to 203.0.113.77.
+    1. The Host's program sends to 198.51.100.9 by its router, which redirects it to 203.0.113.77.
     2. The program's next datagram goes to the router.
     """
     sock, _port = program(lab)
@@ -172,12 +166,11 @@ def _right_sum(frame: Packet) -> Packet:
     section="Redirect Message",
     level=Level.SHOULD,
     mutant=Mutant("does not verify a redirect's checksum", incoming=_right_sum),
-    seconds=2,
 )
 def redirect_checksum(lab: Tester) -> None:
     """The new router's address may be what was damaged.
 
-    1. The Host's program sends to 198.51.100.9 by its router, who redirects it with a wrong
+    1. The Host's program sends to 198.51.100.9 by its router, which redirects it with a wrong
        checksum.
     2. The program's next datagram goes to the router.
     """
@@ -198,11 +191,9 @@ def _redirect_back(frame: Packet) -> Packet:
 @case(
     "ICMP-4.6",
     "A host sends no redirect",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     mutant=answering(has_ip, _redirect_back, "redirects without being a router"),
-    seconds=1,
 )
 def host_does_not_redirect(lab: Tester) -> None:
     """Redirects are for routers to send.
@@ -249,7 +240,6 @@ def through(lab: Tester, **fields: Any) -> Packet:
     aliases=("talk:redirect-792-p13",),
     topology=Topology.ROUTER,
     mutant=dropping(is_redirect, "sends no redirects"),
-    seconds=2,
 )
 def router_redirects(lab: Tester) -> None:
     """The sender and the next router are neighbours: the way by the Host is one too many.
@@ -278,7 +268,6 @@ def router_redirects(lab: Tester) -> None:
     mutant=dropping(
         lambda frame: has_ip(frame) and frame[IP].dst == FAR, "redirects instead of forwarding"
     ),
-    seconds=2,
 )
 def forwarded_all_the_same(lab: Tester) -> None:
     """The redirect is for the next packet.
@@ -298,7 +287,6 @@ def forwarded_all_the_same(lab: Tester) -> None:
     section=ROUTER[1],
     topology=Topology.ROUTER,
     mutant=altering(ICMP, "redirects for the network", code=0),
-    seconds=2,
 )
 def code_of_redirect(lab: Tester) -> None:
     """Without classes of addresses nobody knows which network is meant.
@@ -314,12 +302,11 @@ def code_of_redirect(lab: Tester) -> None:
 
 @case(
     "ICMP-5.4",
-    "A router does not redirect who is not on the next router's network",
+    "A router does not redirect a source outside the next router's network",
     rfc=ROUTER[0],
     section=ROUTER[1],
     topology=Topology.ROUTER,
     mutant=REDIRECTS_ALL,
-    seconds=2,
 )
 def sender_is_far(lab: Tester) -> None:
     """The sender could not reach the other router, and so has no use for its address.
@@ -343,7 +330,6 @@ def sender_is_far(lab: Tester) -> None:
     section=ROUTER[1],
     topology=Topology.ROUTER,
     mutant=REDIRECTS_ALL,
-    seconds=2,
 )
 def other_wire(lab: Tester) -> None:
     """Then the Host is the way.
@@ -364,10 +350,9 @@ def other_wire(lab: Tester) -> None:
     section=ROUTER[1],
     topology=Topology.ROUTER,
     mutant=REDIRECTS_ALL,
-    seconds=2,
 )
 def source_routed(lab: Tester) -> None:
-    """Who names the way wants to go that way.
+    """A source that chooses the route wants that route.
 
     1. As for ICMP-5.1, the tester sends a datagram to 198.51.100.9 by way of the Host, but with a
        loose source route that goes on from there to 198.51.100.10.

@@ -14,7 +14,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     carried,
     dying,
@@ -33,7 +33,8 @@ from pystack.lab.packets import Match, ipv4, where
 from pystack.lab.tester import Tester, multicast_mac
 from pystack.lab.verdict import Level
 
-RFC = "RFC 2236"
+case = group("IGMP", rfc="RFC 2236", section="3")
+
 IGMP = 2
 ALL_HOSTS, ALL_ROUTERS, ALL_V3_ROUTERS = "224.0.0.1", "224.0.0.2", "224.0.0.22"
 GROUP, SECOND = "239.1.2.3", "239.4.5.6"
@@ -117,10 +118,10 @@ def member(lab: Tester, *groups: str) -> HostSocket:
     """A program of the Host's that has joined these groups under a router of version 2; quiet."""
     query(lab, 1)  # from now on the Host speaks version 2, too
     sock, _port = program(lab)
-    for group in groups or (GROUP,):
-        join(lab, sock, group)
+    for each in groups or (GROUP,):
+        join(lab, sock, each)
         with lab.preamble("a report when joining"):
-            lab.expect(report(group))
+            lab.expect(report(each))
     # Reports of joining are repeated within ten seconds; an answer takes the repetition's place.
     query(lab, 1)
     lab.drain(900)
@@ -138,11 +139,8 @@ NO_REPORTS = Mutant("sends no reports", outgoing=_on(REPORTS, lambda frame: None
 @case(
     "IGMP-1.1",
     "A host that joins a group reports so at once",
-    rfc=RFC,
-    section="3",
     level=Level.SHOULD,
     mutant=NO_REPORTS,
-    seconds=2,
 )
 def reports_when_joining(lab: Tester) -> None:
     """Routers are to know of the first member before they ask.
@@ -174,11 +172,8 @@ class _FirstOnly:
 @case(
     "IGMP-1.2",
     "The report of a group that was joined is repeated",
-    rfc=RFC,
-    section="3",
     level=Level.SHOULD,
     mutant=Mutant("reports once", outgoing=_FirstOnly()),
-    seconds=14,
 )
 def repeats_the_report(lab: Tester) -> None:
     """The first one may have been lost.
@@ -196,10 +191,8 @@ def repeats_the_report(lab: Tester) -> None:
 @case(
     "IGMP-1.3",
     "A report has a TTL of 1",
-    rfc=RFC,
     section="2",
     mutant=altering(IP, "sends reports with a TTL of 64", ttl=64),
-    seconds=2,
 )
 def ttl(lab: Tester) -> None:
     """Memberships are the link's business alone.
@@ -216,13 +209,11 @@ def ttl(lab: Tester) -> None:
 @case(
     "IGMP-1.4",
     "A report has the option Router Alert",
-    rfc=RFC,
     section="2",
     mutant=Mutant(
         "sends no options",
         outgoing=lambda frame: with_header(frame, options=[]) if is_igmp(frame) else frame,
     ),
-    seconds=2,
 )
 def router_alert(lab: Tester) -> None:
     """Routers read the packet though it is for a group.
@@ -239,10 +230,8 @@ def router_alert(lab: Tester) -> None:
 @case(
     "IGMP-1.5",
     "A report goes to the group, or as version 3 to 224.0.0.22, from the Host's address",
-    rfc=RFC,
     section="9",
     mutant=altering(IP, "reports to all hosts", dst=ALL_HOSTS),
-    seconds=2,
 )
 def destination(lab: Tester) -> None:
     """Other members and the routers hear it, nobody else needs to.
@@ -262,7 +251,6 @@ def destination(lab: Tester) -> None:
 @case(
     "IGMP-1.6",
     "The checksum of a report is right",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "sends no checksum",
@@ -272,7 +260,6 @@ def destination(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def report_checksum(lab: Tester) -> None:
     """It covers all of the message.
@@ -289,11 +276,8 @@ def report_checksum(lab: Tester) -> None:
 @case(
     "IGMP-1.7",
     "A host that leaves a group says so to the routers",
-    rfc=RFC,
-    section="3",
     level=Level.SHOULD,
     mutant=dropping(lambda frame: bool(farewell()(frame)), "leaves without a word"),
-    seconds=3,
 )
 def says_that_it_leaves(lab: Tester) -> None:
     """It was the last one that reported, and may be the last member.
@@ -328,7 +312,6 @@ def says_that_it_leaves(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=4,
 )
 def several_programs(lab: Tester) -> None:
     """The host is a member for all of its programs.
@@ -352,15 +335,12 @@ def several_programs(lab: Tester) -> None:
 @case(
     "IGMP-2.1",
     "A query of all groups is answered with a report of each within the time that it gives",
-    rfc=RFC,
-    section="3",
     mutant=hiding(
         lambda frame: is_igmp(frame) and carried(frame)[1] == 20, "answers the first query alone"
     ),
-    seconds=4,
 )
 def general_query(lab: Tester) -> None:
-    """Routers ask who is there still.
+    """Routers ask which members are left.
 
     1. The Host's program joins two groups, and the reports that come of itself are over.
     2. The tester sends a general query with a largest response time of two seconds.
@@ -376,8 +356,6 @@ def general_query(lab: Tester) -> None:
 @case(
     "IGMP-2.2",
     "A query of one group is answered for that group alone",
-    rfc=RFC,
-    section="3",
     mutant=Mutant(
         "takes each query for one of all groups",
         incoming=lambda frame: (
@@ -386,10 +364,9 @@ def general_query(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=4,
 )
 def specific_query(lab: Tester) -> None:
-    """Somebody has left the group, and the router asks whether others are there.
+    """A member has left the group, and the router asks whether others remain.
 
     1. The Host's program joins two groups, and the reports that come of itself are over.
     2. The tester sends a query of the first group, with a response time of one second, to it.
@@ -405,7 +382,6 @@ def specific_query(lab: Tester) -> None:
 @case(
     "IGMP-2.3",
     "The group of all hosts is never reported",
-    rfc=RFC,
     section="6",
     mutant=Mutant(
         "reports 224.0.0.1 as any group",
@@ -415,7 +391,6 @@ def specific_query(lab: Tester) -> None:
             else None
         ),
     ),
-    seconds=4,
 )
 def all_hosts(lab: Tester) -> None:
     """Everybody is in it, and routers know that.
@@ -434,13 +409,10 @@ def all_hosts(lab: Tester) -> None:
 @case(
     "IGMP-2.4",
     "A member does not report what another member has reported",
-    rfc=RFC,
-    section="3",
     mutant=hiding(
         lambda frame: is_igmp(frame) and carried(frame)[0] in REPORTS,
         "does not hear other members' reports",
     ),
-    seconds=8,
 )
 def suppression(lab: Tester) -> None:
     """One report is enough for the router. Under a router of version 2 that is the rule.
@@ -461,7 +433,6 @@ def suppression(lab: Tester) -> None:
 @case(
     "IGMP-2.5",
     "A query of version 1 is answered with a report of version 1",
-    rfc=RFC,
     section="4",
     mutant=Mutant(
         "answers routers of version 1 as those of version 2",
@@ -471,7 +442,6 @@ def suppression(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=13,
 )
 def version_1(lab: Tester) -> None:
     """Old routers know no other report. Their queries have a response time of zero.
@@ -489,7 +459,6 @@ def version_1(lab: Tester) -> None:
 @case(
     "IGMP-2.6",
     "A query with a wrong checksum is ignored",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "does not verify checksums",
@@ -497,7 +466,6 @@ def version_1(lab: Tester) -> None:
             with_header(frame, summed(carried(frame))) if is_igmp(frame) else frame
         ),
     ),
-    seconds=4,
 )
 def query_checksum(lab: Tester) -> None:
     """The sum is to be verified before anything else.
@@ -519,12 +487,10 @@ def query_checksum(lab: Tester) -> None:
 @case(
     "IGMP-2.7",
     "Octets behind the first eight of a query are no reason to ignore it",
-    rfc=RFC,
     section="2.5",
     mutant=hiding(
         lambda frame: is_igmp(frame) and len(carried(frame)) > 8, "drops messages of later versions"
     ),
-    seconds=4,
 )
 def longer_query(lab: Tester) -> None:
     """Later versions have more to say; a query of version 3 has twelve octets.
@@ -541,13 +507,11 @@ def longer_query(lab: Tester) -> None:
 @case(
     "IGMP-2.8",
     "A message of an unknown type is ignored",
-    rfc=RFC,
     section="2.1",
     level=Level.SHOULD,
     mutant=dying(
         lambda frame: is_igmp(frame) and carried(frame)[0] == 0x99, "falls over unknown types"
     ),
-    seconds=4,
 )
 def unknown_type(lab: Tester) -> None:
     """There may be new ones one day.
@@ -568,8 +532,6 @@ def unknown_type(lab: Tester) -> None:
 @case(
     "IGMP-2.9",
     "A query of a group that the Host has not joined is not answered",
-    rfc=RFC,
-    section="3",
     mutant=Mutant(
         "claims to be a member of every group",
         answer=lambda frame: (
@@ -578,7 +540,6 @@ def unknown_type(lab: Tester) -> None:
             else None
         ),
     ),
-    seconds=4,
 )
 def not_a_member(lab: Tester) -> None:
     """Traffic that nobody wants would go on.

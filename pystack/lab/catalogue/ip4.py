@@ -6,7 +6,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Padding, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     dying,
     echo_of,
@@ -21,6 +21,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.packets import icmp
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+
+case = group("IP-1", rfc="RFC 791", section="3.1")
 
 RFC = "RFC 1122"
 REPLY = icmp(type=0)
@@ -43,7 +45,6 @@ ECHOES = answering(
     rfc=RFC,
     section="3.2.1.1",
     mutant=mending(IP, "does not look at the version", version=4),
-    seconds=1,
 )
 def version(lab: Tester) -> None:
     """The type of the frame says IPv4, and the header says otherwise.
@@ -61,7 +62,6 @@ def version(lab: Tester) -> None:
     rfc=RFC,
     section="3.2.1.2",
     mutant=mending(IP, "does not verify the header's checksum"),
-    seconds=1,
 )
 def checksum(lab: Tester) -> None:
     """A header that was damaged says nothing that can be trusted.
@@ -77,10 +77,7 @@ def checksum(lab: Tester) -> None:
 @case(
     "IP-1.3",
     "The header checksum of what the Host sends is right",
-    rfc="RFC 791",
-    section="3.1",
     mutant=altering(IP, "sends a wrong checksum", exact=True, chksum=0x1234),
-    seconds=1,
 )
 def own_checksum(lab: Tester) -> None:
     """Routers drop what has a wrong one.
@@ -99,10 +96,7 @@ def own_checksum(lab: Tester) -> None:
 @case(
     "IP-1.4",
     "A header length of less than five words is an error",
-    rfc="RFC 791",
-    section="3.1",
     mutant=ECHOES,
-    seconds=1,
 )
 def header_length_small(lab: Tester) -> None:
     """A header has no less than its fixed part.
@@ -117,10 +111,7 @@ def header_length_small(lab: Tester) -> None:
 @case(
     "IP-1.5",
     "A header length past the packet's end is an error",
-    rfc="RFC 791",
-    section="3.1",
     mutant=ECHOES,
-    seconds=1,
 )
 def header_length_large(lab: Tester) -> None:
     """Half of such a header is not there.
@@ -134,10 +125,7 @@ def header_length_large(lab: Tester) -> None:
 @case(
     "IP-1.6",
     "A total length past the frame's end is an error",
-    rfc="RFC 791",
-    section="3.1",
     mutant=mending(IP, "does not look at the total length"),
-    seconds=1,
 )
 def total_length_large(lab: Tester) -> None:
     """The packet was cut on its way.
@@ -151,10 +139,7 @@ def total_length_large(lab: Tester) -> None:
 @case(
     "IP-1.7",
     "A total length shorter than the header is an error",
-    rfc="RFC 791",
-    section="3.1",
     mutant=mending(IP, "does not look at the total length"),
-    seconds=1,
 )
 def total_length_small(lab: Tester) -> None:
     """Such a packet ends before it begins.
@@ -178,10 +163,7 @@ def _up_to_the_end(frame: Packet) -> Packet:
 @case(
     "IP-1.8",
     "What stands in a frame after the packet is not the packet's",
-    rfc="RFC 791",
-    section="3.1",
     mutant=Mutant("takes the frame's length for the packet's", incoming=_up_to_the_end),
-    seconds=1,
 )
 def trailer(lab: Tester) -> None:
     """The total length says where the packet ends, not the frame.
@@ -201,7 +183,6 @@ def trailer(lab: Tester) -> None:
     rfc="RFC 6864",
     section="4.3",
     mutant=altering(IP, "gives all datagrams one identification", id=7),
-    seconds=2,
 )
 def identification(lab: Tester) -> None:
     """Fragments of two datagrams that share one would be put together.
@@ -217,13 +198,10 @@ def identification(lab: Tester) -> None:
 @case(
     "IP-1.10",
     "A packet with the reserved flag set is taken as one without",
-    rfc="RFC 791",
-    section="3.1",
     level=Level.MAY,
     mutant=hiding(
         lambda frame: has_ip(frame) and frame[IP].flags.evil, "drops packets with the reserved flag"
     ),
-    seconds=1,
 )
 def reserved_flag(lab: Tester) -> None:
     """The flag is to be zero, and nobody says what it is for.
@@ -242,10 +220,9 @@ def reserved_flag(lab: Tester) -> None:
     section="3",
     level=Level.SHOULD,
     mutant=hiding(lambda frame: has_ip(frame) and frame[IP].tos, "drops packets with a precedence"),
-    seconds=1,
 )
 def type_of_service(lab: Tester) -> None:
-    """A value that means nothing to who gets the packet is taken as the default one.
+    """A value that means nothing to the receiver is taken as the default.
 
     1. The tester sends echo requests with several values of the field.
     2. Each is answered.
@@ -263,10 +240,9 @@ def type_of_service(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: has_ip(frame) and frame[IP].ttl < 2, "drops packets whose TTL is used up"
     ),
-    seconds=1,
 )
 def used_up_ttl(lab: Tester) -> None:
-    """The TTL is for who forwards.
+    """The TTL is for routers.
 
     1. The tester sends echo requests with a TTL of 1 and of 0.
     2. Both are answered.
@@ -282,7 +258,6 @@ def used_up_ttl(lab: Tester) -> None:
     rfc=RFC,
     section="3.2.1.7",
     mutant=altering(IP, "sends packets with a TTL of 0", ttl=0),
-    seconds=1,
 )
 def own_ttl(lab: Tester) -> None:
     """It would be worth nothing to the next router.
@@ -304,7 +279,6 @@ def own_ttl(lab: Tester) -> None:
     section="3.2.1.7",
     level=Level.SHOULD,
     mutant=altering(IP, "sends packets with a TTL of 8", ttl=8),
-    seconds=1,
 )
 def large_ttl(lab: Tester) -> None:
     """A fixed TTL has to be larger than the longest path; 64 is what is recommended today.
@@ -320,10 +294,7 @@ def large_ttl(lab: Tester) -> None:
 @case(
     "IP-1.15",
     "The version of what the Host sends is 4, and the lengths are right",
-    rfc="RFC 791",
-    section="3.1",
     mutant=altering(IP, "counts the frame's header, too", exact=True, len=lambda size: size + 14),
-    seconds=1,
 )
 def own_lengths(lab: Tester) -> None:
     """Look at the header of a reply with 33 octets of data.
@@ -340,10 +311,7 @@ def own_lengths(lab: Tester) -> None:
 @case(
     "IP-1.16",
     "The reserved flag of what the Host sends is zero",
-    rfc="RFC 791",
-    section="3.1",
     mutant=altering(IP, "sets the reserved flag", flags=lambda flags: int(flags) | 4),
-    seconds=1,
 )
 def own_reserved_flag(lab: Tester) -> None:
     """The bit must be zero.
@@ -366,7 +334,6 @@ def own_reserved_flag(lab: Tester) -> None:
     mutant=dying(
         lambda frame: frame.type == 0x0800 and len(bytes(frame)) < 34, "falls over short headers"
     ),
-    seconds=1,
 )
 def cut_header(lab: Tester) -> None:
     """A header has twenty octets at least.

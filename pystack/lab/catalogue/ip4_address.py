@@ -41,11 +41,10 @@ TAKES_ALL = Mutant("takes what is for others", incoming=_for_us)
 
 @case(
     "IP-2.1",
-    "A packet that is for somebody else is dropped",
+    "A packet for another host is dropped",
     rfc=RFC,
     section=SECTION,
     mutant=TAKES_ALL,
-    seconds=1,
 )
 def not_ours(lab: Tester) -> None:
     """It came to the Host's hardware address by mistake.
@@ -75,7 +74,6 @@ def _invalid_source(number: int, words: str, source: str, level: Level = Level.M
         section=SECTION,
         level=level,
         mutant=mending(IP, "does not look at the source", src="192.0.2.1"),
-        seconds=1,
     )(invalid)
 
 
@@ -94,7 +92,6 @@ _invalid_source(7, "a host of this network, 0.0.0.9,", "0.0.0.9", Level.SHOULD)
     rfc=RFC,
     section=SECTION,
     mutant=TAKES_ALL,
-    seconds=1,
 )
 def loopback_destination(lab: Tester) -> None:
     """Addresses of 127/8 never appear outside a host.
@@ -114,7 +111,6 @@ def loopback_destination(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: has_ip(frame) and frame[IP].dst.endswith("255"), "is deaf to broadcasts"
     ),
-    seconds=1,
 )
 def broadcasts(lab: Tester) -> None:
     """The limited broadcast address and the network's own are the Host's, too.
@@ -135,7 +131,6 @@ def broadcasts(lab: Tester) -> None:
     rfc=RFC,
     section=SECTION,
     mutant=altering(IP, "sends from the broadcast address", src="192.0.2.255"),
-    seconds=1,
 )
 def own_source(lab: Tester) -> None:
     """Neither a broadcast address nor a group is ever the source.
@@ -162,7 +157,6 @@ def own_source(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: has_ip(frame) and frame[IP].dst == "192.0.2.9", "knows its first address only"
     ),
-    seconds=1,
 )
 def second_address(lab: Tester) -> None:
     """A host may have several addresses on one network.
@@ -189,10 +183,9 @@ def _unicast_frame(frame: Packet) -> Packet:
     section="3.3.6",
     level=Level.SHOULD,
     mutant=Mutant("does not see how the frame was sent", incoming=_unicast_frame),
-    seconds=1,
 )
 def link_broadcast(lab: Tester) -> None:
-    """A frame to everybody with a packet for one is somebody's mistake.
+    """A broadcast frame with a unicast packet is a mistake.
 
     1. The tester broadcasts a frame with a datagram to the Host's own address.
     2. The program that is bound to its port receives nothing.
@@ -212,7 +205,6 @@ def link_broadcast(lab: Tester) -> None:
     rfc="RFC 1112",
     section="7.2",
     mutant=hiding(lambda frame: has_ip(frame) and frame[IP].dst == GROUP, "is deaf to groups"),
-    seconds=1,
 )
 def joined_group(lab: Tester) -> None:
     """A member gets what is sent to the group.
@@ -233,10 +225,9 @@ def joined_group(lab: Tester) -> None:
     rfc="RFC 1112",
     section="7.2",
     mutant=TAKES_ALL,
-    seconds=1,
 )
 def left_group(lab: Tester) -> None:
-    """Who is no member drops the packet, whatever the hardware let through.
+    """A host that is not a member drops the packet, whatever the hardware let through.
 
     1. The Host's program joins 239.1.2.3, receives a datagram to it, and leaves it.
     2. The tester sends another one to the group; the program receives nothing, nor does an error
@@ -264,7 +255,6 @@ def left_group(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: has_ip(frame) and frame[IP].dst == "224.0.0.1", "is no member of 224.0.0.1"
     ),
-    seconds=1,
 )
 def all_hosts(lab: Tester) -> None:
     """Every host is a member of 224.0.0.1 from its beginning on.

@@ -10,7 +10,7 @@ import socket
 from scapy.layers.inet import IP, UDP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     carried,
     fragments_of,
@@ -25,7 +25,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.packets import ipv4
 from pystack.lab.tester import Tester
 
-RFC, SECTION = "RFC 791", "3.2"
+case = group("IP-4", rfc="RFC 791", section="3.2")
+
 DATA = bytes(range(250)) * 16  # 4000 octets
 
 
@@ -74,10 +75,7 @@ def of_fragments(words: str, **fields: object) -> Mutant:
 @case(
     "IP-4.1",
     "Fragments have one identification, and the protocol and addresses of the datagram",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant("numbers each fragment anew", outgoing=_Counting("id")),
-    seconds=2,
 )
 def one_identification(lab: Tester) -> None:
     """These four are what the fragments of a datagram are found by.
@@ -92,10 +90,7 @@ def one_identification(lab: Tester) -> None:
 @case(
     "IP-4.2",
     "All fragments but the last have the flag MF, the last has not",
-    rfc=RFC,
-    section=SECTION,
     mutant=of_fragments("sets MF in the last fragment", flags=1),
-    seconds=2,
 )
 def more_fragments(lab: Tester) -> None:
     """By the flag the receiver knows where the datagram ends.
@@ -111,8 +106,6 @@ def more_fragments(lab: Tester) -> None:
 @case(
     "IP-4.3",
     "All fragments but the last carry a multiple of eight octets",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "cuts anywhere",
         outgoing=lambda frame: (
@@ -121,7 +114,6 @@ def more_fragments(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def multiples_of_eight(lab: Tester) -> None:
     """Offsets are counted in units of eight octets. The MTU is one that does not fit that.
@@ -145,10 +137,7 @@ def multiples_of_eight(lab: Tester) -> None:
 @case(
     "IP-4.4",
     "Each fragment begins where the one before it ends",
-    rfc=RFC,
-    section=SECTION,
     mutant=of_fragments("counts offsets in words of four octets", frag=lambda units: 2 * units),
-    seconds=2,
 )
 def contiguous(lab: Tester) -> None:
     """Put the fragments one behind the other.
@@ -167,10 +156,7 @@ def contiguous(lab: Tester) -> None:
 @case(
     "IP-4.5",
     "No fragment is larger than the MTU",
-    rfc=RFC,
-    section=SECTION,
     mutant=of_fragments("sends fragments with options beyond the MTU", options=option(*[1] * 20)),
-    seconds=2,
 )
 def within_the_mtu(lab: Tester) -> None:
     """The link takes no more. The MTU is the least that all hosts have to reassemble.
@@ -186,10 +172,7 @@ def within_the_mtu(lab: Tester) -> None:
 @case(
     "IP-4.6",
     "What fits into the MTU is not cut",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(IP, "sends all datagrams as fragments", flags=1),
-    seconds=1,
 )
 def not_cut(lab: Tester) -> None:
     """Fragments cost: without need there are none.
@@ -208,10 +191,7 @@ def not_cut(lab: Tester) -> None:
 @case(
     "IP-4.7",
     "Each fragment's header checksum is its own",
-    rfc=RFC,
-    section=SECTION,
     mutant=of_fragments("gives all fragments one checksum", chksum=0x1234),
-    seconds=2,
 )
 def checksums(lab: Tester) -> None:
     """The headers differ, and so do their checksums.
@@ -229,10 +209,7 @@ def checksums(lab: Tester) -> None:
 @case(
     "IP-4.8",
     "Fragments have the type of service and the time to live of the datagram",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant("gives each fragment another TTL", outgoing=_Counting("ttl")),
-    seconds=2,
 )
 def copied_fields(lab: Tester) -> None:
     """All that is not about the cutting is copied.

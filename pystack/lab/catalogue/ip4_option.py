@@ -8,13 +8,15 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import dying, echo_of, has_ip, is_alive, option, option_octets
 from pystack.lab.catalogue._mutants import altering, answering, hiding
 from pystack.lab.packets import icmp, ipv4
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+
+case = group("IP-3", rfc="RFC 1122")
 
 RFC, SECTION = "RFC 1122", "3.2.1.8"
 REPLY = icmp(type=0)
@@ -39,13 +41,11 @@ NO_OPTIONS = altering(IP, "sends no options", options=[])
 @case(
     "IP-3.1",
     "Options that are not known are passed over",
-    rfc=RFC,
     section=SECTION,
     mutant=DROPS_OPTIONS,
-    seconds=1,
 )
 def unknown_option(lab: Tester) -> None:
-    """An option has its length, so that who doesn't know it can go on.
+    """An option has its length, so that a host can skip an unknown one.
 
     1. The tester sends an echo request with an option of a number that nobody has assigned.
     2. The Host answers.
@@ -57,14 +57,12 @@ def unknown_option(lab: Tester) -> None:
 @case(
     "IP-3.2",
     "An option whose length is nonsense does no harm",
-    rfc=RFC,
     section="1.2.2",
     level=Level.SHOULD,
     mutant=dying(has_options, "loses its way in options"),
-    seconds=1,
 )
 def nonsense_length(lab: Tester) -> None:
-    """Lengths are what whoever sent the packet chose.
+    """The sender chose the lengths.
 
     1. The tester sends echo requests with options whose length is 40, 1 and 0, a source route
        and a record of the route without room for a pointer, and a record and timestamps whose
@@ -91,7 +89,6 @@ def nonsense_length(lab: Tester) -> None:
     rfc="RFC 791",
     section="3.1",
     mutant=DROPS_OPTIONS,
-    seconds=1,
 )
 def one_octet_options(lab: Tester) -> None:
     """The two options without a length.
@@ -106,7 +103,6 @@ def one_octet_options(lab: Tester) -> None:
 @case(
     "IP-3.4",
     "A host does not forward by a source route from one wire to another",
-    rfc=RFC,
     section="3.3.5",
     topology=Topology.ROUTER,
     mutant=answering(
@@ -118,10 +114,9 @@ def one_octet_options(lab: Tester) -> None:
         ),
         "forwards by the source route",
     ),
-    seconds=1,
 )
 def source_route(lab: Tester) -> None:
-    """Source routing that leaves by another interface is off unless somebody has switched it on.
+    """Source routing that leaves by another interface is off unless it was switched on.
 
     1. The Host has two wires, and does not forward.
     2. The tester sends an echo request to the Host with a loose source route on to 203.0.113.1,
@@ -140,11 +135,9 @@ def source_route(lab: Tester) -> None:
 @case(
     "IP-3.5",
     "The reply to an echo request that records its route goes on recording",
-    rfc=RFC,
     section="3.2.2.6",
     level=Level.SHOULD,
     mutant=NO_OPTIONS,
-    seconds=1,
 )
 def record_route(lab: Tester) -> None:
     """What is recorded is the way there and back.
@@ -167,11 +160,9 @@ def record_route(lab: Tester) -> None:
 @case(
     "IP-3.6",
     "The reply to an echo request that collects timestamps has the Host's, too",
-    rfc=RFC,
     section="3.2.2.6",
     level=Level.SHOULD,
     mutant=NO_OPTIONS,
-    seconds=1,
 )
 def timestamps(lab: Tester) -> None:
     """Look at the kind with addresses: whose time it is is said.
@@ -192,10 +183,8 @@ def timestamps(lab: Tester) -> None:
 @case(
     "IP-3.7",
     "A packet that has reached the end of its source route at the Host is taken",
-    rfc=RFC,
     section=SECTION,
     mutant=DROPS_OPTIONS,
-    seconds=1,
 )
 def end_of_source_route(lab: Tester) -> None:
     """A host must be able to be the last one of a source route.
@@ -211,13 +200,11 @@ def end_of_source_route(lab: Tester) -> None:
 @case(
     "IP-3.8",
     "The reply to an echo request with a source route goes the way back",
-    rfc=RFC,
     section="3.2.2.6",
     mutant=NO_OPTIONS,
-    seconds=1,
 )
 def reversed_source_route(lab: Tester) -> None:
-    """Who names the way has a reason for it, both ways.
+    """A source that chooses the route has a reason, in both directions.
 
     1. The tester sends an echo request from 198.51.100.7 that has come by way of 192.0.2.1 and,
        before it, 203.0.113.9: its source route is used up.
@@ -238,7 +225,6 @@ def reversed_source_route(lab: Tester) -> None:
     rfc="RFC 791",
     section="3.1",
     mutant=DROPS_OPTIONS,
-    seconds=1,
 )
 def full_record(lab: Tester) -> None:
     """When there is no room left the packet goes on without another address.
@@ -258,7 +244,6 @@ def full_record(lab: Tester) -> None:
     rfc="RFC 791",
     section="3.1",
     mutant=altering(ICMP, "takes options for data", chksum=None, id=lambda found: found ^ 1),
-    seconds=1,
 )
 def options_and_data(lab: Tester) -> None:
     """The header's length says where the data begins.

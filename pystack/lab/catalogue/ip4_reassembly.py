@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from scapy.layers.inet import ICMP, IP
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     changing,
     datagram,
@@ -22,7 +22,8 @@ from pystack.lab.packets import icmp
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 1122", "3.3.2"
+case = group("IP-5", rfc="RFC 1122", section="3.3.2")
+
 MERGING = ("RFC 791", "3.2")
 DATA = bytes(range(240)) * 5  # 1200 octets; with UDP's header 1208
 CUTS = (400, 800)
@@ -64,11 +65,8 @@ def put_together(
 @case(
     "IP-5.1",
     "Fragments that come in order are put together",
-    rfc=RFC,
-    section=SECTION,
     aliases=("packetimpact:ipv4_reassembly_basic",),
     mutant=NO_FRAGMENTS,
-    seconds=1,
 )
 def in_order(lab: Tester) -> None:
     """The plain case.
@@ -82,10 +80,7 @@ def in_order(lab: Tester) -> None:
 @case(
     "IP-5.2",
     "Fragments that come in the reverse order are put together",
-    rfc=RFC,
-    section=SECTION,
     mutant=IN_ORDER,
-    seconds=1,
 )
 def reversed_order(lab: Tester) -> None:
     """The last one first: the length is known at once, the header at last.
@@ -99,11 +94,8 @@ def reversed_order(lab: Tester) -> None:
 @case(
     "IP-5.3",
     "Fragments that come in any order are put together",
-    rfc=RFC,
-    section=SECTION,
     aliases=("packetimpact:ipv4_reassembly_out_of_order",),
     mutant=IN_ORDER,
-    seconds=1,
 )
 def any_order(lab: Tester) -> None:
     """Holes are filled wherever they are.
@@ -121,13 +113,10 @@ def any_order(lab: Tester) -> None:
 @case(
     "IP-5.4",
     "A datagram of 576 octets is put together",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and 8 * frame[IP].frag + frame[IP].len > 520,
         "has room for 500 octets",
     ),
-    seconds=1,
 )
 def least_size(lab: Tester) -> None:
     """Every host has to be able to reassemble that much.
@@ -145,13 +134,10 @@ def least_size(lab: Tester) -> None:
 @case(
     "IP-5.5",
     "The largest datagram there is is put together",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IP].frag > 2000, "has room for 16000 octets"
     ),
-    seconds=2,
 )
 def largest(lab: Tester) -> None:
     """What a host can reassemble is best not limited at all.
@@ -173,7 +159,6 @@ def largest(lab: Tester) -> None:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=changing(is_fragment, "does not look at the identification", id=1),
-    seconds=1,
 )
 def by_identification(lab: Tester) -> None:
     """Two datagrams are under way at once.
@@ -199,7 +184,6 @@ def by_identification(lab: Tester) -> None:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=changing(is_fragment, "does not look at the source", src="192.0.2.1"),
-    seconds=1,
 )
 def by_source(lab: Tester) -> None:
     """Each source counts for itself.
@@ -226,7 +210,6 @@ def by_source(lab: Tester) -> None:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=changing(is_fragment, "does not look at the protocol", proto=17),
-    seconds=1,
 )
 def by_protocol(lab: Tester) -> None:
     """Identifications may be counted for each protocol.
@@ -251,7 +234,6 @@ def by_protocol(lab: Tester) -> None:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=changing(is_fragment, "does not look at the destination", dst="192.0.2.2"),
-    seconds=1,
 )
 def by_destination(lab: Tester) -> None:
     """The tester sends to the Host's own address and to everybody.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip4 import (
     carried,
     datagram,
@@ -25,6 +25,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.packets import icmp
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+
+case = group("IP-6", rfc="RFC 1122")
 
 RFC, SECTION = "RFC 1122", "3.3.2"
 
@@ -55,7 +57,6 @@ class _Once:
     section=MERGING[1],
     aliases=("packetimpact:ipv4_reassembly_duplicate",),
     mutant=Mutant("gives the datagram up when a fragment comes twice", incoming=_Once()),
-    seconds=1,
 )
 def duplicate(lab: Tester) -> None:
     """The network may double any packet.
@@ -84,7 +85,6 @@ def _whole(frame: Packet) -> Packet:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=Mutant("does not see holes", incoming=_whole),
-    seconds=2,
 )
 def hole(lab: Tester) -> None:
     """The first and the last fragment are not enough. The datagram has no checksum to help.
@@ -115,7 +115,6 @@ def _filled(frame: Packet) -> Packet:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=Mutant("fills fragments up to multiples of eight", incoming=_filled),
-    seconds=1,
 )
 def odd_fragment(lab: Tester) -> None:
     """Four octets are missing between such a fragment and the next.
@@ -136,14 +135,12 @@ def odd_fragment(lab: Tester) -> None:
 @case(
     "IP-6.4",
     "Fragments that reach past the largest length do no harm",
-    rfc=RFC,
     section="1.2.2",
     level=Level.SHOULD,
     mutant=dying(
         lambda frame: is_fragment(frame) and 8 * frame[IP].frag + frame[IP].len > 65535,
         "falls over datagrams of more than 65535 octets",
     ),
-    seconds=1,
 )
 def too_long(lab: Tester) -> None:
     """Offset and length together can say more than the total length can.
@@ -164,12 +161,10 @@ def too_long(lab: Tester) -> None:
 @case(
     "IP-6.5",
     "Fragments of eight octets are put together",
-    rfc=RFC,
     section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IP].len < 68, "drops fragments of 8 octets"
     ),
-    seconds=1,
 )
 def tiny(lab: Tester) -> None:
     """The smallest fragments there are; the first one has UDP's header and nothing else.
@@ -190,11 +185,9 @@ def _is_empty(frame: Packet) -> bool:
 @case(
     "IP-6.6",
     "Fragments without any octets do no harm",
-    rfc=RFC,
     section="1.2.2",
     level=Level.SHOULD,
     mutant=dying(_is_empty, "falls over empty fragments"),
-    seconds=1,
 )
 def empty(lab: Tester) -> None:
     """There is nothing in them, but they take a place.
@@ -215,7 +208,6 @@ def empty(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IP].tos == 4, "knows each identification once"
     ),
-    seconds=1,
 )
 def used_again(lab: Tester) -> None:
     """What is complete is forgotten.
@@ -252,7 +244,6 @@ class _SameTtl:
     rfc=MERGING[0],
     section=MERGING[1],
     mutant=Mutant("wants one TTL of all fragments", incoming=_SameTtl()),
-    seconds=1,
 )
 def different_ttl(lab: Tester) -> None:
     """They may have come by different ways. Four fields say what belongs together, no other.
@@ -271,12 +262,10 @@ def different_ttl(lab: Tester) -> None:
 @case(
     "IP-6.9",
     "Fragments with options are put together",
-    rfc=RFC,
     section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IP].ihl > 5, "drops fragments with options"
     ),
-    seconds=1,
 )
 def with_options(lab: Tester) -> None:
     """The header's length differs from fragment to fragment: some options are copied, some not.
@@ -311,7 +300,6 @@ def _moved(frame: Packet) -> Packet | None:
     section=MERGING[1],
     level=Level.MAY,
     mutant=Mutant("moves what overlaps", incoming=_moved),
-    seconds=1,
 )
 def overlap(lab: Tester) -> None:
     """RFC 791 has an example that takes the later octets; to drop such a datagram is safer.
@@ -365,7 +353,6 @@ class _Patient:
 @case(
     "IP-6.11",
     "What is not complete after two minutes is given up",
-    rfc=RFC,
     section=SECTION,
     mutant=Mutant("keeps fragments for ever", incoming=_Patient()),
     seconds=125,
@@ -391,7 +378,6 @@ def given_up(lab: Tester) -> None:
 @case(
     "IP-6.12",
     "What is not complete is waited for for a minute",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     mutant=hiding(
@@ -417,17 +403,15 @@ def waited_for(lab: Tester) -> None:
 @case(
     "IP-6.13",
     "A datagram that was not completed does not keep others from being put together",
-    rfc=RFC,
     section="1.2.2",
     level=Level.SHOULD,
     mutant=dying(
         lambda frame: is_fragment(frame) and frame[IP].id >= IDENTITY + 10,
         "has room for ten datagrams that are not complete",
     ),
-    seconds=2,
 )
 def many_incomplete(lab: Tester) -> None:
-    """Who sends first fragments alone must not be able to stop all others.
+    """A flood of first fragments must not stop everything else.
 
     1. The tester sends the first fragments of forty datagrams, and nothing more of them.
     2. A datagram in fragments is received after them.

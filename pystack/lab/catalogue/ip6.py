@@ -8,7 +8,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ParamProblem, IPv6
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     HEADER,
     NONE,
@@ -26,7 +26,8 @@ from pystack.lab.packets import at_least, echo_reply6, ipv6, parameter_problem6,
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 8200"
+case = group("IPV6-1", rfc="RFC 8200", section="3")
+
 UNASSIGNED = 200  # no protocol has this number
 
 
@@ -37,8 +38,6 @@ def _is_echo(frame: Packet) -> bool:
 @case(
     "IPV6-1.1",
     "A packet of another version is dropped",
-    rfc=RFC,
-    section="3",
     aliases=("v6lc:1.1.1",),
     mutant=Mutant(
         "does not look at the version",
@@ -48,7 +47,6 @@ def _is_echo(frame: Packet) -> bool:
             else frame
         ),
     ),
-    seconds=2,
 )
 def version(lab: Tester) -> None:
     """Say that it is another protocol, in a frame of IPv6's type.
@@ -67,13 +65,11 @@ def version(lab: Tester) -> None:
 @case(
     "IPV6-1.2",
     "A traffic class that is not zero changes nothing for the receiver",
-    rfc=RFC,
     section="7",
     aliases=("v6lc:1.1.2",),
     mutant=hiding(
         lambda frame: _is_echo(frame) and frame[IPv6].tc != 0, "drops what has a traffic class"
     ),
-    seconds=1,
 )
 def traffic_class(lab: Tester) -> None:
     """Set the traffic class.
@@ -90,10 +86,8 @@ def traffic_class(lab: Tester) -> None:
 @case(
     "IPV6-1.3",
     "The program may choose the traffic class",
-    rfc=RFC,
     section="7",
     mutant=altering(IPv6, "sends all packets with a traffic class of 0", tc=0),
-    seconds=1,
 )
 def chosen_traffic_class(lab: Tester) -> None:
     """Set the traffic class of a socket and look.
@@ -116,7 +110,6 @@ def chosen_traffic_class(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: _is_echo(frame) and frame[IPv6].fl != 0, "drops what has a flow label"
     ),
-    seconds=1,
 )
 def flow_label(lab: Tester) -> None:
     """Set the flow label.
@@ -134,10 +127,8 @@ def flow_label(lab: Tester) -> None:
     "IPV6-1.5",
     "What a program sends has a flow label, another for another flow",
     rfc="RFC 6437",
-    section="3",
     level=Level.SHOULD,
     mutant=altering(IPv6, "gives all packets the same flow label", fl=0x12345),
-    seconds=2,
 )
 def sent_flow_label(lab: Tester) -> None:
     """Look at the flow labels of three flows.
@@ -173,11 +164,8 @@ def _longer(frame: Packet) -> Packet:
 @case(
     "IPV6-1.6",
     "What follows the payload length is not part of the packet",
-    rfc=RFC,
-    section="3",
     aliases=("v6lc:1.1.5",),
     mutant=Mutant("takes the frame's length for the packet's", incoming=_longer),
-    seconds=1,
 )
 def bytes_after_the_packet(lab: Tester) -> None:
     """A frame may be longer than its packet.
@@ -194,10 +182,7 @@ def bytes_after_the_packet(lab: Tester) -> None:
 @case(
     "IPV6-1.7",
     "A packet that is shorter than its payload length is dropped",
-    rfc=RFC,
-    section="3",
     mutant=Mutant("does not look at the payload length", incoming=_longer),
-    seconds=2,
 )
 def payload_length_too_large(lab: Tester) -> None:
     """Claim more than there is.
@@ -213,7 +198,6 @@ def payload_length_too_large(lab: Tester) -> None:
 @case(
     "IPV6-1.8",
     "What follows the next header 59 is ignored",
-    rfc=RFC,
     section="4.7",
     aliases=("v6lc:1.1.6",),
     mutant=answering_with(
@@ -221,7 +205,6 @@ def payload_length_too_large(lab: Tester) -> None:
         "takes 59 for an unknown header",
         next_header=NONE,
     ),
-    seconds=2,
 )
 def no_next_header(lab: Tester) -> None:
     """Say that nothing follows.
@@ -235,12 +218,10 @@ def no_next_header(lab: Tester) -> None:
 @case(
     "IPV6-1.9",
     "An unrecognised next header is answered with parameter problem, code 1",
-    rfc=RFC,
     section="4",
     level=Level.SHOULD,
     aliases=("v6lc:1.1.7",),
     mutant=altering(ICMPv6ParamProblem, "points to the wrong octet", ptr=40),
-    seconds=1,
 )
 def unrecognised_next_header(lab: Tester) -> None:
     """Send a protocol that nobody knows.
@@ -259,14 +240,11 @@ def unrecognised_next_header(lab: Tester) -> None:
 @case(
     "IPV6-1.10",
     "A hop limit of zero is no reason for the destination to drop a packet",
-    rfc=RFC,
-    section="3",
     level=Level.SHOULD,
     aliases=("v6lc:1.1.8",),
     mutant=hiding(
         lambda frame: _is_echo(frame) and frame[IPv6].hlim == 0, "drops what has no hops left"
     ),
-    seconds=1,
 )
 def hop_limit_zero(lab: Tester) -> None:
     """Send a packet that may go no further, to where it has to go.
@@ -283,10 +261,7 @@ def hop_limit_zero(lab: Tester) -> None:
 @case(
     "IPV6-1.11",
     "A packet that ends within the header harms nobody",
-    rfc=RFC,
-    section="3",
     mutant=SILENT,
-    seconds=1,
 )
 def cut_header(lab: Tester) -> None:
     """Send frames that end too early.
@@ -307,7 +282,6 @@ def cut_header(lab: Tester) -> None:
     section="5.1",
     level=Level.SHOULD,
     mutant=altering(IPv6, "sends all packets with a hop limit of 64", hlim=64),
-    seconds=1,
 )
 def chosen_hop_limit(lab: Tester) -> None:
     """Set the hop limit of a socket and look.
@@ -324,13 +298,11 @@ def chosen_hop_limit(lab: Tester) -> None:
 @case(
     "IPV6-1.13",
     "A packet that fills the smallest MTU of IPv6 is sent whole",
-    rfc=RFC,
     section="5",
     mutant=Mutant(
         "sends nothing of more than 1000 octets",
         outgoing=lambda frame: None if len(frame) > 1000 else frame,
     ),
-    seconds=1,
 )
 def smallest_mtu(lab: Tester) -> None:
     """Send 1280 octets, which every path has to carry.
@@ -347,10 +319,8 @@ def smallest_mtu(lab: Tester) -> None:
 @case(
     "IPV6-1.14",
     "A datagram's checksum covers the addresses of IPv6's header",
-    rfc=RFC,
     section="8.1",
     mutant=mending(UDP, "does not verify the checksum"),
-    seconds=2,
 )
 def pseudo_header(lab: Tester) -> None:
     """Make a checksum for other addresses.

@@ -8,7 +8,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import ALL_NODES, unanswered
 from pystack.lab.catalogue._mutants import altering, computed, hiding, mending
 from pystack.lab.catalogue._udp import bound, expect_no_datagram
@@ -18,7 +18,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, solicited_node
 from pystack.lab.verdict import Level
 
-RFC = "RFC 4291"
+case = group("IPV6-2", rfc="RFC 4291")
+
 HOST, TESTER, LINK_LOCAL = "2001:db8:1::2", "2001:db8:1::1", "fe80::5eff:fe00:5302"
 BEYOND = "2001:db8:2::1"  # the tester's address on the second wire
 
@@ -47,10 +48,8 @@ def _to_all_nodes(frame: Packet) -> Packet:
 @case(
     "IPV6-2.1",
     "A packet from a multicast address is dropped",
-    rfc=RFC,
     section="2.7",
     mutant=FROM_TESTER,
-    seconds=2,
 )
 def multicast_source(lab: Tester) -> None:
     """Nobody can be at such an address.
@@ -64,10 +63,8 @@ def multicast_source(lab: Tester) -> None:
 @case(
     "IPV6-2.2",
     "An echo request from the unspecified address is not answered",
-    rfc=RFC,
     section="2.5.2",
     mutant=FROM_TESTER,
-    seconds=2,
 )
 def unspecified_source(lab: Tester) -> None:
     """There is nobody to answer to.
@@ -81,10 +78,8 @@ def unspecified_source(lab: Tester) -> None:
 @case(
     "IPV6-2.3",
     "A packet to the unspecified address is dropped",
-    rfc=RFC,
     section="2.5.2",
     mutant=FOR_ITSELF,
-    seconds=2,
 )
 def unspecified_destination(lab: Tester) -> None:
     """It is nobody's address, and may be no destination.
@@ -98,10 +93,8 @@ def unspecified_destination(lab: Tester) -> None:
 @case(
     "IPV6-2.4",
     "A packet from the wire to the loopback address is dropped",
-    rfc=RFC,
     section="2.5.3",
     mutant=FOR_ITSELF,
-    seconds=2,
 )
 def loopback_destination(lab: Tester) -> None:
     """Only a node itself can send to its loopback address.
@@ -115,13 +108,11 @@ def loopback_destination(lab: Tester) -> None:
 @case(
     "IPV6-2.5",
     "A program that waits at the loopback address hears nobody from the wire",
-    rfc=RFC,
     section="2.5.3",
     mutant=Mutant(
         "takes ::1 from the wire for its own address",
         incoming=_at_the_port_of_all,
     ),
-    seconds=1,
 )
 def loopback_is_closed(lab: Tester) -> None:
     """The same for a datagram, and a program that is there.
@@ -138,14 +129,12 @@ def loopback_is_closed(lab: Tester) -> None:
 @case(
     "IPV6-2.6",
     "A packet from the wire with the loopback address as source is dropped",
-    rfc=RFC,
     section="2.5.3",
     level=Level.MAY,
     mutant=mending(IPv6, "does not look at the source", src=TESTER),
-    seconds=1,
 )
 def loopback_source(lab: Tester) -> None:
-    """Such a packet may be on no wire; who takes it takes a stranger for itself.
+    """Such a packet may be on no wire; a host that accepts it takes a stranger for itself.
 
     1. The Host's program binds a datagram socket.
     2. The tester sends it a datagram whose source is ::1.
@@ -159,18 +148,16 @@ def loopback_source(lab: Tester) -> None:
 @case(
     "IPV6-2.7",
     "The group of all nodes is the Host's too",
-    rfc=RFC,
     section="2.8",
     mutant=hiding(
         lambda frame: frame.dst == "33:33:00:00:00:01", "is no member of the group of all nodes"
     ),
-    seconds=1,
 )
 def all_nodes(lab: Tester) -> None:
     """Send to ff02::1.
 
     1. The tester sends an echo request to ff02::1.
-    2. The Host answers it, from an address of its own.
+    2. The Host answers it, from one of its addresses.
     """
     lab.send(_request(lab, dst=ALL_NODES))
     reply = lab.expect(ipv6(dst=lab.tester6) / echo_reply6())
@@ -180,7 +167,6 @@ def all_nodes(lab: Tester) -> None:
 @case(
     "IPV6-2.8",
     "The solicited-node group of each address is the Host's too",
-    rfc=RFC,
     section="2.8",
     mutant=hiding(
         lambda frame: (
@@ -188,7 +174,6 @@ def all_nodes(lab: Tester) -> None:
         ),
         "takes solicitations alone from its solicited-node group",
     ),
-    seconds=1,
 )
 def solicited_nodes(lab: Tester) -> None:
     """Send to the groups of both of the Host's addresses.
@@ -205,10 +190,8 @@ def solicited_nodes(lab: Tester) -> None:
 @case(
     "IPV6-2.9",
     "A packet to a group that nobody joined is dropped",
-    rfc=RFC,
     section="2.8",
     mutant=FOR_ITSELF,
-    seconds=2,
 )
 def foreign_group(lab: Tester) -> None:
     """Send to a group without members.
@@ -222,10 +205,8 @@ def foreign_group(lab: Tester) -> None:
 @case(
     "IPV6-2.10",
     "A packet to a group of the reserved scope 0 is dropped",
-    rfc=RFC,
     section="2.7",
     mutant=Mutant("does not look at a group's scope", incoming=_to_all_nodes),
-    seconds=2,
 )
 def reserved_scope(lab: Tester) -> None:
     """A scope of zero is reserved.
@@ -238,11 +219,10 @@ def reserved_scope(lab: Tester) -> None:
 
 @case(
     "IPV6-2.11",
-    "A host drops what is for somebody else",
+    "A host drops packets for other hosts",
     rfc="RFC 8200",
     section="2",
     mutant=FOR_ITSELF,
-    seconds=2,
 )
 def for_somebody_else(lab: Tester) -> None:
     """Send a host what it would have to forward.
@@ -258,10 +238,8 @@ def for_somebody_else(lab: Tester) -> None:
 @case(
     "IPV6-2.12",
     "To a link-local address the Host answers from its link-local address",
-    rfc=RFC,
     section="2.5.6",
     mutant=altering(IPv6, "answers from its global address", src=HOST),
-    seconds=1,
 )
 def link_local(lab: Tester) -> None:
     """Ask the Host's link-local address.
@@ -276,11 +254,9 @@ def link_local(lab: Tester) -> None:
 @case(
     "IPV6-2.13",
     "A router does not forward packets with a link-local source",
-    rfc=RFC,
     section="2.5.6",
     topology=Topology.ROUTER,
     mutant=mending(IPv6, "does not look at the scope of the source", src=TESTER),
-    seconds=2,
 )
 def link_local_stays(lab: Tester) -> None:
     """Link-local means that it stays on the link.
@@ -299,11 +275,9 @@ def link_local_stays(lab: Tester) -> None:
 @case(
     "IPV6-2.14",
     "A router does not forward packets from the unspecified address",
-    rfc=RFC,
     section="2.5.2",
     topology=Topology.ROUTER,
     mutant=mending(IPv6, "does not look at the source", src=TESTER),
-    seconds=2,
 )
 def unspecified_stays(lab: Tester) -> None:
     """A packet without a sender's address may not leave the link.
@@ -322,11 +296,9 @@ def unspecified_stays(lab: Tester) -> None:
 @case(
     "IPV6-2.15",
     "A router does not forward packets from the loopback address",
-    rfc=RFC,
     section="2.5.3",
     topology=Topology.ROUTER,
     mutant=mending(IPv6, "does not look at the source", src=TESTER),
-    seconds=2,
 )
 def loopback_stays(lab: Tester) -> None:
     """Such a packet may not leave its node.
@@ -349,7 +321,6 @@ def loopback_stays(lab: Tester) -> None:
     rfc="RFC 6724",
     section="5, rule 2",
     mutant=altering(IPv6, "sends from its link-local address", src=LINK_LOCAL),
-    seconds=1,
 )
 def global_source(lab: Tester) -> None:
     """Look at the source of what an unbound socket sends.
@@ -369,7 +340,6 @@ def global_source(lab: Tester) -> None:
     section="5, rule 8",
     level=Level.SHOULD,
     mutant=altering(IPv6, "always sends from its first address", src=HOST),
-    seconds=2,
 )
 def longest_match(lab: Tester) -> None:
     """Give the Host an address that is nearer to the destination.

@@ -13,7 +13,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     HOP_BY_HOP,
     ICMPV6,
@@ -38,7 +38,8 @@ from pystack.lab.packets import (
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 8200", "4.5"
+case = group("IPV6-8", rfc="RFC 8200", section="4.5")
+
 DATA = b"0123456789abcdef" * 2  # with the message's header 40 octets, five times eight
 
 
@@ -132,12 +133,9 @@ def _one_identification(frame: Packet) -> Packet:
 @case(
     "IPV6-8.1",
     "An exact duplicate of a fragment does not spoil the packet",
-    rfc=RFC,
-    section=SECTION,
     level=Level.MAY,
     aliases=("talk:IPV6-8.1",),
     mutant=NO_REASSEMBLY,
-    seconds=1,
 )
 def duplicate(lab: Tester) -> None:
     """A network may deliver a fragment twice.
@@ -157,11 +155,8 @@ def duplicate(lab: Tester) -> None:
 @case(
     "IPV6-8.2",
     "A packet in fragments is put together",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:1.3.1",),
     mutant=NO_REASSEMBLY,
-    seconds=1,
 )
 def in_order(lab: Tester) -> None:
     """Send fragments as they are cut.
@@ -177,13 +172,10 @@ def in_order(lab: Tester) -> None:
 @case(
     "IPV6-8.3",
     "Fragments in any order are put together",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "takes fragments in order alone",
         incoming=_sorted_out,
     ),
-    seconds=1,
 )
 def out_of_order(lab: Tester) -> None:
     """Send fragments as a network may bring them.
@@ -205,13 +197,10 @@ def out_of_order(lab: Tester) -> None:
 @case(
     "IPV6-8.4",
     "Fragments of packets with other identifications or addresses are kept apart",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "puts together what comes from one sender",
         incoming=_one_identification,
     ),
-    seconds=1,
 )
 def kept_apart(lab: Tester) -> None:
     """Send three packets' fragments at once.
@@ -241,7 +230,6 @@ def kept_apart(lab: Tester) -> None:
     rfc="RFC 5722",
     section="4",
     mutant=completes(5, "drops the overlapping fragment alone"),
-    seconds=2,
 )
 def overlap(lab: Tester) -> None:
     """An overlap is an attack or an error; what came before it counts no more.
@@ -265,7 +253,6 @@ def overlap(lab: Tester) -> None:
     rfc="RFC 5722",
     section="4",
     mutant=completes(3, "drops the overlapping fragment alone"),
-    seconds=2,
 )
 def overlap_inside(lab: Tester) -> None:
     """An overlap of another shape.
@@ -293,7 +280,6 @@ def overlap_inside(lab: Tester) -> None:
         lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
         "waits for more fragments",
     ),
-    seconds=1,
 )
 def atomic(lab: Tester) -> None:
     """A fragment that is first and last is the packet.
@@ -314,7 +300,6 @@ def atomic(lab: Tester) -> None:
         lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].m == 0,
         "takes it for a fragment of the other packet",
     ),
-    seconds=1,
 )
 def atomic_apart(lab: Tester) -> None:
     """Give the whole packet the identification of one whose fragments still come.
@@ -335,12 +320,9 @@ def atomic_apart(lab: Tester) -> None:
 @case(
     "IPV6-8.9",
     "A fragment before the last whose length is no multiple of 8 is reported",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("v6lc:1.3.3", "v6lc:5.1.6"),
     mutant=altering(ICMPv6ParamProblem, "points to the fragment header", ptr=40),
-    seconds=1,
 )
 def odd_length(lab: Tester) -> None:
     """Only the last fragment may have any length.
@@ -356,11 +338,8 @@ def odd_length(lab: Tester) -> None:
 @case(
     "IPV6-8.10",
     "A fragment that makes the packet too long is reported",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=altering(ICMPv6ParamProblem, "points to the payload length", ptr=4),
-    seconds=1,
 )
 def too_long(lab: Tester) -> None:
     """A packet can't have more than 65535 octets behind its header.
@@ -380,7 +359,6 @@ def too_long(lab: Tester) -> None:
     section="5",
     level=Level.SHOULD,
     mutant=altering(ICMPv6ParamProblem, "says that a field was wrong", code=0),
-    seconds=1,
 )
 def incomplete_chain(lab: Tester) -> None:
     """A firewall can't judge what it doesn't see.
@@ -400,7 +378,6 @@ def incomplete_chain(lab: Tester) -> None:
     section="5",
     level=Level.SHOULD,
     mutant=completes(2, "puts it together"),
-    seconds=1,
 )
 def incomplete_chain_dropped(lab: Tester) -> None:
     """Send all of such a packet.
@@ -420,13 +397,11 @@ def incomplete_chain_dropped(lab: Tester) -> None:
 @case(
     "IPV6-8.17",
     "A packet of 1500 octets after reassembly is taken",
-    rfc=RFC,
     section="5",
     mutant=NO_REASSEMBLY,
-    seconds=1,
 )
 def reassembles_1500(lab: Tester) -> None:
-    """As much as every node has to take.
+    """As much as every node must accept.
 
     1. The tester sends an echo request of 1500 octets in two fragments.
     2. The Host answers with all of its data.
@@ -440,13 +415,10 @@ def reassembles_1500(lab: Tester) -> None:
 @case(
     "IPV6-8.18",
     "The next header of the first fragment counts, not that of others",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].nh != ICMPV6,
         "drops fragments whose next header is another",
     ),
-    seconds=1,
 )
 def next_header_of_the_first(lab: Tester) -> None:
     """Fragments of one packet may differ there.
@@ -464,13 +436,10 @@ def next_header_of_the_first(lab: Tester) -> None:
 @case(
     "IPV6-8.19",
     "The headers in front of the fragment header may differ between fragments",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(
         lambda frame: frame.type == 0x86DD and bytes(frame)[20] == 60,
         "drops options in front of the fragment header",
     ),
-    seconds=1,
 )
 def unequal_headers(lab: Tester) -> None:
     """Only those of the first fragment stay.
@@ -493,13 +462,10 @@ def unequal_headers(lab: Tester) -> None:
 @case(
     "IPV6-8.20",
     "The reserved bits of a fragment header are ignored",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IPv6ExtHdrFragment].res1 != 0,
         "drops what has reserved bits set",
     ),
-    seconds=1,
 )
 def reserved_bits(lab: Tester) -> None:
     """Set all of them.
@@ -517,10 +483,7 @@ def reserved_bits(lab: Tester) -> None:
 @case(
     "IPV6-8.21",
     "A packet with a fragment missing is not given on",
-    rfc=RFC,
-    section=SECTION,
     mutant=completes(2, "does not look for holes"),
-    seconds=2,
 )
 def hole(lab: Tester) -> None:
     """Leave out the fragment in the middle.
@@ -540,11 +503,9 @@ def hole(lab: Tester) -> None:
 @case(
     "IPV6-8.22",
     "A large packet is put together of many fragments",
-    rfc=RFC,
     section="5",
     level=Level.MAY,
     mutant=dropping(is_answer, "answers nothing"),
-    seconds=2,
 )
 def many(lab: Tester) -> None:
     """More than a node has to take, but what most take.
@@ -562,13 +523,10 @@ def many(lab: Tester) -> None:
 @case(
     "IPV6-8.23",
     "Fragments with hop-by-hop options are put together",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(
         lambda frame: is_fragment(frame) and frame[IPv6].nh == HOP_BY_HOP,
         "drops fragments that have hop-by-hop options",
     ),
-    seconds=1,
 )
 def hop_by_hop(lab: Tester) -> None:
     """They are among the headers that each fragment repeats, and the packet's first one after it.

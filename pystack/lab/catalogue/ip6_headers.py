@@ -6,7 +6,7 @@ from scapy.layers.inet6 import ICMPv6ParamProblem
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     DESTINATION,
     FRAGMENT,
@@ -29,7 +29,8 @@ from pystack.lab.packets import echo_reply6, ipv6, parameter_problem6
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 8200"
+case = group("IPV6", rfc="RFC 8200")
+
 # Option 0x1e is for experiments (RFC 4727): nobody knows it. The two bits in front say what to do.
 UNKNOWN_REPORTED = b"\x9e\x04pyst"
 # Neither does anybody know a routing header of type 33.
@@ -67,14 +68,12 @@ def _processed(lab: Tester, sent: Packet) -> None:
 @case(
     "IPV6-3.1",
     "A next header of 0 behind the first header is answered with parameter problem, code 1",
-    rfc=RFC,
     section="4",
     level=Level.SHOULD,
     aliases=("v6lc:1.2.1",),
     mutant=hiding(
         lambda frame: _begins_with(frame, HOP_BY_HOP, HOP_BY_HOP), "drops it without a word"
     ),
-    seconds=1,
 )
 def next_header_zero(lab: Tester) -> None:
     """Hop-by-hop options belong right behind IPv6's header.
@@ -89,7 +88,6 @@ def next_header_zero(lab: Tester) -> None:
 @case(
     "IPV6-3.2",
     "What follows the next header 59 of an extension header is ignored",
-    rfc=RFC,
     section="4.7",
     aliases=("v6lc:1.2.2",),
     mutant=answering_with(
@@ -97,7 +95,6 @@ def next_header_zero(lab: Tester) -> None:
         "takes 59 for an unknown header",
         next_header=DESTINATION,
     ),
-    seconds=2,
 )
 def no_next_header(lab: Tester) -> None:
     """Say that nothing follows an extension header.
@@ -112,12 +109,10 @@ def no_next_header(lab: Tester) -> None:
 @case(
     "IPV6-3.3",
     "An unrecognised next header of an extension header is pointed to",
-    rfc=RFC,
     section="4",
     level=Level.SHOULD,
     aliases=("v6lc:1.2.3",),
     mutant=altering(ICMPv6ParamProblem, "points to IPv6's next header", ptr=6),
-    seconds=1,
 )
 def unrecognised_next_header(lab: Tester) -> None:
     """Send a protocol that nobody knows behind an extension header.
@@ -133,13 +128,11 @@ def unrecognised_next_header(lab: Tester) -> None:
 @case(
     "IPV6-3.4",
     "Extension headers are taken in any order and number",
-    rfc=RFC,
     section="4.1",
     mutant=hiding(
         lambda frame: _begins_with(frame, DESTINATION, DESTINATION),
         "takes one header of destination options",
     ),
-    seconds=1,
 )
 def any_order(lab: Tester) -> None:
     """Send headers more often, and in another order, than anybody should.
@@ -164,11 +157,9 @@ def any_order(lab: Tester) -> None:
 @case(
     "IPV6-3.5",
     "Extension headers are processed in the order in which they stand",
-    rfc=RFC,
     section="4",
     aliases=("v6lc:1.2.4",),
     mutant=altering(ICMPv6ParamProblem, "reports the second error", code=lambda found: 2 - found),
-    seconds=1,
 )
 def in_order(lab: Tester) -> None:
     """Put two errors into a packet: the first one counts.
@@ -186,12 +177,10 @@ def in_order(lab: Tester) -> None:
 @case(
     "IPV6-3.6",
     "All extension headers in the recommended order are taken",
-    rfc=RFC,
     section="4.1",
     mutant=hiding(
         lambda frame: _begins_with(frame, HOP_BY_HOP), "drops what has hop-by-hop options"
     ),
-    seconds=1,
 )
 def recommended_order(lab: Tester) -> None:
     """Send one header of each kind.
@@ -214,12 +203,10 @@ def recommended_order(lab: Tester) -> None:
 @case(
     "IPV6-3.7",
     "An extension header that reaches beyond the packet is dropped with it",
-    rfc=RFC,
     section="4.2",
     mutant=seeing(
         b"\x3a\x20\x01\x04\0\0\0\0", b"\x3a\0\x01\x04\0\0\0\0", "does not look at the length"
     ),
-    seconds=2,
 )
 def beyond_the_packet(lab: Tester) -> None:
     """Have a header claim more than there is.
@@ -236,10 +223,8 @@ def beyond_the_packet(lab: Tester) -> None:
 @case(
     "IPV6-3.8",
     "A packet that ends within its extension headers harms nobody",
-    rfc=RFC,
     section="4",
     mutant=hiding(lambda frame: _begins_with(frame, 58), "falls silent"),
-    seconds=2,
 )
 def cut_headers(lab: Tester) -> None:
     """End the packet where a header should begin.
@@ -271,7 +256,6 @@ def _sent_on(frame: Packet) -> Packet | None:
     rfc="RFC 5095",
     section="3",
     mutant=hiding(lambda frame: _begins_with(frame, ROUTING), "drops all routing headers"),
-    seconds=1,
 )
 def type_0_at_its_end(lab: Tester) -> None:
     """The packet has reached its destination, by whatever way.
@@ -289,7 +273,6 @@ def type_0_at_its_end(lab: Tester) -> None:
     rfc="RFC 5095",
     section="3",
     mutant=seeing(b"\x3a\x02\0\x01", b"\x3a\x02\0\0", "ignores routing headers of type 0"),
-    seconds=1,
 )
 def type_0(lab: Tester) -> None:
     """This type was given up, since it let anybody send packets in circles.
@@ -306,7 +289,6 @@ def type_0(lab: Tester) -> None:
     rfc="RFC 5095",
     section="3",
     mutant=Mutant("sends the packet on", answer=_sent_on),
-    seconds=2,
 )
 def type_0_goes_nowhere(lab: Tester) -> None:
     """See that the packet ends here.
@@ -324,10 +306,8 @@ def type_0_goes_nowhere(lab: Tester) -> None:
 @case(
     "IPV6-5.4",
     "An unrecognised routing header with no segments left is ignored",
-    rfc=RFC,
     section="4.4",
     mutant=hiding(lambda frame: _begins_with(frame, ROUTING), "drops all routing headers"),
-    seconds=1,
 )
 def unknown_at_its_end(lab: Tester) -> None:
     """Of what has been done already nothing needs to be known.
@@ -341,10 +321,8 @@ def unknown_at_its_end(lab: Tester) -> None:
 @case(
     "IPV6-5.5",
     "An unrecognised routing header with segments left is answered with parameter problem",
-    rfc=RFC,
     section="4.4",
     mutant=altering(ICMPv6ParamProblem, "points to the segments left", ptr=lambda found: found + 1),
-    seconds=1,
 )
 def unknown_routing(lab: Tester) -> None:
     """The Host can't know where the packet has to go.
@@ -361,10 +339,8 @@ def unknown_routing(lab: Tester) -> None:
 @case(
     "IPV6-5.6",
     "An unrecognised routing header of any length is answered so",
-    rfc=RFC,
     section="4.4",
     mutant=altering(ICMPv6ParamProblem, "points to the length", ptr=lambda found: found - 1),
-    seconds=1,
 )
 def unknown_routing_odd(lab: Tester) -> None:
     """What the length of an unknown type should be is unknown too.
@@ -379,10 +355,8 @@ def unknown_routing_odd(lab: Tester) -> None:
 @case(
     "IPV6-5.7",
     "A packet with segments left is not given to the upper layer",
-    rfc=RFC,
     section="4.4",
     mutant=seeing(b"\x3a\x02\x02\x01", b"\x3a\x02\x02\0", "takes a packet that is on its way"),
-    seconds=2,
 )
 def still_on_its_way(lab: Tester) -> None:
     """The Host is not the end of the way, and not a mobile node either.

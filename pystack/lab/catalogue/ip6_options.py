@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.inet6 import ICMPv6ParamProblem
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import (
     ALL_NODES,
     DESTINATION,
@@ -23,7 +23,8 @@ from pystack.lab.packets import echo_reply6, ipv6, parameter_problem6
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 8200", "4.2"
+case = group("IPV6-4", rfc="RFC 8200", section="4.2")
+
 
 # The option for experiments (RFC 4727), with each of the four pairs of bits in front.
 SKIP, DROP, REPORT, REPORT_UNICAST = (
@@ -66,11 +67,8 @@ def _reported(lab: Tester, sent: Packet, pointer: int) -> None:
 @case(
     "IPV6-4.1",
     "Pad1 and PadN are taken among destination options",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:1.2.8",),
     mutant=hiding(lambda frame: bytes(6) in bytes(frame)[56:62], "drops what has Pad1"),
-    seconds=1,
 )
 def padding(lab: Tester) -> None:
     """Fill a header with padding of both kinds.
@@ -85,13 +83,10 @@ def padding(lab: Tester) -> None:
 @case(
     "IPV6-4.2",
     "An unknown destination option of type 00 is skipped",
-    rfc=RFC,
-    section=SECTION,
     mutant=_has(SKIP),
-    seconds=1,
 )
 def skipped(lab: Tester) -> None:
-    """The two highest bits of an option's type say what becomes of who doesn't know it.
+    """The two highest bits of an option's type say what a node does that doesn't know it.
 
     1. The tester sends an echo request behind an unknown option whose two highest bits are 00.
     2. The Host answers it.
@@ -102,10 +97,7 @@ def skipped(lab: Tester) -> None:
 @case(
     "IPV6-4.3",
     "An unknown destination option of type 01 drops the packet",
-    rfc=RFC,
-    section=SECTION,
     mutant=_skips(DROP),
-    seconds=2,
 )
 def dropped(lab: Tester) -> None:
     """The packet is dropped, and nobody told.
@@ -119,10 +111,7 @@ def dropped(lab: Tester) -> None:
 @case(
     "IPV6-4.4",
     "An unknown destination option of type 10 is reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(ICMPv6ParamProblem, "points to the option's length", ptr=43),
-    seconds=1,
 )
 def reported(lab: Tester) -> None:
     """The packet is dropped, and its sender told.
@@ -136,10 +125,7 @@ def reported(lab: Tester) -> None:
 @case(
     "IPV6-4.5",
     "An unknown destination option of type 10 is reported to the sender of a multicast too",
-    rfc=RFC,
-    section=SECTION,
     mutant=_has(REPORT),
-    seconds=1,
 )
 def reported_multicast(lab: Tester) -> None:
     """An exception to the rule that no error is about a multicast.
@@ -153,10 +139,7 @@ def reported_multicast(lab: Tester) -> None:
 @case(
     "IPV6-4.6",
     "An unknown destination option of type 11 is reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(ICMPv6ParamProblem, "says that it was a header's field", code=0),
-    seconds=1,
 )
 def reported_unicast(lab: Tester) -> None:
     """As type 10, for a packet to one node.
@@ -170,10 +153,7 @@ def reported_unicast(lab: Tester) -> None:
 @case(
     "IPV6-4.7",
     "An unknown destination option of type 11 in a multicast is not reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=_reports(DESTINATION),
-    seconds=2,
 )
 def not_reported_multicast(lab: Tester) -> None:
     """As type 01, for a packet to a group.
@@ -187,10 +167,7 @@ def not_reported_multicast(lab: Tester) -> None:
 @case(
     "IPV6-4.8",
     "The unknown option is pointed to wherever it stands",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(ICMPv6ParamProblem, "points to the first option", ptr=42),
-    seconds=1,
 )
 def pointer(lab: Tester) -> None:
     """Put the option behind others, and its header behind another.
@@ -207,11 +184,8 @@ def pointer(lab: Tester) -> None:
 @case(
     "IPV6-4.9",
     "Options are processed in the order in which they stand",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:1.2.5",),
     mutant=_reports(DESTINATION),
-    seconds=2,
 )
 def in_order(lab: Tester) -> None:
     """The first unknown option decides.
@@ -227,10 +201,7 @@ def in_order(lab: Tester) -> None:
 @case(
     "IPV6-4.10",
     "An option that reaches beyond its header is not skipped",
-    rfc=RFC,
-    section=SECTION,
     mutant=seeing(b"\x1e\x20pyst", SKIP, "does not look at an option's length"),
-    seconds=2,
 )
 def beyond_the_header(lab: Tester) -> None:
     """Have an option claim more than its header has.
@@ -251,10 +222,7 @@ def beyond_the_header(lab: Tester) -> None:
 @case(
     "IPV6-4.11",
     "Pad1 and PadN are taken among hop-by-hop options",
-    rfc=RFC,
-    section=SECTION,
     mutant=hiding(lambda frame: bytes(6) in bytes(frame)[56:62], "drops what has Pad1"),
-    seconds=1,
 )
 def hop_padding(lab: Tester) -> None:
     """Fill a header with padding of both kinds.
@@ -269,10 +237,7 @@ def hop_padding(lab: Tester) -> None:
 @case(
     "IPV6-4.12",
     "An unknown hop-by-hop option of type 00 is skipped",
-    rfc=RFC,
-    section=SECTION,
     mutant=_has(SKIP),
-    seconds=1,
 )
 def hop_skipped(lab: Tester) -> None:
     """As for destination options.
@@ -286,10 +251,7 @@ def hop_skipped(lab: Tester) -> None:
 @case(
     "IPV6-4.13",
     "An unknown hop-by-hop option of type 01 drops the packet",
-    rfc=RFC,
-    section=SECTION,
     mutant=_skips(DROP),
-    seconds=2,
 )
 def hop_dropped(lab: Tester) -> None:
     """As for destination options.
@@ -303,10 +265,7 @@ def hop_dropped(lab: Tester) -> None:
 @case(
     "IPV6-4.14",
     "An unknown hop-by-hop option of type 10 is reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=_has(REPORT),
-    seconds=1,
 )
 def hop_reported(lab: Tester) -> None:
     """As for destination options.
@@ -320,10 +279,7 @@ def hop_reported(lab: Tester) -> None:
 @case(
     "IPV6-4.15",
     "An unknown hop-by-hop option of type 10 is reported to the sender of a multicast too",
-    rfc=RFC,
-    section=SECTION,
     mutant=_has(REPORT),
-    seconds=1,
 )
 def hop_reported_multicast(lab: Tester) -> None:
     """As for destination options.
@@ -337,10 +293,7 @@ def hop_reported_multicast(lab: Tester) -> None:
 @case(
     "IPV6-4.16",
     "An unknown hop-by-hop option of type 11 is reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=_skips(REPORT_UNICAST),
-    seconds=1,
 )
 def hop_reported_unicast(lab: Tester) -> None:
     """As for destination options.
@@ -354,10 +307,7 @@ def hop_reported_unicast(lab: Tester) -> None:
 @case(
     "IPV6-4.17",
     "An unknown hop-by-hop option of type 11 in a multicast is not reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=_reports(HOP_BY_HOP),
-    seconds=2,
 )
 def hop_not_reported_multicast(lab: Tester) -> None:
     """As for destination options.
@@ -375,7 +325,6 @@ def hop_not_reported_multicast(lab: Tester) -> None:
     section="2.1",
     level=Level.SHOULD,
     mutant=hiding(lambda frame: b"\x05\x02\0\0" in bytes(frame), "drops router alerts"),
-    seconds=1,
 )
 def router_alert(lab: Tester) -> None:
     """Send what routers are to look at, to the destination.

@@ -5,14 +5,12 @@ from __future__ import annotations
 from scapy.layers.inet6 import ICMPv6TimeExceeded, IPv6
 from scapy.packet import Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import alive, echo_bytes, quotes, silence
 from pystack.lab.catalogue._mutants import altering
 from pystack.lab.catalogue.ip6_fragments import (
     DATA,
     NO_REASSEMBLY,
-    RFC,
-    SECTION,
     completes,
     expect_reply,
     is_fragment,
@@ -24,12 +22,12 @@ from pystack.lab.packets import echo_reply6, ipv6, time_exceeded6
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
+case = group("IPV6-8", rfc="RFC 8200", section="4.5")
+
 
 @case(
     "IPV6-8.11",
     "A packet that lacks a fragment after 60 s is reported, if its first one came",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("v6lc:1.3.2",),
     mutant=altering(ICMPv6TimeExceeded, "says that the hop limit was exceeded", code=0),
@@ -51,8 +49,6 @@ def times_out(lab: Tester) -> None:
 @case(
     "IPV6-8.12",
     "A packet that lacks its first fragment after 60 s is not reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "reports it at once",
         answer=lambda frame: (
@@ -79,8 +75,6 @@ def times_out_silently(lab: Tester) -> None:
 @case(
     "IPV6-8.13",
     "Fragments within 60 s are put together",
-    rfc=RFC,
-    section=SECTION,
     mutant=NO_REASSEMBLY,
     seconds=60,
 )
@@ -100,8 +94,6 @@ def late(lab: Tester) -> None:
 @case(
     "IPV6-8.14",
     "After 60 s the fragments that came are dropped",
-    rfc=RFC,
-    section=SECTION,
     mutant=completes(2, "keeps fragments for ever"),
     seconds=70,
 )

@@ -8,7 +8,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._ip6 import FRAGMENT
 from pystack.lab.catalogue._mutants import altering, computed
 from pystack.lab.catalogue._udp import bound, sum_is_right
@@ -18,7 +18,8 @@ from pystack.lab.packets import ipv6
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 8200", "4.5"
+case = group("IPV6-9", rfc="RFC 8200", section="4.5")
+
 SIZE = 4000
 
 
@@ -50,12 +51,9 @@ def _wrapped(frame: Packet) -> Packet:
 @case(
     "IPV6-9.1",
     "An IPv6 datagram larger than the MTU goes out in fragments that make it whole",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(
         IPv6ExtHdrFragment, "counts offsets in octets", offset=lambda found: found * 8 % 8192
     ),
-    seconds=1,
 )
 def in_fragments(lab: Tester) -> None:
     """Have the program send more than one frame can hold.
@@ -92,10 +90,7 @@ def in_fragments(lab: Tester) -> None:
 @case(
     "IPV6-9.2",
     "Packets in fragments that follow each other have other identifications",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(IPv6ExtHdrFragment, "always sends one identification", id=1),
-    seconds=2,
 )
 def identifications_differ(lab: Tester) -> None:
     """The identification tells the fragments of one packet from those of another.
@@ -132,10 +127,9 @@ class _Counts:
     section="5.1",
     level=Level.SHOULD,
     mutant=Mutant("counts its fragmented packets", outgoing=_Counts()),
-    seconds=2,
 )
 def identifications_are_random(lab: Tester) -> None:
-    """Who can guess them can send fragments of his own into a packet.
+    """An attacker who guesses them can insert fragments into a packet.
 
     1. The Host's program sends four datagrams in fragments.
     2. The steps from one identification to the next are not all the same, nor all small.
@@ -167,7 +161,6 @@ def _two_bytes(frame: Packet) -> Packet | list[Packet]:
     rfc="RFC 7112",
     section="5",
     mutant=Mutant("cuts the upper layer's header in two", outgoing=_two_bytes),
-    seconds=1,
 )
 def whole_chain(lab: Tester) -> None:
     """Look at the first fragment of what a program sends.
@@ -189,7 +182,6 @@ def whole_chain(lab: Tester) -> None:
         "gives all packets a fragment header",
         outgoing=_wrapped,
     ),
-    seconds=1,
 )
 def no_atomic_fragments(lab: Tester) -> None:
     """A fragment that is a whole packet helps nobody but attackers.

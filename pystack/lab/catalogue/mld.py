@@ -23,7 +23,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, computed, dropping, hiding, mending
 from pystack.lab.catalogue._nd import ALL_NODES
 from pystack.lab.host import HostSocket, Service
@@ -33,7 +33,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 2710"
+case = group("MLD", rfc="RFC 2710", section="4")
+
 GROUP = "ff05::1:7"
 JOIN, LEAVE = 20, 21  # IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP
 CHANGE_TO_NONE, BLOCK_OLD = 3, 6
@@ -112,10 +113,7 @@ def query(
 @case(
     "MLD-1.1",
     "A group that is joined is reported at once",
-    rfc=RFC,
-    section="4",
     mutant=SILENT,
-    seconds=3,
 )
 def joined(lab: Tester) -> None:
     """Routers should not have to ask first.
@@ -130,10 +128,8 @@ def joined(lab: Tester) -> None:
 @case(
     "MLD-1.2",
     "A report comes from the link-local address, with the hop limit 1",
-    rfc=RFC,
     section="3",
     mutant=altering(IPv6, "sends from its global address", src="2001:db8:1::2"),
-    seconds=3,
 )
 def source(lab: Tester) -> None:
     """It is nobody's business but the link's.
@@ -160,10 +156,8 @@ def _without_alert(frame: Packet) -> Packet:
 @case(
     "MLD-1.3",
     "A report has a router alert for MLD",
-    rfc=RFC,
     section="3",
     mutant=Mutant("leaves it out", outgoing=_without_alert),
-    seconds=3,
 )
 def router_alert(lab: Tester) -> None:
     """By it routers see what goes to groups that they are no members of.
@@ -180,11 +174,8 @@ def router_alert(lab: Tester) -> None:
 @case(
     "MLD-1.4",
     "A report of a group that is joined is repeated",
-    rfc=RFC,
-    section="4",
     level=Level.SHOULD,
     mutant=Mutant("says it once", outgoing=_Once()),
-    seconds=13,
 )
 def repeated(lab: Tester) -> None:
     """The first may be lost. Unsolicited Report Interval is ten seconds; version 2 has one.
@@ -200,14 +191,11 @@ def repeated(lab: Tester) -> None:
 @case(
     "MLD-1.5",
     "A group that is left is told to the routers",
-    rfc=RFC,
-    section="4",
     level=Level.SHOULD,
     mutant=dropping(
         lambda frame: bool(frame.haslayer(ICMPv6MLDone) or frame.haslayer(ICMPv6MLReport2)),
         "leaves without a word",
     ),
-    seconds=6,
 )
 def left(lab: Tester) -> None:
     """Version 1 sends Done to ff02::2, version 2 a change of state.
@@ -230,7 +218,6 @@ def left(lab: Tester) -> None:
     rfc="RFC 4861",
     section="7.2.1",
     mutant=SILENT,
-    seconds=5,
 )
 def solicited_node_group(lab: Tester) -> None:
     """Bridges that look at reports would keep solicitations from it otherwise.
@@ -246,10 +233,7 @@ def solicited_node_group(lab: Tester) -> None:
 @case(
     "MLD-2.1",
     "A general query is answered within the time that it gives",
-    rfc=RFC,
-    section="4",
     mutant=DEAF,
-    seconds=8,
 )
 def general_query(lab: Tester) -> None:
     """Each group's report waits a random part of it.
@@ -266,10 +250,7 @@ def general_query(lab: Tester) -> None:
 @case(
     "MLD-2.2",
     "A query about a group is answered by its members",
-    rfc=RFC,
-    section="4",
     mutant=DEAF,
-    seconds=7,
 )
 def group_query(lab: Tester) -> None:
     """It is sent to the group itself.
@@ -286,10 +267,7 @@ def group_query(lab: Tester) -> None:
 @case(
     "MLD-2.3",
     "A query with a delay of zero is answered at once",
-    rfc=RFC,
-    section="4",
     mutant=Mutant("takes its time", incoming=_slower),
-    seconds=7,
 )
 def no_delay(lab: Tester) -> None:
     """Zero is no time to wait a part of.
@@ -306,10 +284,8 @@ def no_delay(lab: Tester) -> None:
 @case(
     "MLD-2.4",
     "A query that does not come from a link-local address is dropped",
-    rfc=RFC,
     section="5",
     mutant=mending(IPv6, "does not look at the source", src=lambda source: "fe80::5eff:fe00:5301"),
-    seconds=8,
 )
 def query_source(lab: Tester) -> None:
     """A querier is a router on the link.
@@ -328,10 +304,8 @@ def query_source(lab: Tester) -> None:
 @case(
     "MLD-2.5",
     "A query with a wrong checksum is dropped",
-    rfc=RFC,
     section="5",
     mutant=mending(ICMPv6MLQuery, "does not look at the checksum"),
-    seconds=8,
 )
 def query_checksum(lab: Tester) -> None:
     """As any ICMPv6 message.
@@ -352,13 +326,11 @@ def query_checksum(lab: Tester) -> None:
 @case(
     "MLD-2.6",
     "The all-nodes group is not reported",
-    rfc=RFC,
     section="6",
     mutant=Mutant(
         "reports all that it listens to",
         outgoing=lambda frame: [frame, _all_nodes(frame)] if _reports(frame) else frame,
     ),
-    seconds=7,
 )
 def all_nodes(lab: Tester) -> None:
     """Everybody is a member of it, and routers know.
@@ -385,7 +357,6 @@ def _all_nodes(frame: Packet) -> Packet:
 @case(
     "MLD-2.7",
     "A group of the interface's own scope is not reported",
-    rfc=RFC,
     section="6",
     mutant=Mutant(
         "reports all that it listens to",
@@ -393,7 +364,6 @@ def _all_nodes(frame: Packet) -> Packet:
             _own_scope(frame) if frame.haslayer(ICMPv6ND_NS) or _reports(frame) else frame
         ),
     ),
-    seconds=5,
 )
 def interface_local(lab: Tester) -> None:
     """What is sent to it never leaves the interface.
@@ -416,11 +386,8 @@ def _own_scope(frame: Packet) -> list[Packet]:
 @case(
     "MLD-2.8",
     "Another's report spares a listener of version 1 its own",
-    rfc=RFC,
-    section="4",
     level=Level.MAY,
     mutant=hiding(lambda frame: bool(frame.haslayer(ICMPv6MLReport)), "does not see the other's"),
-    seconds=11,
 )
 def suppressed(lab: Tester) -> None:
     """One report of a group is enough for a router. Version 2 need not do it.
@@ -445,10 +412,8 @@ def suppressed(lab: Tester) -> None:
     "MLD-3.1",
     "Before there is a link-local address reports come from the unspecified one",
     rfc="RFC 3590",
-    section="4",
     mutant=altering(IPv6, "sends from it at once", src=lambda source: "fe80::5eff:fe00:5302"),
     topology=Topology.BARE,
-    seconds=4,
 )
 def unspecified_source(lab: Tester) -> None:
     """An address that is tentative is nobody's source; the group has to be joined all the same.
@@ -466,11 +431,9 @@ def unspecified_source(lab: Tester) -> None:
     "MLD-3.2",
     "When there is a link-local address the groups are reported from it",
     rfc="RFC 3590",
-    section="4",
     level=Level.SHOULD,
     mutant=dropping(lambda frame: _reports(frame) and frame[IPv6].src != "::", "leaves it at that"),
     topology=Topology.BARE,
-    seconds=8,
 )
 def reported_anew(lab: Tester) -> None:
     """Routers drop what comes from ::; bridges that look at reports do not.

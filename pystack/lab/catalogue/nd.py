@@ -16,7 +16,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import SILENT, altering, dropping
 from pystack.lab.catalogue._nd import (
     FAR,
@@ -41,7 +41,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 4861", "7.2.2"
+case = group("ND-1", rfc="RFC 4861", section="7.2.2")
+
 BEYOND = "2001:db8:2::77"  # nobody, on the second wire of a router
 
 
@@ -85,11 +86,8 @@ def _spent(times: list[float]) -> str:
 @case(
     "ND-1.1",
     "A packet to a neighbour that is not known begins with a solicitation to its group",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.5",),
-    mutant=altering(ICMPv6ND_NS, "asks for the router, whoever is wanted", tgt="2001:db8:1::1"),
-    seconds=1,
+    mutant=altering(ICMPv6ND_NS, "asks for the router instead of the target", tgt="2001:db8:1::1"),
 )
 def asks_first(lab: Tester) -> None:
     """Have the Host send to a neighbour that it knows nothing of.
@@ -110,10 +108,8 @@ def asks_first(lab: Tester) -> None:
 @case(
     "ND-1.2",
     "A solicitation has the hop limit 255",
-    rfc=RFC,
     section="4.3",
     mutant=altering(IPv6, "sends with the hop limit 64", hlim=64),
-    seconds=1,
 )
 def hop_limit(lab: Tester) -> None:
     """Its receiver drops what has another: it may have come through a router.
@@ -129,13 +125,11 @@ def hop_limit(lab: Tester) -> None:
 @case(
     "ND-1.3",
     "A solicitation to a group tells its sender's hardware address",
-    rfc=RFC,
     section="4.3",
     mutant=Mutant("leaves the option out", outgoing=_without_option),
-    seconds=1,
 )
 def source_option(lab: Tester) -> None:
-    """Whoever is asked need not ask back.
+    """A host that is asked need not ask back.
 
     1. The Host pings 2001:db8:1::77.
     2. The solicitation has a source link-layer address option with the Host's address.
@@ -150,13 +144,10 @@ def source_option(lab: Tester) -> None:
 @case(
     "ND-1.4",
     "A solicitation comes from the address that the waiting packet comes from",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=altering(
         IPv6, "asks from its link-local address", src=lambda source: "fe80::5eff:fe00:5302"
     ),
-    seconds=2,
 )
 def same_source(lab: Tester) -> None:
     """The answer to the packet will go there: the neighbour learns what it needs.
@@ -177,13 +168,10 @@ def same_source(lab: Tester) -> None:
 @case(
     "ND-1.5",
     "The packet that had to wait is sent when the advertisement has come",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.2",),
     mutant=dropping(
         lambda frame: bool(frame.haslayer(UDP)) and frame.dst == NEW_MAC, "forgets the packet"
     ),
-    seconds=1,
 )
 def queued(lab: Tester) -> None:
     """At least one packet waits for each neighbour.
@@ -201,15 +189,12 @@ def queued(lab: Tester) -> None:
 @case(
     "ND-1.6",
     "Of several packets that wait for a neighbour's advertisement the latest is sent",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("v6lc:2.1.2",),
     mutant=dropping(
         lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].len == 8 + 3,
         "keeps the oldest packets",
     ),
-    seconds=1,
 )
 def latest_is_kept(lab: Tester) -> None:
     """What finds no place takes that of the oldest.
@@ -228,11 +213,8 @@ def latest_is_kept(lab: Tester) -> None:
 @case(
     "ND-1.7",
     "A neighbour that is silent is asked for three times",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.5",),
     mutant=SENDS_AT_ONCE_AGAIN,
-    seconds=7,
 )
 def three_times(lab: Tester) -> None:
     """MAX_MULTICAST_SOLICIT is 3.
@@ -248,11 +230,8 @@ def three_times(lab: Tester) -> None:
 @case(
     "ND-1.8",
     "Solicitations for one neighbour are a second apart",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.5",),
     mutant=SENDS_AT_ONCE_AGAIN,
-    seconds=5,
 )
 def one_a_second(lab: Tester) -> None:
     """RetransTimer is a second unless a router says otherwise. It is a limit, too.
@@ -271,12 +250,9 @@ def one_a_second(lab: Tester) -> None:
 @case(
     "ND-1.9",
     "Many packets that wait for one neighbour make no more solicitations",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "asks five times at once", outgoing=lambda frame: [frame] * (5 if _solicits(frame) else 1)
     ),
-    seconds=3,
 )
 def no_flood(lab: Tester) -> None:
     """At most one solicitation each RetransTimer, whatever there is to send.
@@ -295,16 +271,13 @@ def no_flood(lab: Tester) -> None:
 @case(
     "ND-1.10",
     "A router reports a packet whose next hop can't be found: address unreachable",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(
         IPv6, "reports nothing", dst=lambda to: "2001:db8:1::dead" if to.endswith(":1::1") else to
     ),
     topology=Topology.ROUTER,
-    seconds=6,
 )
 def unreachable(lab: Tester) -> None:
-    """Whoever sent it has to know: code 3.
+    """The sender must be told: code 3.
 
     1. The tester sends an echo request through the Host to 2001:db8:2::77, whom nobody knows.
     2. The Host asks three times in vain, then sends the tester a destination unreachable with
@@ -325,11 +298,8 @@ def unreachable(lab: Tester) -> None:
 @case(
     "ND-1.11",
     "Each packet that waited in vain is reported",
-    rfc=RFC,
-    section=SECTION,
     mutant=dropping(_about_the_first, "reports the last one only"),
     topology=Topology.ROUTER,
-    seconds=6,
 )
 def each_unreachable(lab: Tester) -> None:
     """There is an error for each packet of the queue.
@@ -353,7 +323,6 @@ def each_unreachable(lab: Tester) -> None:
     rfc="RFC 2464",
     section="7",
     mutant=altering(Ether, "sends to groups as to everybody", dst="ff:ff:ff:ff:ff:ff"),
-    seconds=1,
 )
 def multicast(lab: Tester) -> None:
     """A group's hardware address ends with the group's last four octets.
@@ -369,11 +338,9 @@ def multicast(lab: Tester) -> None:
 @case(
     "ND-1.13",
     "What is not on the link is sent to the router, and the router asked for",
-    rfc=RFC,
     section="5.2",
     aliases=("v6lc:2.1.1",),
     mutant=altering(Ether, "sends to another station", dst=NEW_MAC),
-    seconds=1,
 )
 def router(lab: Tester) -> None:
     """The next hop is asked for, not the destination.
@@ -389,12 +356,9 @@ def router(lab: Tester) -> None:
 @case(
     "ND-1.14",
     "A link-local neighbour is asked for from the link-local address",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("v6lc:2.1.5",),
     mutant=NO_SOLICITATION,
-    seconds=1,
 )
 def link_local(lab: Tester) -> None:
     """Link-local addresses are on the link, whatever prefixes there are.
@@ -410,10 +374,7 @@ def link_local(lab: Tester) -> None:
 @case(
     "ND-1.15",
     "A neighbour that was not found is asked for again when there is something to send",
-    rfc=RFC,
-    section=SECTION,
     mutant=SILENT,
-    seconds=8,
 )
 def tries_again(lab: Tester) -> None:
     """That nobody answered is not for ever.
@@ -432,19 +393,16 @@ def tries_again(lab: Tester) -> None:
 @case(
     "ND-1.16",
     "A packet waits for each neighbour, however many there are",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.2",),
     mutant=dropping(
         lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].len == 8 + 24,
         "has room for some of them only",
     ),
-    seconds=2,
 )
 def queue_for_each(lab: Tester) -> None:
     """The queues are the neighbours', one for each.
 
-    1. A program sends a datagram to each of twenty-four neighbours, who are all asked for.
+    1. A program sends a datagram to each of twenty-four neighbours, and all are solicited.
     2. All answer: each gets its datagram.
     """
     sock = lab.socket(socket.AF_INET6, socket.SOCK_DGRAM)

@@ -10,7 +10,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed, hiding
 from pystack.lab.catalogue._nd import (
     ALL_NODES,
@@ -34,7 +34,7 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, RECEIVED = "RFC 4861", "7.2.5"
+case = group("ND-3", rfc="RFC 4861", section="7.2.5")
 
 
 DEAF = hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_NA)), "does not see advertisements")
@@ -61,7 +61,7 @@ def asking(lab: Tester) -> None:
 
 
 def stale(lab: Tester) -> None:
-    """The Host has an entry for 2001:db8:1::77, who has solicited it and is stale."""
+    """The Host has a stale entry for 2001:db8:1::77, from its solicitation."""
     lab.send(solicitation(lab, source=STRANGER, mac=STRANGER_MAC))
     lab.drain(100)
     found = state(lab, STRANGER)
@@ -82,8 +82,6 @@ def is_in(lab: Tester, address: str, mac: str, *states: str) -> None:
 @case(
     "ND-3.1",
     "An advertisement that nobody waits for makes no entry",
-    rfc=RFC,
-    section=RECEIVED,
     level=Level.SHOULD,
     aliases=("v6lc:2.1.16",),
     mutant=Mutant(
@@ -92,7 +90,6 @@ def is_in(lab: Tester, address: str, mac: str, *states: str) -> None:
             [frame, _as_solicitation(frame)] if frame.haslayer(ICMPv6ND_NA) else frame
         ),
     ),
-    seconds=1,
 )
 def no_entry(lab: Tester) -> None:
     """There is no need of an entry for whom nothing is to be sent to.
@@ -118,12 +115,9 @@ def _as_solicitation(frame: Packet) -> Packet:
 
 @case(
     "ND-3.2",
-    "Who answers the Host's solicitation is reachable",
-    rfc=RFC,
-    section=RECEIVED,
+    "A neighbour that answers the Host's solicitation is reachable",
     aliases=("v6lc:2.1.17",),
     mutant=seen_as("takes it for unsolicited", S=0),
-    seconds=1,
 )
 def solicited(lab: Tester) -> None:
     """The flag S says that the Host's own packet has arrived.
@@ -138,12 +132,9 @@ def solicited(lab: Tester) -> None:
 
 @case(
     "ND-3.3",
-    "Who is asked for, and advertises itself unasked, is not known to be reachable",
-    rfc=RFC,
-    section=RECEIVED,
+    "An unsolicited advertisement during resolution does not prove reachability",
     aliases=("v6lc:2.1.17",),
     mutant=seen_as("takes every advertisement for an answer", S=1),
-    seconds=1,
 )
 def unsolicited_while_asking(lab: Tester) -> None:
     """Its hardware address will do to send the packet; the entry is stale.
@@ -161,8 +152,6 @@ def unsolicited_while_asking(lab: Tester) -> None:
 @case(
     "ND-3.4",
     "An answer that has no hardware address leaves the question open",
-    rfc=RFC,
-    section=RECEIVED,
     level=Level.SHOULD,
     aliases=("v6lc:2.1.17",),
     mutant=Mutant(
@@ -173,7 +162,6 @@ def unsolicited_while_asking(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def without_option(lab: Tester) -> None:
     """There is nothing in it that the Host could send by.
@@ -192,11 +180,8 @@ def without_option(lab: Tester) -> None:
 @case(
     "ND-3.5",
     "Another's claim without O makes a reachable neighbour stale",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.18",),
     mutant=hiding(lambda frame: frame.src == NEW_MAC, "takes no notice"),
-    seconds=1,
 )
 def no_override_reachable(lab: Tester) -> None:
     """Which of the two is right is to be found out; what is known stays meanwhile.
@@ -213,11 +198,8 @@ def no_override_reachable(lab: Tester) -> None:
 @case(
     "ND-3.6",
     "Another's claim without O changes nothing about a stale neighbour",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.19",),
     mutant=seen_as("does not look at O", O=1),
-    seconds=1,
 )
 def no_override_stale(lab: Tester) -> None:
     """Without the flag it must not update what there is, solicited or not.
@@ -236,11 +218,8 @@ def no_override_stale(lab: Tester) -> None:
 @case(
     "ND-3.7",
     "An advertisement with O that nobody asked for gives a new hardware address, and is no proof",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.18",),
     mutant=seen_as("takes every advertisement for an answer", S=1),
-    seconds=1,
 )
 def override(lab: Tester) -> None:
     """The neighbour has changed its hardware address; the entry becomes stale.
@@ -257,10 +236,8 @@ def override(lab: Tester) -> None:
 @case(
     "ND-3.8",
     "An advertisement with O to all nodes does the same",
-    rfc=RFC,
     section="7.2.6",
     mutant=hiding(lambda frame: frame.dst.startswith("33:33"), "does not see what is for all"),
-    seconds=1,
 )
 def override_to_all(lab: Tester) -> None:
     """So a node makes a new hardware address known.
@@ -277,11 +254,8 @@ def override_to_all(lab: Tester) -> None:
 @case(
     "ND-3.9",
     "An answer with O gives a new hardware address, and proof",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.19",),
     mutant=seen_as("takes it for unsolicited", S=0),
-    seconds=1,
 )
 def override_solicited(lab: Tester) -> None:
     """S and O together leave no doubt.
@@ -298,11 +272,8 @@ def override_solicited(lab: Tester) -> None:
 @case(
     "ND-3.10",
     "An answer with the hardware address that is known makes a neighbour reachable",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.19",),
     mutant=seen_as("takes it for unsolicited", S=0),
-    seconds=1,
 )
 def confirms(lab: Tester) -> None:
     """O does not matter, as nothing would change; nor does the option, which may be missing.
@@ -319,11 +290,9 @@ def confirms(lab: Tester) -> None:
 @case(
     "ND-3.11",
     "An advertisement that nobody asked for is no proof that a neighbour is reachable",
-    rfc=RFC,
     section="7.3.1",
     aliases=("v6lc:2.1.19",),
     mutant=seen_as("takes every advertisement for an answer", S=1),
-    seconds=1,
 )
 def no_proof(lab: Tester) -> None:
     """It shows that packets arrive from there, not that they arrive there.
@@ -340,15 +309,12 @@ def no_proof(lab: Tester) -> None:
 @case(
     "ND-3.19",
     "A router that says it is one no more is no router any more",
-    rfc=RFC,
-    section=RECEIVED,
     aliases=("v6lc:2.1.21",),
     mutant=Mutant(
         "does not look at R",
         incoming=lambda frame: _router_still(frame) if frame.haslayer(ICMPv6ND_NA) else frame,
     ),
     topology=Topology.BARE,
-    seconds=10,
 )
 def router_no_more(lab: Tester) -> None:
     """It has stopped forwarding, and says so with R clear.

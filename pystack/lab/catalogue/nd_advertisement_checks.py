@@ -11,7 +11,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed, hiding, mending
 from pystack.lab.catalogue._nd import (
     ALL_NODES,
@@ -26,14 +26,12 @@ from pystack.lab.catalogue.nd_advertisement import is_in
 from pystack.lab.mutant import Mutant
 from pystack.lab.tester import Tester
 
-RFC, VALID = "RFC 4861", "7.1.2"
+case = group("ND-3", rfc="RFC 4861", section="7.1.2")
 
 
 @case(
     "ND-3.12",
     "An advertisement to a group that has S set is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.15",),
     mutant=Mutant(
         "does not look at where it was sent",
@@ -43,10 +41,9 @@ RFC, VALID = "RFC 4861", "7.1.2"
             else _to_host(frame)
         ),
     ),
-    seconds=1,
 )
 def solicited_to_all(lab: Tester) -> None:
-    """An answer is sent to who asked.
+    """An answer is sent to the solicitor.
 
     1. The tester is reachable.
     2. An advertisement to ff02::1 gives another hardware address, with S and O set.
@@ -61,7 +58,7 @@ def _to_host(frame: Packet) -> Packet:
 
 
 def wrong_is_ignored(lab: Tester, *wrong: Packet | bytes) -> None:
-    """An advertisement that is wrong changes nothing about the tester, who is reachable."""
+    """A wrong advertisement changes nothing about the tester, which is reachable."""
     reachable(lab)
     for one in wrong:
         lab.send(one)
@@ -73,11 +70,8 @@ def wrong_is_ignored(lab: Tester, *wrong: Packet | bytes) -> None:
 @case(
     "ND-3.13",
     "An advertisement that has come through a router is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.15",),
     mutant=mending(IPv6, "does not look at the hop limit", hlim=255),
-    seconds=2,
 )
 def wrong_hop_limit(lab: Tester) -> None:
     """A hop limit of 255 proves that it comes from a neighbour.
@@ -92,11 +86,8 @@ def wrong_hop_limit(lab: Tester) -> None:
 @case(
     "ND-3.14",
     "An advertisement with a wrong checksum is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.15",),
     mutant=mending(ICMPv6ND_NA, "does not look at the checksum"),
-    seconds=2,
 )
 def wrong_checksum(lab: Tester) -> None:
     """As any ICMPv6 message.
@@ -114,11 +105,8 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ND-3.15",
     "An advertisement with a code is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.15",),
     mutant=mending(ICMPv6ND_NA, "does not look at the code", code=0),
-    seconds=2,
 )
 def wrong_code(lab: Tester) -> None:
     """There is no code but 0.
@@ -141,11 +129,9 @@ def _takes_the_good_part(frame: Packet) -> Packet:
 @case(
     "ND-3.16",
     "An advertisement with an option of length zero is dropped",
-    rfc=RFC,
     section="4.6",
     aliases=("v6lc:2.1.15",),
     mutant=Mutant("takes what stands before it", incoming=_takes_the_good_part),
-    seconds=2,
 )
 def empty_option(lab: Tester) -> None:
     """Where the next option begins can't be told.
@@ -162,8 +148,6 @@ def empty_option(lab: Tester) -> None:
 @case(
     "ND-3.17",
     "An advertisement that is cut short is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.15",),
     mutant=Mutant(
         "makes up what is missing",
@@ -178,7 +162,6 @@ def empty_option(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def too_short(lab: Tester) -> None:
     """Its twenty-four octets end with the target.
@@ -193,12 +176,9 @@ def too_short(lab: Tester) -> None:
 @case(
     "ND-3.18",
     "An advertisement's option that is not known is passed over",
-    rfc=RFC,
-    section=VALID,
     mutant=hiding(
         lambda frame: bytes(UNKNOWN_OPTION) in bytes(frame), "drops what has unknown options"
     ),
-    seconds=2,
 )
 def unknown_option(lab: Tester) -> None:
     """Later versions will have others.
@@ -232,7 +212,6 @@ def unknown_option(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def fragmented(lab: Tester) -> None:
     """What guards a link looks at whole messages; a fragmented one would get past it.

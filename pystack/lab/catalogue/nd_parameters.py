@@ -12,7 +12,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, computed, hiding, mending
 from pystack.lab.catalogue._nd import (
     ELSEWHERE,
@@ -35,7 +35,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 4861", "6.3.4"
+case = group("ND-6", rfc="RFC 4861", section="6.3.4")
+
 BARE = Topology.BARE
 NEIGHBOUR = "2001:db8:2::77"  # in another prefix
 
@@ -64,13 +65,10 @@ def asked_for(lab: Tester, target: str) -> None:
 
 @case(
     "ND-6.1",
-    "Who has an address of a prefix that is on the link is a neighbour",
-    rfc=RFC,
-    section=SECTION,
+    "A host with an address of an on-link prefix is a neighbour",
     aliases=("v6lc:2.1.1",),
     mutant=seen_prefixes("does not look at the flag L", L=0),
     topology=BARE,
-    seconds=8,
 )
 def on_link(lab: Tester) -> None:
     """The flag L says so.
@@ -84,13 +82,10 @@ def on_link(lab: Tester) -> None:
 
 @case(
     "ND-6.2",
-    "Who has an address of a prefix without the flag L is reached by the router",
-    rfc=RFC,
-    section=SECTION,
+    "A host with an address of a prefix without the flag L is reached by the router",
     aliases=("v6lc:2.1.3",),
     mutant=seen_prefixes("takes every prefix to be on the link", L=1),
     topology=BARE,
-    seconds=8,
 )
 def not_on_link(lab: Tester) -> None:
     """Without it the prefix says nothing, even about addresses that the Host forms of it.
@@ -105,11 +100,9 @@ def not_on_link(lab: Tester) -> None:
 @case(
     "ND-6.3",
     "A prefix of another length than 64 can be on the link",
-    rfc=RFC,
     section="4.6.2",
     mutant=seen_prefixes("takes all prefixes to have 64 bits", prefixlen=64),
     topology=BARE,
-    seconds=8,
 )
 def other_length(lab: Tester) -> None:
     """Lengths are 0 to 128. That addresses are formed of 64 bits only is another matter.
@@ -133,12 +126,10 @@ def other_length(lab: Tester) -> None:
 @case(
     "ND-6.4",
     "A prefix whose lifetime is over is not on the link any more",
-    rfc=RFC,
     section="6.3.5",
     aliases=("v6lc:2.1.4",),
     mutant=seen_prefixes("does not look at the lifetime", validlifetime=3600),
     topology=BARE,
-    seconds=13,
 )
 def lifetime_ends(lab: Tester) -> None:
     """The valid lifetime is in seconds.
@@ -154,11 +145,8 @@ def lifetime_ends(lab: Tester) -> None:
 @case(
     "ND-6.5",
     "A prefix that is advertised with a lifetime of zero is not on the link any more",
-    rfc=RFC,
-    section=SECTION,
     mutant=seen_prefixes("does not look at the lifetime", validlifetime=3600),
     topology=BARE,
-    seconds=9,
 )
 def withdrawn(lab: Tester) -> None:
     """So a router takes it back.
@@ -175,8 +163,6 @@ def withdrawn(lab: Tester) -> None:
 @case(
     "ND-6.6",
     "A prefix that an advertisement leaves out stays on the link",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "forgets what is not said again",
         incoming=lambda frame: (
@@ -186,7 +172,6 @@ def withdrawn(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=9,
 )
 def left_out(lab: Tester) -> None:
     """An advertisement may be a part of what there is to say.
@@ -208,7 +193,6 @@ def left_out(lab: Tester) -> None:
     section="3",
     mutant=_without(ICMPv6NDOptPrefixInfo, "sees one prefix only"),
     topology=BARE,
-    seconds=8,
 )
 def without_address(lab: Tester) -> None:
     """What is on the link and what addresses there are have nothing to do with each other.
@@ -224,12 +208,9 @@ def without_address(lab: Tester) -> None:
 @case(
     "ND-6.8",
     "The hop limit that is advertised is that of the Host's packets",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=mending(ICMPv6ND_RA, "takes it for unspecified", chlim=0),
     topology=BARE,
-    seconds=8,
 )
 def hop_limit(lab: Tester) -> None:
     """If it is not zero.
@@ -260,12 +241,9 @@ def _sends(lab: Tester, size: int) -> int:
 @case(
     "ND-6.9",
     "An MTU that is advertised is kept to",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=_without(ICMPv6NDOptMTU, "does not look at the option"),
     topology=BARE,
-    seconds=8,
 )
 def link_mtu(lab: Tester) -> None:
     """From 1280 to the link's own.
@@ -281,14 +259,11 @@ def link_mtu(lab: Tester) -> None:
 @case(
     "ND-6.10",
     "An MTU below 1280 is ignored",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "takes it for 1280",
         incoming=lambda frame: _at_least_1280(frame) if frame.haslayer(ICMPv6NDOptMTU) else frame,
     ),
     topology=BARE,
-    seconds=8,
 )
 def small_mtu(lab: Tester) -> None:
     """IPv6 needs 1280.
@@ -309,8 +284,6 @@ def _at_least_1280(frame: Packet) -> Packet:
 @case(
     "ND-6.11",
     "An MTU above the link's own is ignored",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(
         IPv6,
         "sends what is longer than the link takes",
@@ -318,7 +291,6 @@ def _at_least_1280(frame: Packet) -> Packet:
         plen=lambda length: 1960 if length > 1400 else length,
     ),
     topology=BARE,
-    seconds=8,
 )
 def large_mtu(lab: Tester) -> None:
     """The link is not asked.
@@ -334,8 +306,6 @@ def large_mtu(lab: Tester) -> None:
 @case(
     "ND-6.12",
     "An MTU that is advertised can rise again",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=Mutant(
         "lowers it for ever",
@@ -344,7 +314,6 @@ def large_mtu(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=10,
 )
 def mtu_rises(lab: Tester) -> None:
     """The latest advertisement counts.
@@ -364,12 +333,9 @@ def mtu_rises(lab: Tester) -> None:
 @case(
     "ND-6.13",
     "The link-local prefix is not advertised, and ignored if it is",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_RA)), "drops such advertisements"),
     topology=BARE,
-    seconds=9,
 )
 def link_local_prefix(lab: Tester) -> None:
     """Link-local addresses are on the link whatever anybody says.

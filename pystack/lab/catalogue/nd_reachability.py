@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, computed, dropping, hiding
 from pystack.lab.catalogue._nd import (
     FAR,
@@ -39,7 +39,8 @@ from pystack.lab.tcp import connect
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 4861", "7.3.3"
+case = group("ND-4", rfc="RFC 4861", section="7.3.3")
+
 PROBES_NOBODY = dropping(
     lambda frame: bool(frame.haslayer(ICMPv6ND_NS)) and not frame.dst.startswith("33:33"),
     "never makes sure of a neighbour",
@@ -81,7 +82,7 @@ def _probe_of(target: str, source: str = "2001:db8:1::2") -> Packet:
 
 
 def stale(lab: Tester) -> None:
-    """The Host knows 2001:db8:1::77, who has solicited it, and sends it something."""
+    """The Host knows 2001:db8:1::77 from its solicitation, and sends it something."""
     lab.send(solicitation(lab, source=STRANGER, mac=STRANGER_MAC))
     lab.drain(100)
     lab.host.ping(STRANGER)
@@ -95,11 +96,8 @@ def stale(lab: Tester) -> None:
 @case(
     "ND-4.1",
     "Five seconds after a packet to a stale neighbour it is solicited itself",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.6",),
     mutant=PROBES_NOBODY,
-    seconds=8,
 )
 def delay(lab: Tester) -> None:
     """The packet is sent at once; the question is put when no answer has settled it.
@@ -122,8 +120,6 @@ def delay(lab: Tester) -> None:
 @case(
     "ND-4.2",
     "A neighbour that nothing is sent to is not probed",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "probes whomever it knows",
         answer=lambda frame: (
@@ -133,7 +129,6 @@ def delay(lab: Tester) -> None:
         ),
     ),
     topology=Topology.BARE,
-    seconds=16,
 )
 def no_traffic(lab: Tester) -> None:
     """A stale entry stays stale until a packet is sent by it.
@@ -150,11 +145,8 @@ def no_traffic(lab: Tester) -> None:
 @case(
     "ND-4.3",
     "A neighbour that doesn't answer is probed three times, a second apart",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.6",),
     mutant=Mutant("sends each probe twice", outgoing=_twice),
-    seconds=13,
 )
 def three_probes(lab: Tester) -> None:
     """MAX_UNICAST_SOLICIT is 3, and RetransTimer a second.
@@ -174,10 +166,7 @@ def three_probes(lab: Tester) -> None:
 @case(
     "ND-4.4",
     "While a neighbour is probed packets are sent to it as before",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant("holds packets back while it probes", outgoing=_HoldsBack()),
-    seconds=9,
 )
 def while_probing(lab: Tester) -> None:
     """The hardware address that is cached is used until it is known to be wrong.
@@ -194,15 +183,12 @@ def while_probing(lab: Tester) -> None:
 @case(
     "ND-4.5",
     "A neighbour that was probed in vain is looked for anew",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     mutant=altering(
         IPv6,
         "asks the neighbour that it has lost where it was",
         dst=lambda to: STRANGER if to == "ff02::1:ff00:77" else to,
     ),
-    seconds=14,
 )
 def forgotten(lab: Tester) -> None:
     """The entry is deleted; the next packet has to wait for an answer from the group.
@@ -224,11 +210,8 @@ def forgotten(lab: Tester) -> None:
 @case(
     "ND-4.6",
     "An answer to a probe ends the probing",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:2.1.20",),
     mutant=hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_NA)), "does not see the answer"),
-    seconds=12,
 )
 def answered(lab: Tester) -> None:
     """The neighbour is reachable, as it has been seen to receive.
@@ -247,7 +230,6 @@ def answered(lab: Tester) -> None:
 @case(
     "ND-4.7",
     "Progress that TCP makes spares a neighbour the probes",
-    rfc=RFC,
     section="7.3.1",
     level=Level.SHOULD,
     mutant=Mutant(
@@ -258,7 +240,6 @@ def answered(lab: Tester) -> None:
             else None
         ),
     ),
-    seconds=11,
 )
 def forward_progress(lab: Tester) -> None:
     """An acknowledgement of new data proves that the neighbour receives.
@@ -280,7 +261,6 @@ def forward_progress(lab: Tester) -> None:
 @case(
     "ND-4.8",
     "A neighbour is taken for reachable no longer than it was found to be",
-    rfc=RFC,
     section="6.3.2",
     aliases=("v6lc:2.1.6",),
     mutant=PROBES_NOBODY,
@@ -307,10 +287,8 @@ def reachable_time(lab: Tester) -> None:
 @case(
     "ND-4.9",
     "That packets come from a neighbour is no proof that it is reachable",
-    rfc=RFC,
     section="7.3.1",
     mutant=PROBES_NOBODY,
-    seconds=9,
 )
 def one_way(lab: Tester) -> None:
     """The path from there says nothing about the path to there.
@@ -333,11 +311,9 @@ def one_way(lab: Tester) -> None:
 @case(
     "ND-4.10",
     "A router advertisement is no proof that the router is reachable",
-    rfc=RFC,
     section="7.3.1",
     mutant=PROBES_NOBODY,
     topology=Topology.BARE,
-    seconds=16,
 )
 def advertisement_is_no_proof(lab: Tester) -> None:
     """The router has sent something; whether it receives anything is another question.
@@ -356,13 +332,11 @@ def advertisement_is_no_proof(lab: Tester) -> None:
 @case(
     "ND-4.11",
     "A router that is not reachable any more is not used while there is another",
-    rfc=RFC,
     section="6.3.6",
     level=Level.SHOULD,
     aliases=("v6lc:2.2.11",),
     mutant=altering(Ether, "stays with its router", dst=_stays),
     topology=Topology.BARE,
-    seconds=19,
 )
 def other_router(lab: Tester) -> None:
     """That is what the neighbour's loss has to lead to: the next hop is chosen anew.
@@ -390,7 +364,6 @@ def other_router(lab: Tester) -> None:
 @case(
     "ND-4.12",
     "The ReachableTime that a router advertises is used",
-    rfc=RFC,
     section="6.3.4",
     level=Level.SHOULD,
     aliases=("v6lc:2.2.14",),
@@ -421,7 +394,6 @@ def advertised_reachable_time(lab: Tester) -> None:
 @case(
     "ND-4.13",
     "The RetransTimer that a router advertises is used",
-    rfc=RFC,
     section="6.3.4",
     level=Level.SHOULD,
     mutant=Mutant(
@@ -429,7 +401,6 @@ def advertised_reachable_time(lab: Tester) -> None:
         incoming=_without_times,
     ),
     topology=Topology.BARE,
-    seconds=17,
 )
 def advertised_retrans_timer(lab: Tester) -> None:
     """It is the time between two solicitations.

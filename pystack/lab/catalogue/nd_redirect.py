@@ -12,7 +12,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed, hiding, mending
 from pystack.lab.catalogue._nd import (
     EMPTY_OPTION,
@@ -35,7 +35,9 @@ from pystack.lab.plan import Topology, link_local
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC, VALID, SECTION = "RFC 4861", "8.1", "8.3"
+case = group("ND-7", rfc="RFC 4861", section="8.1")
+
+RFC, SECTION = "RFC 4861", "8.3"
 BARE = Topology.BARE
 DEAF = hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_Redirect)), "does not see redirects")
 ROUTER = "fe80::5eff:fe00:5301"
@@ -114,13 +116,11 @@ def not_followed(lab: Tester, wrong: Packet) -> None:
 @case(
     "ND-7.1",
     "A redirect of the router's to a better one is followed",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     aliases=("v6lc:2.3.2",),
     mutant=DEAF,
     topology=BARE,
-    seconds=8,
 )
 def to_router(lab: Tester) -> None:
     """The router knows the way better than the Host does.
@@ -139,12 +139,10 @@ def to_router(lab: Tester) -> None:
 @case(
     "ND-7.2",
     "A redirect to the destination itself makes it a neighbour",
-    rfc=RFC,
     section="8",
     level=Level.SHOULD,
     mutant=DEAF,
     topology=BARE,
-    seconds=8,
 )
 def on_link(lab: Tester) -> None:
     """The router knows that it is on the link.
@@ -162,12 +160,10 @@ def on_link(lab: Tester) -> None:
 @case(
     "ND-7.3",
     "A redirect about a destination that is new to the Host is followed",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     mutant=DEAF,
     topology=BARE,
-    seconds=8,
 )
 def new_destination(lab: Tester) -> None:
     """An entry is made if there is none; a Host may have forgotten it.
@@ -185,12 +181,10 @@ def new_destination(lab: Tester) -> None:
 @case(
     "ND-7.4",
     "A redirect without a hardware address is followed, and the better router asked for",
-    rfc=RFC,
     section=SECTION,
     level=Level.SHOULD,
     mutant=DEAF,
     topology=BARE,
-    seconds=8,
 )
 def without_option(lab: Tester) -> None:
     """The option may be missing.
@@ -211,7 +205,6 @@ def without_option(lab: Tester) -> None:
 @case(
     "ND-7.5",
     "The better router is known, but not known to be reachable",
-    rfc=RFC,
     section=SECTION,
     mutant=Mutant(
         "takes it for reachable",
@@ -220,7 +213,6 @@ def without_option(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=8,
 )
 def target_is_stale(lab: Tester) -> None:
     """The entry that the option makes is stale.
@@ -241,14 +233,11 @@ def target_is_stale(lab: Tester) -> None:
 @case(
     "ND-7.6",
     "A redirect with options that are not known is followed",
-    rfc=RFC,
-    section=VALID,
     level=Level.SHOULD,
     mutant=hiding(
         lambda frame: bytes(UNKNOWN_OPTION) in bytes(frame), "drops what has unknown options"
     ),
     topology=BARE,
-    seconds=8,
 )
 def unknown_option(lab: Tester) -> None:
     """Later versions will have others.
@@ -268,12 +257,9 @@ def unknown_option(lab: Tester) -> None:
 @case(
     "ND-7.7",
     "A redirect that has come through a router is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def wrong_hop_limit(lab: Tester) -> None:
     """A hop limit of 255 proves that it comes from a neighbour.
@@ -287,12 +273,9 @@ def wrong_hop_limit(lab: Tester) -> None:
 @case(
     "ND-7.8",
     "A redirect with a wrong checksum is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=mending(ICMPv6ND_Redirect, "does not look at the checksum"),
     topology=BARE,
-    seconds=8,
 )
 def wrong_checksum(lab: Tester) -> None:
     """As any ICMPv6 message.
@@ -311,12 +294,9 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ND-7.9",
     "A redirect with a code is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=mending(ICMPv6ND_Redirect, "does not look at the code", code=0),
     topology=BARE,
-    seconds=8,
 )
 def wrong_code(lab: Tester) -> None:
     """There is no code but 0.
@@ -330,12 +310,9 @@ def wrong_code(lab: Tester) -> None:
 @case(
     "ND-7.10",
     "A redirect that is cut short is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def too_short(lab: Tester) -> None:
     """Its forty octets end with the destination.
@@ -352,12 +329,10 @@ def too_short(lab: Tester) -> None:
 @case(
     "ND-7.11",
     "A redirect with an option of length zero is dropped",
-    rfc=RFC,
     section="4.6",
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def empty_option(lab: Tester) -> None:
     """Where the next option begins can't be told.
@@ -372,12 +347,9 @@ def empty_option(lab: Tester) -> None:
 @case(
     "ND-7.12",
     "A redirect from a global address is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def not_link_local(lab: Tester) -> None:
     """Routers are known by their link-local addresses.
@@ -390,13 +362,10 @@ def not_link_local(lab: Tester) -> None:
 
 @case(
     "ND-7.13",
-    "A redirect of somebody else's than the first-hop router is dropped",
-    rfc=RFC,
-    section=VALID,
+    "A redirect not from the first-hop router is dropped",
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def not_first_hop(lab: Tester) -> None:
     """Any host of the link could draw to itself what others send.
@@ -410,12 +379,9 @@ def not_first_hop(lab: Tester) -> None:
 @case(
     "ND-7.14",
     "A redirect to a global address other than the destination is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.3.3",),
     mutant=BELIEVES_ALL,
     topology=BARE,
-    seconds=8,
 )
 def wrong_target(lab: Tester) -> None:
     """The better first hop is a router's link-local address, or the destination itself.
@@ -429,8 +395,6 @@ def wrong_target(lab: Tester) -> None:
 @case(
     "ND-7.15",
     "A redirect about a group is dropped",
-    rfc=RFC,
-    section=VALID,
     mutant=Mutant(
         "looks for whom the group is redirected to",
         answer=lambda frame: (
@@ -444,7 +408,6 @@ def wrong_target(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=8,
 )
 def about_group(lab: Tester) -> None:
     """What is for a group is sent to the group's hardware address.
@@ -467,14 +430,12 @@ def about_group(lab: Tester) -> None:
 @case(
     "ND-7.16",
     "A router does not follow redirects",
-    rfc=RFC,
     section="8.2",
     mutant=FOLLOWER,
     topology=Topology.ROUTER,
-    seconds=3,
 )
 def router(lab: Tester) -> None:
-    """Its routing table is somebody else's work.
+    """Its routing table is managed otherwise.
 
     1. The Host forwards to 2001:db8:ff::/48 by the tester's link-local address on the second wire.
     2. That redirects it to another router there, whose hardware address it gives.

@@ -12,7 +12,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import (
     answering,
     computed,
@@ -47,7 +47,9 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, VALID, RECEIVED = "RFC 4861", "6.1.2", "6.3.4"
+case = group("ND-5", rfc="RFC 4861", section="6.1.2")
+
+RFC, RECEIVED = "RFC 4861", "6.3.4"
 
 
 BARE = Topology.BARE
@@ -85,12 +87,10 @@ def not_believed(lab: Tester, wrong: Packet) -> None:
 @case(
     "ND-5.6",
     "What is not on the link is sent to the router that has advertised itself",
-    rfc=RFC,
     section=RECEIVED,
     aliases=("v6lc:2.2.13",),
     mutant=DEAF,
     topology=BARE,
-    seconds=7,
 )
 def default_router(lab: Tester) -> None:
     """A router lifetime that is not zero makes a default router.
@@ -107,7 +107,6 @@ def default_router(lab: Tester) -> None:
 @case(
     "ND-5.7",
     "The hardware address that an advertisement gives is used, without asking for it",
-    rfc=RFC,
     section=RECEIVED,
     level=Level.SHOULD,
     mutant=Mutant(
@@ -115,7 +114,6 @@ def default_router(lab: Tester) -> None:
         incoming=lambda frame: _without_mac(frame) if frame.haslayer(ICMPv6ND_RA) else frame,
     ),
     topology=BARE,
-    seconds=8,
 )
 def router_mac(lab: Tester) -> None:
     """It goes into the table, as stale.
@@ -140,13 +138,11 @@ def _without_mac(frame: Packet) -> Packet:
 
 @case(
     "ND-5.8",
-    "Who advertises a lifetime of zero is no default router",
-    rfc=RFC,
+    "A router that advertises a lifetime of zero is no default router",
     section=RECEIVED,
     aliases=("v6lc:2.2.13",),
     mutant=believing("does not look at the lifetime", routerlifetime=1800),
     topology=BARE,
-    seconds=8,
 )
 def no_lifetime(lab: Tester) -> None:
     """What else it advertises counts.
@@ -161,12 +157,10 @@ def no_lifetime(lab: Tester) -> None:
 @case(
     "ND-5.9",
     "A router that advertises a lifetime of zero is used no more",
-    rfc=RFC,
     section=RECEIVED,
     aliases=("v6lc:2.2.13",),
     mutant=believing("does not look at the lifetime", routerlifetime=1800),
     topology=BARE,
-    seconds=8,
 )
 def withdrawn(lab: Tester) -> None:
     """It ceases to be a router at once.
@@ -183,12 +177,10 @@ def withdrawn(lab: Tester) -> None:
 @case(
     "ND-5.10",
     "A router whose lifetime is over is used no more",
-    rfc=RFC,
     section="6.3.5",
     aliases=("v6lc:2.2.13",),
     mutant=believing("does not look at the lifetime", routerlifetime=1800),
     topology=BARE,
-    seconds=14,
 )
 def lifetime_ends(lab: Tester) -> None:
     """The lifetime is in seconds.
@@ -206,12 +198,9 @@ def lifetime_ends(lab: Tester) -> None:
 @case(
     "ND-5.11",
     "A router advertisement from a global address is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.2.12",),
     mutant=mending(IPv6, "does not look at the source", src=lambda source: "fe80::5eff:fe00:5301"),
     topology=BARE,
-    seconds=12,
 )
 def not_link_local(lab: Tester) -> None:
     """Routers are known by their link-local addresses.
@@ -225,12 +214,9 @@ def not_link_local(lab: Tester) -> None:
 @case(
     "ND-5.12",
     "A router advertisement that has come through a router is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.2.12",),
     mutant=mending(IPv6, "does not look at the hop limit", hlim=255),
     topology=BARE,
-    seconds=12,
 )
 def wrong_hop_limit(lab: Tester) -> None:
     """A hop limit of 255 proves that it comes from a neighbour.
@@ -244,12 +230,9 @@ def wrong_hop_limit(lab: Tester) -> None:
 @case(
     "ND-5.13",
     "A router advertisement with a wrong checksum is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.2.12",),
     mutant=mending(ICMPv6ND_RA, "does not look at the checksum"),
     topology=BARE,
-    seconds=12,
 )
 def wrong_checksum(lab: Tester) -> None:
     """As any ICMPv6 message.
@@ -265,12 +248,9 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ND-5.14",
     "A router advertisement with a code is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.2.12",),
     mutant=believing("does not look at the code", code=0),
     topology=BARE,
-    seconds=12,
 )
 def wrong_code(lab: Tester) -> None:
     """There is no code but 0.
@@ -284,7 +264,6 @@ def wrong_code(lab: Tester) -> None:
 @case(
     "ND-5.15",
     "A router advertisement with an option of length zero is dropped, all of it",
-    rfc=RFC,
     section="4.6",
     aliases=("v6lc:2.2.12",),
     mutant=Mutant(
@@ -296,7 +275,6 @@ def wrong_code(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=12,
 )
 def empty_option(lab: Tester) -> None:
     """What stands before it does not count either.
@@ -311,8 +289,6 @@ def empty_option(lab: Tester) -> None:
 @case(
     "ND-5.16",
     "A router advertisement that is cut short is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.2.12",),
     mutant=Mutant(
         "makes up what is missing",
@@ -328,7 +304,6 @@ def empty_option(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=12,
 )
 def too_short(lab: Tester) -> None:
     """Its header has sixteen octets.
@@ -343,13 +318,10 @@ def too_short(lab: Tester) -> None:
 @case(
     "ND-5.17",
     "A router's option that is not known is passed over",
-    rfc=RFC,
-    section=VALID,
     mutant=hiding(
         lambda frame: bytes(UNKNOWN_OPTION) in bytes(frame), "drops what has unknown options"
     ),
     topology=BARE,
-    seconds=7,
 )
 def unknown_option(lab: Tester) -> None:
     """Later versions will have others.
@@ -365,12 +337,10 @@ def unknown_option(lab: Tester) -> None:
 @case(
     "ND-5.19",
     "Of two routers the one whose hardware address is known is preferred",
-    rfc=RFC,
     section="6.3.6",
     level=Level.SHOULD,
     mutant=dropping(lambda frame: frame.dst == R2_MAC, "sends to the first one only"),
     topology=BARE,
-    seconds=11,
 )
 def reachable_preferred(lab: Tester) -> None:
     """A router that answers no solicitation is no good.
@@ -401,7 +371,6 @@ def reachable_preferred(lab: Tester) -> None:
     level=Level.SHOULD,
     mutant=believing("does not look at the preference", prf=0),
     topology=BARE,
-    seconds=9,
 )
 def preference(lab: Tester) -> None:
     """Two bits of the advertisement say how good a router is.
@@ -436,7 +405,6 @@ def preference(lab: Tester) -> None:
         "looks for everybody on the link",
     ),
     topology=BARE,
-    seconds=9,
 )
 def nobody_on_link(lab: Tester) -> None:
     """RFC 2461 had it so, and sent a host's packets to whomever claimed the address.

@@ -13,7 +13,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import (
     altering,
     answering,
@@ -39,6 +39,8 @@ from pystack.lab.packets import (
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac
 
+case = group("ND-5", rfc="RFC 4861", section="4.1")
+
 RFC, SENDING = "RFC 4861", "6.3.7"
 BARE = Topology.BARE
 
@@ -50,12 +52,9 @@ def _solicits(frame: Packet) -> bool:
 @case(
     "ND-5.1",
     "A host that wants routers asks for them at the all-routers group",
-    rfc=RFC,
-    section="4.1",
     aliases=("v6lc:2.2.1",),
     mutant=altering(IPv6, "asks everybody", dst=lambda to: ALL_NODES if to == ALL_ROUTERS else to),
     topology=BARE,
-    seconds=7,
 )
 def asks_routers(lab: Tester) -> None:
     """Switch the Host's looking for routers on.
@@ -72,12 +71,9 @@ def asks_routers(lab: Tester) -> None:
 @case(
     "ND-5.2",
     "A router solicitation has the hop limit 255",
-    rfc=RFC,
-    section="4.1",
     aliases=("v6lc:2.2.1",),
     mutant=altering(IPv6, "sends with the hop limit 64", hlim=64),
     topology=BARE,
-    seconds=7,
 )
 def solicitation_hop_limit(lab: Tester) -> None:
     """Routers drop what has another.
@@ -92,12 +88,9 @@ def solicitation_hop_limit(lab: Tester) -> None:
 @case(
     "ND-5.3",
     "A router solicitation tells the hardware address exactly if it comes from an address",
-    rfc=RFC,
-    section="4.1",
     aliases=("v6lc:2.2.1",),
     mutant=altering(IPv6, "does it from no address", src="::"),
     topology=BARE,
-    seconds=9,
 )
 def solicitation_option(lab: Tester) -> None:
     """From the unspecified address there must not be any; else there should.
@@ -118,14 +111,12 @@ def solicitation_option(lab: Tester) -> None:
 @case(
     "ND-5.4",
     "Router solicitations are four seconds apart",
-    rfc=RFC,
     section=SENDING,
     aliases=("v6lc:2.2.1",),
     mutant=Mutant(
         "sends each solicitation twice", outgoing=lambda frame: [frame] * (1 + _solicits(frame))
     ),
     topology=BARE,
-    seconds=19,
 )
 def solicitations_apart(lab: Tester) -> None:
     """RTR_SOLICITATION_INTERVAL. RFC 7559 goes on with longer intervals, a tenth more or less.
@@ -143,12 +134,10 @@ def solicitations_apart(lab: Tester) -> None:
 @case(
     "ND-5.5",
     "When a router has answered no more solicitations are sent",
-    rfc=RFC,
     section=SENDING,
     aliases=("v6lc:2.2.2",),
     mutant=DEAF,
     topology=BARE,
-    seconds=15,
 )
 def desists(lab: Tester) -> None:
     """There is nothing left to ask.
@@ -164,7 +153,6 @@ def desists(lab: Tester) -> None:
 @case(
     "ND-5.18",
     "A host does not answer router solicitations",
-    rfc=RFC,
     section="6.2.6",
     aliases=("v6lc:2.2.3",),
     mutant=answering(
@@ -176,7 +164,6 @@ def desists(lab: Tester) -> None:
         ),
         "takes itself for a router",
     ),
-    seconds=2,
 )
 def no_answer(lab: Tester) -> None:
     """Only routers do.

@@ -12,8 +12,8 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
-from pystack.lab.catalogue._mutants import altering, answering, computed, dropping, hiding
+from pystack.lab.case import group
+from pystack.lab.catalogue._mutants import altering, answering, computed, hiding
 from pystack.lab.catalogue._nd import (
     ALL_NODES,
     NEW_MAC,
@@ -40,13 +40,12 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import Level
 
-RFC, RECEIVED, ANSWER = "RFC 4861", "7.2.3", "7.2.4"
+case = group("ND-2", rfc="RFC 4861", section="7.2.4")
+
+RFC, RECEIVED = "RFC 4861", "7.2.3"
 
 
 DEAF = hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_NS)), "does not see solicitations")
-
-
-MUTE = dropping(lambda frame: bool(frame.haslayer(ICMPv6ND_NA)), "advertises nothing")
 
 
 def _answer(frame: Packet) -> Packet:
@@ -83,11 +82,8 @@ def answered(lab: Tester, **fields: int) -> Match:
 @case(
     "ND-2.1",
     "A solicitation for the Host's address is answered, with the hop limit 255",
-    rfc=RFC,
-    section=ANSWER,
     aliases=("v6lc:2.1.8",),
     mutant=altering(IPv6, "answers with the hop limit 64", hlim=64),
-    seconds=1,
 )
 def is_answered(lab: Tester) -> None:
     """Ask for the Host's address, as any neighbour would.
@@ -103,10 +99,7 @@ def is_answered(lab: Tester) -> None:
 @case(
     "ND-2.2",
     "What answers a solicitation has the flag S",
-    rfc=RFC,
-    section=ANSWER,
     mutant=altering(ICMPv6ND_NA, "leaves the flag out", S=0),
-    seconds=1,
 )
 def solicited_flag(lab: Tester) -> None:
     """By it the other one knows that its own packets arrive.
@@ -121,11 +114,8 @@ def solicited_flag(lab: Tester) -> None:
 @case(
     "ND-2.3",
     "What answers a solicitation has the flag O",
-    rfc=RFC,
-    section=ANSWER,
     level=Level.SHOULD,
     mutant=altering(ICMPv6ND_NA, "leaves the flag out", O=0),
-    seconds=1,
 )
 def override_flag(lab: Tester) -> None:
     """An address that is the Host's alone is nobody else's.
@@ -140,13 +130,10 @@ def override_flag(lab: Tester) -> None:
 @case(
     "ND-2.4",
     "A host's advertisement has the flag R clear",
-    rfc=RFC,
-    section=ANSWER,
     mutant=altering(ICMPv6ND_NA, "says that it is a router", R=1),
-    seconds=1,
 )
 def no_router_flag(lab: Tester) -> None:
-    """Who does not forward is no router.
+    """A host that does not forward is no router.
 
     1. The tester solicits the Host's address.
     2. The advertisement has R clear.
@@ -158,14 +145,11 @@ def no_router_flag(lab: Tester) -> None:
 @case(
     "ND-2.5",
     "A router's advertisement has the flag R",
-    rfc=RFC,
-    section=ANSWER,
     mutant=altering(ICMPv6ND_NA, "says that it is no router", R=0),
     topology=Topology.ROUTER,
-    seconds=1,
 )
 def router_flag(lab: Tester) -> None:
-    """Who has it as a router would take it from the list otherwise.
+    """Otherwise hosts that know it as a router would remove it from their list.
 
     1. The tester solicits the address of a Host that forwards.
     2. The advertisement has R set.
@@ -177,10 +161,7 @@ def router_flag(lab: Tester) -> None:
 @case(
     "ND-2.6",
     "What answers a solicitation to the group has the Host's hardware address",
-    rfc=RFC,
-    section=ANSWER,
     mutant=altering(ICMPv6NDOptDstLLAddr, "gives another's", lladdr=STRANGER_MAC),
-    seconds=1,
 )
 def target_option(lab: Tester) -> None:
     """It is what was asked for.
@@ -197,14 +178,11 @@ def target_option(lab: Tester) -> None:
 @case(
     "ND-2.7",
     "A solicitation that was sent to the Host's own address is answered",
-    rfc=RFC,
-    section=ANSWER,
     aliases=("v6lc:2.1.8",),
     mutant=hiding(
         lambda frame: bool(frame.haslayer(ICMPv6ND_NS)) and not frame.dst.startswith("33:33"),
         "sees only what comes to its group",
     ),
-    seconds=1,
 )
 def unicast(lab: Tester) -> None:
     """So a neighbour makes sure that the Host is still there.
@@ -219,7 +197,6 @@ def unicast(lab: Tester) -> None:
 @case(
     "ND-2.8",
     "A solicitation to the Host's own address needs no hardware address in it",
-    rfc=RFC,
     section="4.3",
     aliases=("v6lc:2.1.8",),
     mutant=hiding(
@@ -228,7 +205,6 @@ def unicast(lab: Tester) -> None:
         ),
         "drops what has no option",
     ),
-    seconds=2,
 )
 def unicast_without_option(lab: Tester) -> None:
     """The option has to be there if the solicitation goes to a group; else it may be missing.
@@ -243,13 +219,10 @@ def unicast_without_option(lab: Tester) -> None:
 @case(
     "ND-2.9",
     "The link-local address is answered for from itself",
-    rfc=RFC,
-    section=ANSWER,
     mutant=altering(IPv6, "answers from its global address", src=lambda source: "2001:db8:1::2"),
-    seconds=1,
 )
 def link_local(lab: Tester) -> None:
-    """The source is an address of the interface; who asked for this one expects it.
+    """The source is an address of the interface; the solicitor of this one expects it.
 
     1. The tester solicits the Host's link-local address.
     2. The advertisement comes from there.
@@ -262,14 +235,11 @@ def link_local(lab: Tester) -> None:
 
 @case(
     "ND-2.10",
-    "Who solicits without an address is answered at the all-nodes group, without S",
-    rfc=RFC,
-    section=ANSWER,
-    mutant=altering(ICMPv6ND_NA, "sets S whoever asks", S=1),
-    seconds=1,
+    "A solicitation without a source is answered to the all-nodes group, without S",
+    mutant=altering(ICMPv6ND_NA, "sets S in every answer", S=1),
 )
 def for_detection(lab: Tester) -> None:
-    """Somebody is about to take the Host's address, and asks first.
+    """Another host is about to take the Host's address, and asks first.
 
     1. The tester solicits the Host's address from the unspecified address.
     2. The Host advertises it to ff02::1, with S clear and its hardware address.
@@ -285,14 +255,12 @@ def for_detection(lab: Tester) -> None:
 
 @case(
     "ND-2.11",
-    "A solicitation for somebody else's address is not answered",
-    rfc=RFC,
+    "A solicitation for another host's address is not answered",
     section=RECEIVED,
     mutant=ANSWERS_UNICAST_TOO,
-    seconds=1,
 )
 def not_for_us(lab: Tester) -> None:
-    """Only who has the address answers. Other addresses may have the same group.
+    """Only the owner of the address answers. Other addresses may have the same group.
 
     1. The tester solicits an address whose last three octets are those of the Host's.
     2. No advertisement comes.
@@ -302,12 +270,10 @@ def not_for_us(lab: Tester) -> None:
 
 @case(
     "ND-2.22",
-    "Who solicits is known from then on, but not known to be reachable",
-    rfc=RFC,
+    "A solicitor is known from then on, but not known to be reachable",
     section=RECEIVED,
     aliases=("v6lc:2.1.8",),
     mutant=DEAF,
-    seconds=1,
 )
 def makes_entry(lab: Tester) -> None:
     """The new entry is stale. As the answer was sent by it, it may be past that, in delay.
@@ -327,13 +293,11 @@ def makes_entry(lab: Tester) -> None:
 
 @case(
     "ND-2.23",
-    "Who solicits from another hardware address is sent to there",
-    rfc=RFC,
+    "A solicitation from another hardware address changes the entry",
     section=RECEIVED,
     level=Level.SHOULD,
     aliases=("v6lc:2.1.10",),
     mutant=hiding(lambda frame: frame.src == NEW_MAC, "keeps what it has"),
-    seconds=2,
 )
 def updates_entry(lab: Tester) -> None:
     """What is cached and differs is replaced.
@@ -354,11 +318,9 @@ def updates_entry(lab: Tester) -> None:
 @case(
     "ND-2.24",
     "An entry whose hardware address a solicitation has changed is stale",
-    rfc=RFC,
     section=RECEIVED,
     aliases=("v6lc:2.1.10",),
     mutant=hiding(lambda frame: frame.src == NEW_MAC, "takes what it has for reachable still"),
-    seconds=2,
 )
 def update_is_stale(lab: Tester) -> None:
     """That the neighbour was reachable at its old hardware address proves nothing.
@@ -376,8 +338,7 @@ def update_is_stale(lab: Tester) -> None:
 
 @case(
     "ND-2.25",
-    "Who solicits as ever stays reachable",
-    rfc=RFC,
+    "A solicitation from the known address leaves the entry reachable",
     section="appendix C",
     aliases=("v6lc:2.1.10",),
     mutant=Mutant(
@@ -386,7 +347,6 @@ def update_is_stale(lab: Tester) -> None:
             [frame, computed(_moved(frame))] if frame.haslayer(ICMPv6ND_NS) else frame
         ),
     ),
-    seconds=2,
 )
 def same_address(lab: Tester) -> None:
     """Nothing is new about a solicitation with the hardware address that is known.
@@ -411,18 +371,16 @@ def _moved(frame: Packet) -> Packet:
 
 @case(
     "ND-2.26",
-    "Who solicits from nowhere makes no entry",
-    rfc=RFC,
+    "A solicitation without a source makes no entry",
     section=RECEIVED,
     mutant=Mutant(
-        "puts who asked into its table",
+        "puts the solicitor into its table",
         incoming=lambda frame: (
             [frame, _as_stranger(frame)]
             if frame.haslayer(ICMPv6ND_NS) and frame[IPv6].src == "::"
             else frame
         ),
     ),
-    seconds=1,
 )
 def no_entry(lab: Tester) -> None:
     """The unspecified address is nobody's.
@@ -453,11 +411,9 @@ def _as_stranger(frame: Packet) -> Packet:
 @case(
     "ND-2.27",
     "A solicitation of the neighbour that the Host asks for lets its packet go",
-    rfc=RFC,
     section="appendix C",
     aliases=("v6lc:2.1.9",),
     mutant=DEAF,
-    seconds=2,
 )
 def completes(lab: Tester) -> None:
     """It has the hardware address that the packet waits for.

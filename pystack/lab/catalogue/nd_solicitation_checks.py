@@ -10,7 +10,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed, hiding, mending
 from pystack.lab.catalogue._nd import (
     ALL_NODES,
@@ -28,17 +28,14 @@ from pystack.lab.packets import (
 )
 from pystack.lab.tester import Tester, solicited_node
 
-RFC, VALID = "RFC 4861", "7.1.1"
+case = group("ND-2", rfc="RFC 4861", section="7.1.1")
 
 
 @case(
     "ND-2.12",
     "A solicitation that has come through a router is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=mending(IPv6, "does not look at the hop limit", hlim=255),
-    seconds=1,
 )
 def wrong_hop_limit(lab: Tester) -> None:
     """A hop limit of 255 proves that it comes from a neighbour.
@@ -52,11 +49,8 @@ def wrong_hop_limit(lab: Tester) -> None:
 @case(
     "ND-2.13",
     "A solicitation with a wrong checksum is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=mending(ICMPv6ND_NS, "does not look at the checksum"),
-    seconds=1,
 )
 def wrong_checksum(lab: Tester) -> None:
     """As any ICMPv6 message.
@@ -72,11 +66,8 @@ def wrong_checksum(lab: Tester) -> None:
 @case(
     "ND-2.14",
     "A solicitation with a code is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=mending(ICMPv6ND_NS, "does not look at the code", code=0),
-    seconds=1,
 )
 def wrong_code(lab: Tester) -> None:
     """There is no code but 0.
@@ -90,11 +81,8 @@ def wrong_code(lab: Tester) -> None:
 @case(
     "ND-2.15",
     "A solicitation that is cut short is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def too_short(lab: Tester) -> None:
     """The target is in the last sixteen of its twenty-four octets.
@@ -108,11 +96,8 @@ def too_short(lab: Tester) -> None:
 @case(
     "ND-2.16",
     "A solicitation for a group is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def multicast_target(lab: Tester) -> None:
     """A group has no hardware address that anybody could tell.
@@ -134,11 +119,9 @@ def _drop_last(frame: Packet) -> Packet:
 @case(
     "ND-2.17",
     "A solicitation with an option of length zero is dropped",
-    rfc=RFC,
     section="4.6",
     aliases=("v6lc:2.1.7",),
     mutant=ANSWERS_UNICAST_TOO,
-    seconds=1,
 )
 def empty_option(lab: Tester) -> None:
     """Where the next option begins can't be told.
@@ -154,14 +137,11 @@ def empty_option(lab: Tester) -> None:
 @case(
     "ND-2.18",
     "A solicitation from nowhere to the Host's own address is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=ANSWERS_UNICAST_TOO,
-    seconds=1,
 )
 def unspecified_to_unicast(lab: Tester) -> None:
-    """Who looks for duplicates asks the solicited-node group.
+    """Duplicate address detection asks the solicited-node group.
 
     1. The tester solicits the Host's address from ::, at that address.
     2. No advertisement comes; one that is right is answered.
@@ -172,8 +152,6 @@ def unspecified_to_unicast(lab: Tester) -> None:
 @case(
     "ND-2.19",
     "A solicitation from nowhere that has a hardware address in it is dropped",
-    rfc=RFC,
-    section=VALID,
     aliases=("v6lc:2.1.7",),
     mutant=Mutant(
         "does not look at the option",
@@ -181,7 +159,6 @@ def unspecified_to_unicast(lab: Tester) -> None:
             _drop_last(frame) if frame.haslayer(ICMPv6ND_NS) and frame[IPv6].src == "::" else frame
         ),
     ),
-    seconds=1,
 )
 def unspecified_with_option(lab: Tester) -> None:
     """It would be the hardware address of no address.
@@ -195,12 +172,9 @@ def unspecified_with_option(lab: Tester) -> None:
 @case(
     "ND-2.20",
     "A solicitation's option that is not known is passed over",
-    rfc=RFC,
-    section=VALID,
     mutant=hiding(
         lambda frame: bytes(UNKNOWN_OPTION) in bytes(frame), "drops what has unknown options"
     ),
-    seconds=1,
 )
 def unknown_option(lab: Tester) -> None:
     """Later versions will have others.
@@ -216,13 +190,11 @@ def unknown_option(lab: Tester) -> None:
 @case(
     "ND-2.21",
     "The field that is reserved does not matter",
-    rfc=RFC,
     section="4.3",
     mutant=hiding(
         lambda frame: bool(frame.haslayer(ICMPv6ND_NS)) and frame[ICMPv6ND_NS].res != 0,
         "wants it to be zero",
     ),
-    seconds=1,
 )
 def reserved(lab: Tester) -> None:
     """Its receiver ignores it.
@@ -241,7 +213,6 @@ def reserved(lab: Tester) -> None:
     section="5",
     aliases=("v6lc:2.1.22",),
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def fragmented(lab: Tester) -> None:
     """What guards a link looks at whole messages; a fragmented one would get past it.

@@ -9,7 +9,7 @@ from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed, hiding
 from pystack.lab.catalogue._tcp import pattern, write
 from pystack.lab.catalogue._udp import bound
@@ -20,7 +20,8 @@ from pystack.lab.tcp import connect
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 8201"
+case = group("PMTU-1", rfc="RFC 8201", section="4")
+
 FAR, ELSEWHERE = "2001:db8:9::9", "2001:db8:8::8"  # both behind the router, the tester
 DATA = 1400
 WHOLE = 40 + 8 + DATA  # octets of the packet with it
@@ -90,11 +91,8 @@ def _small_offer(frame: Packet) -> Packet:
 @case(
     "PMTU-1.1",
     "After a packet too big no larger packet is sent on that path",
-    rfc=RFC,
-    section="4",
     aliases=("v6lc:4.1.5",),
     mutant=DEAF,
-    seconds=2,
 )
 def reduces(lab: Tester) -> None:
     """Report a link that is smaller than the first one.
@@ -115,11 +113,8 @@ def reduces(lab: Tester) -> None:
 @case(
     "PMTU-1.2",
     "A packet too big counts for a destination on the link too",
-    rfc=RFC,
-    section="4",
     aliases=("v6lc:4.1.4",),
     mutant=DEAF,
-    seconds=2,
 )
 def reduces_on_link(lab: Tester) -> None:
     """A link may be made of several pieces.
@@ -136,11 +131,8 @@ def reduces_on_link(lab: Tester) -> None:
 @case(
     "PMTU-1.3",
     "A packet too big with an MTU below 1280 is discarded",
-    rfc=RFC,
-    section="4",
     aliases=("v6lc:4.1.6",),
     mutant=_reported(lambda mtu: max(mtu, 1280), "takes 1280 for it"),
-    seconds=2,
 )
 def below_the_minimum(lab: Tester) -> None:
     """Every link of IPv6 carries 1280 octets; the report is a lie.
@@ -172,7 +164,6 @@ def _wrapped(frame: Packet) -> Packet:
     rfc="RFC 8504",
     section="5.1",
     mutant=Mutant("gives small packets a fragment header", outgoing=_wrapped),
-    seconds=2,
 )
 def no_atomic_fragments(lab: Tester) -> None:
     """RFC 2460 wanted a fragment header for translators to IPv4; it turned out to be harmful.
@@ -191,11 +182,8 @@ def no_atomic_fragments(lab: Tester) -> None:
 @case(
     "PMTU-1.5",
     "A packet too big does not increase the path's MTU",
-    rfc=RFC,
-    section="4",
     aliases=("v6lc:4.1.7",),
     mutant=DEAF,
-    seconds=2,
 )
 def no_increase(lab: Tester) -> None:
     """A report of a larger MTU is late, or a lie.
@@ -214,7 +202,6 @@ def no_increase(lab: Tester) -> None:
 @case(
     "PMTU-1.6",
     "A packet too big for one path does not reduce another",
-    rfc=RFC,
     section="5.2",
     level=Level.MAY,
     mutant=Mutant(
@@ -225,7 +212,6 @@ def no_increase(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def other_path(lab: Tester) -> None:
     """Two destinations behind the same router.
@@ -293,14 +279,11 @@ BELIEVES = Mutant("believes every report", outgoing=_believes.outgoing, incoming
 @case(
     "PMTU-1.7",
     "A packet too big about a datagram that no program sent is ignored",
-    rfc=RFC,
-    section="4",
     level=Level.SHOULD,
     mutant=BELIEVES,
-    seconds=2,
 )
 def not_sent(lab: Tester) -> None:
-    """Anybody can send such a message; who sends it should have seen the packet.
+    """Anybody can send such a message; its sender should have seen the packet.
 
     1. The Host's program sends 1400 bytes in one packet.
     2. The tester answers with a packet too big about a datagram from a port that nobody has.
@@ -317,12 +300,9 @@ def not_sent(lab: Tester) -> None:
 
 @case(
     "PMTU-1.8",
-    "A packet too big about somebody else's packet is ignored",
-    rfc=RFC,
-    section="4",
+    "A packet too big about another host's packet is ignored",
     level=Level.SHOULD,
     mutant=BELIEVES,
-    seconds=2,
 )
 def not_ours(lab: Tester) -> None:
     """The packet in it has to be the Host's own.
@@ -345,7 +325,6 @@ def not_ours(lab: Tester) -> None:
     rfc="RFC 4443",
     section="2.3",
     mutant=BELIEVES,
-    seconds=2,
 )
 def damaged(lab: Tester) -> None:
     """As any damaged message.
@@ -372,7 +351,6 @@ def damaged(lab: Tester) -> None:
         ),
         "drops what has a code",
     ),
-    seconds=2,
 )
 def any_code(lab: Tester) -> None:
     """The code has no meaning.
@@ -389,8 +367,6 @@ def any_code(lab: Tester) -> None:
 @case(
     "PMTU-1.11",
     "The path's MTU is not increased within five minutes",
-    rfc=RFC,
-    section="4",
     mutant=DEAF,
     seconds=300,
 )
@@ -411,7 +387,6 @@ def not_too_soon(lab: Tester) -> None:
 @case(
     "PMTU-1.12",
     "After a quarter of an hour a larger MTU is tried again",
-    rfc=RFC,
     section="5.3",
     level=Level.MAY,
     mutant=NEVER_AGAIN,
@@ -455,13 +430,10 @@ def _is_small(lab: Tester, packet: Packet) -> None:
 @case(
     "PMTU-1.13",
     "An echo reply keeps to the path's MTU",
-    rfc=RFC,
-    section="4",
     mutant=DEAF,
-    seconds=2,
 )
 def echo_replies(lab: Tester) -> None:
-    """The path is the Host's, whoever sends on it.
+    """The path is the Host's, whichever socket sends on it.
 
     1. The tester sends an echo request of 1400 bytes of data, which comes back in one packet.
     2. The tester answers the reply with a packet too big, MTU 1280.
@@ -486,10 +458,8 @@ def echo_replies(lab: Tester) -> None:
 @case(
     "PMTU-1.14",
     "What TCP sends again after a packet too big fits the path",
-    rfc=RFC,
     section="5.4",
     mutant=DEAF,
-    seconds=8,
 )
 def tcp_retransmits(lab: Tester) -> None:
     """Lose a segment that was too big.
@@ -516,11 +486,9 @@ def tcp_retransmits(lab: Tester) -> None:
 @case(
     "PMTU-1.15",
     "TCP's segments fit the path after a packet too big, without fragments",
-    rfc=RFC,
     section="5.4",
     level=Level.SHOULD,
     mutant=DEAF,
-    seconds=8,
 )
 def tcp_adapts(lab: Tester) -> None:
     """TCP is to make its segments smaller, not to have them cut.
@@ -551,14 +519,12 @@ def tcp_adapts(lab: Tester) -> None:
 @case(
     "PMTU-1.16",
     "The maximum segment size that TCP offers does not follow the path's MTU",
-    rfc=RFC,
     section="5.4",
     level=Level.SHOULD,
     mutant=Mutant(
         "offers what fits the path",
         outgoing=_small_offer,
     ),
-    seconds=3,
 )
 def tcp_offer(lab: Tester) -> None:
     """It is about what the Host can receive, by whatever way.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import computed
 from pystack.lab.catalogue._tcp import pattern, write
 from pystack.lab.catalogue._udp import bound
@@ -17,7 +17,8 @@ from pystack.lab.packets import ipv4, where
 from pystack.lab.tcp import connect
 from pystack.lab.tester import Tester
 
-RFC = "RFC 1191"
+case = group("PMTU-2", rfc="RFC 1191", section="3")
+
 FAR = "198.51.100.9"  # behind the router, the tester
 DATA = 1400
 
@@ -65,10 +66,7 @@ def _fits(lab: Tester, packet: Packet, mtu: int) -> None:
 @case(
     "PMTU-2.1",
     "After a datagram too big no larger one is sent that may not be cut",
-    rfc=RFC,
-    section="3",
     mutant=STUBBORN,
-    seconds=2,
 )
 def reduces(lab: Tester) -> None:
     """Report a link that is smaller than the first one.
@@ -90,10 +88,7 @@ def reduces(lab: Tester) -> None:
 @case(
     "PMTU-2.2",
     "A datagram too big does not increase the path's MTU",
-    rfc=RFC,
-    section="3",
     mutant=STUBBORN,
-    seconds=2,
 )
 def no_increase(lab: Tester) -> None:
     """A report of a larger MTU is late, or a lie.
@@ -116,10 +111,8 @@ def no_increase(lab: Tester) -> None:
 @case(
     "PMTU-2.3",
     "What TCP sends again after a datagram too big fits the path, or may be cut",
-    rfc=RFC,
     section="6.4",
     mutant=STUBBORN,
-    seconds=8,
 )
 def tcp_retransmits(lab: Tester) -> None:
     """Lose a segment that was too big.

@@ -13,7 +13,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, answering, computed, dropping, hiding, mending
 from pystack.lab.catalogue._nd import (
     ALL_NODES,
@@ -40,7 +40,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, multicast_mac, solicited_node
 from pystack.lab.verdict import Level
 
-RFC = "RFC 4862"
+case = group("SLAAC", rfc="RFC 4862")
+
 NEW = "2001:db8:1::5"
 BARE = Topology.BARE
 
@@ -52,7 +53,7 @@ def _probes(frame: Packet) -> bool:
 NO_PROBE = dropping(_probes, "asks nobody whether an address is free")
 DEAF = hiding(
     lambda frame: bool(frame.haslayer(ICMPv6ND_NA)) or _probes(frame),
-    "does not see who else has the address",
+    "does not notice that another host has the address",
 )
 
 
@@ -74,7 +75,7 @@ def probing(lab: Tester, address: str = NEW) -> Packet:
 
 
 def claim(lab: Tester, address: str = NEW) -> Packet:
-    """Somebody else says that he has an address."""
+    """Another host claims an address."""
     return advertisement(lab, address, mac=STRANGER_MAC, destination=ALL_NODES, O=1)
 
 
@@ -90,11 +91,9 @@ def not_assigned(lab: Tester, address: str = NEW) -> None:
 @case(
     "SLAAC-1.1",
     "Whether an address is free is asked from no address, at its solicited-node group",
-    rfc=RFC,
     section="5.4.2",
     aliases=("v6lc:3.1.1",),
     mutant=altering(IPv6, "asks from its link-local address", src="fe80::5eff:fe00:5302"),
-    seconds=3,
 )
 def probe(lab: Tester) -> None:
     """Give the Host an address, and have it look for duplicates.
@@ -125,7 +124,6 @@ def probe(lab: Tester) -> None:
             computed(frame / ICMPv6NDOptSrcLLAddr(lladdr=frame.src)) if _probes(frame) else frame
         ),
     ),
-    seconds=3,
 )
 def no_option(lab: Tester) -> None:
     """Nobody has to answer to there, nor may anybody learn from it.
@@ -139,10 +137,8 @@ def no_option(lab: Tester) -> None:
 @case(
     "SLAAC-1.3",
     "It is asked once, unless the interface is set up to ask more",
-    rfc=RFC,
     section="5.1",
     mutant=Mutant("asks twice", outgoing=lambda frame: [frame] * (2 if _probes(frame) else 1)),
-    seconds=5,
 )
 def once(lab: Tester) -> None:
     """DupAddrDetectTransmits is 1.
@@ -157,7 +153,6 @@ def once(lab: Tester) -> None:
 @case(
     "SLAAC-1.4",
     "An address that nobody else claims is used a second after that",
-    rfc=RFC,
     section="5.4",
     aliases=("v6lc:3.1.1",),
     mutant=Mutant(
@@ -166,7 +161,6 @@ def once(lab: Tester) -> None:
             None if frame.haslayer(ICMPv6ND_NS) and frame[ICMPv6ND_NS].tgt == NEW else frame
         ),
     ),
-    seconds=4,
 )
 def is_used(lab: Tester) -> None:
     """RetransTimer after the last solicitation it is unique.
@@ -183,16 +177,14 @@ def is_used(lab: Tester) -> None:
 @case(
     "SLAAC-1.5",
     "While it is not known to be free an address is not answered for",
-    rfc=RFC,
     section="5.4.3",
     aliases=("v6lc:3.1.4",),
     mutant=answering(
         lambda frame: bool(frame.haslayer(ICMPv6ND_NS)), _na, "answers for it at once"
     ),
-    seconds=4,
 )
 def tentative_is_silent(lab: Tester) -> None:
-    """Who resolves it has to get the answer of its rightful holder, if there is one.
+    """Resolving it must yield its rightful holder, if there is one.
 
     1. The Host looks for duplicates of an address.
     2. The tester solicits it from its own address: no answer within half a second.
@@ -209,7 +201,6 @@ def tentative_is_silent(lab: Tester) -> None:
 @case(
     "SLAAC-1.6",
     "While it is not known to be free packets to an address are dropped",
-    rfc=RFC,
     section="5.4",
     mutant=answering(
         lambda frame: bool(frame.haslayer("ICMPv6EchoRequest")),
@@ -220,7 +211,6 @@ def tentative_is_silent(lab: Tester) -> None:
         ),
         "uses it at once",
     ),
-    seconds=4,
 )
 def tentative_receives_nothing(lab: Tester) -> None:
     """It is not assigned to the interface yet.
@@ -241,18 +231,16 @@ def tentative_receives_nothing(lab: Tester) -> None:
 
 @case(
     "SLAAC-1.7",
-    "An address that somebody advertises is not used",
-    rfc=RFC,
+    "An address that another host advertises is not used",
     section="5.4.4",
     aliases=("v6lc:3.1.2",),
     mutant=DEAF,
-    seconds=5,
 )
 def advertised(lab: Tester) -> None:
     """The holder defends it.
 
     1. The Host looks for duplicates of an address.
-    2. Somebody advertises it to all nodes.
+    2. Another host advertises it to all nodes.
     3. The Host does not have the address, and does not answer for it.
     """
     probing(lab)
@@ -262,17 +250,15 @@ def advertised(lab: Tester) -> None:
 
 @case(
     "SLAAC-1.8",
-    "An address that somebody advertises to the Host's group alone is not used",
-    rfc=RFC,
+    "An address that another host advertises to the Host's group alone is not used",
     section="5.4.4",
     mutant=DEAF,
-    seconds=5,
 )
 def advertised_to_group(lab: Tester) -> None:
     """Where the advertisement was sent does not matter: it has the address as its target.
 
     1. The Host looks for duplicates of an address.
-    2. Somebody advertises it to the address's solicited-node group, in a frame for the Host alone.
+    2. A host advertises it to the address's solicited-node group, in a frame for the Host alone.
     3. The Host does not have the address.
     """
     probing(lab)
@@ -285,12 +271,10 @@ def advertised_to_group(lab: Tester) -> None:
 
 @case(
     "SLAAC-1.9",
-    "An address that somebody else looks for duplicates of is not used",
-    rfc=RFC,
+    "An address that another host probes for is not used",
     section="5.4.3",
     aliases=("v6lc:3.1.3",),
     mutant=DEAF,
-    seconds=5,
 )
 def also_probed(lab: Tester) -> None:
     """Two have chosen the same address at the same time: neither gets it.
@@ -306,7 +290,7 @@ def also_probed(lab: Tester) -> None:
 
 @case(
     "SLAAC-1.10",
-    "Its own solicitation that comes back to a Host is not somebody else's",
+    "A Host's own solicitation that comes back is not another host's",
     rfc="RFC 7527",
     section="4.2",
     level=Level.SHOULD,
@@ -314,7 +298,6 @@ def also_probed(lab: Tester) -> None:
         "takes it for another's",
         incoming=lambda frame: solicitation_of_another(frame) if _probes(frame) else frame,
     ),
-    seconds=4,
 )
 def looped_back(lab: Tester) -> None:
     """A switch or a cable may send it back. A nonce in it tells whose it is.
@@ -328,7 +311,7 @@ def looped_back(lab: Tester) -> None:
 
 
 def solicitation_of_another(frame: Packet) -> Packet:
-    """The same question with nothing in it that says who asks."""
+    """The same solicitation without anything that identifies the sender."""
     return computed(
         Ether(src=STRANGER_MAC, dst=frame.dst)
         / IPv6(src="::", dst=frame[IPv6].dst, hlim=255)
@@ -342,7 +325,6 @@ def solicitation_of_another(frame: Packet) -> Packet:
     rfc="RFC 4861",
     section="7.1.2",
     mutant=mending(IPv6, "does not look at the hop limit", hlim=255),
-    seconds=5,
 )
 def wrong_hop_limit(lab: Tester) -> None:
     """Nobody from elsewhere has a say in it.
@@ -364,12 +346,10 @@ def wrong_hop_limit(lab: Tester) -> None:
 @case(
     "SLAAC-2.1",
     "The link-local address is looked for before it is used",
-    rfc=RFC,
     section="5.4",
     aliases=("v6lc:3.1.1",),
     mutant=NO_PROBE,
     topology=BARE,
-    seconds=4,
 )
 def link_local_probe(lab: Tester) -> None:
     """Have the interface configure itself.
@@ -388,12 +368,10 @@ def link_local_probe(lab: Tester) -> None:
 @case(
     "SLAAC-2.2",
     "Nothing comes from the link-local address before it is known to be free",
-    rfc=RFC,
     section="5.4",
     aliases=("v6lc:2.2.1",),
     mutant=altering(IPv6, "sends from it at once", src=lambda source: "fe80::5eff:fe00:5302"),
     topology=BARE,
-    seconds=5,
 )
 def not_used_before(lab: Tester) -> None:
     """A router solicitation or a listener report may well be due, from no address.
@@ -408,13 +386,11 @@ def not_used_before(lab: Tester) -> None:
 
 @case(
     "SLAAC-2.3",
-    "A link-local address that somebody else has is not used",
-    rfc=RFC,
+    "A link-local address that another host has is not used",
     section="5.4.5",
     aliases=("v6lc:3.1.2",),
     mutant=DEAF,
     topology=BARE,
-    seconds=6,
 )
 def link_local_taken(lab: Tester) -> None:
     """As any other.
@@ -434,13 +410,11 @@ def link_local_taken(lab: Tester) -> None:
 @case(
     "SLAAC-2.4",
     "An interface whose hardware address makes a duplicate link-local address is disabled",
-    rfc=RFC,
     section="5.4.5",
     level=Level.SHOULD,
     aliases=("v6lc:3.1.2",),
     mutant=DEAF,
     topology=BARE,
-    seconds=11,
 )
 def disabled(lab: Tester) -> None:
     """Two stations with one hardware address: nothing good can come of going on.

@@ -14,7 +14,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import altering, computed, dropping, hiding
 from pystack.lab.catalogue._nd import ALL_NODES as EVERYBODY
 from pystack.lab.catalogue._nd import (
@@ -43,7 +43,8 @@ from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester, solicited_node
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 4862", "5.5.3"
+case = group("SLAAC-3", rfc="RFC 4862", section="5.5.3")
+
 BARE = Topology.BARE
 DAY = 24 * 3600
 
@@ -90,12 +91,9 @@ def source_to_tester(lab: Tester) -> str:
 @case(
     "SLAAC-3.1",
     "Of a prefix with the flag A an address is formed",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.1",),
     mutant=seen_prefixes("does not look at the flag", A=0),
     topology=BARE,
-    seconds=7,
 )
 def address_is_formed(lab: Tester) -> None:
     """Of the prefix and the interface identifier.
@@ -113,12 +111,9 @@ def address_is_formed(lab: Tester) -> None:
 @case(
     "SLAAC-3.2",
     "Of a prefix without the flag A no address is formed",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.2",),
     mutant=seen_prefixes("does not look at the flag", A=1),
     topology=BARE,
-    seconds=8,
 )
 def not_autonomous(lab: Tester) -> None:
     """It says what is on the link, if anything.
@@ -132,12 +127,9 @@ def not_autonomous(lab: Tester) -> None:
 @case(
     "SLAAC-3.3",
     "A prefix whose preferred lifetime is longer than its valid one is ignored",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.2",),
     mutant=seen_prefixes("does not look at it", preferredlifetime=10),
     topology=BARE,
-    seconds=8,
 )
 def preferred_too_long(lab: Tester) -> None:
     """Nothing can be preferred that is not valid.
@@ -152,11 +144,8 @@ def preferred_too_long(lab: Tester) -> None:
 @case(
     "SLAAC-3.4",
     "A prefix that leaves no room for the interface identifier, or too much, is ignored",
-    rfc=RFC,
-    section=SECTION,
     mutant=seen_prefixes("takes all prefixes to have 64 bits", prefixlen=64),
     topology=BARE,
-    seconds=8,
 )
 def wrong_length(lab: Tester) -> None:
     """Prefix and identifier make 128 bits together, and Ethernet's identifier has 64.
@@ -170,12 +159,9 @@ def wrong_length(lab: Tester) -> None:
 @case(
     "SLAAC-3.5",
     "Of a prefix whose valid lifetime is zero no address is formed",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.2",),
     mutant=seen_prefixes("does not look at the lifetime", validlifetime=3600),
     topology=BARE,
-    seconds=8,
 )
 def no_lifetime(lab: Tester) -> None:
     """It would be over as it begins.
@@ -189,15 +175,12 @@ def no_lifetime(lab: Tester) -> None:
 @case(
     "SLAAC-3.6",
     "The link-local prefix makes no address",
-    rfc=RFC,
-    section=SECTION,
     mutant=altering(
         ICMPv6ND_NS,
         "probes another link-local address",
         tgt=lambda to: "fe80::1:1" if to[:5] == "2001:" else to,
     ),
     topology=BARE,
-    seconds=8,
 )
 def link_local_prefix(lab: Tester) -> None:
     """There is such an address already, and its lifetime is not a router's business.
@@ -221,7 +204,6 @@ def link_local_prefix(lab: Tester) -> None:
 @case(
     "SLAAC-3.7",
     "An address that was formed is looked for before it is used",
-    rfc="RFC 4862",
     section="5.4",
     aliases=("v6lc:3.2.1",),
     mutant=dropping(
@@ -229,10 +211,9 @@ def link_local_prefix(lab: Tester) -> None:
         "asks nobody whether an address is free",
     ),
     topology=BARE,
-    seconds=7,
 )
 def is_probed(lab: Tester) -> None:
-    """Each address of its own, whatever has been found out about others.
+    """Each address by itself, whatever has been found out about others.
 
     1. The tester advertises a prefix.
     2. A solicitation comes from :: for the address that is formed.
@@ -248,19 +229,17 @@ def is_probed(lab: Tester) -> None:
 
 @case(
     "SLAAC-3.8",
-    "An address that was formed and that somebody else has is not used",
-    rfc="RFC 4862",
+    "An address that was formed and that another host has is not used",
     section="5.4.5",
     aliases=("v6lc:3.2.1",),
     mutant=hiding(lambda frame: bool(frame.haslayer(ICMPv6ND_NA)), "does not see the other"),
     topology=BARE,
-    seconds=8,
 )
 def is_taken(lab: Tester) -> None:
     """As any other.
 
     1. The tester advertises a prefix; the Host looks for duplicates of the address it forms.
-    2. Somebody advertises the address: the Host does not have it.
+    2. Another host advertises the address: the Host does not have it.
     """
     listening(lab)
     lab.drain()
@@ -275,8 +254,6 @@ def is_taken(lab: Tester) -> None:
 @case(
     "SLAAC-3.9",
     "Two prefixes make two addresses",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.1",),
     mutant=Mutant(
         "takes the first prefix only",
@@ -285,7 +262,6 @@ def is_taken(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=8,
 )
 def two_prefixes(lab: Tester) -> None:
     """Each prefix with the flag A is taken by itself.
@@ -308,12 +284,10 @@ def _first_only(frame: Packet) -> Packet:
 @case(
     "SLAAC-3.10",
     "An address whose valid lifetime is over is gone",
-    rfc=RFC,
     section="5.5.4",
     aliases=("v6lc:3.2.3",),
     mutant=seen_prefixes("does not look at the lifetime", validlifetime=3600),
     topology=BARE,
-    seconds=13,
 )
 def invalid(lab: Tester) -> None:
     """Lifetimes are in seconds.
@@ -329,8 +303,6 @@ def invalid(lab: Tester) -> None:
 @case(
     "SLAAC-3.11",
     "A later advertisement prolongs the valid lifetime",
-    rfc=RFC,
-    section=SECTION,
     aliases=("v6lc:3.2.3",),
     mutant=Mutant(
         "keeps to the first lifetime",
@@ -342,7 +314,6 @@ def invalid(lab: Tester) -> None:
         ),
     ),
     topology=BARE,
-    seconds=13,
 )
 def prolonged(lab: Tester) -> None:
     """Routers say again and again what holds.
@@ -359,13 +330,11 @@ def prolonged(lab: Tester) -> None:
 @case(
     "SLAAC-3.12",
     "A deprecated address is not used for what begins",
-    rfc=RFC,
     section="5.5.4",
     level=Level.SHOULD,
     aliases=("v6lc:3.2.3",),
     mutant=seen_prefixes("does not look at the preferred lifetime", preferredlifetime=3600),
     topology=BARE,
-    seconds=13,
 )
 def deprecated(lab: Tester) -> None:
     """When its preferred lifetime is over, others come first, though it be the nearest.
@@ -388,12 +357,10 @@ def deprecated(lab: Tester) -> None:
 @case(
     "SLAAC-3.13",
     "A deprecated address still receives",
-    rfc=RFC,
     section="5.5.4",
     aliases=("v6lc:3.2.3",),
     mutant=seen_prefixes("drops it with its preference", validlifetime=5),
     topology=BARE,
-    seconds=13,
 )
 def deprecated_receives(lab: Tester) -> None:
     """What has begun goes on.
@@ -411,11 +378,8 @@ def deprecated_receives(lab: Tester) -> None:
 @case(
     "SLAAC-3.14",
     "A preferred lifetime of zero deprecates at once",
-    rfc=RFC,
-    section=SECTION,
     mutant=seen_prefixes("does not look at the preferred lifetime", preferredlifetime=3600),
     topology=BARE,
-    seconds=10,
 )
 def deprecated_at_once(lab: Tester) -> None:
     """The preferred lifetime is always what was advertised last.
@@ -436,13 +400,10 @@ def deprecated_at_once(lab: Tester) -> None:
 @case(
     "SLAAC-3.15",
     "What is valid for more than two hours can't be taken away in less",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "believes every lifetime", outgoing=lambda frame: None if _answers(frame) else frame
     ),
     topology=BARE,
-    seconds=13,
 )
 def two_hours(lab: Tester) -> None:
     """Or a single forged advertisement would take all addresses from all hosts.
@@ -465,13 +426,10 @@ def _answers(frame: Packet) -> bool:
 @case(
     "SLAAC-3.16",
     "What is valid for less than two hours is not shortened",
-    rfc=RFC,
-    section=SECTION,
     mutant=Mutant(
         "believes every lifetime", outgoing=lambda frame: None if _answers(frame) else frame
     ),
     topology=BARE,
-    seconds=13,
 )
 def not_shortened(lab: Tester) -> None:
     """As for what is valid for longer.
@@ -489,8 +447,6 @@ def not_shortened(lab: Tester) -> None:
 @case(
     "SLAAC-3.17",
     "What is valid for a day can be shortened to two hours",
-    rfc=RFC,
-    section=SECTION,
     mutant=seen_prefixes("never shortens a lifetime", validlifetime=DAY),
     topology=BARE,
     seconds=7300,
@@ -517,7 +473,6 @@ def two_hours_later(lab: Tester) -> None:
     section="4.6.2",
     mutant=seen_prefixes("takes it for minus one", validlifetime=0, preferredlifetime=0),
     topology=BARE,
-    seconds=10,
 )
 def infinite(lab: Tester) -> None:
     """0xffffffff is infinity.

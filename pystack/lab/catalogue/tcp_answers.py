@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     altered,
@@ -24,6 +24,8 @@ from pystack.lab.tcp import MODULUS, PADDING, connect, in_state, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
+case = group("TCP-19", rfc="RFC 9293")
+
 STAMP = "Timestamp"
 AGREED = [("MSS", MSS), *PADDING, (STAMP, (500_000, 0))]
 OFFERED = ("WScale", "SAckOK", STAMP)
@@ -32,12 +34,10 @@ OFFERED = ("WScale", "SAckOK", STAMP)
 @case(
     "TCP-19.1",
     "A reset counts both a SYN and a FIN that it acknowledges",
-    rfc="RFC 9293",
     section="3.4",
     mutant=Mutant(
         "counts them as one", outgoing=altered(having("R"), ack=lambda header: header.ack - 1)
     ),
-    seconds=1,
 )
 def reset_counts_syn_and_fin(lab: Tester) -> None:
     """Send SYN, FIN and three octets to a closed port.
@@ -64,7 +64,6 @@ def reset_counts_syn_and_fin(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def reset_has_timestamp(lab: Tester) -> None:
     """Have the program close a connection with unread data.
@@ -94,7 +93,6 @@ def reset_has_timestamp(lab: Tester) -> None:
         "sends each of them twenty times",
         outgoing=lambda frame: [frame] * 20 if frame.haslayer(TCP) and empty(frame) else frame,
     ),
-    seconds=2,
 )
 def answers_are_limited(lab: Tester) -> None:
     """Play a peer that answers whatever comes, as one does that believes in other numbers.
@@ -117,7 +115,6 @@ def answers_are_limited(lab: Tester) -> None:
     rfc="RFC 7323",
     section="2.2, 3.2",
     mutant=Mutant("sends all that its SYN had", outgoing=with_option(flagged("SA"), ("WScale", 7))),
-    seconds=1,
 )
 def crossing_options(lab: Tester) -> None:
     """Open from both ends at once, and offer less.
@@ -138,10 +135,8 @@ def crossing_options(lab: Tester) -> None:
 @case(
     "TCP-19.5",
     "Text in a SYN-ACK is taken",
-    rfc="RFC 9293",
     section="3.10.7.3",
     mutant=Mutant("forgets it", incoming=changes(loaded, with_data(lambda data: b""))),
-    seconds=2,
 )
 def text_in_syn_ack(lab: Tester) -> None:
     """Answer a SYN with more than SYN and ACK.
@@ -159,13 +154,11 @@ def text_in_syn_ack(lab: Tester) -> None:
 @case(
     "TCP-19.6",
     "Nothing is taken from a SYN-ACK that acknowledges something else",
-    rfc="RFC 9293",
     section="3.10.7.3",
     mutant=Mutant(
         "takes its options",
         outgoing=with_option(lacking("S"), *PADDING, (STAMP, (1, 500_000))),
     ),
-    seconds=2,
 )
 def forged_syn_ack(lab: Tester) -> None:
     """Forge the answer to a SYN.

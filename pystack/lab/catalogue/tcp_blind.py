@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     acks,
@@ -22,23 +22,20 @@ from pystack.lab.tcp import MODULUS, connect, in_state
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 5961"
+case = group("TCP-15", rfc="RFC 5961", section="3.2")
 
 
 @case(
     "TCP-15.1",
     "A peer that has reset the connection can do so again when it is asked",
-    rfc=RFC,
-    section="3.2",
     level=Level.SHOULD,
     mutant=DEAF_TO_RESETS,
-    seconds=2,
 )
 def confirmed_reset(lab: Tester) -> None:
     """Reset with a number that is a bit ahead, as when data was lost.
 
     1. On a connection the tester sends an RST 500 octets ahead: an ACK comes.
-    2. The tester, who has no connection any more, answers the ACK with an RST of its number: the
+    2. The tester, which has no connection any more, answers the ACK with an RST of its number: the
        program is told of the reset.
     """
     connection = connect(lab)
@@ -51,14 +48,11 @@ def confirmed_reset(lab: Tester) -> None:
 @case(
     "TCP-15.2",
     "Resets at random places in the window do not end a connection",
-    rfc=RFC,
-    section="3.2",
     level=Level.SHOULD,
     mutant=Mutant(
         "takes any reset in its window",
         incoming=altered(having("R"), seq=1_000_001),
     ),
-    seconds=3,
 )
 def guessed_resets(lab: Tester) -> None:
     """Guess at the number.
@@ -77,7 +71,6 @@ def guessed_resets(lab: Tester) -> None:
 @case(
     "TCP-15.3",
     "SYNs in the window do not end a connection",
-    rfc=RFC,
     section="4.2",
     level=Level.SHOULD,
     mutant=Mutant(
@@ -88,7 +81,6 @@ def guessed_resets(lab: Tester) -> None:
             seq=lambda header: header.ack,
         ),
     ),
-    seconds=3,
 )
 def guessed_syns(lab: Tester) -> None:
     """Guess at the number of a SYN.
@@ -108,14 +100,12 @@ def guessed_syns(lab: Tester) -> None:
 @case(
     "TCP-15.4",
     "Data with an acknowledgement of long ago is not taken",
-    rfc=RFC,
     section="5.2",
     level=Level.MAY,
     aliases=("9293:MAY-12",),
     mutant=Mutant(
         "takes any old ACK", incoming=altered(loaded, ack=lambda header: header.ack + 100_000)
     ),
-    seconds=3,
 )
 def old_acknowledgement(lab: Tester) -> None:
     """Guess at the sequence number, and not at the acknowledgement number.
@@ -139,14 +129,12 @@ def old_acknowledgement(lab: Tester) -> None:
 @case(
     "TCP-15.5",
     "Challenge ACKs are limited",
-    rfc=RFC,
     section="7",
     level=Level.SHOULD,
     mutant=Mutant(
         "sends as many as it is asked for",
         answer=replying(having("R"), "A", seq=lambda header: header.ack, ack=1_000_001),
     ),
-    seconds=3,
 )
 def throttled(lab: Tester) -> None:
     """Ask for many.
@@ -168,11 +156,8 @@ def throttled(lab: Tester) -> None:
 @case(
     "TCP-15.6",
     "A reset in the window of a handshake does not end it",
-    rfc=RFC,
-    section="3.2",
     level=Level.SHOULD,
     mutant=Mutant("takes any reset", incoming=altered(having("R"), seq=1_000_001)),
-    seconds=2,
 )
 def reset_in_handshake(lab: Tester) -> None:
     """Guess while a connection comes about.

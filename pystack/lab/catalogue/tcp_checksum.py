@@ -7,7 +7,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     acks,
     loaded,
@@ -21,12 +21,35 @@ from pystack.lab.packets import tcp
 from pystack.lab.tcp import Connection, connect, in_state
 from pystack.lab.tester import Tester
 
+case = group("TCP-3", section="3.1")
+
 
 def _mended(frame: Packet) -> Packet:
     return rebuilt(frame) if frame.haslayer(TCP) else frame
 
 
-def _bad_checksum(lab: Tester, family: int) -> None:
+@case(
+    "TCP-3.15",
+    "A segment with a wrong checksum is dropped",
+    rfc=RFC,
+    aliases=("9293:MUST-3",),
+    mutant=Mutant("does not verify checksums", incoming=_mended),
+    family=4,
+)
+@case(
+    "TCP-3.16",
+    "A segment over IPv6 with a wrong checksum is dropped",
+    rfc=RFC,
+    aliases=("9293:MUST-3",),
+    mutant=Mutant("does not verify checksums", incoming=_mended),
+    family=6,
+)
+def wrong_checksum(lab: Tester, family: int) -> None:
+    """Damage a segment.
+
+    1. The tester sends data with a wrong checksum: it is not acknowledged, nor delivered.
+    2. The connection works afterwards.
+    """
     connection = connect(lab, family=family)
     good = connection.segment("PA", b"damaged")
     right = TCP(bytes(type(good)(bytes(good))[TCP])).chksum
@@ -37,49 +60,11 @@ def _bad_checksum(lab: Tester, family: int) -> None:
 
 
 @case(
-    "TCP-3.15",
-    "A segment with a wrong checksum is dropped",
-    rfc=RFC,
-    section="3.1",
-    aliases=("9293:MUST-3",),
-    mutant=Mutant("does not verify checksums", incoming=_mended),
-    seconds=2,
-)
-def wrong_checksum(lab: Tester) -> None:
-    """Damage a segment.
-
-    1. The tester sends data with a wrong checksum: it is not acknowledged, nor delivered.
-    2. The connection works afterwards.
-    """
-    _bad_checksum(lab, 4)
-
-
-@case(
-    "TCP-3.16",
-    "A segment over IPv6 with a wrong checksum is dropped",
-    rfc=RFC,
-    section="3.1",
-    aliases=("9293:MUST-3",),
-    mutant=Mutant("does not verify checksums", incoming=_mended),
-    seconds=2,
-)
-def wrong_checksum6(lab: Tester) -> None:
-    """Damage a segment over IPv6.
-
-    1. The tester sends data with a wrong checksum: it is not acknowledged, nor delivered.
-    2. The connection works afterwards.
-    """
-    _bad_checksum(lab, 6)
-
-
-@case(
     "TCP-3.17",
     "A SYN with a checksum of zero is dropped",
     rfc=RFC,
-    section="3.1",
     aliases=("9293:MUST-3",),
     mutant=Mutant("takes 0 for no checksum", incoming=_mended),
-    seconds=1,
 )
 def zero_checksum(lab: Tester) -> None:
     """Leave out the checksum, as UDP may.
@@ -90,24 +75,6 @@ def zero_checksum(lab: Tester) -> None:
     connection = in_state(lab, "LISTEN")
     connection.send("S", chksum=0)
     connection.expect_nothing(400)
-
-
-def _checksums(lab: Tester, family: int) -> None:
-    connection = connect(lab, family=family)
-    lab.send(Connection(lab, 9, family=family).segment("S"))
-    reset = lab.expect(tcp(sport=9, flags="RA"))
-    connection.push(b"x")
-    packets = [reset, connection.expect(flags=acks)]
-    for size in (1, 2, 1001):
-        write(connection, pattern(size))
-        packets.append(lab.expect(connection.with_data()))
-        connection.acknowledge(packets[-1])
-    for packet in packets:
-        network = packet[IP] if family == 4 else packet[IPv6]
-        found = packet[TCP].chksum
-        right = rebuilt(type(network)(bytes(network)))
-        right = type(network)(bytes(right))[TCP].chksum
-        lab.check(found == right, f"the checksum {right:#06x}", f"{found:#06x}")
 
 
 BAD_SUMS = Mutant(
@@ -125,36 +92,39 @@ def _spoilt(frame: Packet) -> Packet:
     "TCP-3.18",
     "Every segment has the right checksum",
     rfc=RFC,
-    section="3.1",
     aliases=("9293:MUST-2",),
     mutant=BAD_SUMS,
-    seconds=2,
+    family=4,
 )
-def right_checksums(lab: Tester) -> None:
+@case(
+    "TCP-3.19",
+    "Every segment over IPv6 has the right checksum",
+    rfc=RFC,
+    aliases=("9293:MUST-2",),
+    mutant=BAD_SUMS,
+    family=6,
+)
+def right_checksums(lab: Tester, family: int) -> None:
     """Look at the Host's checksums.
 
     1. The tester collects a reset, an ACK, and segments with one, two and 1001 octets.
     2. The checksum of each is right.
     """
-    _checksums(lab, 4)
-
-
-@case(
-    "TCP-3.19",
-    "Every segment over IPv6 has the right checksum",
-    rfc=RFC,
-    section="3.1",
-    aliases=("9293:MUST-2",),
-    mutant=BAD_SUMS,
-    seconds=2,
-)
-def right_checksums6(lab: Tester) -> None:
-    """Look at the Host's checksums over IPv6.
-
-    1. The tester collects a reset, an ACK, and segments with one, two and 1001 octets.
-    2. The checksum of each is right.
-    """
-    _checksums(lab, 6)
+    connection = connect(lab, family=family)
+    lab.send(Connection(lab, 9, family=family).segment("S"))
+    reset = lab.expect(tcp(sport=9, flags="RA"))
+    connection.push(b"x")
+    packets = [reset, connection.expect(flags=acks)]
+    for size in (1, 2, 1001):
+        write(connection, pattern(size))
+        packets.append(lab.expect(connection.with_data()))
+        connection.acknowledge(packets[-1])
+    for packet in packets:
+        network = packet[IP] if family == 4 else packet[IPv6]
+        found = packet[TCP].chksum
+        right = rebuilt(type(network)(bytes(network)))
+        right = type(network)(bytes(right))[TCP].chksum
+        lab.check(found == right, f"the checksum {right:#06x}", f"{found:#06x}")
 
 
 def _offset_mended(frame: Packet) -> Packet:
@@ -170,9 +140,7 @@ def _offset_mended(frame: Packet) -> Packet:
     "TCP-3.20",
     "A data offset below five words is not accepted",
     rfc=RFC,
-    section="3.1",
     mutant=Mutant("does not look at the data offset", incoming=_offset_mended),
-    seconds=1,
 )
 def short_data_offset(lab: Tester) -> None:
     """Claim a header of twelve octets.
@@ -189,9 +157,7 @@ def short_data_offset(lab: Tester) -> None:
     "TCP-3.21",
     "A data offset past the segment's end is not accepted",
     rfc=RFC,
-    section="3.1",
     mutant=Mutant("does not look at the data offset", incoming=_offset_mended),
-    seconds=1,
 )
 def long_data_offset(lab: Tester) -> None:
     """Claim a header of sixty octets in a segment of twenty.

@@ -6,7 +6,7 @@ import socket
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_FIN,
     MSS,
@@ -36,7 +36,8 @@ from pystack.lab.tcp import MODULUS, Connection, connect, in_state
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 9293"
+case = group("TCP-6", rfc="RFC 9293")
+
 # A Host that forgets a connection the moment both ends have closed.
 NO_TIME_WAIT = Mutant(
     "does not keep TIME-WAIT",
@@ -61,13 +62,11 @@ def _waits(connection: Connection) -> bool:
 @case(
     "TCP-6.1",
     "A program can send on when the other end has closed",
-    rfc=RFC,
     section="3.6.1",
     mutant=Mutant(
         "takes a FIN for the end of both directions",
         outgoing=After(lambda frame: frame[TCP].ack == 1_000_002, loses(loaded)),
     ),
-    seconds=2,
 )
 def half_closed_sends(lab: Tester) -> None:
     """Close one direction.
@@ -84,10 +83,8 @@ def half_closed_sends(lab: Tester) -> None:
 @case(
     "TCP-6.2",
     "A program can receive when it has closed its own direction",
-    rfc=RFC,
     section="3.6.1",
     mutant=Mutant("takes nothing after its FIN", incoming=loses(loaded)),
-    seconds=2,
 )
 def half_closed_receives(lab: Tester) -> None:
     """Have the program close its direction.
@@ -108,13 +105,11 @@ def half_closed_receives(lab: Tester) -> None:
 @case(
     "TCP-6.3",
     "All data that was sent before a close comes before the FIN",
-    rfc=RFC,
     section="3.6",
     mutant=Mutant(
         "loses what was not sent yet",
         outgoing=altered(having("F"), seq=lambda header: header.seq - 500),
     ),
-    seconds=4,
 )
 def data_before_fin(lab: Tester) -> None:
     """Have the program send more than the window has room for, and close.
@@ -145,10 +140,8 @@ def data_before_fin(lab: Tester) -> None:
 @case(
     "TCP-6.4",
     "A FIN is sent again until it is acknowledged",
-    rfc=RFC,
     section="3.6",
     mutant=NO_RETRANSMISSION,
-    seconds=6,
 )
 def fin_again(lab: Tester) -> None:
     """Lose the Host's FIN.
@@ -169,10 +162,8 @@ def fin_again(lab: Tester) -> None:
 @case(
     "TCP-6.5",
     "FINs that cross close the connection",
-    rfc=RFC,
     section="3.6, figure 13",
     mutant=DEAF_TO_FIN,
-    seconds=3,
 )
 def simultaneous_close(lab: Tester) -> None:
     """Close from both ends at once.
@@ -194,11 +185,9 @@ def simultaneous_close(lab: Tester) -> None:
 
 @case(
     "TCP-6.6",
-    "Who closed last does not wait",
-    rfc=RFC,
+    "The end that closed last does not wait",
     section="3.6, figure 12",
     mutant=NO_RESETS,
-    seconds=2,
 )
 def last_ack(lab: Tester) -> None:
     """Have the program close after the tester.
@@ -216,13 +205,11 @@ def last_ack(lab: Tester) -> None:
 @case(
     "TCP-6.7",
     "Data and FIN in one segment are delivered in that order",
-    rfc=RFC,
     section="3.10.7.4, eighth",
     mutant=Mutant(
         "forgets data that comes with a FIN",
         incoming=changes(having("F"), with_data(lambda data: data[:2])),
     ),
-    seconds=2,
 )
 def data_with_fin(lab: Tester) -> None:
     """Send the last data with the FIN.
@@ -240,12 +227,10 @@ def data_with_fin(lab: Tester) -> None:
 
 @case(
     "TCP-6.8",
-    "Who closed first waits in TIME-WAIT",
-    rfc=RFC,
+    "The end that closed first waits in TIME-WAIT",
     section="3.6.1",
     aliases=("9293:MUST-13",),
     mutant=NO_TIME_WAIT,
-    seconds=15,
 )
 def time_wait(lab: Tester) -> None:
     """Look for TIME-WAIT ten seconds after the close.
@@ -262,7 +247,6 @@ def time_wait(lab: Tester) -> None:
 @case(
     "TCP-6.9",
     "TIME-WAIT ends",
-    rfc=RFC,
     section="3.10.8",
     mutant=NO_RESETS,
     seconds=260,
@@ -282,7 +266,6 @@ def time_wait_ends(lab: Tester) -> None:
 @case(
     "TCP-6.10",
     "A FIN that comes again in TIME-WAIT is acknowledged, and starts the wait anew",
-    rfc=RFC,
     section="3.10.7.4, eighth",
     mutant=Mutant(
         "forgets the connection",
@@ -311,14 +294,12 @@ def fin_in_time_wait(lab: Tester) -> None:
 @case(
     "TCP-6.11",
     "A connection that is opened out of TIME-WAIT has a larger initial sequence number",
-    rfc=RFC,
     section="3.6.1",
     level=Level.MAY,
     aliases=("9293:MAY-2",),
     mutant=Mutant(
         "begins anew at 1000", outgoing=After(having("F"), altered(flagged("SA"), seq=1000))
     ),
-    seconds=2,
 )
 def reopened(lab: Tester) -> None:
     """Open a connection again that is in TIME-WAIT.
@@ -356,7 +337,6 @@ def reopened(lab: Tester) -> None:
     level=Level.SHOULD,
     aliases=("9293:SHLD-4",),
     mutant=Mutant("takes no SYN in TIME-WAIT", incoming=After(having("F"), loses(flagged("S")))),
-    seconds=3,
 )
 def reopened_by_timestamp(lab: Tester) -> None:
     """Open a connection in TIME-WAIT again, with a sequence number that alone would not do.
@@ -387,7 +367,6 @@ def reopened_by_timestamp(lab: Tester) -> None:
 @case(
     "TCP-6.13",
     "A connection sends one FIN, however often it is closed",
-    rfc=RFC,
     section="3.10.4",
     mutant=Mutant(
         "sends a second FIN",
@@ -398,7 +377,6 @@ def reopened_by_timestamp(lab: Tester) -> None:
             ack=lambda header: header.seq,
         ),
     ),
-    seconds=3,
 )
 def one_fin(lab: Tester) -> None:
     """Have the program close twice.
@@ -420,10 +398,8 @@ def one_fin(lab: Tester) -> None:
 @case(
     "TCP-6.14",
     "A half-open connection is found out when a peer that has forgotten it comes back",
-    rfc=RFC,
     section="3.5.1, figure 9",
     mutant=Mutant("resets for the SYN", answer=resets(flagged("S")), incoming=loses(having("R"))),
-    seconds=3,
 )
 def half_open_peer(lab: Tester) -> None:
     """Restart the tester.
@@ -445,10 +421,8 @@ def half_open_peer(lab: Tester) -> None:
 @case(
     "TCP-6.15",
     "Data for a connection that was forgotten is answered with a reset",
-    rfc=RFC,
     section="3.5.1, figure 10",
     mutant=NO_RESETS,
-    seconds=2,
 )
 def half_open_host(lab: Tester) -> None:
     """Send data to a Host that has no such connection.
@@ -464,10 +438,8 @@ def half_open_host(lab: Tester) -> None:
 @case(
     "TCP-6.16",
     "An acknowledgement is sent for every FIN, also for one that comes again",
-    rfc=RFC,
     section="3.10.7.4, first",
     mutant=NO_EMPTY_ACKS,
-    seconds=3,
 )
 def fin_in_close_wait(lab: Tester) -> None:
     """Lose the ACK of the tester's FIN.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.inet import IP, TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     NO_RETRANSMISSION,
@@ -31,7 +31,8 @@ from pystack.lab.tcp import MODULUS, Connection, connect, in_state, open_from_ho
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 5681"
+case = group("TCP-9", rfc="RFC 5681")
+
 ROUND_MS = 40.0
 INITIAL = 10  # segments: the initial window of the Host that mutants are made of
 
@@ -50,6 +51,7 @@ def _eager(lab: Tester, segments: int = 60, room: int = 0) -> Connection:
         segments: So many full ones.
         room: How many segments the congestion window shall have room for.
     """
+    _MARK[0] = None  # another case's number may well come again
     connection = connect(lab, window=65535)
     if room:
         widen(connection, room * MSS)
@@ -72,7 +74,7 @@ def _later(segments: int) -> Change:
 _greedy = _later(13)
 GREEDY = Mutant("sends everything at once", outgoing=_greedy)
 GREEDY_LATER = Mutant("sends more than it may", outgoing=Counted(loaded, INITIAL, _greedy))
-_MARK = [0]  # a sequence number that a case tells its mutant
+_MARK: list[int | None] = [None]  # a sequence number that a case tells its mutant
 
 
 def _marked(frame: Packet) -> bool:
@@ -93,7 +95,6 @@ def _unmarked(frame: Packet) -> Packet:
     section="2",
     aliases=("9293:MUST-19",),
     mutant=GREEDY,
-    seconds=2,
 )
 def initial_window(lab: Tester) -> None:
     """Have the program send much on a fresh connection.
@@ -108,10 +109,8 @@ def initial_window(lab: Tester) -> None:
 @case(
     "TCP-9.2",
     "After a SYN that was lost more than once, one segment is sent first",
-    rfc=RFC,
     section="3.1",
     mutant=GREEDY,
-    seconds=9,
 )
 def after_lost_syns(lab: Tester) -> None:
     """Lose two SYNs of the Host's.
@@ -136,11 +135,9 @@ def after_lost_syns(lab: Tester) -> None:
 @case(
     "TCP-9.3",
     "In slow start the congestion window grows by at most a segment for each ACK",
-    rfc=RFC,
     section="3.1",
     aliases=("9293:MUST-19",),
     mutant=GREEDY_LATER,
-    seconds=3,
 )
 def slow_start_bound(lab: Tester) -> None:
     """Acknowledge one segment.
@@ -160,14 +157,12 @@ def slow_start_bound(lab: Tester) -> None:
 @case(
     "TCP-9.4",
     "In slow start the congestion window grows",
-    rfc=RFC,
     section="3.1",
     aliases=("9293:MUST-19",),
     mutant=Mutant(
         "keeps to its initial window",
         outgoing=Counted(loaded, INITIAL),
     ),
-    seconds=3,
 )
 def slow_start_grows(lab: Tester) -> None:
     """Acknowledge all of the first flight.
@@ -185,11 +180,9 @@ def slow_start_grows(lab: Tester) -> None:
 @case(
     "TCP-9.5",
     "Acknowledging a segment in pieces does not make the window grow faster",
-    rfc=RFC,
     section="3.1",
     level=Level.SHOULD,
     mutant=GREEDY_LATER,
-    seconds=3,
 )
 def ack_division(lab: Tester) -> None:
     """Acknowledge one segment by ten ACKs.
@@ -212,11 +205,9 @@ def ack_division(lab: Tester) -> None:
 @case(
     "TCP-9.6",
     "After a timeout one segment is sent",
-    rfc=RFC,
     section="3.1",
     aliases=("9293:MUST-19",),
     mutant=Mutant("sends the whole window again", outgoing=Again(and_next)),
-    seconds=6,
 )
 def loss_window(lab: Tester) -> None:
     """Let the timeout come.
@@ -242,11 +233,9 @@ def _duplicates(connection: Connection, count: int) -> None:
 @case(
     "TCP-9.7",
     "The third duplicate ACK makes a segment come again at once",
-    rfc=RFC,
     section="3.2",
     level=Level.SHOULD,
     mutant=NO_RETRANSMISSION,
-    seconds=4,
 )
 def fast_retransmit(lab: Tester) -> None:
     """Send three duplicate ACKs.
@@ -265,14 +254,12 @@ def fast_retransmit(lab: Tester) -> None:
 @case(
     "TCP-9.8",
     "Two duplicate ACKs make nothing come again",
-    rfc=RFC,
     section="3.2",
     level=Level.SHOULD,
     mutant=Mutant(
         "retransmits on the second duplicate",
         incoming=lambda frame: [frame, frame] if frame.haslayer(TCP) and empty(frame) else frame,
     ),
-    seconds=4,
 )
 def two_duplicates(lab: Tester) -> None:
     """Send two duplicate ACKs, as reordering does.
@@ -291,11 +278,9 @@ def two_duplicates(lab: Tester) -> None:
 @case(
     "TCP-9.9",
     "An ACK that changes the window is no duplicate",
-    rfc=RFC,
     section="2",
     level=Level.SHOULD,
     mutant=Mutant("does not look at the window", incoming=altered(empty, window=65535)),
-    seconds=4,
 )
 def window_updates(lab: Tester) -> None:
     """Open the window three times.
@@ -317,11 +302,9 @@ def window_updates(lab: Tester) -> None:
 @case(
     "TCP-9.10",
     "The first two duplicate ACKs let a new segment out each",
-    rfc=RFC,
     section="3.2",
     level=Level.SHOULD,
     mutant=Mutant("waits", outgoing=Counted(loaded, INITIAL)),
-    seconds=4,
 )
 def limited_transmit(lab: Tester) -> None:
     """Send two duplicate ACKs while there is more to send (RFC 3042).
@@ -341,11 +324,9 @@ def limited_transmit(lab: Tester) -> None:
 @case(
     "TCP-9.11",
     "A loss makes the congestion window smaller",
-    rfc=RFC,
     section="3.2",
     aliases=("9293:MUST-19",),
     mutant=Mutant("takes no notice", outgoing=After(_marked, _later(40))),
-    seconds=5,
 )
 def window_halves(lab: Tester) -> None:
     """Lose one segment of many, and make it good.
@@ -378,7 +359,6 @@ def window_halves(lab: Tester) -> None:
     section="3.2",
     level=Level.SHOULD,
     mutant=Mutant("waits for the timeout", outgoing=Counted(_marked, 0)),
-    seconds=5,
 )
 def partial_ack(lab: Tester) -> None:
     """Lose two segments of one flight.
@@ -403,11 +383,9 @@ def partial_ack(lab: Tester) -> None:
 @case(
     "TCP-9.13",
     "After a pause the congestion window begins small again",
-    rfc=RFC,
     section="4.1",
     level=Level.SHOULD,
     mutant=Mutant("goes on as before", outgoing=After(_marked, _later(13))),
-    seconds=18,
 )
 def restart_after_idle(lab: Tester) -> None:
     """Let a connection rest.
@@ -416,6 +394,7 @@ def restart_after_idle(lab: Tester) -> None:
     2. For twelve seconds nothing goes. The program sends 60 segments' worth: at most the initial
        window comes (ten segments).
     """
+    _MARK[0] = None
     connection = connect(lab)
     widen(connection, 24 * MSS)
     stay_grown(lab, False)
@@ -435,7 +414,6 @@ def restart_after_idle(lab: Tester) -> None:
     level=Level.SHOULD,
     aliases=("9293:SHLD-8",),
     mutant=Mutant("has no ECN", incoming=altered(having("S"), flags="S")),
-    seconds=1,
 )
 def ecn_syn(lab: Tester) -> None:
     """Ask for explicit congestion notification.
@@ -459,7 +437,6 @@ def ecn_syn(lab: Tester) -> None:
         incoming=_unmarked,
         outgoing=altered(having("S"), flags="SAE"),
     ),
-    seconds=2,
 )
 def ecn_echo(lab: Tester) -> None:
     """Mark a segment on the way.

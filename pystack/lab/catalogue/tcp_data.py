@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     ACKS_ONE_LESS,
     MSS,
@@ -29,6 +29,8 @@ from pystack.lab.tcp import MODULUS, connect
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
+case = group("TCP-4", rfc="RFC 9293", section="3.10.7.4")
+
 RFC = "RFC 9293"
 SPOILS_DATA = Mutant(
     "damages data that it receives",
@@ -40,7 +42,14 @@ LOSES_EARLY = Mutant(
 )
 
 
-def _in(lab: Tester, family: int) -> None:
+@case("TCP-4.1", "Data in order is acknowledged and delivered", mutant=ACKS_ONE_LESS, family=4)
+@case("TCP-4.2", "Data over IPv6 is acknowledged and delivered", mutant=SPOILS_DATA, family=6)
+def data_in_order(lab: Tester, family: int) -> None:
+    """Send data.
+
+    1. The tester sends three segments, one after the other; each is acknowledged.
+    2. The program reads their data.
+    """
     connection = connect(lab, family=family)
     for data in (b"first", b"second", pattern(MSS - 20)):
         connection.push(data)
@@ -49,37 +58,12 @@ def _in(lab: Tester, family: int) -> None:
     lab.check(got == b"firstsecond" + pattern(MSS - 20), "the data in order", f"{got[:20]!r}...")
 
 
-@case("TCP-4.1", "Data in order is acknowledged and delivered", rfc=RFC, section="3.10.7.4",
-      mutant=ACKS_ONE_LESS, seconds=2)  # fmt: skip
-def data_in_order(lab: Tester) -> None:
-    """Send data.
-
-    1. The tester sends three segments, one after the other; each is acknowledged.
-    2. The program reads their data.
-    """
-    _in(lab, 4)
-
-
-@case("TCP-4.2", "Data over IPv6 is acknowledged and delivered", rfc=RFC, section="3.10.7.4",
-      mutant=SPOILS_DATA, seconds=2)  # fmt: skip
-def data_in_order6(lab: Tester) -> None:
-    """Send data over IPv6.
-
-    1. The tester sends three segments, one after the other; each is acknowledged.
-    2. The program reads their data.
-    """
-    _in(lab, 6)
-
-
 @case(
     "TCP-4.3",
     "A segment that is ahead is kept until what is missing has come",
-    rfc=RFC,
-    section="3.10.7.4",
     level=Level.SHOULD,
     aliases=("9293:SHLD-31",),
     mutant=LOSES_EARLY,
-    seconds=2,
 )
 def out_of_order_is_kept(lab: Tester) -> None:
     """Swap two segments.
@@ -104,7 +88,6 @@ def out_of_order_is_kept(lab: Tester) -> None:
     level=Level.SHOULD,
     aliases=("9293:MAY-13",),
     mutant=NO_EMPTY_ACKS,
-    seconds=2,
 )
 def out_of_order_is_acked_at_once(lab: Tester) -> None:
     """Leave a gap.
@@ -125,7 +108,6 @@ def out_of_order_is_acked_at_once(lab: Tester) -> None:
     section="4.2",
     level=Level.SHOULD,
     mutant=LOSES_EARLY,
-    seconds=2,
 )
 def gap_filled(lab: Tester) -> None:
     """Fill a gap.
@@ -149,7 +131,6 @@ def gap_filled(lab: Tester) -> None:
     section="4.2",
     level=Level.SHOULD,
     mutant=NO_EMPTY_ACKS,
-    seconds=3,
 )
 def gap_filled_in_part(lab: Tester) -> None:
     """Narrow a gap.
@@ -176,8 +157,6 @@ def gap_filled_in_part(lab: Tester) -> None:
 @case(
     "TCP-4.6",
     "All segments that wait are processed before an ACK is sent",
-    rfc=RFC,
-    section="3.10.7.4",
     aliases=("9293:MUST-58", "9293:MUST-59"),
     mutant=Mutant(
         "acknowledges each of them",
@@ -188,7 +167,6 @@ def gap_filled_in_part(lab: Tester) -> None:
             ack=lambda header: header.seq + 500,
         ),
     ),
-    seconds=2,
 )
 def queue_before_ack(lab: Tester) -> None:
     """Fill a gap that five segments wait behind.
@@ -207,8 +185,8 @@ def queue_before_ack(lab: Tester) -> None:
     lab.check(set(numbers) == {connection.seq}, f"only ACKs of {connection.seq}", numbers)
 
 
-@case("TCP-4.7", "Segments in reverse order are put together", rfc=RFC, section="3.10.7.4",
-      level=Level.SHOULD, aliases=("9293:SHLD-31",), mutant=LOSES_EARLY, seconds=2)  # fmt: skip
+@case("TCP-4.7", "Segments in reverse order are put together",
+      level=Level.SHOULD, aliases=("9293:SHLD-31",), mutant=LOSES_EARLY)  # fmt: skip
 def reverse_order(lab: Tester) -> None:
     """Send eight segments from the last to the first.
 
@@ -227,10 +205,7 @@ def reverse_order(lab: Tester) -> None:
 @case(
     "TCP-4.8",
     "Overlapping segments that are ahead give each octet once",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=SPOILS_DATA,
-    seconds=2,
 )
 def overlaps(lab: Tester) -> None:
     """Send pieces that overlap.
@@ -252,11 +227,9 @@ def overlaps(lab: Tester) -> None:
 @case(
     "TCP-4.9",
     "An acknowledgement is delayed by less than half a second",
-    rfc=RFC,
     section="3.8.6.3",
     aliases=("9293:MUST-40",),
     mutant=NO_EMPTY_ACKS,
-    seconds=3,
 )
 def delayed_less_than_half_a_second(lab: Tester) -> None:
     """Send single segments.
@@ -274,7 +247,6 @@ def delayed_less_than_half_a_second(lab: Tester) -> None:
 @case(
     "TCP-4.10",
     "At least every second full-sized segment is acknowledged",
-    rfc=RFC,
     section="3.8.6.3",
     level=Level.SHOULD,
     aliases=("9293:SHLD-19",),
@@ -282,7 +254,6 @@ def delayed_less_than_half_a_second(lab: Tester) -> None:
         "acknowledges when it has nothing else to do",
         outgoing=loses(lambda frame: empty(frame) and (frame[TCP].ack - 1_000_001) % 8760 != 0),
     ),
-    seconds=2,
 )
 def every_second_segment(lab: Tester) -> None:
     """Send full-sized segments.
@@ -306,12 +277,10 @@ def every_second_segment(lab: Tester) -> None:
 @case(
     "TCP-4.11",
     "Acknowledgements are delayed, so that there are fewer than segments",
-    rfc=RFC,
     section="3.8.6.3",
     level=Level.SHOULD,
     aliases=("9293:SHLD-18",),
     mutant=Mutant("acknowledges everything twice", outgoing=repeats(empty)),
-    seconds=3,
 )
 def delays_acks(lab: Tester) -> None:
     """Send a stream of full-sized segments that the program reads.
@@ -334,10 +303,8 @@ def delays_acks(lab: Tester) -> None:
 @case(
     "TCP-4.26",
     "A lost acknowledgement is made good by the next",
-    rfc=RFC,
     section="3.8",
     mutant=Mutant("sends again what is acknowledged", outgoing=repeats(loaded)),
-    seconds=2,
 )
 def cumulative_ack(lab: Tester) -> None:
     """Acknowledge two segments with one ACK.

@@ -6,7 +6,7 @@ import socket
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     NO_RESETS,
     Again,
@@ -23,14 +23,12 @@ from pystack.lab.tcp import connect, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC, SECTION = "RFC 9293", "3.8.3"
+case = group("TCP-17", rfc="RFC 9293", section="3.8.3")
 
 
 @case(
     "TCP-17.1",
     "A connection is not given up before 100 seconds without acknowledgements",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("9293:SHLD-11",),
     mutant=Mutant("gives up sooner", outgoing=Counted(loaded, 4)),
@@ -56,8 +54,6 @@ def patience(lab: Tester) -> None:
 @case(
     "TCP-17.2",
     "A connection that is never acknowledged is given up, and the program is told",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-20",),
     mutant=NO_RESETS,
     seconds=4000,
@@ -82,8 +78,6 @@ def given_up(lab: Tester) -> None:
 @case(
     "TCP-17.3",
     "An attempt to connect is not given up before three minutes",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-23",),
     mutant=Mutant("gives up sooner", incoming=loses(having("S"))),
     seconds=190,
@@ -105,8 +99,6 @@ def patience_of_syn(lab: Tester) -> None:
 @case(
     "TCP-17.4",
     "An attempt to connect that is never answered is given up, and the program is told",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-22",),
     mutant=NO_RESETS,
     seconds=4000,
@@ -129,12 +121,9 @@ def syn_given_up(lab: Tester) -> None:
 @case(
     "TCP-17.5",
     "A connection survives a pause of the path",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("9293:SHLD-11",),
     mutant=Mutant("gives up at once", outgoing=Again(when=loaded)),
-    seconds=16,
 )
 def pause(lab: Tester) -> None:
     """Lose everything for ten seconds.
@@ -156,11 +145,9 @@ def pause(lab: Tester) -> None:
 @case(
     "TCP-17.6",
     "Urgent data is part of the stream",
-    rfc=RFC,
     section="3.8.5",
     aliases=("9293:MUST-31",),
     mutant=Mutant("drops segments with URG", incoming=loses(having("U"))),
-    seconds=2,
 )
 def urgent_in_stream(lab: Tester) -> None:
     """Send much that is urgent.
@@ -184,10 +171,8 @@ def urgent_in_stream(lab: Tester) -> None:
 @case(
     "TCP-17.7",
     "An urgent pointer that makes no sense does no harm",
-    rfc=RFC,
     section="3.8.5",
     mutant=Mutant("drops segments with URG", incoming=loses(having("U"))),
-    seconds=2,
 )
 def senseless_urgent(lab: Tester) -> None:
     """Point at nothing.

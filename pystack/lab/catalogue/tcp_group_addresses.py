@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     flagged,
     replying,
@@ -15,6 +15,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.packets import tcp
 from pystack.lab.tcp import listen
 from pystack.lab.tester import BROADCAST, Tester, multicast_mac
+
+case = group("TCP-1", section="3.9.2.3")
 
 ANSWERS_SYN = replying(flagged("S"), "SA", seq=5000, ack=lambda header: header.seq + 1)
 
@@ -30,10 +32,8 @@ def _broadcast_syn(lab: Tester, address: str, mac: str) -> None:
     "TCP-1.20",
     "A SYN to the network's broadcast address is discarded silently",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-57",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_to_broadcast(lab: Tester) -> None:
     """Send a SYN to everybody.
@@ -49,10 +49,8 @@ def syn_to_broadcast(lab: Tester) -> None:
     "TCP-1.21",
     "A SYN to the limited broadcast address is discarded silently",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-57",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_to_limited_broadcast(lab: Tester) -> None:
     """Send a SYN to 255.255.255.255.
@@ -68,10 +66,8 @@ def syn_to_limited_broadcast(lab: Tester) -> None:
     "TCP-1.22",
     "A SYN to a multicast address is discarded silently",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-57",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_to_multicast(lab: Tester) -> None:
     """Send a SYN to a group that every host is in.
@@ -97,10 +93,8 @@ def _invalid_source(lab: Tester, source: str) -> None:
     "TCP-1.23",
     "A SYN from a multicast address is ignored",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-63",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_from_multicast(lab: Tester) -> None:
     """Send a SYN that nobody can have sent.
@@ -115,10 +109,8 @@ def syn_from_multicast(lab: Tester) -> None:
     "TCP-1.24",
     "A SYN from the limited broadcast address is ignored",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-63",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_from_broadcast(lab: Tester) -> None:
     """Send a SYN that nobody can have sent.
@@ -133,10 +125,8 @@ def syn_from_broadcast(lab: Tester) -> None:
     "TCP-1.25",
     "A SYN from the network's broadcast address is ignored",
     rfc=RFC,
-    section="3.9.2.3",
     aliases=("9293:MUST-63",),
     mutant=Mutant("answers it", answer=ANSWERS_SYN),
-    seconds=1,
 )
 def syn_from_network_broadcast(lab: Tester) -> None:
     """Send a SYN that would be answered to everybody.

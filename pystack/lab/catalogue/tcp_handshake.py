@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     NO_RESETS,
     acks,
@@ -28,6 +28,8 @@ from pystack.lab.tcp import MODULUS, Connection, in_state, listen, open_from_hos
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
+case = group("TCP-1", rfc="RFC 9293")
+
 RFC = "RFC 9293"
 SYN_ACK = flagged("SA")
 WRONG_ACK = Mutant(
@@ -37,53 +39,36 @@ WRONG_ACK = Mutant(
 NO_SYN_ACK = Mutant("answers no SYN", outgoing=loses(SYN_ACK))
 
 
-def _passive(lab: Tester, family: int) -> None:
+@case(
+    "TCP-1.1",
+    "A SYN to a listening port is answered with SYN and ACK of its number",
+    section="3.10.7.2",
+    mutant=WRONG_ACK,
+    family=4,
+)
+@case(
+    "TCP-1.2",
+    "A SYN to a listening port is answered over IPv6 as well",
+    section="3.10.7.2",
+    mutant=WRONG_ACK,
+    family=6,
+)
+def passive_open(lab: Tester, family: int) -> None:
+    """Begin a three-way handshake.
+
+    1. The Host listens. The tester sends a SYN.
+    2. A SYN comes back that acknowledges the tester's SYN: ISN + 1.
+    """
     connection = in_state(lab, "LISTEN", family=family)
     connection.send("S")
     connection.expect("SA", ack=connection.isn + 1)
 
 
 @case(
-    "TCP-1.1",
-    "A SYN to a listening port is answered with SYN and ACK of its number",
-    rfc=RFC,
-    section="3.10.7.2",
-    mutant=WRONG_ACK,
-    seconds=1,
-)
-def passive_open(lab: Tester) -> None:
-    """Begin a three-way handshake.
-
-    1. The Host listens. The tester sends a SYN.
-    2. A SYN comes back that acknowledges the tester's SYN: ISN + 1.
-    """
-    _passive(lab, 4)
-
-
-@case(
-    "TCP-1.2",
-    "A SYN to a listening port is answered over IPv6 as well",
-    rfc=RFC,
-    section="3.10.7.2",
-    mutant=WRONG_ACK,
-    seconds=1,
-)
-def passive_open6(lab: Tester) -> None:
-    """Begin a three-way handshake over IPv6.
-
-    1. The Host listens. The tester sends a SYN.
-    2. A SYN comes back that acknowledges the tester's SYN: ISN + 1.
-    """
-    _passive(lab, 6)
-
-
-@case(
     "TCP-1.3",
     "The third segment of the handshake makes the connection the program's",
-    rfc=RFC,
     section="3.5",
     mutant=Mutant("never sees the last ACK", incoming=loses(flagged("A"))),
-    seconds=2,
 )
 def passive_open_completes(lab: Tester) -> None:
     """Complete a three-way handshake.
@@ -99,7 +84,23 @@ def passive_open_completes(lab: Tester) -> None:
     lab.check(peer[:2] == (lab.tester4, connection.port), "the tester's address", peer)
 
 
-def _active(lab: Tester, family: int) -> None:
+@case(
+    "TCP-1.4",
+    "A SYN-ACK that acknowledges the Host's SYN is acknowledged",
+    section="3.10.7.3",
+    mutant=WRONG_ACK,
+    family=4,
+)
+@case(
+    "TCP-1.5", "A SYN-ACK over IPv6 is acknowledged", section="3.10.7.3", mutant=WRONG_ACK, family=6
+)
+def active_open(lab: Tester, family: int) -> None:
+    """Have the Host open a connection.
+
+    1. The Host's program connects; its SYN comes.
+    2. The tester sends SYN and ACK.
+    3. The Host acknowledges: SEQ=ISS+1, ACK=IRS+1.
+    """
     connection = open_from_host(lab, family=family, answer=False)
     assert connection.ack is not None
     connection.send("SA", options=[("MSS", 1460)])
@@ -108,48 +109,10 @@ def _active(lab: Tester, family: int) -> None:
 
 
 @case(
-    "TCP-1.4",
-    "A SYN-ACK that acknowledges the Host's SYN is acknowledged",
-    rfc=RFC,
-    section="3.10.7.3",
-    mutant=WRONG_ACK,
-    seconds=1,
-)
-def active_open(lab: Tester) -> None:
-    """Have the Host open a connection.
-
-    1. The Host's program connects; its SYN comes.
-    2. The tester sends SYN and ACK.
-    3. The Host acknowledges: SEQ=ISS+1, ACK=IRS+1.
-    """
-    _active(lab, 4)
-
-
-@case(
-    "TCP-1.5",
-    "A SYN-ACK over IPv6 is acknowledged",
-    rfc=RFC,
-    section="3.10.7.3",
-    mutant=WRONG_ACK,
-    seconds=1,
-)
-def active_open6(lab: Tester) -> None:
-    """Have the Host open a connection over IPv6.
-
-    1. The Host's program connects; its SYN comes.
-    2. The tester sends SYN and ACK.
-    3. The Host acknowledges: SEQ=ISS+1, ACK=IRS+1.
-    """
-    _active(lab, 6)
-
-
-@case(
     "TCP-1.6",
     "The first SYN carries no ACK, and zero in the reserved bits",
-    rfc=RFC,
     section="3.1",
     mutant=Mutant("sets a reserved bit", outgoing=altered(having("S"), reserved=5)),
-    seconds=1,
 )
 def syn_is_clean(lab: Tester) -> None:
     """Look at the Host's SYN.
@@ -171,13 +134,11 @@ def syn_is_clean(lab: Tester) -> None:
 @case(
     "TCP-1.7",
     "Reserved bits of a received segment are ignored",
-    rfc=RFC,
     section="3.1",
     mutant=Mutant(
         "drops segments with reserved bits",
         incoming=loses(lambda frame: frame[TCP].reserved != 0),
     ),
-    seconds=1,
 )
 def reserved_bits_ignored(lab: Tester) -> None:
     """Set reserved bits.
@@ -202,16 +163,14 @@ def _simultaneous(lab: Tester) -> Connection:
 @case(
     "TCP-1.8",
     "Two SYNs that cross make one connection",
-    rfc=RFC,
     section="3.5",
     aliases=("9293:MUST-10",),
     mutant=NO_SYN_ACK,
-    seconds=2,
 )
 def simultaneous_open(lab: Tester) -> None:
     """Open from both ends at once.
 
-    1. The Host's program connects; the tester answers the SYN with a SYN of its own, no ACK.
+    1. The Host's program connects; the tester answers the SYN with its own SYN, no ACK.
     2. The Host sends SYN and ACK, with the number of its first SYN.
     3. The tester sends SYN and ACK, too.
     4. Data goes both ways.
@@ -225,10 +184,8 @@ def simultaneous_open(lab: Tester) -> None:
 @case(
     "TCP-1.9",
     "After crossing SYNs a plain ACK completes the handshake",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant("never sees the last ACK", incoming=loses(lacking("S"))),
-    seconds=2,
 )
 def simultaneous_open_plain_ack(lab: Tester) -> None:
     """Open from both ends at once, and acknowledge without repeating the SYN.
@@ -245,11 +202,9 @@ def simultaneous_open_plain_ack(lab: Tester) -> None:
 @case(
     "TCP-1.10",
     "A reset in SYN-RECEIVED after an active open is told to the program",
-    rfc=RFC,
     section="3.10.7.4",
     aliases=("9293:MUST-11",),
     mutant=Mutant("ignores resets", incoming=loses(having("R"))),
-    seconds=2,
 )
 def reset_after_simultaneous_open(lab: Tester) -> None:
     """Reset a connection in SYN-RECEIVED that the Host's program asked for.
@@ -270,11 +225,9 @@ def reset_after_simultaneous_open(lab: Tester) -> None:
 @case(
     "TCP-1.11",
     "A reset in SYN-RECEIVED after a passive open leaves the listener listening",
-    rfc=RFC,
     section="3.10.7.4",
     aliases=("9293:MUST-11",),
     mutant=Mutant("answers no second SYN", incoming=loses(having("E"))),
-    seconds=2,
 )
 def reset_returns_to_listen(lab: Tester) -> None:
     """Reset a connection in SYN-RECEIVED that came from a listener.
@@ -302,10 +255,8 @@ def reset_returns_to_listen(lab: Tester) -> None:
 @case(
     "TCP-1.12",
     "A SYN-ACK for an old SYN is answered with a reset, and the handshake goes on",
-    rfc=RFC,
     section="3.5, figure 8",
     mutant=NO_RESETS,
-    seconds=2,
 )
 def old_duplicate_syn(lab: Tester) -> None:
     """Acknowledge a SYN that the Host did not send.
@@ -328,10 +279,8 @@ def old_duplicate_syn(lab: Tester) -> None:
 @case(
     "TCP-1.13",
     "An ACK of a half-open connection is answered with a reset in SYN-SENT",
-    rfc=RFC,
     section="3.5.1, figure 9",
     mutant=NO_RESETS,
-    seconds=1,
 )
 def half_open_discovery(lab: Tester) -> None:
     """Play a peer that still has an older connection.
@@ -349,13 +298,11 @@ def half_open_discovery(lab: Tester) -> None:
 @case(
     "TCP-1.14",
     "Data on a SYN reaches the program once, and after the handshake",
-    rfc=RFC,
     section="3.5, 3.10.7.2",
     mutant=Mutant(
         "damages data that comes again",
         incoming=changes(flagged("A"), with_data(lambda data: data[::-1])),
     ),
-    seconds=2,
 )
 def data_on_syn(lab: Tester) -> None:
     """Send data with the SYN.
@@ -383,13 +330,11 @@ def data_on_syn(lab: Tester) -> None:
 @case(
     "TCP-1.15",
     "Data on the handshake's last segment is delivered",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant(
         "forgets data on the last segment",
         incoming=changes(loaded, with_data(lambda data: b"")),
     ),
-    seconds=2,
 )
 def data_on_last_ack(lab: Tester) -> None:
     """Send data with the acknowledgement of the SYN-ACK.
@@ -408,10 +353,8 @@ def data_on_last_ack(lab: Tester) -> None:
 @case(
     "TCP-1.16",
     "A FIN on the handshake's last segment is acknowledged and told",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant("ignores a FIN", incoming=altered(having("F"), flags="A")),
-    seconds=2,
 )
 def fin_on_last_ack(lab: Tester) -> None:
     """End the stream with the acknowledgement of the SYN-ACK.
@@ -430,11 +373,9 @@ def fin_on_last_ack(lab: Tester) -> None:
 @case(
     "TCP-1.17",
     "Initial sequence numbers of one connection's incarnations follow a clock",
-    rfc=RFC,
     section="3.4.1",
     aliases=("9293:MUST-8",),
     mutant=Mutant("begins at 1000 always", outgoing=altered(SYN_ACK, seq=1000)),
-    seconds=3,
 )
 def isn_follows_clock(lab: Tester) -> None:
     """Open the same connection twice.
@@ -459,14 +400,12 @@ def isn_follows_clock(lab: Tester) -> None:
 @case(
     "TCP-1.18",
     "One connection's initial sequence number does not tell another's",
-    rfc=RFC,
     section="3.4.1",
     level=Level.SHOULD,
     aliases=("9293:SHLD-1", "9293:MUST-9"),
     mutant=Mutant(
         "counts connections", outgoing=altered(SYN_ACK, seq=lambda header: header.dport * 64000)
     ),
-    seconds=1,
 )
 def isn_unpredictable(lab: Tester) -> None:
     """Open several connections at the same moment.
@@ -493,10 +432,8 @@ def isn_unpredictable(lab: Tester) -> None:
 @case(
     "TCP-1.19",
     "A SYN that comes again in SYN-RECEIVED changes nothing",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant("resets on a second SYN", answer=resets(flagged("S"))),
-    seconds=2,
 )
 def syn_again(lab: Tester) -> None:
     """Send the SYN twice, as a peer that lost the answer does.

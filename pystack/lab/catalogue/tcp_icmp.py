@@ -6,7 +6,7 @@ from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     data_segments,
@@ -22,7 +22,8 @@ from pystack.lab.tcp import Connection, connect, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 9293", "3.9.2.2"
+case = group("TCP-14", rfc="RFC 9293", section="3.9.2.2")
+
 UNREACHABLE, QUENCH, EXCEEDED, PARAMETER = 3, 4, 11, 12
 
 
@@ -64,11 +65,8 @@ def _survives(lab: Tester, *errors: tuple[int, int]) -> None:
 @case(
     "TCP-14.1",
     "A network or host that cannot be reached does not end a connection",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-56",),
     mutant=ABORTS,
-    seconds=2,
 )
 def unreachable(lab: Tester) -> None:
     """Send soft errors.
@@ -83,11 +81,8 @@ def unreachable(lab: Tester) -> None:
 @case(
     "TCP-14.2",
     "Time exceeded does not end a connection",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-56",),
     mutant=ABORTS,
-    seconds=2,
 )
 def time_exceeded(lab: Tester) -> None:
     """Send time exceeded.
@@ -101,11 +96,8 @@ def time_exceeded(lab: Tester) -> None:
 @case(
     "TCP-14.3",
     "A parameter problem does not end a connection",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-56",),
     mutant=ABORTS,
-    seconds=2,
 )
 def parameter_problem(lab: Tester) -> None:
     """Send a parameter problem.
@@ -119,11 +111,8 @@ def parameter_problem(lab: Tester) -> None:
 @case(
     "TCP-14.4",
     "A network or host that cannot be reached does not end an attempt to connect",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-56",),
     mutant=ABORTS,
-    seconds=3,
 )
 def unreachable_in_syn_sent(lab: Tester) -> None:
     """Send soft errors about a SYN.
@@ -155,12 +144,9 @@ def _syn(connection: Connection, ahead: int = 0) -> Packet:
 @case(
     "TCP-14.5",
     "A port that cannot be reached refuses the connection, and the program is told",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("9293:SHLD-26", "9293:MUST-54"),
     mutant=DEAF,
-    seconds=3,
 )
 def port_unreachable(lab: Tester) -> None:
     """Send a hard error about a SYN.
@@ -176,12 +162,9 @@ def port_unreachable(lab: Tester) -> None:
 @case(
     "TCP-14.6",
     "A port that cannot be reached over IPv6 refuses the connection",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("9293:MUST-54",),
     mutant=DEAF,
-    seconds=3,
 )
 def port_unreachable6(lab: Tester) -> None:
     """Send a hard error about a SYN over IPv6.
@@ -200,11 +183,8 @@ def port_unreachable6(lab: Tester) -> None:
 @case(
     "TCP-14.7",
     "An ICMP error is told to the connection that it is about, and to no other",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-54",),
     mutant=ABORTS,
-    seconds=3,
 )
 def demultiplexed(lab: Tester) -> None:
     """Have two connections under way.
@@ -229,7 +209,6 @@ def demultiplexed(lab: Tester) -> None:
     section="4.1",
     level=Level.SHOULD,
     mutant=ABORTS,
-    seconds=3,
 )
 def quotes_nothing(lab: Tester) -> None:
     """Guess at a connection's ports, and not at its numbers.
@@ -250,11 +229,8 @@ def quotes_nothing(lab: Tester) -> None:
 @case(
     "TCP-14.9",
     "A source quench is discarded",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-55",),
     mutant=Mutant("sends no more than a segment after it", incoming=_Aborting()),
-    seconds=4,
 )
 def source_quench(lab: Tester) -> None:
     """Ask the Host to be slower.
@@ -283,7 +259,6 @@ def source_quench(lab: Tester) -> None:
     section="4.1",
     level=Level.SHOULD,
     mutant=ABORTS,
-    seconds=3,
 )
 def old_numbers(lab: Tester) -> None:
     """Send errors about segments of long ago.

@@ -9,7 +9,7 @@ from typing import Any
 from scapy.layers.inet import IP, TCP, IPOption
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     NO_RESETS,
@@ -27,8 +27,8 @@ from pystack.lab.packets import ipv4, tcp
 from pystack.lab.tcp import Connection, connect, listen
 from pystack.lab.tester import Tester
 
-RFC = "RFC 9293"
-OPEN = "3.9.1.1"
+case = group("TCP-16", rfc="RFC 9293", section="3.9.1.1")
+
 SECOND = "192.0.2.9"
 
 
@@ -83,11 +83,8 @@ def _speaks(lab: Tester) -> None:
 @case(
     "TCP-16.1",
     "A program cannot connect to a multicast address",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-46",),
     mutant=SENDS_SYN,
-    seconds=2,
 )
 def connect_to_multicast(lab: Tester) -> None:
     """Connect to a group.
@@ -102,11 +99,8 @@ def connect_to_multicast(lab: Tester) -> None:
 @case(
     "TCP-16.2",
     "A program cannot connect to a broadcast address",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-46",),
     mutant=SENDS_SYN,
-    seconds=3,
 )
 def connect_to_broadcast(lab: Tester) -> None:
     """Connect to everybody.
@@ -123,13 +117,10 @@ def connect_to_broadcast(lab: Tester) -> None:
 @case(
     "TCP-16.3",
     "A program chooses the address that a connection comes from",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-43", "9293:MUST-45"),
     mutant=Mutant(
         "takes its first address always", outgoing=changes(having("S"), _from("192.0.2.2"))
     ),
-    seconds=2,
 )
 def local_address(lab: Tester) -> None:
     """Bind to a second address.
@@ -159,11 +150,8 @@ def local_address(lab: Tester) -> None:
 @case(
     "TCP-16.4",
     "Without a choice of the program's the address is the one that IP would take",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-44",),
     mutant=Mutant("takes another", outgoing=changes(having("S"), _from(SECOND))),
-    seconds=2,
 )
 def chosen_address(lab: Tester) -> None:
     """Connect to two networks.
@@ -183,11 +171,8 @@ def chosen_address(lab: Tester) -> None:
 @case(
     "TCP-16.5",
     "A listener on one address does not answer for another",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-43",),
     mutant=NO_RESETS,
-    seconds=2,
 )
 def listener_of_an_address(lab: Tester) -> None:
     """Listen on a second address.
@@ -209,11 +194,8 @@ def listener_of_an_address(lab: Tester) -> None:
 @case(
     "TCP-16.6",
     "A program can listen on a port from which a connection is being opened",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-42",),
     mutant=Mutant("answers no SYN", outgoing=loses(flagged("SA"))),
-    seconds=3,
 )
 def listen_beside_open(lab: Tester) -> None:
     """Share a port.
@@ -248,11 +230,8 @@ def listen_beside_open(lab: Tester) -> None:
 @case(
     "TCP-16.7",
     "A second listener on a port changes nothing for the first, nor for its connections",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-41",),
     mutant=Mutant("answers no second SYN", outgoing=loses(lambda frame: frame[TCP].dport == 40002)),
-    seconds=3,
 )
 def second_listener(lab: Tester) -> None:
     """Listen twice.
@@ -275,14 +254,12 @@ def second_listener(lab: Tester) -> None:
 @case(
     "TCP-16.8",
     "IP options that TCP does not know are ignored",
-    rfc=RFC,
     section="3.9.2",
     aliases=("9293:MUST-50",),
     mutant=Mutant(
         "drops segments with IP options",
         incoming=loses(lambda frame: bool(frame.haslayer(IP)) and frame[IP].ihl > 5),
     ),
-    seconds=2,
 )
 def ip_options(lab: Tester) -> None:
     """Send segments with IP options.
@@ -304,11 +281,8 @@ def ip_options(lab: Tester) -> None:
 @case(
     "TCP-16.9",
     "A connection keeps the address that it began with",
-    rfc=RFC,
-    section=OPEN,
     aliases=("9293:MUST-45",),
     mutant=Mutant("answers from its newest address", outgoing=changes(loaded, _from(SECOND))),
-    seconds=2,
 )
 def keeps_address(lab: Tester) -> None:
     """Give the Host another address.
@@ -327,13 +301,11 @@ def keeps_address(lab: Tester) -> None:
 @case(
     "TCP-16.10",
     "A segment of another connection changes nothing",
-    rfc=RFC,
     section="3.4.1",
     mutant=Mutant(
         "looks at its own port alone",
         incoming=altered(loaded, sport=40001),
     ),
-    seconds=2,
 )
 def pair_of_sockets(lab: Tester) -> None:
     """Send a segment from another port.

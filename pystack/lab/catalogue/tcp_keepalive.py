@@ -7,7 +7,7 @@ import socket
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     NO_RESETS,
     Counted,
@@ -26,7 +26,8 @@ from pystack.lab.tcp import MODULUS, Connection, connect, segment_data
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC, SECTION = "RFC 9293", "3.8.4"
+case = group("TCP-12", rfc="RFC 9293", section="3.8.4")
+
 HOURS_2_MS = 7_200_000.0
 
 
@@ -68,11 +69,8 @@ PROBES_UNASKED = Mutant(
 @case(
     "TCP-12.1",
     "Keep-alives are off unless the program wants them",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-25", "9293:MUST-24"),
     mutant=PROBES_UNASKED,
-    seconds=7,
 )
 def off_by_default(lab: Tester) -> None:
     """Set when keep-alives would come, and not that they shall.
@@ -88,8 +86,6 @@ def off_by_default(lab: Tester) -> None:
 @case(
     "TCP-12.2",
     "The first keep-alive comes after two hours or more",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-28", "9293:MUST-24", "9293:MAY-5"),
     mutant=PROBES_UNASKED,
     seconds=7600,
@@ -110,11 +106,8 @@ def two_hours(lab: Tester) -> None:
 @case(
     "TCP-12.3",
     "The program sets how long a connection is idle before a keep-alive",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-27", "9293:MUST-24"),
     mutant=NO_PROBES,
-    seconds=6,
 )
 def interval_is_configurable(lab: Tester) -> None:
     """Set TCP_KEEPIDLE to two seconds.
@@ -133,12 +126,9 @@ def interval_is_configurable(lab: Tester) -> None:
 @case(
     "TCP-12.4",
     "A keep-alive has no data",
-    rfc=RFC,
-    section=SECTION,
     level=Level.SHOULD,
     aliases=("9293:SHLD-12",),
     mutant=Mutant("sends an octet", outgoing=changes(empty, with_data(lambda data: b"x"))),
-    seconds=4,
 )
 def no_data(lab: Tester) -> None:
     """Look at a keep-alive.
@@ -155,11 +145,8 @@ def no_data(lab: Tester) -> None:
 @case(
     "TCP-12.5",
     "No keep-alive is sent on a connection that is not idle",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-26",),
     mutant=PROBES_UNASKED,
-    seconds=9,
 )
 def only_if_idle(lab: Tester) -> None:
     """Send something every second.
@@ -177,8 +164,6 @@ def only_if_idle(lab: Tester) -> None:
 @case(
     "TCP-12.6",
     "No keep-alive is sent while data is not acknowledged",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-26",),
     mutant=Mutant(
         "sends keep-alives beside retransmissions",
@@ -188,7 +173,6 @@ def only_if_idle(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=7,
 )
 def not_with_data_outstanding(lab: Tester) -> None:
     """Do not acknowledge data.
@@ -208,11 +192,8 @@ def not_with_data_outstanding(lab: Tester) -> None:
 @case(
     "TCP-12.7",
     "A keep-alive that is not answered does not end the connection",
-    rfc=RFC,
-    section=SECTION,
     aliases=("9293:MUST-29",),
     mutant=Mutant("sends one keep-alive and no more", outgoing=Counted(empty, 1)),
-    seconds=10,
 )
 def one_lost(lab: Tester) -> None:
     """Lose a keep-alive.
@@ -234,11 +215,9 @@ def one_lost(lab: Tester) -> None:
 @case(
     "TCP-12.8",
     "A connection whose keep-alives are never answered ends, and the program is told",
-    rfc=RFC,
     section="3.8.4, 3.8.3",
     level=Level.MAY,
     mutant=NO_RESETS,
-    seconds=10,
 )  # fmt: skip
 def none_answered(lab: Tester) -> None:
     """Answer no keep-alive.

@@ -239,7 +239,6 @@ def _register() -> None:
             section=rule.section,
             level=rule.level,
             mutant=_mutant(state, kind, edge, rule),
-            seconds=2,
         )(_made(state, kind, edge, rule))
 
 

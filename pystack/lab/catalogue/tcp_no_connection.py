@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     NO_RESETS,
     altered,
@@ -18,7 +18,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.tcp import MODULUS, Connection, in_state
 from pystack.lab.tester import Tester
 
-CLOSED = "3.10.7.1"
+case = group("TCP-2", section="3.10.7.1")
+
 LISTEN = "3.10.7.2"
 WRONG_ACK = Mutant(
     "does not count a SYN in a reset's ACK",
@@ -49,43 +50,30 @@ def _refused(connection: Connection, flags: str, data: bytes = b"") -> None:
     "TCP-2.1",
     "A SYN to a closed port is answered with a reset that acknowledges it",
     rfc=RFC,
-    section=CLOSED,
     mutant=WRONG_ACK,
-    seconds=1,
+    family=4,
 )
-def syn_to_closed(lab: Tester) -> None:
+@case(
+    "TCP-2.2",
+    "A SYN over IPv6 to a closed port is answered with a reset that acknowledges it",
+    rfc=RFC,
+    mutant=WRONG_ACK,
+    family=6,
+)
+def syn_to_closed(lab: Tester, family: int) -> None:
     """Try to open a connection to a port where nobody listens.
 
     1. The tester sends a SYN.
     2. An RST comes with SEQ=0 and ACK=SEG.SEQ+1.
     """
-    _closed(lab, "S")
-
-
-@case(
-    "TCP-2.2",
-    "A SYN over IPv6 to a closed port is answered with a reset that acknowledges it",
-    rfc=RFC,
-    section=CLOSED,
-    mutant=WRONG_ACK,
-    seconds=1,
-)
-def syn_to_closed6(lab: Tester) -> None:
-    """Try to open a connection over IPv6 to a port where nobody listens.
-
-    1. The tester sends a SYN.
-    2. An RST comes with SEQ=0 and ACK=SEG.SEQ+1.
-    """
-    _closed(lab, "S", family=6)
+    _closed(lab, "S", family=family)
 
 
 @case(
     "TCP-2.3",
     "The reset for a SYN with data acknowledges both",
     rfc=RFC,
-    section=CLOSED,
     mutant=WRONG_ACK,
-    seconds=1,
 )
 def syn_data_to_closed(lab: Tester) -> None:
     """Send a SYN with data to a port where nobody listens.
@@ -100,43 +88,30 @@ def syn_data_to_closed(lab: Tester) -> None:
     "TCP-2.4",
     "An ACK to a closed port is answered with a reset of its number, without ACK",
     rfc=RFC,
-    section=CLOSED,
     mutant=WITH_ACK,
-    seconds=1,
+    family=4,
 )
-def ack_to_closed(lab: Tester) -> None:
+@case(
+    "TCP-2.5",
+    "An ACK over IPv6 to a closed port is answered with a reset of its number",
+    rfc=RFC,
+    mutant=WITH_ACK,
+    family=6,
+)
+def ack_to_closed(lab: Tester, family: int) -> None:
     """Acknowledge something to a port where nobody listens.
 
     1. The tester sends an ACK.
     2. An RST comes with SEQ=SEG.ACK, and no ACK.
     """
-    _refused(in_state(lab, "CLOSED"), "A")
-
-
-@case(
-    "TCP-2.5",
-    "An ACK over IPv6 to a closed port is answered with a reset of its number",
-    rfc=RFC,
-    section=CLOSED,
-    mutant=WITH_ACK,
-    seconds=1,
-)
-def ack_to_closed6(lab: Tester) -> None:
-    """Acknowledge something over IPv6 to a port where nobody listens.
-
-    1. The tester sends an ACK.
-    2. An RST comes with SEQ=SEG.ACK, and no ACK.
-    """
-    _refused(in_state(lab, "CLOSED", family=6), "A")
+    _refused(in_state(lab, "CLOSED", family=family), "A")
 
 
 @case(
     "TCP-2.6",
     "A SYN-ACK to a closed port is answered with a reset of its acknowledgement number",
     rfc=RFC,
-    section=CLOSED,
     mutant=WITH_ACK,
-    seconds=1,
 )
 def syn_ack_to_closed(lab: Tester) -> None:
     """Answer a SYN that nobody sent.
@@ -151,9 +126,7 @@ def syn_ack_to_closed(lab: Tester) -> None:
     "TCP-2.7",
     "Data to a closed port is answered with a reset",
     rfc=RFC,
-    section=CLOSED,
     mutant=NO_RESETS,
-    seconds=1,
 )
 def data_to_closed(lab: Tester) -> None:
     """Send data of a connection that is not.
@@ -168,9 +141,7 @@ def data_to_closed(lab: Tester) -> None:
     "TCP-2.8",
     "A FIN without ACK to a closed port is answered with a reset that counts it",
     rfc=RFC,
-    section=CLOSED,
     mutant=WRONG_ACK,
-    seconds=1,
 )
 def fin_to_closed(lab: Tester) -> None:
     """End a connection that is not.
@@ -185,9 +156,7 @@ def fin_to_closed(lab: Tester) -> None:
     "TCP-2.9",
     "A segment without any flag to a closed port is answered with a reset",
     rfc=RFC,
-    section=CLOSED,
     mutant=NO_RESETS,
-    seconds=1,
 )
 def null_to_closed(lab: Tester) -> None:
     """Send a segment without flags.
@@ -202,9 +171,7 @@ def null_to_closed(lab: Tester) -> None:
     "TCP-2.10",
     "A reset to a closed port is not answered",
     rfc=RFC,
-    section=CLOSED,
     mutant=ANSWERS,
-    seconds=1,
 )
 def reset_to_closed(lab: Tester) -> None:
     """Reset a connection that is not.
@@ -224,7 +191,6 @@ def reset_to_closed(lab: Tester) -> None:
     rfc=RFC,
     section=LISTEN,
     mutant=ANSWERS,
-    seconds=1,
 )
 def reset_to_listener(lab: Tester) -> None:
     """Reset a listener.
@@ -246,7 +212,6 @@ def reset_to_listener(lab: Tester) -> None:
     rfc=RFC,
     section=LISTEN,
     mutant=WITH_ACK,
-    seconds=1,
 )
 def ack_to_listener(lab: Tester) -> None:
     """Acknowledge something to a listener.
@@ -263,7 +228,6 @@ def ack_to_listener(lab: Tester) -> None:
     rfc=RFC,
     section=LISTEN,
     mutant=WITH_ACK,
-    seconds=1,
 )
 def syn_ack_to_listener(lab: Tester) -> None:
     """Answer a SYN that a listener did not send.
@@ -280,7 +244,6 @@ def syn_ack_to_listener(lab: Tester) -> None:
     rfc=RFC,
     section=LISTEN,
     mutant=NO_RESETS,
-    seconds=1,
 )
 def fin_ack_to_listener(lab: Tester) -> None:
     """End a connection that a listener does not know.
@@ -297,7 +260,6 @@ def fin_ack_to_listener(lab: Tester) -> None:
     rfc=RFC,
     section=LISTEN,
     mutant=ANSWERS,
-    seconds=1,
 )
 def stray_to_listener(lab: Tester) -> None:
     """Send what belongs to nothing.
@@ -323,7 +285,6 @@ def stray_to_listener(lab: Tester) -> None:
         "forgets the FIN",
         incoming=altered(having("F"), flags=lambda header: str(header.flags).replace("F", "")),
     ),
-    seconds=3,
 )
 def syn_fin_to_listener(lab: Tester) -> None:
     """Begin and end a connection in one segment.

@@ -49,7 +49,6 @@ class _Stuck:
     rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant("sends into it", incoming=altered(lacking("S"), window=5000)),
-    seconds=3,
 )
 def closed_without_a_new_number(lab: Tester) -> None:
     """Close the window by a segment with the numbers of the last one (SND.WL1, SND.WL2).
@@ -79,7 +78,6 @@ def closed_without_a_new_number(lab: Tester) -> None:
     rfc=RFC,
     section=PROBING,
     mutant=Mutant("sends it for ever", outgoing=_Stuck()),
-    seconds=8,
 )
 def taken_probes(lab: Tester) -> None:
     """Take the octet of each probe, and leave the window closed.

@@ -6,7 +6,7 @@ import socket
 import struct
 from contextlib import suppress
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     NO_RESETS,
@@ -25,16 +25,16 @@ from pystack.lab.tcp import MODULUS, connect, in_state, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
+case = group("TCP-2", rfc="RFC 9293")
+
 RFC = "RFC 9293"
 
 
 @case(
     "TCP-2.17",
     "A reset with an acceptable ACK in SYN-SENT refuses the connection",
-    rfc=RFC,
     section="3.10.7.3",
     mutant=DEAF_TO_RESETS,
-    seconds=2,
 )
 def refused(lab: Tester) -> None:
     """Refuse a connection.
@@ -61,14 +61,12 @@ def _not_refused(lab: Tester, flags: str, ack: int) -> None:
 @case(
     "TCP-2.18",
     "A reset without ACK is ignored in SYN-SENT",
-    rfc=RFC,
     section="3.10.7.3",
     mutant=Mutant(
         "takes any reset",
         incoming=altered(flagged("R"), flags="RA", ack=lambda header: 0),
         outgoing=loses(flagged("A")),
     ),
-    seconds=2,
 )
 def reset_without_ack_in_syn_sent(lab: Tester) -> None:
     """Send a reset that says nothing of the SYN.
@@ -82,10 +80,8 @@ def reset_without_ack_in_syn_sent(lab: Tester) -> None:
 @case(
     "TCP-2.19",
     "A reset with an unacceptable ACK is ignored in SYN-SENT, and not answered",
-    rfc=RFC,
     section="3.10.7.3",
     mutant=Mutant("answers it with a reset", answer=resets(having("R"))),
-    seconds=2,
 )
 def reset_with_wrong_ack_in_syn_sent(lab: Tester) -> None:
     """Send a reset that acknowledges what the Host did not send.
@@ -99,10 +95,8 @@ def reset_with_wrong_ack_in_syn_sent(lab: Tester) -> None:
 @case(
     "TCP-2.20",
     "An ACK of something never sent is answered with a reset in SYN-RECEIVED",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=NO_RESETS,
-    seconds=2,
 )
 def wrong_ack_in_syn_received(lab: Tester) -> None:
     """Complete a handshake with the wrong number.
@@ -119,12 +113,10 @@ def wrong_ack_in_syn_received(lab: Tester) -> None:
 @case(
     "TCP-2.21",
     "A reset may carry data",
-    rfc=RFC,
     section="3.5.3",
     level=Level.SHOULD,
     aliases=("9293:SHLD-2",),
     mutant=Mutant("ignores resets with data", incoming=loses(loaded)),
-    seconds=2,
 )
 def reset_with_data(lab: Tester) -> None:
     """Explain a reset.
@@ -140,11 +132,9 @@ def reset_with_data(lab: Tester) -> None:
 @case(
     "TCP-2.22",
     "A reset ends an established connection, and the program is told so",
-    rfc=RFC,
     section="3.6",
     aliases=("9293:MUST-12",),
     mutant=DEAF_TO_RESETS,
-    seconds=2,
 )
 def reset_in_established(lab: Tester) -> None:
     """Abort a connection.
@@ -160,11 +150,9 @@ def reset_in_established(lab: Tester) -> None:
 @case(
     "TCP-2.23",
     "A close by FIN is told to the program as an end, not as an error",
-    rfc=RFC,
     section="3.6",
     aliases=("9293:MUST-12",),
     mutant=Mutant("takes a FIN for a reset", incoming=altered(having("F"), flags="RA")),
-    seconds=2,
 )
 def fin_is_no_error(lab: Tester) -> None:
     """End a connection in order.
@@ -180,13 +168,11 @@ def fin_is_no_error(lab: Tester) -> None:
 @case(
     "TCP-2.24",
     "An abort by the program sends a reset with the next sequence number",
-    rfc=RFC,
     section="3.10.5",
     mutant=Mutant(
         "closes in order instead",
         outgoing=altered(having("R"), flags="FA"),
     ),
-    seconds=2,
 )
 def abort(lab: Tester) -> None:
     """Have the Host's program abort.
@@ -206,10 +192,8 @@ def abort(lab: Tester) -> None:
 @case(
     "TCP-2.25",
     "After a reset the connection is gone",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=NO_RESETS,
-    seconds=2,
 )
 def gone_after_reset(lab: Tester) -> None:
     """Send a segment after a reset.
@@ -227,10 +211,8 @@ def gone_after_reset(lab: Tester) -> None:
 @case(
     "TCP-2.26",
     "A reset is never answered with a reset",
-    rfc=RFC,
     section="3.5.2",
     mutant=Mutant("answers resets", answer=resets(having("R"))),
-    seconds=2,
 )
 def no_reset_for_reset(lab: Tester) -> None:
     """Send resets, in and out of the window.
@@ -248,12 +230,10 @@ def no_reset_for_reset(lab: Tester) -> None:
 @case(
     "TCP-2.27",
     "A close with data that nobody has read sends a reset",
-    rfc=RFC,
     section="3.6.1",
     level=Level.SHOULD,
     aliases=("9293:SHLD-3", "9293:MAY-1"),
     mutant=NO_RESETS,
-    seconds=2,
 )
 def close_with_unread_data(lab: Tester) -> None:
     """Close without reading.
@@ -273,12 +253,10 @@ def close_with_unread_data(lab: Tester) -> None:
 @case(
     "TCP-2.28",
     "Data that comes after a close is answered with a reset",
-    rfc=RFC,
     section="3.6.1",
     level=Level.SHOULD,
     aliases=("9293:SHLD-3",),
     mutant=NO_RESETS,
-    seconds=2,
 )
 def data_after_close(lab: Tester) -> None:
     """Send data to a program that has closed.
@@ -300,10 +278,8 @@ def data_after_close(lab: Tester) -> None:
 @case(
     "TCP-2.29",
     "Two connections do not share a reset",
-    rfc=RFC,
     section="3.5.3",
     mutant=Mutant("tells every connection", answer=replying(having("R"), "R", seq=0)),
-    seconds=2,
 )
 def reset_of_one(lab: Tester) -> None:
     """Reset one of two connections.

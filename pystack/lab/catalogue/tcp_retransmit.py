@@ -7,7 +7,7 @@ from itertools import pairwise
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     Again,
@@ -30,7 +30,7 @@ from pystack.lab.tcp import MODULUS, Connection, connect, in_state, open_from_ho
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
-RFC = "RFC 6298"
+case = group("TCP-8", rfc="RFC 6298")
 
 
 def _times(connection: Connection, for_ms: float, at_most: int, **fields: object) -> list[float]:
@@ -68,11 +68,9 @@ def _sent(connection: Connection, data: bytes) -> Packet:
 @case(
     "TCP-8.1",
     "A SYN is sent again after one second",
-    rfc=RFC,
     section="2.1",
     level=Level.SHOULD,
     mutant=Mutant("waits for three seconds", outgoing=Again(when=having("S"), after=0)),
-    seconds=5,
 )
 def initial_timeout(lab: Tester) -> None:
     """Leave the Host's SYN unanswered.
@@ -92,11 +90,9 @@ def initial_timeout(lab: Tester) -> None:
 @case(
     "TCP-8.2",
     "The timeout of a SYN doubles each time",
-    rfc=RFC,
     section="5.5",
     aliases=("9293:MUST-22", "9293:MUST-19"),
     mutant=EVENLY,
-    seconds=17,
 )
 def syn_backoff(lab: Tester) -> None:
     """Leave the Host's SYNs unanswered.
@@ -113,11 +109,9 @@ def syn_backoff(lab: Tester) -> None:
 @case(
     "TCP-8.3",
     "The timeout of a SYN-ACK doubles each time",
-    rfc=RFC,
     section="5.5",
     aliases=("9293:MUST-19",),
     mutant=EVENLY,
-    seconds=17,
 )
 def syn_ack_backoff(lab: Tester) -> None:
     """Leave the Host's SYN-ACKs unanswered.
@@ -134,11 +128,9 @@ def syn_ack_backoff(lab: Tester) -> None:
 @case(
     "TCP-8.4",
     "The timeout of data doubles each time",
-    rfc=RFC,
     section="5.5",
     aliases=("9293:MUST-19", "9293:MUST-18"),
     mutant=EVENLY,
-    seconds=17,
 )
 def data_backoff(lab: Tester) -> None:
     """Acknowledge nothing.
@@ -161,7 +153,6 @@ def data_backoff(lab: Tester) -> None:
         "sends other data",
         outgoing=Again(lambda frame: rebuilt(with_data(lambda data: data[::-1])(frame))),
     ),
-    seconds=6,
 )
 def same_again(lab: Tester) -> None:
     """Compare a retransmission with the first transmission.
@@ -178,7 +169,6 @@ def same_again(lab: Tester) -> None:
 @case(
     "TCP-8.6",
     "The oldest segment is the one that is sent again",
-    rfc=RFC,
     section="5.4",
     mutant=Mutant(
         "sends the newest again",
@@ -186,7 +176,6 @@ def same_again(lab: Tester) -> None:
             lambda frame: None, when=lambda frame: loaded(frame) and "P" not in frame[TCP].flags
         ),
     ),
-    seconds=5,
 )
 def oldest_first(lab: Tester) -> None:
     """Acknowledge nothing of two segments.
@@ -213,14 +202,12 @@ def _first_timeout(connection: Connection, first: Packet, within_ms: float = 900
 @case(
     "TCP-8.7",
     "The timeout is at least one second",
-    rfc=RFC,
     section="2.4",
     level=Level.SHOULD,
     mutant=Mutant(
         "retransmits at once",
         outgoing=Again(lambda frame: [frame, frame], first=True, when=loaded),
     ),
-    seconds=5,
 )
 def least_timeout(lab: Tester) -> None:
     """Measure the timeout on a short path.
@@ -238,7 +225,6 @@ def least_timeout(lab: Tester) -> None:
 @case(
     "TCP-8.8",
     "An acknowledgement of a segment that was sent twice is no measurement (Karn)",
-    rfc=RFC,
     section="3",
     aliases=("9293:MUST-18",),
     mutant=Mutant(
@@ -275,12 +261,10 @@ def karn(lab: Tester) -> None:
 @case(
     "TCP-8.9",
     "The timeout follows a round trip that is longer than it",
-    rfc=RFC,
     section="3, 5.7",
     aliases=("9293:MUST-18",),
     mutant=Mutant("never learns", outgoing=Again(lambda frame: [frame, frame], first=True,
                                                  when=loaded)),
-    seconds=19,
 )  # fmt: skip
 def follows_round_trip(lab: Tester) -> None:
     """Have a path whose round trip takes 1.5 seconds.
@@ -304,14 +288,12 @@ def follows_round_trip(lab: Tester) -> None:
 @case(
     "TCP-8.10",
     "The timer starts anew when something new is acknowledged",
-    rfc=RFC,
     section="5.3",
     level=Level.SHOULD,
     mutant=Mutant(
         "misses the acknowledgement",
         incoming=loses(all_of(empty, lambda frame: frame[TCP].window == 60_000)),
     ),
-    seconds=8,
 )
 def timer_restarts(lab: Tester) -> None:
     """Acknowledge the first of two segments, late.
@@ -349,13 +331,11 @@ def timer_restarts(lab: Tester) -> None:
 @case(
     "TCP-8.11",
     "After a SYN that had to be sent again, the timeout for data is three seconds",
-    rfc=RFC,
     section="5.7",
     mutant=Mutant(
         "begins with the timeout that it had",
         outgoing=Again(lambda frame: [frame, frame], first=True, when=loaded),
     ),
-    seconds=9,
 )
 def after_lost_syn(lab: Tester) -> None:
     """Lose the Host's SYN.
@@ -378,14 +358,12 @@ def after_lost_syn(lab: Tester) -> None:
 @case(
     "TCP-8.12",
     "Once all is acknowledged nothing is sent again",
-    rfc=RFC,
     section="5.2",
     level=Level.SHOULD,
     mutant=Mutant(
         "does not see acknowledgements",
         incoming=Counted(lambda frame: acks(frame[TCP].flags) and not loaded(frame), 1),
     ),
-    seconds=6,
 )
 def timer_off(lab: Tester) -> None:
     """Acknowledge all.
@@ -407,7 +385,6 @@ def timer_off(lab: Tester) -> None:
     rfc="RFC 9293",
     section="3.4",
     mutant=Mutant("never sends anything again", outgoing=Again(ending=True)),
-    seconds=5,
 )
 def partly_acknowledged(lab: Tester) -> None:
     """Acknowledge half of a segment.
@@ -433,10 +410,8 @@ def partly_acknowledged(lab: Tester) -> None:
 @case(
     "TCP-8.14",
     "The first round trip sets the timeout to three times as much",
-    rfc=RFC,
     section="2.2",
     mutant=Mutant("waits three times as long", outgoing=Again(when=loaded)),
-    seconds=4,
 )
 def first_round_trip(lab: Tester) -> None:
     """Let the handshake take 100 ms.

@@ -7,7 +7,7 @@ from typing import Any
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     ACKS_ONE_LESS,
     MSS,
@@ -33,7 +33,8 @@ from pystack.lab.tcp import MODULUS, Connection, connect, in_state
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 2018"
+case = group("TCP-11", rfc="RFC 2018")
+
 PERMITTED = "SAckOK"
 BLOCKS = "SAck"
 SIZE = 100
@@ -87,11 +88,9 @@ WRONG_BLOCKS = Mutant("mixes the blocks up", outgoing=_reversed)
 @case(
     "TCP-11.1",
     "Selective acknowledgements are agreed to only if they were offered",
-    rfc=RFC,
     section="2",
     level=Level.MAY,
     mutant=Mutant("offers them always", outgoing=with_option(flagged("SA"), (PERMITTED, b""))),
-    seconds=1,
 )
 def permitted_if_offered(lab: Tester) -> None:
     """Do not offer selective acknowledgements.
@@ -107,12 +106,10 @@ def permitted_if_offered(lab: Tester) -> None:
 @case(
     "TCP-11.2",
     "No segment but a SYN permits selective acknowledgements",
-    rfc=RFC,
     section="2",
     mutant=Mutant(
         "permits them all the time", outgoing=with_option(lacking("S"), (PERMITTED, b""))
     ),
-    seconds=2,
 )
 def permitted_on_syn_only(lab: Tester) -> None:
     """Look at the options of a connection.
@@ -133,10 +130,8 @@ def permitted_on_syn_only(lab: Tester) -> None:
 @case(
     "TCP-11.3",
     "Without permission no blocks are sent",
-    rfc=RFC,
     section="3",
     mutant=Mutant("sends blocks unasked", outgoing=with_option(empty, (BLOCKS, (5, 9)))),
-    seconds=2,
 )
 def no_blocks_without_permission(lab: Tester) -> None:
     """Leave a gap on a connection without selective acknowledgements.
@@ -153,11 +148,9 @@ def no_blocks_without_permission(lab: Tester) -> None:
 @case(
     "TCP-11.4",
     "What has come behind a gap is acknowledged selectively",
-    rfc=RFC,
     section="3",
     level=Level.SHOULD,
     mutant=WRONG_BLOCKS,
-    seconds=2,
 )
 def block_behind_gap(lab: Tester) -> None:
     """Leave a gap.
@@ -174,10 +167,8 @@ def block_behind_gap(lab: Tester) -> None:
 @case(
     "TCP-11.5",
     "Adjacent segments make one block",
-    rfc=RFC,
     section="3",
     mutant=WRONG_BLOCKS,
-    seconds=2,
 )
 def adjacent(lab: Tester) -> None:
     """Send three segments behind a gap, in another order.
@@ -196,10 +187,8 @@ def adjacent(lab: Tester) -> None:
 @case(
     "TCP-11.6",
     "The first block is the one that has just come",
-    rfc=RFC,
     section="4",
     mutant=WRONG_BLOCKS,
-    seconds=2,
 )
 def newest_first(lab: Tester) -> None:
     """Leave several gaps.
@@ -217,7 +206,6 @@ def newest_first(lab: Tester) -> None:
 @case(
     "TCP-11.7",
     "An ACK has as many blocks as there is room for",
-    rfc=RFC,
     section="4",
     level=Level.SHOULD,
     mutant=Mutant(
@@ -228,7 +216,6 @@ def newest_first(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def many_blocks(lab: Tester) -> None:
     """Leave four gaps.
@@ -245,12 +232,10 @@ def many_blocks(lab: Tester) -> None:
 @case(
     "TCP-11.8",
     "Blocks go when the gap before them is filled",
-    rfc=RFC,
     section="3",
     mutant=Mutant(
         "keeps an old block", outgoing=with_option(empty, (BLOCKS, (1_000_101, 1_000_201)))
     ),
-    seconds=2,
 )
 def filled(lab: Tester) -> None:
     """Fill a gap.
@@ -274,7 +259,6 @@ def filled(lab: Tester) -> None:
     section="4",
     level=Level.MAY,
     mutant=Mutant("makes blocks up", outgoing=with_option(empty, (BLOCKS, (5, 9)))),
-    seconds=2,
 )
 def duplicate_block(lab: Tester) -> None:
     """Send data twice.
@@ -298,11 +282,9 @@ def duplicate_block(lab: Tester) -> None:
 @case(
     "TCP-11.10",
     "What was acknowledged selectively is not sent again",
-    rfc=RFC,
     section="5.1",
     level=Level.SHOULD,
     mutant=Mutant("sends what follows a lost one again, too", outgoing=Again(and_next)),
-    seconds=4,
 )
 def not_again(lab: Tester) -> None:
     """Lose the first and the third of many segments.
@@ -342,7 +324,6 @@ def not_again(lab: Tester) -> None:
     section="4.2",
     level=Level.MAY,
     mutant=Mutant("makes blocks up", outgoing=with_option(empty, (BLOCKS, (5, 9)))),
-    seconds=3,
 )
 def duplicate_part(lab: Tester) -> None:
     """Send data of which a part has come.
@@ -378,11 +359,9 @@ def duplicate_part(lab: Tester) -> None:
 @case(
     "TCP-11.12",
     "A block covers the FIN",
-    rfc=RFC,
     section="3",
     level=Level.SHOULD,
     mutant=WRONG_BLOCKS,
-    seconds=2,
 )
 def block_with_fin(lab: Tester) -> None:
     """Send the last segment first.
@@ -401,11 +380,9 @@ def block_with_fin(lab: Tester) -> None:
 @case(
     "TCP-11.13",
     "What was acknowledged selectively is kept",
-    rfc=RFC,
     section="8",
     level=Level.SHOULD,
     mutant=ACKS_ONE_LESS,
-    seconds=3,
 )
 def blocks_are_kept(lab: Tester) -> None:
     """Send what waits behind a gap again, in other pieces.

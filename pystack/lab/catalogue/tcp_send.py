@@ -52,7 +52,6 @@ def _with(frame: Packet, **fields: int) -> Packet:
     section="3.9.1.2",
     aliases=("9293:MUST-61",),
     mutant=Mutant("never sets PSH", outgoing=altered(having("P"), flags="A")),
-    seconds=2,
 )
 def psh_on_last(lab: Tester) -> None:
     """Have the program send one and a half segments.
@@ -78,7 +77,6 @@ def psh_on_last(lab: Tester) -> None:
     aliases=("9293:MUST-60",),
     mutant=Mutant("waits for a full segment", outgoing=loses(lambda frame: len(frame) < 60
                                                              and loaded(frame))),
-    seconds=2,
 )  # fmt: skip
 def short_write_is_sent(lab: Tester) -> None:
     """Have the program send one octet.
@@ -102,7 +100,6 @@ def short_write_is_sent(lab: Tester) -> None:
         "sends only the first octet at a time",
         outgoing=changes(loaded, with_data(lambda data: data[:1])),
     ),
-    seconds=2,
 )
 def writes_are_collapsed(lab: Tester) -> None:
     """Have the program send short pieces while a segment is under way.
@@ -132,7 +129,6 @@ def writes_are_collapsed(lab: Tester) -> None:
         "sends small segments",
         outgoing=changes(loaded, with_data(lambda data: data[:500])),
     ),
-    seconds=2,
 )
 def full_segments(lab: Tester) -> None:
     """Have the program send three segments' worth.
@@ -158,7 +154,6 @@ def full_segments(lab: Tester) -> None:
     level=Level.SHOULD,
     aliases=("9293:SHLD-7",),
     mutant=Mutant("sends everything at once", outgoing=repeats(loaded)),
-    seconds=2,
 )
 def nagle(lab: Tester) -> None:
     """Have the program send two short pieces.
@@ -184,7 +179,6 @@ def nagle(lab: Tester) -> None:
     section="3.7.4",
     aliases=("9293:MUST-17",),
     mutant=Mutant("waits all the same", outgoing=Counted(loaded, 1, stop=2)),
-    seconds=2,
 )
 def no_nagle(lab: Tester) -> None:
     """Have the program send two short pieces with TCP_NODELAY.
@@ -208,7 +202,6 @@ def no_nagle(lab: Tester) -> None:
     mutant=Mutant(
         "waits for PSH", incoming=loses(lambda frame: loaded(frame) and "P" not in frame[TCP].flags)
     ),
-    seconds=2,
 )
 def without_psh(lab: Tester) -> None:
     """Send data without PSH.
@@ -227,7 +220,6 @@ def without_psh(lab: Tester) -> None:
     rfc=RFC,
     section="3.8",
     mutant=Mutant("leaves out ACK", outgoing=altered(loaded, flags="P")),
-    seconds=2,
 )
 def always_ack(lab: Tester) -> None:
     """Look at all segments of a short connection.
@@ -248,7 +240,29 @@ def always_ack(lab: Tester) -> None:
         lab.check(acks(header.flags) and header.ack == connection.seq, "the ACK", header.flags)
 
 
-def _bulk(lab: Tester, family: int) -> None:
+@case(
+    "TCP-4.20",
+    "100 kB go both ways unharmed",
+    rfc=RFC,
+    section="2.2",
+    mutant=Mutant("loses what is far on", outgoing=Counted(loaded, 20)),
+    family=4,
+)
+@case(
+    "TCP-4.21",
+    "100 kB go both ways unharmed over IPv6",
+    rfc=RFC,
+    section="2.2",
+    mutant=Mutant("loses what is far on", outgoing=Counted(loaded, 20)),
+    family=6,
+)
+def bulk(lab: Tester, family: int) -> None:
+    """Send much.
+
+    1. The tester sends 100 kB, and the program reads it as it comes.
+    2. The program sends 100 kB, and the tester acknowledges each segment.
+    3. Both streams are as they were sent.
+    """
     connection = connect(lab, family=family)
     size, data = 100_000, pattern(100_000)
     mss = MSS if family == 4 else 1440
@@ -265,30 +279,6 @@ def _bulk(lab: Tester, family: int) -> None:
     lab.check(came == data, "the stream as sent", "another")
 
 
-@case("TCP-4.20", "100 kB go both ways unharmed", rfc=RFC, section="2.2",
-      mutant=Mutant("loses what is far on", outgoing=Counted(loaded, 20)), seconds=8)  # fmt: skip
-def bulk(lab: Tester) -> None:
-    """Send much.
-
-    1. The tester sends 100 kB, and the program reads it as it comes.
-    2. The program sends 100 kB, and the tester acknowledges each segment.
-    3. Both streams are as they were sent.
-    """
-    _bulk(lab, 4)
-
-
-@case("TCP-4.21", "100 kB go both ways unharmed over IPv6", rfc=RFC, section="2.2",
-      mutant=Mutant("loses what is far on", outgoing=Counted(loaded, 20)), seconds=8)  # fmt: skip
-def bulk6(lab: Tester) -> None:
-    """Send much over IPv6.
-
-    1. The tester sends 100 kB, and the program reads it as it comes.
-    2. The program sends 100 kB, and the tester acknowledges each segment.
-    3. Both streams are as they were sent.
-    """
-    _bulk(lab, 6)
-
-
 @case(
     "TCP-4.22",
     "The time to live of segments is configurable",
@@ -296,10 +286,9 @@ def bulk6(lab: Tester) -> None:
     section="3.9.2",
     aliases=("9293:MUST-49",),
     mutant=Mutant(
-        "has a time to live of its own",
+        "has its own time to live",
         outgoing=changes(any_segment, lambda frame: _with(frame, ttl=64)),
     ),
-    seconds=1,
 )
 def ttl(lab: Tester) -> None:
     """Set IP_TTL.
@@ -321,10 +310,9 @@ def ttl(lab: Tester) -> None:
     section="3.9.2",
     aliases=("9293:MUST-49",),
     mutant=Mutant(
-        "has a hop limit of its own",
+        "has its own hop limit",
         outgoing=changes(any_segment, lambda frame: _with(frame, hlim=64)),
     ),
-    seconds=1,
 )
 def hop_limit(lab: Tester) -> None:
     """Set IPV6_UNICAST_HOPS.
@@ -351,7 +339,6 @@ def hop_limit(lab: Tester) -> None:
         "sends all as best effort",
         outgoing=changes(any_segment, lambda frame: _with(frame, tos=0)),
     ),
-    seconds=2,
 )
 def diffserv(lab: Tester) -> None:
     """Set IP_TOS.
@@ -379,7 +366,6 @@ def diffserv(lab: Tester) -> None:
         "sends all as best effort",
         outgoing=changes(any_segment, lambda frame: _with(frame, tc=0)),
     ),
-    seconds=2,
 )
 def traffic_class(lab: Tester) -> None:
     """Set IPV6_TCLASS.

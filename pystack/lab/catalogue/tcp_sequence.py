@@ -7,13 +7,12 @@ from contextlib import suppress
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     NO_EMPTY_ACKS,
     acks,
     all_of,
     altered,
-    changes,
     empty,
     fill,
     flagged,
@@ -31,6 +30,8 @@ from pystack.lab.catalogue._tcp import (
 from pystack.lab.mutant import Mutant
 from pystack.lab.tcp import MODULUS, Connection, connect, in_state
 from pystack.lab.tester import Tester
+
+case = group("TCP-3", rfc="RFC 9293", section="3.10.7.4")
 
 RFC = "RFC 9293"
 TABLE = "3.10.7.4, table 6"
@@ -58,24 +59,21 @@ def _taken_in(frame: Packet) -> Packet:
     return rebuilt(frame)
 
 
-CHECKS_NOTHING = Mutant("takes data with any sequence number", incoming=changes(loaded, _taken_in))
-
-
 @case(
     "TCP-3.1",
     "Data before the window is acknowledged and dropped",
-    rfc=RFC,
     section=TABLE,
     mutant=NO_EMPTY_ACKS,
-    seconds=2,
+    family=4,
 )
-def data_before_window(lab: Tester) -> None:
+@case("TCP-3.3", "Old data is dropped over IPv6 too", section=TABLE, mutant=NO_EMPTY_ACKS, family=6)
+def data_before_window(lab: Tester, family: int) -> None:
     """Send data that is all old.
 
     1. The tester sends four octets that end where the window begins.
     2. An empty ACK comes with the number that the Host waits for; the program reads nothing.
     """
-    connection = connect(lab)
+    connection = connect(lab, family=family)
     _unacceptable(connection, "PA", b"olds", -4)
     _nothing_to_read(connection, "the data was old")
     connection.still_works()
@@ -84,10 +82,8 @@ def data_before_window(lab: Tester) -> None:
 @case(
     "TCP-3.2",
     "Data beyond the window is acknowledged and dropped",
-    rfc=RFC,
     section=TABLE,
     mutant=NO_EMPTY_ACKS,
-    seconds=2,
 )
 def data_beyond_window(lab: Tester) -> None:
     """Send data that is too far ahead.
@@ -103,34 +99,12 @@ def data_beyond_window(lab: Tester) -> None:
 
 
 @case(
-    "TCP-3.3",
-    "Old data is dropped over IPv6 too",
-    rfc=RFC,
-    section=TABLE,
-    mutant=NO_EMPTY_ACKS,
-    seconds=2,
-)
-def data_before_window6(lab: Tester) -> None:
-    """Send data that is all old, over IPv6.
-
-    1. The tester sends four octets that end where the window begins.
-    2. An empty ACK comes with the number that the Host waits for; the program reads nothing.
-    """
-    connection = connect(lab, family=6)
-    _unacceptable(connection, "PA", b"olds", -4)
-    _nothing_to_read(connection, "the data was old")
-
-
-@case(
     "TCP-3.4",
     "Of a segment that is partly old the new part is taken",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "drops segments that are partly old",
         incoming=loses(lambda frame: loaded(frame) and frame[TCP].seq == 1_000_001 + 3),
     ),
-    seconds=2,
 )
 def partly_old(lab: Tester) -> None:
     """Send data that overlaps what was received.
@@ -151,10 +125,8 @@ def partly_old(lab: Tester) -> None:
 @case(
     "TCP-3.5",
     "An empty segment before the window is answered with an ACK",
-    rfc=RFC,
     section=TABLE,
     mutant=NO_EMPTY_ACKS,
-    seconds=1,
 )
 def empty_before_window(lab: Tester) -> None:
     """Send what a keepalive looks like.
@@ -168,10 +140,8 @@ def empty_before_window(lab: Tester) -> None:
 @case(
     "TCP-3.6",
     "An empty segment beyond the window is answered with an ACK",
-    rfc=RFC,
     section=TABLE,
     mutant=NO_EMPTY_ACKS,
-    seconds=1,
 )
 def empty_beyond_window(lab: Tester) -> None:
     """Send an empty segment that is too far ahead.
@@ -185,13 +155,11 @@ def empty_beyond_window(lab: Tester) -> None:
 @case(
     "TCP-3.7",
     "An acceptable empty ACK is not answered",
-    rfc=RFC,
     section="3.4",
     mutant=Mutant(
         "acknowledges acknowledgements",
         answer=replying(empty, "A", seq=lambda header: header.ack, ack=lambda header: header.seq),
     ),
-    seconds=1,
 )
 def ack_of_ack(lab: Tester) -> None:
     """Acknowledge what is acknowledged.
@@ -208,13 +176,10 @@ def ack_of_ack(lab: Tester) -> None:
 @case(
     "TCP-3.8",
     "A segment without ACK is dropped in ESTABLISHED",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "does not look at the flag ACK",
         incoming=altered(all_of(lacking("A"), loaded), flags="PA"),
     ),
-    seconds=2,
 )
 def without_ack(lab: Tester) -> None:
     """Leave out the ACK.
@@ -233,13 +198,10 @@ def without_ack(lab: Tester) -> None:
 @case(
     "TCP-3.9",
     "Data with an ACK of something never sent is answered with an ACK and dropped",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "does not look at the acknowledgement number",
         incoming=altered(loaded, ack=lambda header: header.ack - 1000),
     ),
-    seconds=2,
 )
 def ack_of_unsent(lab: Tester) -> None:
     """Acknowledge what the Host has not sent.
@@ -258,13 +220,10 @@ def ack_of_unsent(lab: Tester) -> None:
 @case(
     "TCP-3.10",
     "Data with a duplicate acknowledgement number is taken",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "drops segments with an old ACK",
         incoming=loses(lambda frame: loaded(frame) and frame[TCP].window == 65000),
     ),
-    seconds=2,
 )
 def old_ack(lab: Tester) -> None:
     """Send data that was under way when an acknowledgement overtook it.
@@ -284,13 +243,11 @@ def old_ack(lab: Tester) -> None:
 @case(
     "TCP-3.11",
     "Sequence numbers wrap round while data is received",
-    rfc=RFC,
     section="3.4",
     mutant=Mutant(
         "compares sequence numbers as plain numbers",
         incoming=loses(lambda frame: loaded(frame) and frame[TCP].seq < 100_000),
     ),
-    seconds=2,
 )
 def receive_wraps(lab: Tester) -> None:
     """Send data across the end of the sequence space.
@@ -309,12 +266,10 @@ def receive_wraps(lab: Tester) -> None:
 @case(
     "TCP-3.12",
     "A SYN that is the last number of the sequence space is handled",
-    rfc=RFC,
     section="3.4",
     mutant=Mutant(
         "adds without wrapping", outgoing=altered(flagged("SA"), ack=lambda header: 0xFFFFFFFF)
     ),
-    seconds=2,
 )
 def syn_wraps(lab: Tester) -> None:
     """Begin at 2**32 - 1.
@@ -335,12 +290,10 @@ def syn_wraps(lab: Tester) -> None:
 @case(
     "TCP-3.13",
     "A FIN beyond the window does not end the stream",
-    rfc=RFC,
     section=TABLE,
     mutant=Mutant(
         "takes a FIN with any number", incoming=altered(having("F"), seq=lambda header: 1_000_001)
     ),
-    seconds=2,
 )
 def fin_beyond_window(lab: Tester) -> None:
     """End the stream too far ahead.
@@ -356,13 +309,10 @@ def fin_beyond_window(lab: Tester) -> None:
 @case(
     "TCP-3.14",
     "A FIN ahead of missing data waits for it",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "loses a FIN that comes early",
         incoming=altered(having("F"), flags="A"),
     ),
-    seconds=2,
 )
 def fin_out_of_order(lab: Tester) -> None:
     """End the stream before its data has come.
@@ -386,10 +336,7 @@ def fin_out_of_order(lab: Tester) -> None:
 @case(
     "TCP-3.22",
     "A segment that reaches past the window's end harms nothing",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant("resets for it", answer=resets(all_of(loaded, lacking("P")))),
-    seconds=3,
 )
 def across_right_edge(lab: Tester) -> None:
     """Send more than the window has room for.
@@ -416,8 +363,6 @@ def across_right_edge(lab: Tester) -> None:
 @case(
     "TCP-3.23",
     "A duplicate of data already read is not delivered again",
-    rfc=RFC,
-    section="3.10.7.4",
     mutant=Mutant(
         "delivers duplicates",
         incoming=altered(
@@ -425,7 +370,6 @@ def across_right_edge(lab: Tester) -> None:
             seq=lambda header: header.seq + 8,
         ),
     ),
-    seconds=2,
 )
 def duplicate_data(lab: Tester) -> None:
     """Send the same data twice.

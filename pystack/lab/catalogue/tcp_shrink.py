@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     MSS,
     NO_RETRANSMISSION,
@@ -24,6 +24,8 @@ from pystack.lab.packets import where
 from pystack.lab.tcp import MODULUS, Connection, connect
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+
+case = group("TCP-5", section="3.8.6")
 
 
 def _shrunk(lab: Tester, window: int) -> tuple[Connection, int, int]:
@@ -45,10 +47,8 @@ def _shrunk(lab: Tester, window: int) -> tuple[Connection, int, int]:
     "TCP-5.14",
     "A window that shrinks below what is under way does no harm",
     rfc=RFC,
-    section="3.8.6",
     aliases=("9293:MUST-34",),
     mutant=Mutant("loses its way", outgoing=Counted(loaded, 40)),
-    seconds=12,
 )
 def shrinking_window(lab: Tester) -> None:
     """Take back a part of the window.
@@ -71,11 +71,9 @@ def shrinking_window(lab: Tester) -> None:
     "TCP-5.15",
     "Nothing new is sent while the window has shrunk",
     rfc=RFC,
-    section="3.8.6",
     level=Level.SHOULD,
     aliases=("9293:SHLD-15", "9293:MAY-7"),
     mutant=IGNORES_WINDOW,
-    seconds=5,
 )
 def nothing_new(lab: Tester) -> None:
     """Take back a part of the window, and wait.
@@ -103,11 +101,9 @@ def nothing_new(lab: Tester) -> None:
     "TCP-5.16",
     "What is in the shrunk window is retransmitted as usual",
     rfc=RFC,
-    section="3.8.6",
     level=Level.SHOULD,
     aliases=("9293:SHLD-16",),
     mutant=NO_RETRANSMISSION,
-    seconds=5,
 )
 def retransmits_in_shrunk_window(lab: Tester) -> None:
     """Take back a part of the window, and acknowledge nothing more.
@@ -123,7 +119,6 @@ def retransmits_in_shrunk_window(lab: Tester) -> None:
     "TCP-5.17",
     "Data past a shrunk window does not time the connection out",
     rfc=RFC,
-    section="3.8.6",
     level=Level.SHOULD,
     aliases=("9293:SHLD-17",),
     mutant=Mutant("gives up", outgoing=Counted(loaded, 60)),
@@ -153,10 +148,8 @@ def no_timeout_past_edge(lab: Tester) -> None:
     "TCP-5.18",
     "A window that shrinks to zero is probed",
     rfc=RFC,
-    section="3.8.6",
     aliases=("9293:MUST-35",),
     mutant=NO_RETRANSMISSION,
-    seconds=6,
 )
 def shrunk_to_zero(lab: Tester) -> None:
     """Take back the whole window.

@@ -8,7 +8,7 @@ from typing import Any
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     MSS,
@@ -39,7 +39,8 @@ from pystack.lab.tcp import PADDING, Connection, connect, in_state, open_from_ho
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
 
-RFC = "RFC 7323"
+case = group("TCP-10", rfc="RFC 7323", section="3.2")
+
 SCALE = "WScale"
 STAMP = "Timestamp"
 FIRST = 500_000  # the tester's first timestamp
@@ -82,10 +83,8 @@ WRONG_ECHO = Mutant("echoes another timestamp", outgoing=_echoed_late)
 @case(
     "TCP-10.1",
     "Window scaling is agreed to only if it was offered",
-    rfc=RFC,
     section="2.2",
     mutant=Mutant("offers it always", outgoing=with_option(flagged("SA"), (SCALE, 7))),
-    seconds=1,
 )
 def scale_if_offered(lab: Tester) -> None:
     """Do not offer window scaling.
@@ -100,10 +99,8 @@ def scale_if_offered(lab: Tester) -> None:
 @case(
     "TCP-10.2",
     "The window of a SYN is not scaled",
-    rfc=RFC,
     section="2.2",
     mutant=Mutant("scales it", incoming=altered(all_of(having("S"), having("A")), window=65535)),
-    seconds=2,
 )
 def syn_window(lab: Tester) -> None:
     """Offer a window that is small unless it is scaled.
@@ -128,13 +125,11 @@ def syn_window(lab: Tester) -> None:
 @case(
     "TCP-10.3",
     "A shift of more than 14 is taken for 14",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "shifts by 15",
         incoming=altered(lacking("S"), window=lambda header: min(65535, 2 * header.window)),
     ),
-    seconds=4,
 )  # fmt: skip
 def shift_too_large(lab: Tester) -> None:
     """Offer a shift of 15.
@@ -162,18 +157,16 @@ def shift_too_large(lab: Tester) -> None:
 @case(
     "TCP-10.4",
     "A scaled window that the Host shows is kept to",
-    rfc=RFC,
     section="2.3",
     mutant=Mutant(
         "takes less than it has promised",
         incoming=loses(all_of(loaded, lambda frame: frame[TCP].seq > 1_000_000 + 40 * MSS)),
     ),
-    seconds=4,
 )
 def own_scaled_window(lab: Tester) -> None:
     """Use the window that the Host shows.
 
-    1. The tester's SYN has a window scale of 0; the SYN-ACK has one of its own, or the case does
+    1. The tester's SYN has a window scale of 0; the SYN-ACK has its own, or the case does
        not apply.
     2. The tester sends as much as the last window had room for, at most 100 segments; the program
        does not read.
@@ -195,10 +188,7 @@ def own_scaled_window(lab: Tester) -> None:
 @case(
     "TCP-10.5",
     "Timestamps are agreed to only if they were offered",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant("sends them unasked", outgoing=with_option(any_segment, (STAMP, (1, 1)))),
-    seconds=2,
 )
 def stamps_if_offered(lab: Tester) -> None:
     """Do not offer timestamps.
@@ -217,10 +207,7 @@ def stamps_if_offered(lab: Tester) -> None:
 @case(
     "TCP-10.6",
     "A SYN-ACK echoes the SYN's timestamp",
-    rfc=RFC,
-    section="3.2",
     mutant=WRONG_ECHO,
-    seconds=1,
 )
 def syn_ack_echoes(lab: Tester) -> None:
     """Offer timestamps.
@@ -236,13 +223,10 @@ def syn_ack_echoes(lab: Tester) -> None:
 @case(
     "TCP-10.7",
     "The Host's SYN has a TSecr of zero",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant(
         "echoes what nobody sent",
         outgoing=altered(having("S"), options=[("MSS", MSS), (STAMP, (5, 77))]),
     ),
-    seconds=1,
 )
 def syn_echoes_nothing(lab: Tester) -> None:
     """Look at the timestamp of the Host's SYN.
@@ -259,8 +243,6 @@ def syn_echoes_nothing(lab: Tester) -> None:
 @case(
     "TCP-10.8",
     "Once agreed on, every segment but a reset has a timestamp",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant(
         "leaves them out of ACKs",
         outgoing=lambda frame: (
@@ -269,7 +251,6 @@ def syn_echoes_nothing(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def every_segment(lab: Tester) -> None:
     """Look at the segments of a connection with timestamps.
@@ -292,10 +273,8 @@ def every_segment(lab: Tester) -> None:
 @case(
     "TCP-10.9",
     "An ACK echoes the timestamp of the segment that it acknowledges",
-    rfc=RFC,
     section="3.2, 4.3",
     mutant=WRONG_ECHO,
-    seconds=3,
 )
 def ack_echoes(lab: Tester) -> None:
     """Send segments with new timestamps.
@@ -313,11 +292,9 @@ def ack_echoes(lab: Tester) -> None:
 @case(
     "TCP-10.10",
     "An ACK of several segments echoes the first of them",
-    rfc=RFC,
     section="4.3",
     level=Level.SHOULD,
     mutant=WRONG_ECHO,
-    seconds=2,
 )
 def delayed_ack_echoes(lab: Tester) -> None:
     """Send two segments before an ACK comes.
@@ -342,11 +319,9 @@ def delayed_ack_echoes(lab: Tester) -> None:
 @case(
     "TCP-10.11",
     "The timestamp of a segment behind a gap is not echoed",
-    rfc=RFC,
     section="4.3",
     level=Level.SHOULD,
     mutant=WRONG_ECHO,
-    seconds=2,
 )
 def gap_is_not_echoed(lab: Tester) -> None:
     """Leave a gap.
@@ -380,13 +355,10 @@ def _unstamped(header: Packet) -> list[Any]:
 @case(
     "TCP-10.17",
     "A keep-alive has the timestamp that was agreed on",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant(
         "leaves it out of segments without data",
         outgoing=altered(empty, options=_unstamped),
     ),
-    seconds=6,
 )
 def stamp_of_keepalive(lab: Tester) -> None:
     """Leave a connection alone.
@@ -405,10 +377,7 @@ def stamp_of_keepalive(lab: Tester) -> None:
 @case(
     "TCP-10.18",
     "A window probe has the timestamp that was agreed on",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant("leaves it out of data", outgoing=altered(loaded, options=_unstamped)),
-    seconds=8,
 )
 def stamp_of_window_probe(lab: Tester) -> None:
     """Close the window.
@@ -435,10 +404,8 @@ RENEWS = Mutant(
 @case(
     "TCP-10.12",
     "A segment with an old timestamp is acknowledged and dropped (PAWS)",
-    rfc=RFC,
     section="5.3",
     mutant=RENEWS,
-    seconds=2,
 )
 def paws(lab: Tester) -> None:
     """Send data that seems to be of the sequence space's last turn.
@@ -464,10 +431,8 @@ def paws(lab: Tester) -> None:
 @case(
     "TCP-10.13",
     "A reset counts, whatever its timestamp",
-    rfc=RFC,
     section="5.2",
     mutant=DEAF_TO_RESETS,
-    seconds=2,
 )
 def reset_without_paws(lab: Tester) -> None:
     """Reset with an old timestamp.
@@ -484,8 +449,6 @@ def reset_without_paws(lab: Tester) -> None:
 @case(
     "TCP-10.14",
     "A segment without the timestamp that was agreed on is dropped",
-    rfc=RFC,
-    section="3.2",
     level=Level.SHOULD,
     mutant=Mutant(
         "does not miss it",
@@ -495,7 +458,6 @@ def reset_without_paws(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=2,
 )
 def missing_stamp(lab: Tester) -> None:
     """Leave the timestamp out.
@@ -514,8 +476,6 @@ def missing_stamp(lab: Tester) -> None:
 @case(
     "TCP-10.15",
     "A missing timestamp does not end the connection",
-    rfc=RFC,
-    section="3.2",
     mutant=Mutant(
         "resets for it",
         answer=replying(
@@ -524,7 +484,6 @@ def missing_stamp(lab: Tester) -> None:
             seq=lambda header: header.ack,
         ),
     ),
-    seconds=2,
 )
 def missing_stamp_is_no_error(lab: Tester) -> None:
     """Leave the timestamp out.
@@ -545,7 +504,6 @@ def missing_stamp_is_no_error(lab: Tester) -> None:
 @case(
     "TCP-10.16",
     "The Host's timestamps follow a clock of 1 to 1000 ticks a second",
-    rfc=RFC,
     section="5.4",
     level=Level.SHOULD,
     mutant=Mutant(
@@ -556,7 +514,6 @@ def missing_stamp_is_no_error(lab: Tester) -> None:
             else frame
         ),
     ),
-    seconds=5,
 )
 def clock(lab: Tester) -> None:
     """Compare timestamps three seconds apart.

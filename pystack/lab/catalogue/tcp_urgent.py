@@ -8,7 +8,7 @@ from functools import partial
 
 from scapy.layers.inet import TCP
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     Counted,
     altered,
@@ -23,7 +23,8 @@ from pystack.lab.tcp import connect, segment_data
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Unable
 
-RFC = "RFC 9293"
+case = group("TCP-18", rfc="RFC 9293", section="3.8.5")
+
 TCP_USER_TIMEOUT = 18  # tcp(7)
 TIMEOUT_MS = 3000
 
@@ -31,14 +32,11 @@ TIMEOUT_MS = 3000
 @case(
     "TCP-18.1",
     "The urgent pointer of what the program sends is to the octet after the urgent data",
-    rfc=RFC,
-    section="3.8.5",
     aliases=("9293:MUST-30", "9293:MUST-62"),
     mutant=Mutant(
         "points at the last octet",
         outgoing=altered(having("U"), urgptr=lambda header: header.urgptr - 1),
     ),
-    seconds=2,
 )
 def urgent_pointer(lab: Tester) -> None:
     """Send urgent data.
@@ -63,11 +61,8 @@ def urgent_pointer(lab: Tester) -> None:
 @case(
     "TCP-18.2",
     "The program is given urgent data apart from the rest",
-    rfc=RFC,
-    section="3.8.5",
     aliases=("9293:MUST-32", "9293:MUST-33"),
     mutant=Mutant("does not look at URG", incoming=altered(having("U"), flags="PA", urgptr=0)),
-    seconds=2,
 )
 def urgent_for_the_program(lab: Tester) -> None:
     """Send an urgent octet among others, to a program that does not want it in line.
@@ -96,11 +91,9 @@ def urgent_for_the_program(lab: Tester) -> None:
 @case(
     "TCP-18.3",
     "The program says after which time a connection is given up",
-    rfc=RFC,
     section="3.8.3",
     aliases=("9293:MUST-21",),
     mutant=Mutant("sends nothing again", outgoing=Counted(loaded, 1)),
-    seconds=12,
 )
 def user_timeout(lab: Tester) -> None:
     """Acknowledge nothing.

@@ -9,7 +9,7 @@ from itertools import pairwise
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._tcp import (
     DEAF_TO_RESETS,
     MSS,
@@ -40,6 +40,8 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.tcp import MODULUS, Connection, connect, segment_data
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level, Unable
+
+case = group("TCP-5", rfc="RFC 9293")
 
 RFC = "RFC 9293"
 PROBING = "3.8.6.1"
@@ -81,10 +83,8 @@ def _closed(lab: Tester, size: int = 3000) -> Connection:
 @case(
     "TCP-5.1",
     "No more is sent than the window has room for",
-    rfc=RFC,
     section="3.8.6",
     mutant=IGNORES_WINDOW,
-    seconds=2,
 )
 def within_window(lab: Tester) -> None:
     """Offer a window of 1000 octets.
@@ -102,14 +102,12 @@ def within_window(lab: Tester) -> None:
 @case(
     "TCP-5.2",
     "The window is an unsigned number",
-    rfc=RFC,
     section="3.1",
     aliases=("9293:MUST-1",),
     mutant=Mutant(
         "counts windows in 15 bits",
         incoming=altered(lambda frame: frame[TCP].window > 32767, window=32767),
     ),
-    seconds=6,
 )
 def unsigned_window(lab: Tester) -> None:
     """Offer a window whose highest bit is set.
@@ -129,7 +127,6 @@ def unsigned_window(lab: Tester) -> None:
 @case(
     "TCP-5.3",
     "Windows of more than 16 bits are used",
-    rfc=RFC,
     section="3.1",
     level=Level.SHOULD,
     aliases=("9293:REC-1",),
@@ -137,7 +134,6 @@ def unsigned_window(lab: Tester) -> None:
         "counts windows in 16 bits",
         incoming=altered(all_of(lacking("S"), lambda frame: frame[TCP].window > 511), window=511),
     ),
-    seconds=6,
 )
 def wide_window(lab: Tester) -> None:
     """Offer a window of more than 64 kB by window scaling.
@@ -162,11 +158,9 @@ def wide_window(lab: Tester) -> None:
 @case(
     "TCP-5.4",
     "A zero window is probed",
-    rfc=RFC,
     section=PROBING,
     aliases=("9293:MUST-36",),
     mutant=Mutant("never probes", outgoing=Counted(loaded, 1)),
-    seconds=5,
 )
 def zero_window_is_probed(lab: Tester) -> None:
     """Close the window.
@@ -181,12 +175,10 @@ def zero_window_is_probed(lab: Tester) -> None:
 @case(
     "TCP-5.5",
     "The first probe comes after the retransmission timeout",
-    rfc=RFC,
     section=PROBING,
     level=Level.SHOULD,
     aliases=("9293:SHLD-29",),
     mutant=Mutant("probes too late", outgoing=Counted(loaded, 1, stop=5)),
-    seconds=5,
 )
 def first_probe(lab: Tester) -> None:
     """Wait for the first probe.
@@ -206,14 +198,12 @@ def first_probe(lab: Tester) -> None:
 @case(
     "TCP-5.6",
     "The interval between probes grows exponentially",
-    rfc=RFC,
     section=PROBING,
     level=Level.SHOULD,
     aliases=("9293:SHLD-30",),
     mutant=Mutant(
         "probes twice each time", outgoing=Counted(loaded, 1, lambda frame: [frame, frame])
     ),
-    seconds=16,
 )
 def probe_backoff(lab: Tester) -> None:
     """Leave the window closed.
@@ -239,7 +229,6 @@ def probe_backoff(lab: Tester) -> None:
 @case(
     "TCP-5.7",
     "A connection whose probes are answered stays open, however long the window is zero",
-    rfc=RFC,
     section=PROBING,
     aliases=("9293:MUST-37",),
     mutant=Mutant("gives up", outgoing=Counted(loaded, 4)),
@@ -268,13 +257,11 @@ def window_stays_zero(lab: Tester) -> None:
 @case(
     "TCP-5.8",
     "Data goes on at once when the window opens",
-    rfc=RFC,
     section="3.8.6",
     mutant=Mutant(
         "misses window updates",
         incoming=loses(lambda frame: empty(frame) and frame[TCP].window == 5000),
     ),
-    seconds=2,
 )
 def window_opens(lab: Tester) -> None:
     """Open a closed window.
@@ -293,11 +280,9 @@ def window_opens(lab: Tester) -> None:
 @case(
     "TCP-5.9",
     "A full receive buffer closes the window, and what comes then is acknowledged, not taken",
-    rfc=RFC,
     section=PROBING,
     aliases=("9293:MAY-8",),
     mutant=Mutant("does not answer probes", outgoing=After(shut, loses(empty))),
-    seconds=6,
 )
 def probe_of_host(lab: Tester) -> None:
     """Probe the Host's closed window.
@@ -315,10 +300,8 @@ def probe_of_host(lab: Tester) -> None:
 @case(
     "TCP-5.10",
     "A closed window opens when the program reads, and the sender is told",
-    rfc=RFC,
     section="3.8.6.2.2",
     mutant=Mutant("tells nobody", outgoing=After(shut, loses(empty))),
-    seconds=6,
 )
 def window_update(lab: Tester) -> None:
     """Read from a full buffer.
@@ -339,7 +322,6 @@ def window_update(lab: Tester) -> None:
 @case(
     "TCP-5.11",
     "The window's right edge never moves to the left",
-    rfc=RFC,
     section="3.8.6",
     level=Level.SHOULD,
     aliases=("9293:SHLD-14",),
@@ -347,7 +329,6 @@ def window_update(lab: Tester) -> None:
         "shrinks its window",
         outgoing=altered(all_of(empty, lambda frame: frame[TCP].window > 2000), window=100),
     ),
-    seconds=6,
 )
 def right_edge(lab: Tester) -> None:
     """Watch the window of a program that does not read.
@@ -377,14 +358,12 @@ def right_edge(lab: Tester) -> None:
 @case(
     "TCP-5.12",
     "The receiver does not offer small windows (silly window syndrome)",
-    rfc=RFC,
     section="3.8.6.2.2",
     aliases=("9293:MUST-39",),
     mutant=Mutant(
         "offers what little there is",
         outgoing=After(shut, altered(empty, window=10)),
     ),
-    seconds=8,
 )
 def receiver_sws(lab: Tester) -> None:
     """Read a full buffer in small pieces.
@@ -409,7 +388,6 @@ def receiver_sws(lab: Tester) -> None:
 @case(
     "TCP-5.13",
     "The sender does not use small windows at once (silly window syndrome)",
-    rfc=RFC,
     section="3.8.6.2.1",
     aliases=("9293:MUST-38",),
     mutant=Mutant(
@@ -422,7 +400,6 @@ def receiver_sws(lab: Tester) -> None:
             data=bytes(20),
         ),
     ),
-    seconds=3,
 )
 def sender_sws(lab: Tester) -> None:
     """Open the window by 20 octets.
@@ -441,11 +418,9 @@ def sender_sws(lab: Tester) -> None:
 @case(
     "TCP-5.19",
     "A reset counts when the receive window is zero",
-    rfc=RFC,
     section="3.4",
     aliases=("9293:MUST-66",),
     mutant=DEAF_TO_RESETS,
-    seconds=6,
 )
 def reset_at_zero_window(lab: Tester) -> None:
     """Reset a connection whose receive buffer is full.
@@ -469,12 +444,10 @@ def reset_at_zero_window(lab: Tester) -> None:
 @case(
     "TCP-5.20",
     "An ACK counts when the receive window is zero",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant(
         "ignores it", incoming=Counted(all_of(empty, lambda frame: frame[TCP].window == 65000), 0)
     ),
-    seconds=8,
 )
 def ack_at_zero_window(lab: Tester) -> None:
     """Acknowledge data to a Host whose receive buffer is full.
@@ -495,7 +468,6 @@ def ack_at_zero_window(lab: Tester) -> None:
 @case(
     "TCP-5.21",
     "An old segment does not change the window",
-    rfc=RFC,
     section="3.10.7.4",
     mutant=Mutant(
         "takes any window",
@@ -505,7 +477,6 @@ def ack_at_zero_window(lab: Tester) -> None:
             seq=lambda header: header.seq + 4,
         ),
     ),
-    seconds=3,
 )
 def old_window(lab: Tester) -> None:
     """Send an old segment with a large window.

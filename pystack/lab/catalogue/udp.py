@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import (
     SILENT,
     altering,
@@ -35,6 +36,8 @@ from pystack.lab.packets import (
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
 
+case = group("UDP", rfc="RFC 768")
+
 DEAF = hiding(lambda frame: bool(frame.haslayer(UDP)), "takes no UDP datagrams")
 UNCHECKED = mending(UDP, "does not verify the checksum")
 UNMEASURED = mending(UDP, "does not look at the length")
@@ -52,53 +55,49 @@ SPOILT = Mutant("spoils the first byte of what arrives", incoming=_wrong_data)
 # --- delivery ------------------------------------------------------------------------------------
 
 
+def _datagram(
+    lab: Tester, family: int, source: int, port: int, data: bytes, **fields: Any
+) -> Packet:
+    """The tester's datagram over IPv4 or IPv6."""
+    make = lab.udp if family == 4 else lab.udp6
+    return make(source, port, data, **fields)
+
+
+def _tester(lab: Tester, family: int) -> str:
+    return lab.tester4 if family == 4 else lab.tester6
+
+
 @case(
     "UDP-1.1",
     "A datagram to a port in use is given to its program",
-    rfc="RFC 768",
     section="User Interface",
     mutant=SPOILT,
-    seconds=1,
+    family=4,
 )
-def delivered(lab: Tester) -> None:
+@case(
+    "UDP-1.2",
+    "A datagram over IPv6 is given to its program",
+    section="User Interface",
+    mutant=SPOILT,
+    family=6,
+)
+def delivered(lab: Tester, family: int) -> None:
     """Send a datagram to a socket.
 
     1. The Host's program binds a datagram socket.
     2. The tester sends a datagram to it.
     3. The program receives the same data.
     """
-    sock, port = bound(lab)
-    lab.send(lab.udp(4000, port, b"one datagram"))
-    expect_datagram(lab, sock, b"one datagram")
-
-
-@case(
-    "UDP-1.2",
-    "A datagram over IPv6 is given to its program",
-    rfc="RFC 768",
-    section="User Interface",
-    mutant=SPOILT,
-    seconds=1,
-)
-def delivered6(lab: Tester) -> None:
-    """Send a datagram over IPv6 to a socket.
-
-    1. The Host's program binds a datagram socket.
-    2. The tester sends a datagram to it.
-    3. The program receives the same data.
-    """
-    sock, port = bound(lab, family=6)
-    lab.send(lab.udp6(4000, port, b"one datagram"))
+    sock, port = bound(lab, family=family)
+    lab.send(_datagram(lab, family, 4000, port, b"one datagram"))
     expect_datagram(lab, sock, b"one datagram")
 
 
 @case(
     "UDP-1.3",
     "A datagram without data is delivered as one",
-    rfc="RFC 768",
     section="Fields: Length",
     mutant=DEAF,
-    seconds=1,
 )
 def empty_datagram(lab: Tester) -> None:
     """The least length is eight: a header alone.
@@ -114,10 +113,8 @@ def empty_datagram(lab: Tester) -> None:
 @case(
     "UDP-1.4",
     "The program learns the sender's address and port",
-    rfc="RFC 768",
     section="User Interface",
     mutant=mending(UDP, "forgets the sender's port", sport=1),
-    seconds=1,
 )
 def sender_is_told(lab: Tester) -> None:
     """Look at whom the program is told that a datagram came from.
@@ -134,10 +131,8 @@ def sender_is_told(lab: Tester) -> None:
 @case(
     "UDP-1.5",
     "A datagram that fills a frame is delivered whole",
-    rfc="RFC 768",
     section="Fields: Length",
     mutant=hiding(lambda frame: len(frame) > 1400, "takes no frame of full length"),
-    seconds=1,
 )
 def full_frame(lab: Tester) -> None:
     """Send as much as one frame can hold.
@@ -157,7 +152,6 @@ def full_frame(lab: Tester) -> None:
     rfc="RFC 1122",
     section="3.3.2",
     mutant=hiding(lambda frame: bool(frame.haslayer(IP)) and frame[IP].frag > 0, "drops fragments"),
-    seconds=1,
 )
 def in_fragments(lab: Tester) -> None:
     """Send more than one frame can hold.
@@ -175,12 +169,10 @@ def in_fragments(lab: Tester) -> None:
 @case(
     "UDP-1.7",
     "A datagram whose source port is zero is delivered",
-    rfc="RFC 768",
     section="Fields: Source Port",
     mutant=hiding(
         lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].sport == 0, "drops source port 0"
     ),
-    seconds=1,
 )
 def source_port_zero(lab: Tester) -> None:
     """The source port is optional; zero says that there is none.
@@ -202,49 +194,36 @@ def source_port_zero(lab: Tester) -> None:
     rfc="RFC 1122",
     section="4.1.3.4",
     mutant=UNCHECKED,
-    seconds=1,
+    family=4,
 )
-def wrong_checksum(lab: Tester) -> None:
-    """Send a datagram that was damaged on the way.
-
-    1. The tester sends a datagram to a bound port with a wrong checksum.
-    2. The program receives nothing.
-    """
-    sock, port = bound(lab)
-    lab.send(lab.udp(4000, port, b"damaged", chksum=0x1234))
-    expect_no_datagram(lab, sock)
-
-
 @case(
     "UDP-2.2",
     "A datagram over IPv6 with a wrong checksum is dropped",
     rfc="RFC 8200",
     section="8.1",
     mutant=UNCHECKED,
-    seconds=1,
+    family=6,
 )
-def wrong_checksum6(lab: Tester) -> None:
-    """Send a datagram that was damaged on the way, over IPv6.
+def wrong_checksum(lab: Tester, family: int) -> None:
+    """Send a datagram that was damaged on the way.
 
     1. The tester sends a datagram to a bound port with a wrong checksum.
     2. The program receives nothing.
     """
-    sock, port = bound(lab, family=6)
-    lab.send(lab.udp6(4000, port, b"damaged", chksum=0x1234))
+    sock, port = bound(lab, family=family)
+    lab.send(_datagram(lab, family, 4000, port, b"damaged", chksum=0x1234))
     expect_no_datagram(lab, sock)
 
 
 @case(
     "UDP-2.3",
     "A datagram over IPv4 without a checksum is delivered",
-    rfc="RFC 768",
     section="Fields: Checksum",
     level=Level.SHOULD,
     mutant=hiding(
         lambda frame: bool(frame.haslayer(UDP)) and frame[UDP].chksum == 0,
         "drops datagrams without a checksum",
     ),
-    seconds=1,
 )
 def no_checksum(lab: Tester) -> None:
     """A checksum of zero says that the sender made none.
@@ -263,7 +242,6 @@ def no_checksum(lab: Tester) -> None:
     rfc="RFC 8200",
     section="8.1",
     mutant=UNCHECKED,
-    seconds=1,
 )
 def no_checksum6(lab: Tester) -> None:
     """Over IPv6 the checksum is not optional.
@@ -279,10 +257,8 @@ def no_checksum6(lab: Tester) -> None:
 @case(
     "UDP-2.5",
     "A datagram whose checksum is for another address is dropped",
-    rfc="RFC 768",
     section="Fields: Checksum",
     mutant=UNCHECKED,
-    seconds=1,
 )
 def pseudo_header(lab: Tester) -> None:
     """The checksum covers the addresses of IP's header too.
@@ -306,36 +282,24 @@ def pseudo_header(lab: Tester) -> None:
     rfc="RFC 1122",
     section="4.1.3.4",
     mutant=altering(UDP, "sends no checksum", exact=True, chksum=0),
-    seconds=1,
+    family=4,
 )
-def sent_checksum(lab: Tester) -> None:
-    """Look at the checksum of what the program sends, with data of an odd length.
-
-    1. The Host's program sends five bytes to the tester.
-    2. Their datagram has a checksum, and the right one.
-    """
-    sock, _port = bound(lab)
-    sock.sendto(b"three", (lab.tester4, 4000))
-    found = lab.expect(udp(dport=4000) / payload(b"three"))
-    lab.check(sum_is_right(found), "the right checksum", hex(found[UDP].chksum))
-
-
 @case(
     "UDP-2.7",
     "A datagram that is sent over IPv6 has a right checksum",
     rfc="RFC 8200",
     section="8.1",
     mutant=altering(UDP, "sends no checksum", exact=True, chksum=0),
-    seconds=1,
+    family=6,
 )
-def sent_checksum6(lab: Tester) -> None:
-    """Look at the checksum of what the program sends over IPv6.
+def sent_checksum(lab: Tester, family: int) -> None:
+    """Look at the checksum of what the program sends, with data of an odd length.
 
     1. The Host's program sends five bytes to the tester.
     2. Their datagram has a checksum, and the right one.
     """
-    sock, _port = bound(lab, family=6)
-    sock.sendto(b"three", (lab.tester6, 4000))
+    sock, _port = bound(lab, family=family)
+    sock.sendto(b"three", (_tester(lab, family), 4000))
     found = lab.expect(udp(dport=4000) / payload(b"three"))
     lab.check(sum_is_right(found), "the right checksum", hex(found[UDP].chksum))
 
@@ -350,10 +314,8 @@ def _two_bytes_that_sum_to_zero(network: Packet, sport: int, dport: int) -> byte
 @case(
     "UDP-2.8",
     "A checksum that comes out as zero is sent as all ones",
-    rfc="RFC 768",
     section="Fields: Checksum",
     mutant=altering(UDP, "sends a zero checksum", exact=True, chksum=0),
-    seconds=1,
 )
 def zero_sum(lab: Tester) -> None:
     """Choose data for which the sum is zero, which on the wire would mean that there is none.
@@ -374,7 +336,6 @@ def zero_sum(lab: Tester) -> None:
     rfc="RFC 8200",
     section="8.1",
     mutant=altering(UDP, "sends a zero checksum", exact=True, chksum=0),
-    seconds=1,
 )
 def zero_sum6(lab: Tester) -> None:
     """The same over IPv6, where a datagram with a zero checksum would be dropped.
@@ -395,10 +356,8 @@ def zero_sum6(lab: Tester) -> None:
 @case(
     "UDP-3.1",
     "A datagram whose length is less than its header is dropped",
-    rfc="RFC 768",
     section="Fields: Length",
     mutant=UNMEASURED,
-    seconds=1,
 )
 def length_too_small(lab: Tester) -> None:
     """The least length there can be is eight.
@@ -414,10 +373,8 @@ def length_too_small(lab: Tester) -> None:
 @case(
     "UDP-3.2",
     "A datagram that claims more bytes than there are is dropped",
-    rfc="RFC 768",
     section="Fields: Length",
     mutant=UNMEASURED,
-    seconds=1,
 )
 def length_too_large(lab: Tester) -> None:
     """The length may not reach beyond the packet's end.
@@ -440,11 +397,9 @@ def _length_of_packet(frame: Packet) -> Packet:
 @case(
     "UDP-3.3",
     "What follows a datagram's length is no data of it",
-    rfc="RFC 768",
     section="Fields: Length",
     level=Level.SHOULD,
     mutant=Mutant("takes the packet's length for the datagram's", incoming=_length_of_packet),
-    seconds=1,
 )
 def bytes_after_the_length(lab: Tester) -> None:
     """IP's packet may be longer than the datagram in it.
@@ -465,10 +420,8 @@ def bytes_after_the_length(lab: Tester) -> None:
 @case(
     "UDP-3.4",
     "A packet too short for a header harms nobody",
-    rfc="RFC 768",
     section="Format",
     mutant=SILENT,
-    seconds=1,
 )
 def cut_header(lab: Tester) -> None:
     """Send packets of UDP that end within its header.
@@ -488,7 +441,6 @@ def cut_header(lab: Tester) -> None:
     rfc="RFC 2675",
     section="4",
     mutant=UNMEASURED,
-    seconds=1,
 )
 def zero_length6(lab: Tester) -> None:
     """A length of zero belongs to jumbograms alone.
@@ -510,7 +462,6 @@ def zero_length6(lab: Tester) -> None:
     rfc="RFC 1122",
     section="4.1.4",
     mutant=altering(IP, "sends all packets with a time to live of 64", ttl=64),
-    seconds=1,
 )
 def chosen_ttl(lab: Tester) -> None:
     """Set the time to live and look.
@@ -530,7 +481,6 @@ def chosen_ttl(lab: Tester) -> None:
     rfc="RFC 1122",
     section="4.1.4",
     mutant=altering(IP, "sends all packets with a type of service of 0", tos=0),
-    seconds=1,
 )
 def chosen_tos(lab: Tester) -> None:
     """Set the type of service and look.
@@ -553,7 +503,6 @@ def chosen_tos(lab: Tester) -> None:
     mutant=dropping(
         lambda frame: bool(frame.haslayer(IP)) and frame[IP].frag > 0, "loses fragments"
     ),
-    seconds=1,
 )
 def sent_in_fragments(lab: Tester) -> None:
     """Have the program send more than one frame can hold.

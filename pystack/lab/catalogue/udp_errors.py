@@ -9,7 +9,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from pystack.lab.case import case
+from pystack.lab.case import group
 from pystack.lab.catalogue._mutants import (
     altering,
     answering,
@@ -33,6 +33,8 @@ from pystack.lab.packets import (
 from pystack.lab.tester import BROADCAST, Tester
 from pystack.lab.verdict import Level
 
+case = group("UDP", rfc="RFC 1122")
+
 UNCHECKED = mending(UDP, "does not verify the checksum")
 CLOSED = 9  # discard: nobody is there
 
@@ -43,11 +45,9 @@ CLOSED = 9  # discard: nobody is there
 @case(
     "UDP-4.1",
     "A datagram to a port that nobody has is answered with port unreachable",
-    rfc="RFC 1122",
     section="4.1.3.1",
     level=Level.SHOULD,
     mutant=altering(ICMP, "says host unreachable instead", code=1),
-    seconds=1,
 )
 def port_unreachable(lab: Tester) -> None:
     """Send to a port with nobody behind it.
@@ -66,7 +66,6 @@ def port_unreachable(lab: Tester) -> None:
     section="3.1",
     level=Level.SHOULD,
     mutant=altering(ICMPv6DestUnreach, "says address unreachable instead", code=3),
-    seconds=1,
 )
 def port_unreachable6(lab: Tester) -> None:
     """Send to a port with nobody behind it.
@@ -82,15 +81,13 @@ def port_unreachable6(lab: Tester) -> None:
 @case(
     "UDP-4.3",
     "Port unreachable quotes the header and eight bytes of the datagram",
-    rfc="RFC 1122",
     section="3.2.2",
     mutant=altering(UDPerror, "quotes other ports", exact=True, sport=1),
-    seconds=1,
 )
 def quotation(lab: Tester) -> None:
     """Look at what the error says that it is about.
 
-    1. The tester sends a datagram from port 4000 to port 9, with an identification of its own.
+    1. The tester sends a datagram from port 4000 to port 9, with its own identification.
     2. The error quotes IP's header, with that identification, and both ports.
     """
     lab.send(lab.ip(id=0x4D2) / UDP(sport=4000, dport=CLOSED) / Raw(b"data"))
@@ -111,10 +108,8 @@ ANSWERS_ALL = answering(
 @case(
     "UDP-4.4",
     "A broadcast datagram to a port that nobody has is not answered",
-    rfc="RFC 1122",
     section="3.2.2",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def no_error_for_broadcast(lab: Tester) -> None:
     """An error is never sent about a broadcast, or all hosts would answer at once.
@@ -130,10 +125,8 @@ def no_error_for_broadcast(lab: Tester) -> None:
 @case(
     "UDP-4.5",
     "A datagram that came in a broadcast frame is not answered with an error",
-    rfc="RFC 1122",
     section="3.2.2",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def no_error_for_link_broadcast(lab: Tester) -> None:
     """The frame's address counts, even where the packet's is the Host's own.
@@ -148,10 +141,8 @@ def no_error_for_link_broadcast(lab: Tester) -> None:
 @case(
     "UDP-4.6",
     "A multicast datagram to a port that nobody has is not answered",
-    rfc="RFC 1122",
     section="3.2.2",
     mutant=ANSWERS_ALL,
-    seconds=1,
 )
 def no_error_for_multicast(lab: Tester) -> None:
     """An error is never sent about a multicast.
@@ -166,10 +157,8 @@ def no_error_for_multicast(lab: Tester) -> None:
 @case(
     "UDP-4.7",
     "A datagram with a wrong checksum to a port that nobody has is not answered",
-    rfc="RFC 1122",
     section="4.1.3.4",
     mutant=UNCHECKED,
-    seconds=1,
 )
 def no_error_for_damage(lab: Tester) -> None:
     """What is damaged is dropped without a word, whatever port it names.
@@ -208,40 +197,25 @@ ERRORS_LOST = hiding(
 @case(
     "UDP-5.1",
     "Port unreachable is passed on to the program",
-    rfc="RFC 1122",
     section="4.1.3.3",
     mutant=ERRORS_LOST,
-    seconds=1,
+    family=4,
 )
-def error_is_told(lab: Tester) -> None:
-    """Refuse what a connected socket sends.
-
-    1. The Host's program connects a datagram socket to the tester, and sends.
-    2. The tester answers with an ICMP port unreachable.
-    3. The program is told that the connection was refused.
-    """
-    _error_is_told(lab, 4)
-
-
 @case(
     "UDP-5.2",
     "Port unreachable over IPv6 is passed on to the program",
     rfc="RFC 4443",
     section="3.1",
     mutant=ERRORS_LOST,
-    seconds=1,
+    family=6,
 )
-def error_is_told6(lab: Tester) -> None:
-    """Refuse what a connected socket sends over IPv6.
+def error_is_told(lab: Tester, family: int) -> None:
+    """Refuse what a connected socket sends.
 
     1. The Host's program connects a datagram socket to the tester, and sends.
-    2. The tester answers with an ICMPv6 port unreachable.
+    2. The tester answers with an ICMP or ICMPv6 port unreachable.
     3. The program is told that the connection was refused.
     """
-    _error_is_told(lab, 6)
-
-
-def _error_is_told(lab: Tester, family: int) -> None:
     sock = lab.socket(family_of(family), socket.SOCK_DGRAM)
     sock.connect((lab.tester4 if family == 4 else lab.tester6, 4000))
     sock.send(b"hello?")
@@ -258,13 +232,11 @@ def _error_is_told(lab: Tester, family: int) -> None:
 @case(
     "UDP-5.3",
     "Port unreachable about another's datagram is not the program's",
-    rfc="RFC 1122",
     section="4.1.3.3",
     mutant=Mutant(
         "takes every error for its own",
         incoming=_redirected,
     ),
-    seconds=1,
 )
 def error_of_another(lab: Tester) -> None:
     """Refuse a datagram that this socket did not send.
@@ -291,10 +263,8 @@ def error_of_another(lab: Tester) -> None:
 @case(
     "UDP-6.1",
     "A datagram from a multicast address is dropped",
-    rfc="RFC 1122",
     section="4.1.3.6",
     mutant=mending(IP, "sees all packets as the tester's", src="192.0.2.1"),
-    seconds=1,
 )
 def multicast_source(lab: Tester) -> None:
     """Nobody can be at such an address.
@@ -310,10 +280,8 @@ def multicast_source(lab: Tester) -> None:
 @case(
     "UDP-6.2",
     "A datagram from a broadcast address is dropped",
-    rfc="RFC 1122",
     section="4.1.3.6",
     mutant=mending(IP, "sees all packets as the tester's", src="192.0.2.1"),
-    seconds=1,
 )
 def broadcast_source(lab: Tester) -> None:
     """Nobody can be at such an address.
@@ -330,10 +298,8 @@ def broadcast_source(lab: Tester) -> None:
 @case(
     "UDP-6.3",
     "A datagram goes out with an address of the interface as its source",
-    rfc="RFC 1122",
     section="4.1.3.6",
     mutant=altering(IP, "gives a foreign source address", src="192.0.2.77"),
-    seconds=1,
 )
 def own_source(lab: Tester) -> None:
     """Look at the source of what a socket sends that was not bound to an address.
@@ -351,12 +317,10 @@ def own_source(lab: Tester) -> None:
 @case(
     "UDP-6.4",
     "A broadcast datagram is given to the program that waits for it",
-    rfc="RFC 1122",
     section="3.3.6",
     mutant=hiding(
         lambda frame: frame.dst == BROADCAST and bool(frame.haslayer(UDP)), "drops broadcasts"
     ),
-    seconds=1,
 )
 def broadcast_is_delivered(lab: Tester) -> None:
     """Send to both broadcast addresses.
@@ -379,7 +343,6 @@ def broadcast_is_delivered(lab: Tester) -> None:
     mutant=hiding(
         lambda frame: bool(frame.haslayer(UDP)) and frame[IP].dst == "239.1.2.3", "drops multicast"
     ),
-    seconds=2,
 )
 def group_member(lab: Tester) -> None:
     """Join a group and send to it.
@@ -407,7 +370,6 @@ def _as_its_own(frame: Packet) -> Packet:
     rfc="RFC 1112",
     section="7.2",
     mutant=Mutant("sees all packets as its own", incoming=_as_its_own),
-    seconds=1,
 )
 def not_a_member(lab: Tester) -> None:
     """Send to a group without members.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from pystack._native.engines import engine_path
 from pystack.lab.host import Host
 from pystack.lab.hosts import others
 from pystack.lab.hosts.stack import StackHost
+from pystack.lab.provision.linux.tree import SUITES
 
 __all__ = ["HostKind", "hosts", "register_host"]
 
@@ -17,15 +20,14 @@ class HostKind:
     """A Host that the lab can make.
 
     Attributes:
-        name: As on the command line.
-        title: What it is, in a line.
-        make: Makes one, not started yet.
+        name: Its name on the command line.
+        title: A description in one line.
+        make: Creates one, not started yet.
         virtual: Whether its clock is ours; see `Host.virtual`.
-        setup: Brings what it needs to this machine, and tells a function line by line what it
-            does; None: there is nothing to bring.
-        missing: Says what it needs and this machine has not, and what would provide it; None: it
-            can be had.
-        alone: Whether there is but one of it, so that its cases are run one after the other.
+        setup: Fetches or builds what it needs, and reports its steps to a function, line by line;
+            None: there is nothing to set up.
+        missing: Says what this machine lacks for it, and what would provide it; None: nothing.
+        alone: Whether there can be only one, so that its cases run one after another.
     """
 
     name: str
@@ -108,10 +110,30 @@ def _stock(name: str, title: str) -> None:
     register_host(name, title, make, missing, virtual=True, setup=setup)
 
 
-def _gvisor_missing() -> str | None:
-    from pystack.lab.provision.gvisor import built  # noqa: PLC0415
+def _engine_missing(name: str) -> str | None:
+    try:
+        engine_path(name)
+    except OSError:
+        return f"compile it first: pystack lab setup {name}"
+    return None
 
-    return None if built() else "it has to be compiled: pystack lab setup gvisor"
+
+def _linux_engine(series: str) -> None:
+    """Linux of one series, in this process: an engine that is built here."""
+
+    def make() -> Host:
+        from pystack.lab.hosts.linux_stack import LinuxStackHost  # noqa: PLC0415
+
+        return LinuxStackHost(series)
+
+    def setup(report: Callable[[str], None]) -> None:
+        from pystack.lab.provision.linux import build  # noqa: PLC0415
+
+        build(report, version=series)
+
+    name, title = f"linux-{series}", f"Linux {series} as pystack's engine"
+    missing = partial(_engine_missing, name)
+    register_host(name, title, make, missing, virtual=True, setup=setup)
 
 
 def _gvisor_setup(report: Callable[[str], None]) -> None:
@@ -123,7 +145,9 @@ def _gvisor_setup(report: Callable[[str], None]) -> None:
 register_host("lwip", "lwIP 2.2.1 with pystack's port", lambda: StackHost("lwip"), virtual=True)
 _stock("lwip-stock", "lwIP 2.2.1 as it comes, with upstream's options")
 _stock("lwip-2.1.3", "lwIP 2.1.3 as it comes, with upstream's options")
-register_host("linux", "the running Linux kernel, in namespaces of its own", _linux, _linux_missing)
+register_host("linux", "the running Linux kernel, in its own namespaces", _linux, _linux_missing)
+for _series in SUITES:
+    _linux_engine(_series)
 register_host(
     "uml", "Debian's User-Mode Linux 6.1, as a program", _uml, _uml_missing, setup=_uml_setup
 )
@@ -131,7 +155,7 @@ register_host(
     "gvisor",
     "gVisor's netstack as pystack's second engine",
     lambda: StackHost("gvisor", "gvisor"),
-    _gvisor_missing,
+    partial(_engine_missing, "gvisor"),
     virtual=True,
     setup=_gvisor_setup,
 )

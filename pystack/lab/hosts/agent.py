@@ -36,7 +36,7 @@ class Wire(Protocol):
     """The tester's end of a wire."""
 
     def fileno(self) -> int:
-        """What becomes readable when a frame has come."""
+        """A descriptor that becomes readable when a frame arrives."""
         ...
 
     def send(self, frame: bytes) -> None:

@@ -184,7 +184,7 @@ class AgentSocket:
         """Has the agent make one.
 
         Raises:
-            Unable: The protocol has no word for what is asked.
+            Unable: The protocol can't express the request.
         """
         if family not in _FAMILIES or kind not in _KINDS:
             raise Unable(f"the line protocol has no socket({family}, {kind})")
@@ -242,7 +242,7 @@ class AgentSocket:
             self._ask_agent("close", handle)
 
     def poll(self) -> set[str]:
-        """What it is ready for: "in", "out", "err", "hup"."""
+        """Its readiness: "in", "out", "err", "hup"."""
         return set(self._ask("poll"))
 
     def setblocking(self, flag: bool) -> None:

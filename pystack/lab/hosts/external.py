@@ -1,4 +1,4 @@
-"""The Host `external`: whatever somebody has on a wire, with an agent that opens its sockets.
+"""The Host `external`: anything on a wire, with an agent that opens its sockets.
 
 Where both are is said on the command line, `--external-wire` and `--external-agent`; see
 PROTOCOL.md in pystack/lab/agent.
@@ -6,13 +6,13 @@ PROTOCOL.md in pystack/lab/agent.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import struct
 import time
 from contextlib import suppress
 
+from pystack.lab.agent.tap import open_tap
 from pystack.lab.hosts.agent import FRAME, AgentHost, FdWire, Wire
 from pystack.lab.hosts.commands import Commands
 from pystack.lab.hosts.linux import REPEATABLE
@@ -24,7 +24,6 @@ __all__ = ["AGENT", "WIRES", "ExternalHost", "missing", "open_wire"]
 # Where the command line leaves what it was told: Hosts are made by name alone.
 WIRES, AGENT = "PYSTACK_LAB_WIRES", "PYSTACK_LAB_AGENT"
 KINDS = ("tap", "interface", "unix", "stream", "fd")
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 SOL_PACKET, PACKET_IGNORE_OUTGOING, ETH_P_ALL = 263, 23, 3
 CONNECT_S = 5.0
 SEND_S = 2.0
@@ -50,7 +49,7 @@ class StreamWire:
         """See `Wire.send`.
 
         Raises:
-            HostCrashed: There is nobody at the other end, or it takes nothing.
+            HostCrashed: The other end is gone, or takes nothing.
         """
         try:
             self._stream.settimeout(SEND_S)
@@ -62,7 +61,7 @@ class StreamWire:
         """See `Wire.receive`.
 
         Raises:
-            HostCrashed: There is nobody at the other end.
+            HostCrashed: The other end is gone.
         """
         while True:
             if len(self._rest) >= LENGTH.size:
@@ -98,15 +97,7 @@ def open_wire(where: str) -> Wire:
     """
     kind, _, name = where.partition(":")
     if kind == "tap":
-        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(
-                descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI)
-            )
-        except OSError:
-            os.close(descriptor)
-            raise
-        return FdWire(descriptor)
+        return FdWire(open_tap(name))
     if kind == "interface":
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         with suppress(OSError):  # an older kernel shows us what others send there
@@ -135,7 +126,7 @@ def missing() -> str | None:
 
 
 class ExternalHost(AgentHost):
-    """A Host of somebody's own. It is not started here, and not ended.
+    """The user's own Host, which is neither started nor stopped here.
 
     Args:
         name: As on the command line.
@@ -166,7 +157,7 @@ class ExternalHost(AgentHost):
         while self._stream is None:
             try:
                 self._stream = self._connected()
-            except OSError as error:  # whoever keeps it running may be starting it again
+            except OSError as error:  # it may be restarting
                 if time.monotonic() > until:
                     raise HostCrashed(f"{self.name}'s agent, {self._agent}: {error}") from error
                 time.sleep(0.05)
@@ -185,7 +176,7 @@ class ExternalHost(AgentHost):
         return socket.create_connection((host, int(port)), CONNECT_S)
 
     def _open_wires(self) -> None:
-        """All of them, and first: a TAP is an interface only while somebody has it open."""
+        """All of them, and first: a TAP is an interface only while it is open."""
         for where in self._where:
             try:
                 self._opened.append(open_wire(where))

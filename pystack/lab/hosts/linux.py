@@ -1,6 +1,6 @@
 """The Host `linux`: the running kernel, in network namespaces that an agent makes.
 
-The agent's wires are TAPs in a namespace of its own; their descriptors come to us over a UNIX
+The agent's wires are TAPs in its own namespace; their descriptors come to us over a UNIX
 socket, and nothing of the machine's own network is touched.
 """
 
@@ -54,7 +54,7 @@ REPEATABLE = (
 
 
 def missing() -> str | None:
-    """What it takes and this machine has not; None: nothing."""
+    """What this Host needs and the machine lacks; None: nothing."""
     if not sys.platform.startswith("linux"):
         return "the running kernel is not Linux"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
@@ -63,7 +63,7 @@ def missing() -> str | None:
 
 
 def namespaces_missing() -> str | None:
-    """What network namespaces of our own take, that this machine has not; None: nothing."""
+    """What creating network namespaces needs and the machine lacks; None: nothing."""
     if not sys.platform.startswith("linux"):
         return "network namespaces, which Linux alone has"
     if os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""The Hosts that are other people's stacks, each in a program of its own; and who is not here.
+"""Third-party stacks as Hosts, each in its own process; and those left out.
 
 All that is loaded here is names: what a Host needs is looked for when it is asked for.
 """
@@ -45,9 +45,19 @@ def _program(
     *,
     version: bool = False,
     ipv6: bool = True,
+    bare: bool = False,
     lacks: Mapping[str, str] = MappingProxyType({}),
 ) -> Host:
-    """A Host whose program is NAME_agent.py, and whose stack is where a pattern finds it."""
+    """A Host whose program is NAME_agent.py, and whose stack is where a pattern finds it.
+
+    Args:
+        name: The Host's; its program's has no hyphens.
+        pattern: See `library`.
+        version: Whether the program is told which version was brought.
+        ipv6: See `ProgramHost`.
+        bare: See `ProgramHost`.
+        lacks: See `Host.lacks`.
+    """
     from pystack.lab.hosts.program import ProgramHost
     from pystack.lab.provision import packages
 
@@ -55,7 +65,8 @@ def _program(
         found = [str(_library(name, pattern))]
         return [*found, packages.version(name) or "installed"] if version else found
 
-    return ProgramHost(name, f"{name}_agent.py", words, ipv6=ipv6, lacks=lacks)
+    program = f"{name.replace('-', '')}_agent.py"
+    return ProgramHost(name, program, words, ipv6=ipv6, bare=bare, lacks=lacks)
 
 
 def _missing(name: str, pattern: str, what: str, needs: str) -> str | None:
@@ -102,9 +113,8 @@ def register(register_host: Callable[..., Any]) -> None:
         name: str, title: str, pattern: str, brought: str, *, needs: str = "", **options: Any
     ) -> None:
         wheel = "==" in brought
-        source = (
-            f"{brought} from PyPI" if wheel else f"Debian's package {brought.split(maxsplit=1)[0]}"
-        )
+        first = brought.split(maxsplit=1)[0]
+        source = f"{first} from PyPI" if wheel else f"Debian's package {first}"
         register_host(
             name,
             title,
@@ -114,6 +124,11 @@ def register(register_host: Callable[..., Any]) -> None:
         )
 
     add("pytcp", "PyTCP 2.7.6, in Python", ".", "PyTCP==2.7.6")
+    add(
+        "pytcp-3", "PyTCP 3.0.7, for Python 3.9 and later", ".",
+        "pmd-pytcp==0.3.8 pmd-net-addr==0.0.3 pmd-net-proto==0.0.3 typing_extensions==4.15.0",
+        bare=True,
+    )  # fmt: skip
     add(
         "smoltcp", "smoltcp, as mitmproxy_rs has it", ".", "mitmproxy_rs==0.11.5", needs="tap",
         lacks={

@@ -1,4 +1,4 @@
-"""Hosts that are a program of ours around somebody else's stack, at one wire.
+"""Hosts that run a third-party stack inside a program of ours, on one wire.
 
 The program is in pystack/lab/agent. Beyond the line protocol it has one verb, `begin`, that gives
 it the whole plan: such stacks are told of their addresses once, before they start.
@@ -36,6 +36,7 @@ class ProgramHost(AgentHost):
         program: Its file in pystack/lab/agent.
         words: Tells what the program is given on its command line, when it is started.
         ipv6: Whether it speaks IPv6; frames of it are refused otherwise.
+        bare: Whether it can begin without addresses, and get them by itself.
         lacks: See `Host.lacks`.
     """
 
@@ -46,6 +47,7 @@ class ProgramHost(AgentHost):
         words: Callable[[], list[str]] = list,
         *,
         ipv6: bool = True,
+        bare: bool = False,
         lacks: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(name)
@@ -53,6 +55,7 @@ class ProgramHost(AgentHost):
         self._program = program
         self._words = words
         self._ipv6 = ipv6
+        self._bare = bare
         self._process: subprocess.Popen[bytes] | None = None
         self._stream: socket.socket | None = None
         self._wire: FdWire | None = None
@@ -62,7 +65,7 @@ class ProgramHost(AgentHost):
         """See `Host.start`."""
         if len(plan.ports) != 1 or plan.forwarding:
             raise Unable(f"{self.name} has one wire, and does not forward")
-        if not plan.ports[0].host4:
+        if not plan.ports[0].host4 and not self._bare:
             raise Unable(f"{self.name} needs its addresses from the beginning")
         super().start(plan)
 
@@ -88,10 +91,11 @@ class ProgramHost(AgentHost):
         port = plan.ports[0]
         self.ask("reset", 1)
         self._watch(self._wired(1))
+        host4 = f"{port.host4}/{port.prefix4}" if port.host4 else ""
         host6 = f"{port.host6}/{port.prefix6}" if port.host6 and self._ipv6 else ""
         self.ask(
             "begin", f"mac={port.host_mac}", f"mtu={port.mtu}",
-            f"host4={port.host4}/{port.prefix4}", f"tester4={port.tester4}",
+            f"host4={host4}", f"tester4={port.tester4}",
             f"host6={host6}", f"tester6={port.tester6}", f"tester_mac={port.tester_mac}",
             f"tester_link_local={port.tester_link_local}",
         )  # fmt: skip

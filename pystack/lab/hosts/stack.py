@@ -52,6 +52,7 @@ class StackHost(BaseHost):
             engine=self._engine, threaded=False, clock=self._clock, seed=self._seed, log=_Quiet()
         )
         self.release = stack.engine[1]
+        self._prepare(stack)
         stack.sysctl["net.ipv4.ip_forward"] = int(plan.forwarding)
         stack.sysctl["net.ipv6.conf.all.forwarding"] = int(plan.forwarding)
         for number, port in enumerate(plan.ports):
@@ -69,6 +70,9 @@ class StackHost(BaseHost):
             if gateway is not None:
                 stack.routes.add(destination, gateway)
         self._sent.clear()
+
+    def _prepare(self, stack: pystack.Stack) -> None:
+        """Sets what makes verdicts repeatable, before there are interfaces."""
 
     def stop(self) -> None:
         """See `Host.stop`."""
@@ -210,7 +214,7 @@ class StackHost(BaseHost):
             raise self._unable(f"tunable {name}")
         if value is not None:
             self.stack.sysctl[name] = value
-        return self.stack.sysctl[name]
+        return int(self.stack.sysctl[name])
 
     def service(self, service: Service, on: bool = True, port: int = 0) -> None:
         """See `Host.service`."""
@@ -224,7 +228,6 @@ class StackHost(BaseHost):
                 interface.slaac(on)
                 mac = interface.mac
                 if on and mac is not None and self._engine == "lwip":
-                    # An interface that configures itself begins with its link-local address.
                     interface.mac = mac
         except OSError as error:
             if error.errno == 95:  # EOPNOTSUPP: the engine has no such service

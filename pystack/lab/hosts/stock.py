@@ -22,8 +22,8 @@ QUIT_S = 2.0
 
 
 def missing(name: str) -> str | None:
-    """What it takes and this machine has not; None: nothing."""
-    return None if built(name) else f"it has to be compiled: pystack lab setup {name}"
+    """What this Host needs and the machine lacks; None: nothing."""
+    return None if built(name) else f"compile it first: pystack lab setup {name}"
 
 
 class StockHost(AgentHost):

@@ -41,7 +41,7 @@ NARROW = "AVX,AVX2,AVX512F,AVX512VL,AVX512BW,AVX512DQ,AVX_Fast_Unaligned_Load,ER
 
 
 def missing() -> str | None:
-    """What it takes and this machine has not; None: nothing."""
+    """What this Host needs and the machine lacks; None: nothing."""
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         return "Linux on x86-64: User-Mode Linux runs on nothing else"
     if found() is None:

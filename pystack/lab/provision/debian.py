@@ -18,6 +18,7 @@ from pystack.lab.provision import ProvisionError
 __all__ = ["Archive", "Package", "unpack"]
 
 TIMEOUT_S = 600
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _FIELD = re.compile(r"^([\w-]+):[ \t]*(.*)$", re.MULTILINE)
 
 
@@ -62,12 +63,15 @@ class Archive:
     Args:
         folder: For apt's lists and downloads; may be thrown away afterwards.
         report: Is told of each step, in one line.
+        sources: Lines of a sources.list to use in place of the machine's.
 
     Raises:
         ProvisionError: No apt here, or its archives can't be reached.
     """
 
-    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, report: Callable[[str], None], sources: str | None = None
+    ) -> None:
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise ProvisionError(
                 "this machine has no apt: use Debian 12 or a container of it (debian:bookworm)"
@@ -76,7 +80,17 @@ class Archive:
         self._report = report
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        report("reading the package lists")
+        self._options: dict[str, object] = {}
+        if sources is not None:
+            (folder / "sources.list").write_text(sources, "utf-8")
+            (folder / "status").touch()
+            self._options = {
+                "Dir::Etc::SourceList": folder / "sources.list",
+                "Dir::Etc::SourceParts": "/dev/null",
+                # Of another suite nothing is installed here.
+                "Dir::State::Status": folder / "status",
+            }
+        report(f"reading the package lists{'' if sources is None else ' of ' + folder.name}")
         self._apt("apt-get", "update")
 
     def _apt(self, program: str, *arguments: str, folder: Path | None = None) -> str:
@@ -87,6 +101,7 @@ class Archive:
             "Acquire::Retries": "2",
             "APT::Sandbox::User": "",  # it would be a user who can't write into our folder
             "APT::Update::Error-Mode": "any",
+            **self._options,
         }
         settings = [f"-o{key}={value}" for key, value in options.items()]
         return _run([program, "-q", *settings, *arguments], folder or self._folder)
@@ -107,11 +122,38 @@ class Archive:
         )
         return Package(name, fields["Version"], depends)
 
+    def suite(self, name: str) -> Archive:
+        """Another suite of Debian's, from the mirror that this machine's own comes from.
+
+        Raises:
+            ProvisionError: The machine's apt has no Debian, or the suite can't be reached.
+        """
+        told = self._apt(
+            "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(COMPONENT) $(SUITE)",
+            "Created-By: Packages",
+        )  # fmt: skip
+        mirrors = [
+            uri
+            for uri, origin, component, suite in (
+                line.split() for line in told.splitlines() if len(line.split()) == 4
+            )
+            if (origin, component) == ("Debian", "main") and "-" not in suite
+        ]
+        if not mirrors:
+            raise ProvisionError(f"this machine's apt has no Debian to find the suite {name} at")
+        source = f"deb [signed-by={KEYRING}] {mirrors[0]} {name} main\n"
+        return Archive(self._folder / name, self._report, source)
+
+    def names(self, pattern: str) -> list[str]:
+        """The packages whose names match a regular expression."""
+        lines = self._apt("apt-cache", "search", "--names-only", pattern).splitlines()
+        return sorted(line.split(" - ", 1)[0] for line in lines)
+
     def download(self, packages: Iterable[Package], folder: Path) -> list[Path]:
         """Downloads packages into a folder; apt checks their signatures and hashes.
 
         Raises:
-            ProvisionError: One can't be had.
+            ProvisionError: One isn't available.
         """
         folder.mkdir(parents=True, exist_ok=True)
         wanted = [f"{package.name}={package.version}" for package in packages]

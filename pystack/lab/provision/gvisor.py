@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pystack._native.engines import built_path, cache_folder, source_folder
-from pystack.lab.provision import ProvisionError
+from pystack.lab.provision import ProvisionError, sole_builder
 from pystack.lab.provision.debian import Archive, Package, unpack
 
 __all__ = ["build", "built"]
@@ -57,19 +57,20 @@ def build(report: Callable[[str], None], *, again: bool = False) -> Path:
         ProvisionError: It can't be built here; the text says what to do.
     """
     target = built_path("gvisor")
-    if target.exists() and not again:
-        report(f"already built: {target}")
-        return target
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as name:
-            work = Path(name)
-            packages = _bring(work, report)
-            library = _compile(work, packages, compiler, report)
-            _put(library, target, packages)
+        with sole_builder(target.parent, "gvisor", report):
+            if target.exists() and not again:
+                report(f"already built: {target}")
+                return target
+            compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+            if compiler is None:
+                raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
+            with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as name:
+                work = Path(name)
+                packages = _bring(work, report)
+                library = _compile(work, packages, compiler, report)
+                _put(library, target, packages)
     except OSError as error:
         raise ProvisionError(f"can't build below {cache_folder()}: {error}") from error
     report(f"built: {target}")

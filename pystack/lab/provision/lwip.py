@@ -1,7 +1,7 @@
 """Stock lwIP as a program: upstream's source, upstream's options, and a small agent of ours.
 
 The sources of the agent (`bindings/stock` in the repository) and what brings lwIP's (`vendor`)
-are installed beside this file; a C compiler has to be there.
+are in the package that was built; a C compiler has to be there.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pystack._native.engines import PACKAGE
 from pystack.lab.provision import ProvisionError, cache_folder
 
 __all__ = ["PINS", "build", "built"]
 
-HERE = Path(__file__).parent
+HERE = PACKAGE / "lab" / "provision"
 AGENT = HERE / "stock"
 VENDOR = HERE / "vendor"
 
@@ -54,13 +55,14 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     """
     program = _program(name)
     if program.is_file():
-        report(f"{name}: built before, {program}")
+        report(f"built before: {program}")
         return program
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc"))), None)
     if compiler is None:
-        raise ProvisionError(f"{name} has to be compiled, and there is no C compiler: install gcc")
+        raise ProvisionError(f"{name} must be compiled, and there is no C compiler: install gcc")
     program.parent.mkdir(parents=True, exist_ok=True)
     tree = program.with_name(f"{name}-source")
+    report("fetching lwIP's source")
     words = [sys.executable, "-B", str(VENDOR / "fetch.py"), "--pristine"]
     fetched = subprocess.run(
         [*words, "--pin", PINS[name], "--output", str(tree)],
@@ -76,6 +78,7 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     for place in ("src/core", "src/core/ipv4", "src/core/ipv6"):
         sources += [str(path) for path in sorted((tree / place).glob("*.c"))]
     sources.append(str(tree / "src/netif/ethernet.c"))
+    report(f"compiling {len(sources)} files")
     fresh = program.with_name(f"{program.name}.{os.getpid()}")
     compiled = subprocess.run(
         [compiler, "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-fno-strict-aliasing",
@@ -85,5 +88,5 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     if compiled.returncode != 0:
         raise ProvisionError(f"{name} does not compile:\n{compiled.stderr[-2000:]}")
     fresh.replace(program)
-    report(f"{name}: compiled, {program}")
+    report(f"compiled: {program}")
     return program

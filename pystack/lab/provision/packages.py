@@ -50,18 +50,18 @@ def version(name: str) -> str:
         return ""
 
 
-def bring_wheel(name: str, requirement: str, report: Callable[[str], None]) -> Path:
-    """Brings a package of PyPI's, without what it asks for besides, unless it is there.
+def bring_wheel(name: str, requirements: str, report: Callable[[str], None]) -> Path:
+    """Brings packages of PyPI's, without what they ask for besides, unless they are there.
 
-    It is not installed: nothing else in this Python sees it.
+    They are not installed: nothing else in this Python sees them.
 
     Args:
         name: The Host's.
-        requirement: As for pip.
+        requirements: As for pip, with spaces between.
         report: Is told of each step, in one line.
 
     Raises:
-        ProvisionError: pip isn't there, or can't bring it.
+        ProvisionError: pip is missing, or can't install it.
     """
     there = brought(name)
     if there is not None:
@@ -70,10 +70,18 @@ def bring_wheel(name: str, requirement: str, report: Callable[[str], None]) -> P
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache_folder()) as made:
         words = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
-        report(f"downloading {requirement}")
+        report(f"downloading {requirements}")
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "pip", *words, "--target", f"{made}/root", requirement],
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    *words,
+                    "--target",
+                    f"{made}/root",
+                    *requirements.split(),
+                ],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -81,12 +89,12 @@ def bring_wheel(name: str, requirement: str, report: Callable[[str], None]) -> P
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ProvisionError(f"{requirement}: {error}") from error
+            raise ProvisionError(f"{requirements}: {error}") from error
         if done.returncode:
             problems = [line for line in done.stderr.splitlines() if "ERROR" in line]
             why = " ".join(problems) or done.stderr.strip()
-            raise ProvisionError(f"pip can't bring {requirement}: {why}")
-        return _settle(name, Path(made) / "root", requirement, report)
+            raise ProvisionError(f"pip can't install {requirements}: {why}")
+        return _settle(name, Path(made) / "root", requirements, report)
 
 
 def bring_packages(name: str, packages: tuple[str, ...], report: Callable[[str], None]) -> Path:
@@ -98,7 +106,7 @@ def bring_packages(name: str, packages: tuple[str, ...], report: Callable[[str],
         report: Is told of each step, in one line.
 
     Raises:
-        ProvisionError: One can't be had here; the text says what to do.
+        ProvisionError: One isn't available; the text says what to do.
     """
     there = brought(name)
     if there is not None:
@@ -116,7 +124,9 @@ def bring_packages(name: str, packages: tuple[str, ...], report: Callable[[str],
                     f"this machine's apt knows no package {one}; Debian 12 (bookworm) has it"
                 )
             found.append(package)
-        unpack(archive.download(found, work / "debs"), work / "root")
+        files = archive.download(found, work / "debs")
+        report("unpacking")
+        unpack(files, work / "root")
         versions = ", ".join(f"{one.name} {one.version}" for one in found)
         (work / "root" / VERSIONS).write_text(found[0].version)
         return _settle(name, work / "root", versions, report)

@@ -55,7 +55,7 @@ def bring(report: Callable[[str], None]) -> Kernel:
         report: Is told of each step, in one line.
 
     Raises:
-        ProvisionError: It can't be had here; the text says what to do.
+        ProvisionError: It isn't available; the text says what to do.
     """
     there = found()
     if there is not None:
@@ -70,7 +70,9 @@ def bring(report: Callable[[str], None]) -> Kernel:
             raise ProvisionError(
                 f"this machine's apt knows no package {PACKAGE}; Debian 12 (bookworm) has it"
             )
-        unpack(archive.download([package], work / "debs"), work / "root")
+        files = archive.download([package], work / "debs")
+        report("unpacking")
+        unpack(files, work / "root")
         kernel = _below(work / "root")
         if kernel is None:
             raise ProvisionError(f"{PACKAGE} {package.version} is laid out otherwise than expected")

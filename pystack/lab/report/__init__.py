@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import platform
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pystack
 from pystack.lab.case import Case
+from pystack.lab.expected import Expectation, declared, expectations, surprise
 from pystack.lab.ladder import Event
 from pystack.lab.run import Result
 from pystack.lab.verdict import Level, Verdict
 
-__all__ = ["Report", "from_json", "to_json"]
+__all__ = ["Made", "Report", "from_json", "to_json"]
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a report comes from.
+
+    Attributes:
+        at: When the run began, as ISO 8601 with its offset from UTC.
+        version: pystack's.
+        machine: Kernel, processors and Python.
+        command: The command line, quoted for a shell.
+    """
+
+    at: str
+    version: str
+    machine: str
+    command: str
+
+    @classmethod
+    def here(cls) -> Made:
+        """Now, on this machine, by this process."""
+        system = f"{platform.system()} {platform.release()} {platform.machine()}"
+        program, *words = sys.argv or [""]
+        return cls(
+            datetime.now().astimezone().isoformat(timespec="seconds"),
+            pystack.__version__,
+            f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            shlex.join([Path(program).name, *words]),
+        )
 
 
 @dataclass
@@ -30,6 +66,8 @@ class Report:
         results: One for each case and Host that could be had.
         absent: Why a Host that was asked for could not be had.
         titles: What each Host is, in a line.
+        made: Where it comes from; None: nobody said.
+        partial: Whether Ctrl-C ended the run before all cases had their turn.
     """
 
     cases: list[Case]
@@ -37,6 +75,8 @@ class Report:
     results: list[Result]
     absent: dict[str, str] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    made: Made | None = None
+    partial: bool = False
 
     def __post_init__(self) -> None:
         self._found = {(one.case, one.host): one for one in self.results}
@@ -44,6 +84,14 @@ class Report:
     def result(self, case: str, host: str) -> Result | None:
         """What became of a case on a Host; None: it was not run."""
         return self._found.get((case, host))
+
+    @property
+    def partial_note(self) -> str:
+        """How far a run came that was interrupted, in a sentence; "": it was not."""
+        if not self.partial:
+            return ""
+        due = len(self.cases) * sum(name not in self.absent for name in self.hosts)
+        return f"Partial: the run was interrupted after {len(self.results)} of {due} results."
 
     @property
     def areas(self) -> list[str]:
@@ -59,12 +107,22 @@ class Report:
                 counts[result.verdict.value if result else "absent"] += 1
         return counts
 
-    def differing(self, left: str, right: str) -> list[Case]:
-        """The cases that end otherwise on one Host than on the other."""
+    def differing(self, left: str, right: str, *, not_applicable: bool = False) -> list[Case]:
+        """The cases that end differently on two Hosts.
+
+        Args:
+            left: One Host's name.
+            right: The other's.
+            not_applicable: Whether one that lacks what a case needs differs from one that has it.
+        """
         found = []
         for one in self.cases:
-            a, b = self.result(one.id, left), self.result(one.id, right)
-            if (a and a.verdict) is not (b and b.verdict):
+            ends = [
+                each and each.verdict
+                for each in (self.result(one.id, left), self.result(one.id, right))
+            ]
+            tried = None not in ends and Verdict.NOT_APPLICABLE not in ends
+            if ends[0] is not ends[1] and (tried or not_applicable):
                 found.append(one)
         return found
 
@@ -74,10 +132,22 @@ def _event_to_json(event: Event) -> list[Any]:
     return [round(event.time_s, 6), event.kind, event.port, frame, event.text]
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """A report as JSON's types."""
+def to_json(report: Report, known: list[Expectation] | None = None) -> dict[str, Any]:
+    """A report as JSON's types.
+
+    Each result has the reason that its case is expected to fail on its Host ("expected"; null: it
+    is not) and what is unexpected about it ("surprise"; null: nothing). "partial" says how far an
+    interrupted run came; null: to its end.
+
+    Args:
+        report: What was found.
+        known: The failures that are expected; None: all that are declared.
+    """
+    known = expectations() if known is None else known
     return {
         "format": FORMAT,
+        "made": asdict(report.made) if report.made is not None else None,
+        "partial": report.partial_note or None,
         "hosts": [
             {
                 "name": name,
@@ -108,6 +178,8 @@ def to_json(report: Report) -> dict[str, Any]:
                 "release": one.release,
                 "verdict": one.verdict.value,
                 "reason": one.reason,
+                "expected": failing.reason if (failing := declared(one, known)) else None,
+                "surprise": surprise(one, known),
                 "seconds": round(one.seconds, 4),
                 "ladder": [_event_to_json(event) for event in one.ladder],
             }
@@ -146,6 +218,8 @@ def from_json(data: Any, cases: Iterable[Case]) -> Report:
         results,
         {row["name"]: row["absent"] for row in data["hosts"] if row["absent"]},
         {row["name"]: row["title"] for row in data["hosts"]},
+        Made(**data["made"]) if data.get("made") else None,
+        bool(data.get("partial")),
     )
 
 

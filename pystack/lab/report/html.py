@@ -7,6 +7,7 @@ import json
 import zlib
 from importlib import resources
 
+from pystack.lab.expected import Expectation
 from pystack.lab.report import Report, to_json
 
 __all__ = ["html"]
@@ -14,8 +15,14 @@ __all__ = ["html"]
 _PLACE = "@@REPORT@@"
 
 
-def html(report: Report) -> str:
-    """The page. What the Hosts did is in it, compressed; the browser unpacks it."""
-    packed = base64.b64encode(zlib.compress(json.dumps(to_json(report)).encode(), 9)).decode()
+def html(report: Report, known: list[Expectation] | None = None) -> str:
+    """The page. What the Hosts did is in it, compressed; the browser unpacks it.
+
+    Args:
+        report: What was found.
+        known: The failures that are expected; None: all that are declared.
+    """
+    text = json.dumps(to_json(report, known)).encode()
+    packed = base64.b64encode(zlib.compress(text, 9)).decode()
     page = resources.files("pystack.lab.report").joinpath("page.html").read_text("utf-8")
     return page.replace(_PLACE, packed)

@@ -14,6 +14,9 @@ __all__ = ["junit"]
 def junit(report: Report, known: list[Expectation]) -> bytes:
     """One test suite for each Host; an expected failure is skipped, a surprise is a failure."""
     top = ElementTree.Element("testsuites", name="pystack lab")
+    if report.partial:
+        properties = ElementTree.SubElement(top, "properties")
+        ElementTree.SubElement(properties, "property", name="partial", value=report.partial_note)
     for name in report.hosts:
         results = [one for one in report.results if one.host == name]
         suite = ElementTree.SubElement(top, "testsuite", name=name, tests=str(len(results)))

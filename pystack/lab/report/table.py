@@ -82,7 +82,8 @@ def markdown(report: Report) -> str:
             for label, cases, cells in rows(report, shown)
         ),
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    note = f"{report.partial_note}\n\n" if report.partial else ""
+    return note + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def case_table(report: Report, cases: list[Case], reasons: bool = True) -> RenderableType:

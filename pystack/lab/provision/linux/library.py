@@ -1,0 +1,77 @@
+"""The engine's library: our C on Linux's system calls, and the kernel's objects."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from pystack._native.engines import source_folder
+from pystack.lab.provision import ProvisionError
+from pystack.lab.provision.linux.kernel import Objects
+
+__all__ = ["link"]
+
+TIMEOUT_S = 600
+
+
+def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[str], None]) -> Path:
+    """Compiles the engine and links it with a kernel.
+
+    Args:
+        work: A folder to build in.
+        objects: The kernel.
+        compiler: The C compiler and what goes before it.
+        report: Is told of each step, in one line.
+
+    Returns:
+        The library, in `work`.
+
+    Raises:
+        ProvisionError: It can't be compiled.
+    """
+    source = source_folder("linux")
+    report("compiling the engine")
+    # -iquote, for the kernel's headers have the names of the C library's.
+    flags = [
+        "-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing",
+        "-D_GNU_SOURCE", f'-DLINUX_RELEASE="{objects.release}"',
+        f"-I{source / 'include'}", f"-I{source}", "-iquote", str(source / "arch/include"),
+    ]  # fmt: skip
+    compiled = []
+    for path in sorted((source / "engine").rglob("*.c")):
+        name = "-".join(path.relative_to(source).with_suffix(".o").parts)
+        compiled.append(str(work / name))
+        _run([*compiler, *flags, "-c", str(path), "-o", compiled[-1]])
+    report(f"linking it with Linux {objects.release}")
+    library = work / "linux.so"
+    exported = work / "exported"
+    exported.write_text("{ global: ps_engine_table; local: *; };\n", "utf-8")
+    options = [
+        f"-T,{objects.script}", f"--version-script={exported}", "--hash-style=gnu", "-Bsymbolic",
+        "-z,defs", "-z,noexecstack", "-z,now", "--build-id=none", "--no-warn-rwx-segments",
+    ]  # fmt: skip
+    _run(
+        [
+            *compiler, "-shared", "-nostdlib", "-o", str(library),
+            *(f"-Wl,{option}" for option in options), str(objects.kernel), *compiled, "-lc",
+        ]
+    )  # fmt: skip
+    _run(["strip", "--strip-unneeded", str(library)])
+    return library
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProvisionError(f"{command[0]} took more than {TIMEOUT_S} s") from error
+    if done.returncode:
+        raise ProvisionError(f"{command[0]} failed:\n{done.stderr.strip()}")
