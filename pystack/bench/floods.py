@@ -1,4 +1,4 @@
-"""What a flood leaves of a host: of its flow, of who wants to connect, of its memory and its time.
+"""The cost of a flood to a host: its flow, new connections, its memory and its time.
 
 A client's flow, limited to less than the host could take, and its new connections go over the link
 that the flood comes by. The host is a Stack on a TAP, then the kernel on a veth, by turns, each
@@ -44,16 +44,16 @@ SLACK_S = 30.0
 
 @dataclass
 class Outcome:
-    """What a host was like under a flood; a value for each round.
+    """How a host fared under a flood, with a value for each round.
 
     Attributes:
         host: One of `HOSTS`.
         flood: The flood's name.
-        failures: Of rounds in which something broke, such as the host.
-        kept: Of the flow, as a share of what it was before.
-        tried: New connections that were tried.
-        succeeded: Those of them that were answered.
-        frames_per_s: What the sender came to.
+        failures: Reasons of rounds in which something broke, such as the host.
+        kept: The flow's rate as a share of its rate before the flood.
+        tried: New connections attempted.
+        succeeded: How many of them were answered.
+        frames_per_s: The rate the sender reached.
         memory_bytes: The most that the Stack's arena held; of the kernel it is not known.
         cost_us: Processor time of a frame.
     """
@@ -103,7 +103,7 @@ def _configure(here: Here, name: str, mac: str, own: str, own6: str) -> None:
 
 
 def _lead_back(here: Here) -> None:
-    """What goes behind the link goes by who asks, who drops it."""
+    """Routes off the link by the client, which drops it."""
     del here
     from pyroute2 import IPRoute  # noqa: PLC0415 - on Linux alone
 
@@ -122,7 +122,7 @@ def _stack(here: Here) -> None:
 
 
 def _listen(here: Here) -> None:
-    """The victim's sockets: one for who connects, one for the flow, one that nobody reads."""
+    """The victim's sockets: a listener, one for the flow, one that is never read."""
     net, place = here.kept, here.cleanup.enter_context
     sockets: Any = socket if net is None else net.sockets
     ports = (hostile.LISTENING, hostile.FLOWING)
@@ -135,7 +135,7 @@ def _listen(here: Here) -> None:
 
 
 def _answer(listener: Any, ended: threading.Event) -> None:
-    """Takes who connects, and sends the byte back that it sends."""
+    """Accepts connections, and echoes a byte on each."""
     listener.settimeout(SAMPLE_S)
     while not ended.is_set():
         with contextlib.suppress(OSError):
@@ -146,7 +146,7 @@ def _answer(listener: Any, ended: threading.Event) -> None:
 
 
 def _endure(here: Here, seconds: float) -> tuple[list[Sample], int]:
-    """Receives the flow and answers who connects; how that went, and the most memory."""
+    """Receives the flow and answers connections; the outcome, and the peak memory."""
     net, listener, flow = here.kept
     buffer, received, ended = bytearray(1 << 20), [0], threading.Event()
 
@@ -243,7 +243,7 @@ def _send(
 
 @contextmanager
 def _workers() -> Iterator[tuple[Worker, Worker, Worker]]:
-    """The victim on a core of its own, where there are two; who asks and who floods on another."""
+    """The victim on its own core, if there are two; client and flood on the other."""
     with Worker() as victim, Worker() as asker, Worker() as sender:
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) > 1:
@@ -254,7 +254,7 @@ def _workers() -> Iterator[tuple[Worker, Worker, Worker]]:
 
 
 def _link(host: str, victim: Worker, asker: Worker, sender: Worker) -> str:
-    """Makes a link in new namespaces; the name of who asks's end."""
+    """Creates a link in new namespaces; the name of the client's end."""
     victim.call(ways._go_apart)
     if host == STACK:
         device = "tap0"

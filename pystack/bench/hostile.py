@@ -31,11 +31,11 @@ SYN, PSH, ACK = 2, 8, 16
 
 @dataclass(frozen=True)
 class Flood:
-    """What a flood is made of.
+    """A kind of flood.
 
     Attributes:
-        name: Its own, for tables.
-        frame: The frame of a number; those of different numbers differ.
+        name: The name in tables.
+        frame: Makes the frame for a number; different numbers give different frames.
     """
 
     name: str

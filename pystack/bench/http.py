@@ -1,12 +1,12 @@
-"""What a request costs a web server on a Stack, beside the kernel's.
+"""The cost of a request to a web server on a Stack and on the kernel.
 
 The servers are aiohttp and uvicorn, each with the smallest application there is, on asyncio's own
 event loop. The client is wrk, on the kernel's sockets at the other end of a TAP or of a veth pair,
-with connections that stay open. By turns, in one run.
+with connections that stay open. The servers take turns in one run.
 
-What counts is processor time: the server process's own, and that of both ends. Over veth the kernel
-receives for the server while the client sends, in the client's time; a Stack receives in its own.
-So the server's alone flatters the kernel; both together say what a request costs the machine.
+It measures processor time: the server process's, and that of both ends. Over veth the kernel
+receives for the server in the client's time, while the client sends; a Stack receives in its own.
+So the server's time alone flatters the kernel; both together are a request's cost to the machine.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ SERVERS: dict[str, Callable[[Any, asyncio.Event], Coroutine[Any, Any, None]]] = 
 
 
 class _Running:
-    """A server on an event loop in a thread of its own."""
+    """A server on an event loop in its own thread."""
 
     def __init__(self, name: str, listener: Any) -> None:
         self._loop = asyncio.new_event_loop()
@@ -172,7 +172,7 @@ def http(
         progress: Is told of each step before it is done.
 
     Raises:
-        WorkerError: It can't be had here: there is no wrk, or no TAP, or none of the servers.
+        WorkerError: Not available here: no wrk, no TAP, or none of the servers.
     """
     if shutil.which("wrk") is None:
         raise WorkerError("there is no wrk (Debian: apt install wrk)")

@@ -1,7 +1,7 @@
-"""What a second process brings, when two share an address by the queues of one TAP.
+"""The gain from a second process, when two share an address by the queues of one TAP.
 
 The clients are the kernel's, many at a time; each connection is opened, used for a byte and closed.
-One Stack serves them, then two, each in a process of its own, by turns. On fewer than four cores
+One Stack serves them, then two, each in its own process, by turns. On fewer than four cores
 the clients take from the servers what a second one would bring; so what a server's second of
 processor time is good for is measured, too, which doesn't depend on that.
 """
@@ -114,7 +114,7 @@ def queues(
         progress: Is told of each step before it is done.
 
     Raises:
-        WorkerError: It can't be had here (it needs Linux, /dev/net/tun and namespaces).
+        WorkerError: Not available here (it needs Linux, /dev/net/tun and namespaces).
     """
     with ExitStack() as cleanup:
         keeper, *others = (cleanup.enter_context(Worker()) for _ in range(3 + CLIENTS))

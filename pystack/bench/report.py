@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -31,14 +31,32 @@ def _cell(result: Result, way: Way, metric: Metric) -> Text:
     return text
 
 
-def table(result: Result) -> RenderableType:
-    """Ways by metrics: medians, and in brackets the ratio to the way's base."""
-    shown = Table(
-        title=f"medians of {result.rounds} rounds of {result.seconds:g} s; in brackets the ratio "
-        "to the kernel's row above",
-        title_justify="left",
-        pad_edge=False,
-    )
+def table(result: Result, width: int) -> RenderableType:
+    """Ways by metrics: medians, and in brackets the ratio to the way's base.
+
+    Where that is too wide, a table for each metric, which shows the spread of the rounds as well.
+
+    Args:
+        result: What was measured.
+        width: How many columns there are.
+    """
+    rounds = f"medians of {result.rounds} rounds of {result.seconds:g} s"
+    wide = _wide_table(result, f"{rounds}; in brackets the ratio to the kernel's row above")
+    console = Console(width=10_000)
+    shown: list[RenderableType] = [wide]
+    if console.measure(wide).maximum > width:
+        shown = [f"{rounds}; the ratio is to the kernel's row above"]
+        shown += [_metric_table(result, metric) for metric in result.metrics]
+    notes = [Text(f"few samples: {text}", "yellow") for text in result.doubts]
+    notes += [Text(f"not measured: {name}: {why}") for name, why in result.absent.items()]
+    notes += [
+        Text(f"failed: {way}, {workload}: {why}", "red") for way, workload, why in result.failures
+    ]
+    return Group(*shown, *notes)
+
+
+def _wide_table(result: Result, title: str) -> Table:
+    shown = Table(title=title, title_justify="left", pad_edge=False)
     shown.add_column("from, to")
     for metric in result.metrics:
         shown.add_column(metric.title, justify="right")
@@ -47,11 +65,28 @@ def table(result: Result) -> RenderableType:
             shown.add_section()
         if way.network not in result.absent:
             shown.add_row(way.name, *(_cell(result, way, one) for one in result.metrics))
-    notes = [Text(f"not measured: {name}: {why}") for name, why in result.absent.items()]
-    notes += [
-        Text(f"failed: {way}, {workload}: {why}", "red") for way, workload, why in result.failures
-    ]
-    return Group(shown, *notes)
+    return shown
+
+
+def _metric_table(result: Result, metric: Metric) -> Table:
+    """One metric: the median, the least and most of the rounds, and the ratio."""
+    better = "more" if metric.more else "less"
+    shown = Table(
+        title=f"{metric.title} ({better} is better)", title_justify="left", pad_edge=False
+    )
+    shown.add_column("from, to")
+    for title in ("median", "least", "most", "ratio"):
+        shown.add_column(title, justify="right")
+    for way in result.ways:
+        values = result.values.get(way.name, {}).get(metric.name)
+        if way.base == way.name:
+            shown.add_section()
+        if not values:
+            continue
+        figures = [f"{one:,.{metric.digits}f}" for one in (min(values), max(values))]
+        median, *ratio = _cell(result, way, metric).split(" ")
+        shown.add_row(way.name, median, *figures, *ratio)
+    return shown
 
 
 def figure_table(title: str, figures: list[Figure]) -> RenderableType:
@@ -108,7 +143,10 @@ def flood_table(outcomes: list[Outcome]) -> RenderableType:
 
 
 def plot(result: Result, path: Path) -> None:
-    """Draws the ratios of every way to its base, a panel for each metric.
+    """Draws the ratios of every way to its base, a panel for each metric, on a logarithmic axis.
+
+    Half as much and twice as much are equally far from 1. A bar is the median of the rounds, a line
+    on it reaches from the least to the most.
 
     Args:
         result: What was measured.
@@ -135,27 +173,47 @@ def plot(result: Result, path: Path) -> None:
             panel.axis("off")
             continue
         _panel(panel, result, ways, metrics[number])
-    figure.suptitle(f"ratio to the kernel's sockets; {result.machine}", fontsize=9)
+    spread = "the line is their spread" if result.rounds > 1 else "no spread"
+    figure.suptitle(
+        f"ratio to the kernel's sockets, medians of {result.rounds} rounds ({spread}); "
+        f"{result.machine}",
+        fontsize=9,
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
 def _panel(panel: Any, result: Result, ways: list[Way], metric: Metric) -> None:
-    found = [result.ratio(way, metric.name) for way in ways]
-    ratios = [one or 0.0 for one in found]
-    better = [(one >= 1) == metric.more for one in ratios]
-    panel.barh(
-        [way.name for way in ways],
-        ratios,
-        color=["#2c7a4b" if one else "#b9770e" for one in better],
-    )
-    for place, one in enumerate(found):
-        text = " not tried" if one is None else f" {one:.2f}"
-        panel.text(one or 0.0, place, text, va="center", fontsize=7)
+    from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: PLC0415
+
+    found = [result.ratios(way, metric.name) for way in ways]
+    panel.set_xscale("log")
+    # At least a factor of two to either side, so that a few percent do not look like much.
+    ends = [one for ratios in found for one in ratios if one > 0]
+    least, most = min([0.5, *ends]), max([2.0, *ends])
+    room = (most / least) ** 0.25  # for the figures behind the bars
+    panel.set_xlim(least / room**0.4, most * room)
+    for place, ratios in enumerate(found):
+        if not ratios or min(ratios) <= 0:
+            panel.text(1, place, " not tried", va="center", fontsize=7)
+            continue
+        middle = statistics.median(ratios)
+        good = (middle >= 1) == metric.more
+        panel.barh(place, middle - 1, left=1, color="#2c7a4b" if good else "#b9770e", height=0.7)
+        if len(ratios) > 1:
+            panel.plot(
+                [min(ratios), max(ratios)], [place, place],
+                color="black", linewidth=1, marker="|", markersize=5,
+            )  # fmt: skip
+        panel.text(max(1, *ratios, middle), place, f" {middle:.2f}", va="center", fontsize=7)
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_title(f"{metric.title} ({'more' if metric.more else 'less'} is better)", fontsize=8)
-    panel.set_xlim(0, max([1.2, *ratios]) * 1.15)
+    panel.set_yticks(range(len(ways)), [way.name for way in ways])
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    if most / least < 20:
+        panel.set_xticks([one for one in (0.25, 0.5, 1, 2, 4) if least <= one <= most])
     panel.tick_params(labelsize=7)
     panel.set_ylim(max(len(ways), 1) - 0.5, -0.5)  # the first on top
     panel.spines[["top", "right"]].set_visible(False)

@@ -17,6 +17,7 @@ from pystack.bench.workloads import Metric, Workload
 __all__ = ["Result", "measure"]
 
 SLACK_S = 30.0
+LEAST_ROUNDS = 3  # a median of fewer is one of them
 
 
 @dataclass
@@ -53,13 +54,39 @@ class Result:
         values = self.values.get(way, {}).get(metric)
         return statistics.median(values) if values else None
 
-    def ratio(self, way: Way, metric: str) -> float | None:
-        """The median of what each round's value is to its base's; None: there is none."""
+    def ratios(self, way: Way, metric: str) -> list[float]:
+        """Each round's value as a ratio to its base's in the same round; empty: there are none."""
         mine = self.values.get(way.name, {}).get(metric, [])
         base = self.values.get(way.base, {}).get(metric, [])
-        if not mine or len(mine) != len(base) or not all(base):
-            return None
-        return statistics.median(a / b for a, b in zip(mine, base, strict=True))
+        if len(mine) != len(base) or not all(base):
+            return []
+        return [a / b for a, b in zip(mine, base, strict=True)]
+
+    def ratio(self, way: Way, metric: str) -> float | None:
+        """The median of the rounds' ratios; None: there is none."""
+        found = self.ratios(way, metric)
+        return statistics.median(found) if found else None
+
+    @property
+    def doubts(self) -> list[str]:
+        """Which figures rest on too few samples or rounds, and what would give more."""
+        found = []
+        if self.values and self.rounds < LEAST_ROUNDS:
+            found.append(f"{self.rounds} of at least {LEAST_ROUNDS} rounds: no spread (--rounds)")
+        for metric in self.metrics:
+            short = {
+                way.name: int(min(counts))
+                for way in self.ways
+                if (counts := self.values.get(way.name, {}).get(metric.samples))
+                and min(counts) < metric.needed
+            }
+            if short:
+                worst = ", ".join(f"{name}: {count}" for name, count in short.items())
+                found.append(
+                    f"{metric.title}: fewer than {metric.needed} samples in a round (--seconds): "
+                    f"{worst}"
+                )
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for `json.dumps`."""
@@ -76,13 +103,14 @@ class Result:
                 }
                 for way in self.ways
             ],
+            "doubts": self.doubts,
             "absent": self.absent,
             "failures": [list(one) for one in self.failures],
         }
 
 
 def _congestion_default() -> str | None:
-    """Which congestion control the kernel's TCP takes when nobody asks; None: it does not say."""
+    """The kernel's default congestion control; None: it does not say."""
     try:
         return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text("ascii").strip()
     except OSError:
@@ -123,7 +151,7 @@ def measure(
     """Measures; takes about rounds x ways x workloads x seconds.
 
     Args:
-        ways: Which; the base of each has to be among them.
+        ways: Which; they must include the base of each.
         workloads: Which.
         rounds: How often each.
         seconds: How long a client goes on each time.
@@ -151,7 +179,7 @@ def measure(
                             network.turned() if way.turned else network, workload, seconds
                         )
                     except WorkerError as error:
-                        # What the two ends are in the middle of is not known any more.
+                        # The two ends are in an unknown state now.
                         broken.add(way.network)
                         result.failures.append((way.name, workload.name, str(error)))
                         continue

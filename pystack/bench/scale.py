@@ -1,6 +1,6 @@
 """How a Stack's cost grows: what one costs, what a connection costs, and what many others cost it.
 
-All of it is in one process of its own, with two Stacks and a wire in memory: neither root nor a
+All of it is in one process, with two Stacks and a wire in memory: neither root nor a
 NIC is needed.
 """
 

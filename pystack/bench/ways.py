@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pystack
@@ -16,7 +16,7 @@ from pystack.bench.worker import Here, Worker
 from pystack.bench.workloads import Ends
 from pystack.lab.agent.unshare import CLONE_NEWNET, CLONE_NEWUSER, become_root, enter, unshare
 
-__all__ = ["WAYS", "Network", "Way"]
+__all__ = ["WAYS", "Network", "Way", "of_engine"]
 
 # Addresses for documentation (RFC 5737); all but loopback is inside namespaces of our own.
 LEFT, RIGHT, PREFIX = "192.0.2.1", "192.0.2.2", 24
@@ -41,7 +41,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Way:
-    """A client, a server and what is between them.
+    """A client, a server and the network between them.
 
     Attributes:
         name: Its own, for tables and the command line.
@@ -94,10 +94,10 @@ def _stack_on_tap(here: Here, engine: str, offload: bool) -> None:
     here.server = here.client = Ends(net.sockets, RIGHT)
 
 
-def _stacks(here: Here, mtu: int) -> None:
+def _stacks(here: Here, engine: str, mtu: int) -> None:
     wires = pystack.nic.wire(mtu)
     for host, wire in zip((LEFT, RIGHT), wires, strict=True):
-        net = here.cleanup.enter_context(pystack.Stack())
+        net = here.cleanup.enter_context(pystack.Stack(engine=engine))
         net.attach(wire, f"{host}/{PREFIX}")
         here.client, here.server = here.server, Ends(net.sockets, host)
 
@@ -132,7 +132,7 @@ def _one_process(function: Callable[..., None], *arguments: object) -> Iterator[
 
 @contextmanager
 def _pair() -> Iterator[tuple[Worker, Worker]]:
-    """Two processes, each on a core of its own, as two machines would be.
+    """Two processes, each on its own core, like two machines.
 
     The scheduler may put both on one core, or not, and a round trip differs tenfold by that.
     """
@@ -157,7 +157,7 @@ def _over_veth() -> Iterator[Network]:
 
 
 @contextmanager
-def _over_tap(engine: str = "lwip", offload: bool = True) -> Iterator[Network]:
+def _over_tap(engine: str, offload: bool = True) -> Iterator[Network]:
     with _pair() as (kernel, stack):
         stack.call(_go_apart)
         stack.call(_stack_on_tap, engine, offload)
@@ -180,13 +180,16 @@ def _over_tap_to_pytcp() -> Iterator[Network]:
 
 NETWORKS: dict[str, Callable[[], AbstractContextManager[Network]]] = {
     "veth": _over_veth,
-    "TAP": _over_tap,
-    "TAP, frame by frame": lambda: _over_tap(offload=False),
-    "TAP, gVisor's netstack": lambda: _over_tap(engine="gvisor"),
+    "TAP, gVisor's netstack": lambda: _over_tap("gvisor"),
     "TAP, PyTCP": _over_tap_to_pytcp,
     "loopback": lambda: _one_process(_kernel, "127.0.0.1"),
-    "wire, MTU 65500": lambda: _one_process(_stacks, 65500),
-    "wire, MTU 1500": lambda: _one_process(_stacks, 1500),
+}
+# Those that have a Stack, by its engine; `of_engine` names them.
+ENGINE_NETWORKS: dict[str, Callable[[str], AbstractContextManager[Network]]] = {
+    "TAP": _over_tap,
+    "TAP, frame by frame": lambda engine: _over_tap(engine, offload=False),
+    "wire, MTU 65500": lambda engine: _one_process(_stacks, engine, 65500),
+    "wire, MTU 1500": lambda engine: _one_process(_stacks, engine, 1500),
 }
 VETH, LOOPBACK = "kernel to kernel, veth", "kernel to kernel, loopback, one process"
 # At a few Mbit/s what it sends would outlast the round by far.
@@ -206,19 +209,33 @@ WAYS = (
 )
 
 
+def of_engine(engine: str) -> tuple[Way, ...]:
+    """The ways that have a Stack of the default engine, with another engine's in its place."""
+    return tuple(
+        replace(way, name=f"{way.name} ({engine})", network=f"{way.network} ({engine})")
+        for way in WAYS
+        if way.network in ENGINE_NETWORKS
+    )
+
+
+def _made(name: str) -> AbstractContextManager[Network]:
+    if name in NETWORKS:
+        return NETWORKS[name]()
+    network, _, engine = name.removesuffix(")").partition(" (")
+    return ENGINE_NETWORKS[network](engine or "lwip")
+
+
 @contextmanager
 def opened(names: set[str], absent: dict[str, str]) -> Iterator[dict[str, Network]]:
-    """The networks of these names, as far as they can be had.
+    """The networks of these names, as far as they are available.
 
     Args:
         names: Which.
-        absent: Is told of each that can't be had, and why.
+        absent: Called for each that isn't available, with the reason.
     """
     with ExitStack() as cleanup:
         networks: dict[str, Network] = {}
-        for name, make in NETWORKS.items():
-            if name not in names:
-                continue
+        for name in sorted(names):
             inside = name != "loopback" and not name.startswith("wire")
             if inside and not sys.platform.startswith("linux"):
                 absent[name] = "it needs Linux"
@@ -226,7 +243,7 @@ def opened(names: set[str], absent: dict[str, str]) -> Iterator[dict[str, Networ
                 absent[name] = "it needs /dev/net/tun"
             else:
                 try:
-                    networks[name] = cleanup.enter_context(make())
+                    networks[name] = cleanup.enter_context(_made(name))
                 except Exception as error:  # noqa: BLE001 - a peer that isn't there is no failure
                     absent[name] = str(error)
         yield networks

@@ -30,7 +30,7 @@ class Here:
     Attributes:
         server: The end whose sockets listen.
         client: The end whose sockets connect; the same one, unless both ends are here.
-        cleanup: What has to be closed in the end.
+        cleanup: To be closed at the end.
         kept: Whatever one function keeps for the next.
     """
 
@@ -92,7 +92,7 @@ def _main(pipe: Connection) -> None:
 
 
 class Worker:
-    """A process of its own; a context manager.
+    """A worker process; a context manager.
 
     Attributes:
         process: It.

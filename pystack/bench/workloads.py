@@ -1,7 +1,7 @@
-"""What a client and a server do while they are measured: the same code on every way's sockets.
+"""The workloads of a client and a server: the same code on every way's sockets.
 
 Each half takes blocking sockets without a timeout, as a plain program would have them: in CPython
-a timeout costs a system call per operation. Whoever runs the halves watches the clock.
+a timeout costs a system call per operation. The caller of the halves watches the clock.
 """
 
 from __future__ import annotations
@@ -72,12 +72,17 @@ class Metric:
         title: Its column's head, with the unit.
         more: More of it is better; else less is.
         digits: After the point, when it is shown.
+        samples: The key of how many samples it rests on; "": it is a rate of what was counted.
+        needed: How many samples a round should have, for the figure to mean something: a hundred
+            for a median, ten above a percentile.
     """
 
     name: str
     title: str
     more: bool
     digits: int = 0
+    samples: str = ""
+    needed: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,11 @@ def _serve_turns(listener: Any, seconds: float) -> Found:
 def _ask_turns(ends: Ends, address: Address, seconds: float) -> Found:
     with ends.connect(address) as client:
         times = _turns(client, seconds)
-    return {"p50": statistics.median(times), "p99": times[len(times) * 99 // 100]}
+    return {
+        "p50": statistics.median(times),
+        "p99": times[len(times) * 99 // 100],
+        "turns": len(times),
+    }
 
 
 def _serve_idle(listener: Any, seconds: float) -> Found:
@@ -174,7 +183,7 @@ def _ask_idle(ends: Ends, address: Address, seconds: float) -> Found:
         times = _turns(client, seconds)
     for one in kept:
         one.close()
-    return {"busy": statistics.median(times)}
+    return {"busy": statistics.median(times), "busy_turns": len(times)}
 
 
 def _serve_connections(listener: Any, seconds: float) -> Found:
@@ -200,7 +209,7 @@ def _ask_connections(ends: Ends, address: Address, seconds: float) -> Found:
         count += 1
     found = count / (time.perf_counter() - started)
     once(b".")
-    return {"connections": found}
+    return {"connections": found, "opened": count}
 
 
 def _serve_messages(listener: Any, seconds: float) -> Found:
@@ -267,8 +276,8 @@ WORKLOADS = {
             "latency",
             "64-byte requests and answers, one after the other",
             (
-                Metric("p50", "round trip p50, µs", more=False, digits=1),
-                Metric("p99", "p99, µs", more=False, digits=1),
+                Metric("p50", "round trip p50, µs", False, 1, "turns", 100),
+                Metric("p99", "round trip p99, µs", False, 1, "turns", 1000),
             ),
             Ends.listen,
             _serve_turns,
@@ -277,7 +286,7 @@ WORKLOADS = {
         Workload(
             "idle",
             f"the same beside {IDLE} idle connections",
-            (Metric("busy", f"p50 beside {IDLE} idle, µs", more=False, digits=1),),
+            (Metric("busy", f"p50 beside {IDLE} idle, µs", False, 1, "busy_turns", 100),),
             Ends.listen,
             _serve_idle,
             _ask_idle,
@@ -285,7 +294,7 @@ WORKLOADS = {
         Workload(
             "connections",
             "connections opened, used for a byte and closed, one after the other",
-            (Metric("connections", "connections/s", more=True),),
+            (Metric("connections", "connections/s", True, 0, "opened", 100),),
             Ends.listen,
             _serve_connections,
             _ask_connections,
