@@ -1,7 +1,13 @@
 """What all tests share: first of all, that they test a built pystack."""
 
+from __future__ import annotations
+
 import importlib.util
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,5 +25,63 @@ def pytest_configure() -> None:
     if not any((package / "_native").glob("_host.*")):
         raise pytest.UsageError(
             f"{package} is not built. Run `pytest` rather than `python -m pytest`, or build in "
-            "place (see README.md)"
+            "place (see pystack/manual/building.md)"
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals() -> Iterator[None]:
+    """What a shell has made the session ignore, programs that tests start would ignore, too.
+
+    nohup(1) does so with SIGHUP, and a shell without job control with SIGINT for what it starts
+    in the background.
+    """
+    before = [(one, signal.getsignal(one)) for one in (signal.SIGHUP, signal.SIGINT)]
+    for one, handler in before:
+        if handler is signal.SIG_IGN:
+            restored = signal.default_int_handler if one is signal.SIGINT else signal.SIG_DFL
+            signal.signal(one, restored)
+    yield
+    for one, handler in before:
+        signal.signal(one, handler)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many workers `-n auto` has: three a processor, for tests mostly wait."""
+    return min(3 * processors(), 16)
+
+
+# Files whose fixtures are dear: one worker has all of their tests, any worker any other test.
+TOGETHER = (
+    "tests/lab/test_catalogue.py",
+    "tests/lab/test_hosts.py",
+    "tests/lab/test_other_hosts.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Make the scheduler. xdist's own, "loadgroup", sees no groups with pytest 9.2 (xdist 3.8)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduler(config, log)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say that there is more."""
+    if config.getoption("markexpr") == "not slow":
+        return "without the tests marked slow, which CI runs: `-m slow` for these, `-m ''` for all"
+    return None

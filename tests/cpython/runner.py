@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -18,19 +19,22 @@ PATIENCE = 40.0
 Outcomes = dict[str, tuple[str, str]]
 
 
-def run(kind: str, module: str, *, patience: float = PATIENCE) -> Outcomes:
+def run(
+    kind: str, module: str, *, only: Sequence[str] = (), patience: float = PATIENCE
+) -> Outcomes:
     """The outcome, and why, of each test of ``test.MODULE``.
 
     Args:
         kind: "kernel", "stack" or "installed"; see `worker.py`.
         module: As "test_socket".
+        only: The tests to run; none named: all.
         patience: Seconds without a word until a test counts as hanging.
     """
     outcomes: Outcomes = {}
     order: list[str] = []
     first = 0
     while True:
-        said, ended = attempt(kind, module, first, order, outcomes, patience)
+        said, ended = attempt(kind, module, first, only, order, outcomes, patience)
         if ended:
             return outcomes
         if not order:
@@ -45,14 +49,20 @@ def run(kind: str, module: str, *, patience: float = PATIENCE) -> Outcomes:
 
 
 def attempt(
-    kind: str, module: str, first: int, order: list[str], outcomes: Outcomes, patience: float
+    kind: str,
+    module: str,
+    first: int,
+    only: Sequence[str],
+    order: list[str],
+    outcomes: Outcomes,
+    patience: float,
 ) -> tuple[str, bool]:
     """One worker's life; what it died of, and whether it came to the end."""
     words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*words, sys.executable, str(WORKER), kind, module, str(first)],
+            [*words, sys.executable, str(WORKER), kind, module, str(first), *only],
             stdout=subprocess.PIPE, stderr=errors, cwd=folder, env=environment,
         )  # fmt: skip
         assert process.stdout is not None

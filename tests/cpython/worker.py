@@ -1,9 +1,9 @@
 """Runs tests of the standard library's own test package, one line of JSON for each.
 
-``worker.py KIND MODULE FIRST``: KIND is "kernel", "stack" (a Stack's sockets under the library's
-socket.py) or "installed" (`Stack.installed` over the library as it is); the tests of
-``test.MODULE`` from the FIRSTth on, in an order that is always the same. Runs in a network
-namespace of its own, with loopback up; a parent watches the time.
+``worker.py KIND MODULE FIRST [TEST...]``: KIND is "kernel", "stack" (a Stack's sockets under the
+library's socket.py) or "installed" (`Stack.installed` over the library as it is); the tests of
+``test.MODULE``, or those named, from the FIRSTth on, in an order that is always the same. Runs in a
+network namespace of its own, with loopback up; a parent watches the time.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def main() -> None:
     if hasattr(module, "setUpModule"):
         module.setUpModule()
     suite = unittest.TestLoader().loadTestsFromModule(module)
-    wanted = tests_of(suite)
+    only = set(sys.argv[4:])
+    wanted = [test for test in tests_of(suite) if not only or test.id() in only]
     out.write(json.dumps({"tests": [test.id() for test in wanted]}) + "\n")
     out.flush()
     reporter = Reporter(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import socket
 import struct
 from typing import Any
@@ -543,3 +544,14 @@ def raw_six(p: Place) -> Any:
     s.bind((LOCAL6, 0))
     sent = p.tried(s.sendto, b"abc", (LOCAL6, 0))
     return sent, p.tried(lambda: s.recvfrom(9))
+
+
+@differential
+def sends_from_an_address_and_an_interface6(p: Place) -> Any:
+    said = []
+    with p.module.socket(socket.AF_INET6, DGRAM) as s:
+        for address, interface in itertools.product(("::", "fe80::5", "fd99::9"), (0, 77, -1)):
+            info = socket.inet_pton(socket.AF_INET6, address) + struct.pack("i", interface)
+            item = (IPV6, 50, info)  # IPV6_PKTINFO
+            said.append(p.tried(s.sendmsg, [b"a"], [item], 0, ("::1", 9)))
+    return said

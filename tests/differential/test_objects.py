@@ -401,38 +401,6 @@ def weak_references(p: Place) -> Any:
 
 
 @differential
-def subclasses(p: Place) -> Any:
-    class Mine(p.module.socket):  # type: ignore[misc,name-defined]
-        extra = 5
-
-        def send(self, data: bytes) -> int:  # type: ignore[override]
-            return super().send(data.upper())
-
-    with Mine(socket.AF_INET, socket.SOCK_STREAM) as mine:
-        listener = p.listener()
-        mine.connect(listener.getsockname())
-        made, _ = listener.accept()
-        p.keep(made)
-        mine.send(b"abc")
-        mine.attribute = 1
-        return made.recv(9), mine.extra, mine.attribute, isinstance(mine, p.module.socket)
-
-
-@differential
-def a_subclass_accepts_its_own(p: Place) -> Any:
-    class Mine(p.module.socket):  # type: ignore[misc,name-defined]
-        pass
-
-    with Mine() as listener:
-        listener.bind((LOCAL, 0))
-        listener.listen()
-        p.socket().connect(listener.getsockname())
-        made, _ = listener.accept()
-        with p.keep(made).dup() as other:
-            return type(made).__name__, type(other).__name__
-
-
-@differential
 def attributes_and_names(p: Place) -> Any:
     public = {name for name in dir(socket.socket) if not name.startswith("_")}
     s = p.socket()

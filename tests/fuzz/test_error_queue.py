@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from far_end import ICMP, ICMP6, OURS, THEIRS, UDP, FarEnd, ip4, ip6, upper
+from quick import representatives
 
 PORT, NEXT_PORT = 4000, 5000
 QUEUE = {4: ((0, 11), (0, 26)), 6: ((41, 25), (41, 31))}
@@ -55,7 +56,7 @@ def error(version: int, numbers: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", representatives(range(3), [0]))
 def test_anything(version: int, seed: int) -> None:
     numbers = random.Random(seed)
     with FarEnd() as far:

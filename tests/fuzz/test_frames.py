@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from socket import (
     AF_INET,
@@ -22,6 +22,7 @@ from socket import (
 )
 
 import pytest
+from quick import slow
 from scapy.all import (
     ARP,
     BOOTP,
@@ -64,7 +65,7 @@ from pystack.hypercalls import ManualClock
 
 pytestmark = pytest.mark.sanitize
 
-# The issue asks for 100,000 a protocol; a quick run outside CI may ask for fewer.
+# Of each protocol, in CI; a tenth at each run.
 FRAMES = int(os.environ.get("PYSTACK_FUZZ_FRAMES", "100000"))
 
 OURS, PEER = "10.0.0.2", "10.0.0.1"
@@ -301,8 +302,9 @@ def frames(chance: random.Random, seeds: list[bytes], count: int) -> Iterator[by
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [FRAMES // 10, slow(FRAMES)])
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda each: each.__name__)
-def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
+def test_malformed_frames(protocol: Callable[[], list[Packet]], count: int) -> None:
     chance = random.Random(protocol.__name__)
     clock = ManualClock()
     ours, theirs = pystack.nic.wire(queue_frames=256)
@@ -334,7 +336,7 @@ def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
         cleanup.enter_context(net.socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6))
         net.step()
         seeds = [bytes(packet) for packet in protocol()]
-        for number, frame in enumerate(frames(chance, seeds, FRAMES)):
+        for number, frame in enumerate(frames(chance, seeds, count)):
             theirs.send(frame)
             if number % 64 == 63:
                 clock.advance(0.01)
@@ -347,7 +349,7 @@ def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
             + arrived["in_group_packets"]
             + arrived["in_discards"]
             + arrived["in_errors"]
-            > 0.9 * FRAMES
+            > 0.9 * count
         ), "most frames got as far as the interface"
         clock.advance(1)
         net.step()
@@ -355,13 +357,15 @@ def test_malformed_frames(protocol) -> None:  # type: ignore[no-untyped-def]
             pass
         # It still lives: an echo to it is answered.
         theirs.send(bytes(BROADCAST / ARP(op=1, hwsrc=PEER_MAC, psrc=PEER, pdst=OURS)))
+        net.step()
+        while theirs.receive(0) is not None:  # what waited for the peer fills the wire
+            pass
         theirs.send(bytes(ETHERNET / IP4 / ICMP(id=77, seq=1)))
+        clock.advance(0.1)
+        net.step()
         answers = []
-        for _ in range(10):
-            clock.advance(0.1)
-            net.step()
-            while (answer := theirs.receive(0)) is not None:
-                answers.append(Ether(answer))
+        while (answer := theirs.receive(0)) is not None:
+            answers.append(Ether(answer))
         assert any(ICMP in answer and answer[ICMP].id == 77 for answer in answers) or (
             protocol in (arp, dhcp, nd)  # these may rightly have taken the address or the MAC away
         )

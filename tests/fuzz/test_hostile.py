@@ -16,12 +16,14 @@ from adversary.episode import Action
 from adversary.flow import Flow
 from adversary.program import End
 from adversary.violation import Violation
+from quick import slow
 
 from pystack._native.engines import engine_path
 
 HOSTILE = Path(__file__).with_name("hostile.py")
 SANITIZED = "PYSTACK_SANITIZED" in os.environ
 FRAMES = int(os.environ.get("PYSTACK_HOSTILE_FRAMES", "150000"))
+how_many = pytest.mark.parametrize("frames", [5_000, slow(FRAMES)])
 
 
 def campaign(engine: str, frames: int) -> None:
@@ -37,18 +39,20 @@ def campaign(engine: str, frames: int) -> None:
 
 
 @pytest.mark.sanitize
-@pytest.mark.timeout(180)
-def test_every_promise_is_kept() -> None:
-    campaign("lwip", FRAMES // 5 if SANITIZED else FRAMES)
+@pytest.mark.timeout(300)
+@how_many
+def test_every_promise_is_kept(frames: int) -> None:
+    campaign("lwip", frames // 5 if SANITIZED else frames)
 
 
-@pytest.mark.timeout(180)
-def test_the_other_engine_keeps_them_too() -> None:
+@pytest.mark.timeout(300)
+@how_many
+def test_the_other_engine_keeps_them_too(frames: int) -> None:
     try:
         engine_path("gvisor")
     except OSError as error:
         pytest.skip(error.strerror)
-    campaign("gvisor", FRAMES // 5)
+    campaign("gvisor", frames // 5)
 
 
 def test_a_run_is_its_seed() -> None:

@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 import pytest
+from quick import slow
 from scapy.all import ARP, ICMP, IP, TCP, UDP, Dot1Q, Ether, IPv6, IPv6ExtHdrHopByHop, Raw
 
 import pystack
@@ -16,7 +17,7 @@ from pystack.nic import Descriptor, Framing, Layer, capture
 
 pytestmark = pytest.mark.sanitize
 
-FRAMES = int(os.environ.get("PYSTACK_FUZZ_FRAMES", "100000")) // 5
+FRAMES = int(os.environ.get("PYSTACK_FUZZ_FRAMES", "100000")) // 30
 MAC, PEER_MAC = "02:00:00:00:00:02", "02:00:00:00:00:01"
 
 
@@ -85,9 +86,10 @@ def send(theirs: socket.socket, net: pystack.Stack, frame: bytes) -> None:
             return
 
 
+@pytest.mark.parametrize("count", [FRAMES // 10, slow(FRAMES)])
 @pytest.mark.parametrize("layer", list(Layer))
 @pytest.mark.parametrize("way", ["whole", "forwarding", "captured"])
-def test_hostile_headers(way: str, layer: Layer, tmp_path: Any) -> None:
+def test_hostile_headers(way: str, layer: Layer, count: int, tmp_path: Any) -> None:
     chance = random.Random(f"{way} {layer}")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -100,7 +102,7 @@ def test_hostile_headers(way: str, layer: Layer, tmp_path: Any) -> None:
         net.attach(nic, "10.0.0.2/24", "fd00::2/64", mac=MAC if layer is Layer.ETHERNET else None)
         net.sysctl["net.ipv4.ip_forward"] = way == "forwarding"
         listener = net.sockets.create_server(("", 80))
-        for _ in range(FRAMES // 6):
+        for _ in range(count):
             send(theirs, net, hostile(chance, frames))
             net.step(0)
             waiting(theirs)

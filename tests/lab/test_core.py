@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_report import some_report
+from lab_report import report_with_failures, some_report
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 from scapy.utils import rdpcap
 
-from pystack.lab.case import Case, case, catalogue, load_file
+import pystack
+from pystack.lab import case as case_module
+from pystack.lab.case import PATIENCE_S, Case, case, catalogue, group, load_file
 from pystack.lab.confirm import confirm, doubtful
 from pystack.lab.expected import Expectation, surprise
 from pystack.lab.hosts import hosts, register_host
@@ -24,7 +29,7 @@ from pystack.lab.ladder import pcap
 from pystack.lab.mutant import Mutant, MutantHost
 from pystack.lab.packets import arp, at_least, between, icmp, ipv4, layer, payload, tcp, udp
 from pystack.lab.plan import Topology, link_local
-from pystack.lab.report import Report, from_json, to_json
+from pystack.lab.report import Made, Report, from_json, to_json
 from pystack.lab.report.junit import junit
 from pystack.lab.report.table import markdown
 from pystack.lab.run import Job, Result, run_case, run_job, run_jobs
@@ -341,11 +346,85 @@ def test_ids_are_checked() -> None:
         load_file(Path("no-such.py"))
 
 
+@pytest.fixture
+def scratch() -> Iterator[None]:
+    """Cases that a test registers are gone after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_module, "_cases", dict(case_module._cases))
+        yield
+
+
+def of(id: str) -> Case:
+    return next(one for one in catalogue() if one.id == id)
+
+
+def test_a_group_says_once_what_its_cases_share(scratch: None) -> None:
+    member = group("TEST-8", rfc="RFC 1", section="2", topology=Topology.BARE)
+
+    @member("TEST-8.1", "x")
+    @member("TEST-8.2", "y", section="3", level=Level.MAY)
+    def nothing(lab: Tester) -> None:
+        """Nothing."""
+
+    first, second = of("TEST-8.1"), of("TEST-8.2")
+    assert (first.rfc, first.section, first.topology) == ("RFC 1", "2", Topology.BARE)
+    assert (second.rfc, second.section, second.level) == ("RFC 1", "3", Level.MAY)
+    assert first.function is second.function is nothing
+    with pytest.raises(ValueError, match=r"TEST-80\.1 is none of the group TEST-8"):
+        member("TEST-80.1", "z")
+    with pytest.raises(ValueError, match=r"OTHER-1\.1 is none"):
+        group("TEST")("OTHER-1.1", "z")
+    with pytest.raises(ValueError, match="AREA-number, not 'TEST-'"):
+        group("TEST-")
+    with pytest.raises(TypeError, match="section"):
+        group("TEST", rfc="RFC 1")("TEST-1.1", "no section")
+
+
+def test_one_function_tries_both_families(scratch: None) -> None:
+    seen: list[int] = []
+
+    @case("TEST-8.1", "x", rfc="RFC 1", section="1", family=4)
+    @case("TEST-8.2", "x over IPv6", rfc="RFC 1", section="1", family=6)
+    def twice(lab: Tester, family: int) -> None:
+        """Ask."""
+        seen.append(family)
+
+    host = StackHost("lwip")
+    for one in (of("TEST-8.2"), of("TEST-8.1")):
+        assert run_case(host, one).verdict is Verdict.PASS
+        assert f"Addresses       IPv{one.family}" in one.page()
+    host.stop()
+    assert seen == [6, 4]
+
+
+def test_levels_and_topologies_have_names(scratch: None) -> None:
+    def nothing(lab: Tester) -> None:
+        """Nothing."""
+
+    words: dict[str, Any] = {"rfc": "RFC 1", "section": "1"}
+    case("TEST-8.1", "x", level="SHOULD", topology="ROUTER", **words)(nothing)
+    one = of("TEST-8.1")
+    assert (one.level, one.topology) == (Level.SHOULD, Topology.ROUTER)
+    assert "Classification  SHOULD" in one.page()
+    with pytest.raises(ValueError, match=r"TEST-8\.2: level='should' is none of MUST, SHOULD, MAY"):
+        case("TEST-8.2", "x", level="should", **words)
+    with pytest.raises(ValueError, match="topology='NET' is none of HOST, ROUTER, BARE"):
+        case("TEST-8.2", "x", topology="NET", **words)
+
+
+def test_seconds_within_everybodys_patience_are_refused() -> None:
+    for seconds in (1, PATIENCE_S):
+        with pytest.raises(ValueError, match="says nothing"):
+            case("TEST-8.1", "x", rfc="RFC 1", section="1", seconds=seconds)
+    assert [one.id for one in catalogue() if 0 < one.seconds <= PATIENCE_S] == []
+
+
 def test_a_report_survives_json() -> None:
     report = some_report()
     again = from_json(json.loads(json.dumps(to_json(report))), catalogue())
     assert again.hosts == report.hosts
     assert again.absent == report.absent
+    assert again.made is None
     for one in report.results:
         found = again.result(one.case, one.host)
         assert found is not None
@@ -354,6 +433,43 @@ def test_a_report_survives_json() -> None:
         assert all(event.text for event in found.ladder)
     with pytest.raises(ValueError, match="no report"):
         from_json({"format": 0}, [])
+
+
+def test_a_report_says_where_it_comes_from_and_what_was_expected() -> None:
+    known = [Expectation("strange", "9*", "ARP-3.1", "it is written so")]
+    report = report_with_failures()
+    data = to_json(report, known)
+    assert from_json(data, catalogue()).made == report.made
+    told = {
+        (row["case"], row["host"]): (row["expected"], row["surprise"]) for row in data["results"]
+    }
+    assert told["ARP-3.1", "lwip"] == (None, None)
+    assert told["ARP-3.1", "strange"] == ("it is written so", None)
+    assert told["ARP-3.2", "strange"] == (None, "fail: ARP-3.2 went wrong")
+    made = Made.here()
+    assert datetime.fromisoformat(made.at).tzinfo is not None
+    assert made.version == pystack.__version__
+    assert platform.release() in made.machine
+
+
+def test_differing_leaves_out_what_one_host_cannot_be_asked() -> None:
+    report = report_with_failures()
+    lacking = replace(report.results[-1], verdict=Verdict.NOT_APPLICABLE)
+    report = replace(report, results=[*report.results[:-1], lacking])
+    ids = [one.id for one in report.cases]
+    (other,) = [one for one in ids if one != lacking.case]
+    assert [one.id for one in report.differing("lwip", "strange")] == [other]
+    both = report.differing("lwip", "strange", not_applicable=True)
+    assert [one.id for one in both] == ids
+    assert report.differing("lwip", "gone") == []
+
+
+def test_a_case_names_its_file_and_line() -> None:
+    (one,) = [each for each in catalogue() if each.id == "ARP-3.1"]
+    path, line = one.source
+    assert path.name == "arp.py"
+    assert "ARP-3.1" in "".join(path.read_text().splitlines(True)[line - 1 : line + 8])
+    assert f"Source          {path}:{line}" in one.page().splitlines()
 
 
 def test_a_table_in_markdown() -> None:

@@ -30,8 +30,8 @@ from pystack.lab.tcp import connect, open_from_host
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import HostCrashed, Unable, Verdict
 
-NAMES = ("pytcp", "smoltcp", "lwipv6", "slirp", "passt")
-EXAMPLES = Path(__file__).parent / "examples"
+NAMES = ("pytcp", "pytcp-3", "smoltcp", "lwipv6", "slirp", "passt")
+EXAMPLES = Path(str(resources.files("pystack.examples")))
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
 PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
 # Nobody packages these; who wants them brings them.

@@ -1,5 +1,5 @@
 /* Our settings, as lwIP's own tests expect them to be. */
-#include "tunables.h"
+#include "base/tunables.h"
 
 struct port_tunables tunables = {
     .tcp_rto_min_ms = 1000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from namespace import Namespace, namespace, needs_namespace
 from offload import exchange, inspect, pattern
+from quick import representatives
 
 import pystack
 from pystack.nic import Impairment, Nic, Offload, Tap, Tun, capture, impair
@@ -87,9 +89,12 @@ def test_bulk_both_ways(kind: type[Any], version: int, mtu: int, offload: bool) 
             assert statistics.sent_frames > segments
 
 
-@pytest.mark.parametrize("mtu", [1500, 9000])
-@pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("loss", [0.0, 0.02])
+@pytest.mark.parametrize(
+    ("loss", "version", "mtu"),
+    representatives(
+        itertools.product([0.0, 0.02], [4, 6], [1500, 9000]), [(0.0, 4, 1500), (0.02, 6, 9000)]
+    ),
+)
 def test_the_kernel_cuts_it_as_we_would(
     version: int, mtu: int, loss: float, tmp_path: Path
 ) -> None:

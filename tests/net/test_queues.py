@@ -262,7 +262,7 @@ def test_who_may_join() -> None:
         first = cleanup.enter_context(place.call(lambda: Tap("dev0", queues=2)))
         second = place.call(lambda: Tap("dev0", queues=2))
         assert first.mac == second.mac is not None
-        with pytest.raises(OSError, match="as many") as caught:
+        with pytest.raises(OSError, match="share this device already") as caught:
             place.call(lambda: Tap("dev0", queues=2))
         assert caught.value.errno == errno.EUSERS
         for other in (1, 3):
@@ -279,6 +279,15 @@ def test_who_may_join() -> None:
         for wrong in (0, 65, -1):
             with pytest.raises(ValueError, match="queues"):
                 Tap("dev2", queues=wrong)
+
+
+def test_devices_of_two_namespaces_are_two() -> None:
+    """Names and indices are the same, and so is the namespace that Stacks are attached in."""
+    with stacks(count=2) as (one, ones), stacks(count=2) as (two, twos):
+        index = one.call(socket.if_nametoindex, "dev0")
+        assert two.call(socket.if_nametoindex, "dev0") == index
+        for net in (*ones, *twos):
+            assert net.ping(KERNEL[4], timeout=5).received == 1
 
 
 def test_a_persistent_device() -> None:

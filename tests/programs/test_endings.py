@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from namespace import Namespace, namespace, needs_namespace
+from quick import representatives
 
 pytestmark = [needs_namespace, pytest.mark.timeout(120)]
 
@@ -142,13 +143,10 @@ class Sink:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Namespace]:
-    # Programs inherit what is ignored, as SIGHUP is under nohup(1).
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with namespace() as made:
         made.run("ip", "tuntap", "add", "tap0", "mode", "tap")
         made.device("tap0", f"{HERE}/24")
         yield made
-    signal.signal(signal.SIGHUP, before)
 
 
 def listening(place: Namespace) -> socket.socket:
@@ -190,7 +188,10 @@ def outcome(place: Namespace, way: str, *, on_stack: bool) -> tuple[int, str, in
     return sink.got, sink.end if whole else f"not whole: {sink.end} {err}", process.returncode, told
 
 
-@pytest.mark.parametrize("way", WAYS)
+QUICK = ("close", "nothing", "sys.exit", "asyncio", "os._exit", "SIGTERM", "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("way", representatives(WAYS, QUICK))
 def test_the_peer_gets_all_and_the_end(place: Namespace, way: str) -> None:
     on_kernel = outcome(place, way, on_stack=False)
     assert on_kernel[:2] == (SIZE, "end")
@@ -234,7 +235,7 @@ def test_a_peer_that_reads_nothing_is_given_up(place: Namespace, interrupt: bool
             process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=6)
         assert process.returncode == 4
-        wanted = "peers are given up\n" if interrupt else "undelivered: nobody takes them\n"
+        wanted = "peer are given up\n" if interrupt else "unacknowledged: nobody takes them\n"
         assert err.endswith(wanted)
         sink.thread.join()
         assert "ConnectionReset" in sink.end
@@ -290,7 +291,7 @@ LATE = {
 }
 
 
-@pytest.mark.parametrize("what", LATE)
+@pytest.mark.parametrize("what", representatives(LATE, ["threads", "multiprocessing"]))
 def test_what_comes_after_the_main_thread_has_the_stack(place: Namespace, what: str) -> None:
     ask = """
     def ask(i):

@@ -104,7 +104,7 @@ async def serve():
 """
     words = "Use asyncio's own event loop."
     done = place.run(f"{serve}\nimport uvloop\n{use}\n", folder=tmp_path)
-    is_refused(done, "ImportError: uvloop brings sockets of the kernel's", words)
+    is_refused(done, "ImportError: uvloop opens its own sockets on the kernel", words)
     assert done.stdout == ""
     # And where it was imported before.
     for strict in (False, True):
@@ -120,7 +120,7 @@ def test_gevent(place: Watched, tmp_path: Path) -> None:
 import gevent.socket
 gevent.socket.create_connection(("{OUTSIDE}", 80), timeout=1)
 """
-    words = "gevent brings sockets of the kernel's"
+    words = "gevent opens its own sockets on the kernel"
     is_refused(place.run(use, folder=tmp_path), words, "Use threads or asyncio.")
     patched = "from gevent import monkey\nmonkey.patch_all()\n"
     is_refused(place.run(patched + use, folder=tmp_path), words)
@@ -133,7 +133,7 @@ gevent.socket.create_connection(("{OUTSIDE}", 80), timeout=1)
 def test_eventlet(place: Watched, tmp_path: Path) -> None:
     use = f"import eventlet\neventlet.connect(('{OUTSIDE}', 80))\n"
     done = place.run(use, folder=tmp_path)
-    is_refused(done, "eventlet brings sockets of the kernel's", "Use threads or asyncio.")
+    is_refused(done, "eventlet opens its own sockets on the kernel", "Use threads or asyncio.")
 
 
 @needs("zmq")

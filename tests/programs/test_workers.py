@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -133,6 +134,23 @@ def test_gunicorn(place: Namespace, tmp_path: Path, options: tuple[str, ...]) ->
     assert server.process.returncode == 0, server.log.read_text()
 
 
+def test_gunicorn_executes_itself_anew(place: Namespace, tmp_path: Path) -> None:
+    """SIGUSR2: a second master takes the listener by its number, of whatever family."""
+    pytest.importorskip("gunicorn")
+    write(tmp_path, "wsgi.py", WSGI)
+    words = ("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "1", "wsgi:app")
+    with serving(place, tmp_path, *words) as server:
+        server.until()
+        first = set(server.load(50))
+        assert len(first) == 1
+        server.process.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + 30
+        while not (second := set(server.load(20)) - first):
+            assert time.monotonic() < deadline, server.log.read_text()
+        assert all(body.startswith(b"worker ") for body in second)
+        assert "Traceback" not in server.log.read_text()
+
+
 ASGI = """
 import os
 async def app(scope, receive, send):
@@ -154,6 +172,38 @@ def test_uvicorn_with_workers(place: Namespace, tmp_path: Path) -> None:
         assert sum(answers.values()) == 400
         assert all(body.startswith(b"worker ") for body in answers), answers
     assert server.process.returncode in (0, -signal.SIGTERM), server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "wsgi:app"),
+        ("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "-k", "gthread", "wsgi:app"),
+        ("-m", "uvicorn", "--host", STACK, "--port", "8000", "--workers", "2", "asgi:app"),
+    ],
+    ids=["sync", "gthread", "uvicorn"],
+)
+def test_workers_end_with_their_owner(
+    place: Namespace, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """It is killed, by what gives it no time for a word to them."""
+    pytest.importorskip(words[1])
+    write(tmp_path, "wsgi.py", WSGI)
+    write(tmp_path, "asgi.py", ASGI)
+    with serving(place, tmp_path, *words) as server:
+        server.until()
+        workers = [int(body.split()[1]) for body in server.load(100)]
+        os.kill(server.process.pid, signal.SIGSTOP)  # no worker minds, and serves on after it
+        time.sleep(0.2)
+        os.kill(server.process.pid, signal.SIGCONT)
+        workers += [int(body.split()[1]) for body in server.load(20)]
+        server.process.kill()
+        server.process.wait(20)
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{one}").exists() for one in workers):
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.1)
+    assert len(server.log.read_text().splitlines()) < 200
 
 
 FLASK = """
@@ -310,27 +360,27 @@ def test_a_descriptor_that_a_started_python_inherits(place: Namespace, tmp_path:
     assert printed == ["0", "10.3.0.2 AF_INET", "b'by 0'", "b'by 1'"], done.stderr
 
 
-ENDED = (
-    "pystack: this process can't join its Stack: the process that owns it has ended, or become "
-    "another by exec.\n"
-)
+# A program that works without the network, then asks for it.
+LATE = "print('works', flush=True); import socket; socket.create_server(('10.3.0.2', 0))"
+REFUSED = "this Stack is another process's, which has ended, become another program by exec"
 
 
-def test_what_has_lost_its_stack_ends_in_words(place: Namespace, tmp_path: Path) -> None:
+def test_what_has_lost_its_stack_is_refused_in_words(place: Namespace, tmp_path: Path) -> None:
     """A program that another becomes by exec, and one that a daemon starts."""
     replaced = python(
         place,
         tmp_path,
-        """
+        f"""
         import os, sys
-        os.execv(sys.executable, [sys.executable, "-c", "print('not reached')"])
+        os.execv(sys.executable, [sys.executable, "-c", {LATE!r}])
         """,
     )
-    assert (replaced.returncode, replaced.stdout, replaced.stderr) == (1, "", ENDED)
+    assert (replaced.returncode, replaced.stdout) == (1, "works\n")
+    assert REFUSED in replaced.stderr.splitlines()[-1]
     daemon = python(
         place,
         tmp_path,
-        """
+        f"""
         import os, socket, subprocess, sys, time
         listener = socket.create_server(("10.3.0.2", 0))
         if os.fork():
@@ -341,9 +391,11 @@ def test_what_has_lost_its_stack_ends_in_words(place: Namespace, tmp_path: Path)
             listener.accept()
         except OSError as error:
             print(error, file=sys.stderr, flush=True)
-        os._exit(subprocess.run([sys.executable, "-c", "print('not reached')"]).returncode)
+        os._exit(subprocess.run([sys.executable, "-c", {LATE!r}]).returncode)
         """,
     )
-    first, second = daemon.stderr.splitlines(keepends=True)
-    assert "this Stack is another process's, which has ended" in first
-    assert (second, daemon.stdout) == (ENDED, "")
+    warning, first, *_, last = daemon.stderr.splitlines()
+    assert "run servers in the foreground, not as daemons" in warning
+    assert REFUSED in first
+    assert REFUSED in last
+    assert daemon.stdout == "works\n"

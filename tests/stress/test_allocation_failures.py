@@ -7,6 +7,7 @@ from socket import AF_INET, SOCK_STREAM
 
 import pytest
 from lockstep import PORT, Lockstep, lockstep
+from quick import slow
 
 from pystack.sockets import Socket
 
@@ -86,8 +87,9 @@ def settle(pair: Lockstep) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("side", ["client", "server"])
-@pytest.mark.parametrize("in_a_row", [1, 3])
+@pytest.mark.parametrize(
+    ("side", "in_a_row"), [("client", 1), slow("server", 1), slow("client", 3), slow("server", 3)]
+)
 def test_each_allocation_fails_in_turn(side: str, in_a_row: int) -> None:
     """No crash, no leak, and either all bytes or an error that the application sees."""
     with lockstep() as pair:

@@ -12,11 +12,12 @@ from socket import AF_INET, SOCK_STREAM
 
 import pytest
 from lockstep import PORT, lockstep
+from quick import slow
 
 import pystack
 
-CYCLES = 10_000
-STACKS = 200
+CYCLES = [1_000, slow(10_000)]
+STACKS = [40, slow(200)]
 
 
 def open_descriptors() -> int:
@@ -29,7 +30,8 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.timeout(600)
-def test_ten_thousand_connections_return_to_baseline() -> None:
+@pytest.mark.parametrize("cycles", CYCLES)
+def test_connections_return_to_baseline(cycles: int) -> None:
     gc.collect()  # of other tests
     descriptors, threads = open_descriptors(), threading.active_count()
     with lockstep() as pair:
@@ -58,7 +60,7 @@ def test_ten_thousand_connections_return_to_baseline() -> None:
         cycle(0)  # the first socket makes the table of sockets, which stays
         pair.run(seconds=120)
         baseline = [net.arena.live_blocks for net in (pair.client, pair.server)]
-        for number in range(CYCLES):
+        for number in range(cycles):
             cycle(number)
         pair.run(seconds=120)
         assert [net.arena.live_blocks for net in (pair.client, pair.server)] == baseline
@@ -69,13 +71,14 @@ def test_ten_thousand_connections_return_to_baseline() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_two_hundred_stacks_each_with_a_neighbour() -> None:
+@pytest.mark.parametrize("stacks", STACKS)
+def test_many_stacks_each_with_a_neighbour(stacks: int) -> None:
     gc.collect()  # of other tests
     descriptors = open_descriptors()
     before = resident_bytes()
     with ExitStack() as cleanup:
         pairs = []
-        for _ in range(STACKS // 2):
+        for _ in range(stacks // 2):
             left, right = pystack.nic.wire()
             a, b = (cleanup.enter_context(pystack.Stack(memory_limit=8 << 20)) for _ in "ab")
             a.attach(left, "10.0.0.1/24")

@@ -71,6 +71,7 @@ def connection(it: Lockstep, listener: Any) -> None:
     taken[0].close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_grows_with_the_connections_that_were() -> None:
     faults = Impairment(loss=0.02, reorder=0.05, corrupt=0.01, duplicate=0.02)

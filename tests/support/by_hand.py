@@ -133,6 +133,10 @@ class ByHand:
     def sent(self) -> list[Segment]:
         """The TCP segments that the Stack sends at once."""
         self.net.step()
+        return self.left_behind()
+
+    def left_behind(self) -> list[Segment]:
+        """The TCP segments that are on the wire."""
         found = []
         while (frame := self.end.receive(0)) is not None:
             segment = Segment.read(frame)

@@ -10,8 +10,6 @@ DIFFERENT: dict[str, str] = {
     "getaddrinfo(NUL port)": "as above",
     "raw_too_short_for_icmp": "Linux looks at ICMP's type and code, and says EFAULT without them",
     "stream_urgent_twice": "Linux gives an urgent byte that another one follows back to the stream",
-    "both_ends_shut/bind": "a socket whose connection is over is of no more use on a Stack",
-    "both_ends_shut/bind-any": "as above",
     "udp_connected6/send-large": "lwIP counts a packet and its headers in 16 bits",
     "udp_connected6/send-too-large": "as above",
     "udp_connected6/sendto-too-large": "as above",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from pystack.lab.case import catalogue
-from pystack.lab.report import Report
+from pystack.lab.report import Made, Report
 from pystack.lab.run import Result, jobs_for, run_jobs
+from pystack.lab.verdict import Verdict
 
 
 def some_report() -> Report:
@@ -21,3 +22,17 @@ def some_report() -> Report:
     return Report(
         cases, ["lwip", "gone"], results, {"gone": "not made"}, {"lwip": "lwIP", "gone": "made up"}
     )
+
+
+def report_with_failures() -> Report:
+    """The same with a third Host, which fails both cases."""
+    report = some_report()
+    failed = [
+        Result(one.id, "strange", "9", Verdict.FAIL, f"{one.id} went wrong", 0.1)
+        for one in report.cases
+    ]
+    made = Made("2026-01-02T03:04:05+00:00", "1.2", "a machine", "pystack lab run --html x.html")
+    return Report(
+        report.cases, ["lwip", "strange", "gone"], report.results + failed, report.absent,
+        {**report.titles, "strange": "made up"}, made,
+    )  # fmt: skip

@@ -70,16 +70,18 @@ def lockstep(
     memory_limit: int = 64 << 20,
     engines: tuple[str, str] = ("lwip", "lwip"),
     wrap: Callable[[Nic], Nic] = lambda nic: nic,
+    **of_client: Any,
 ) -> Iterator[Lockstep]:
     """A `Lockstep` for the block; its stacks, the client's first, are closed at the end.
 
-    `wrap` may put something around the client's end of the wire.
+    `wrap` may put something around the client's end of the wire; what else is given is for the
+    client's Stack.
     """
     clock = ManualClock()
     left, right = pystack.nic.wire()
     options: Any = {"threaded": False, "clock": clock, "memory_limit": memory_limit}
     with (
-        pystack.Stack(engine=engines[0], seed=1, **options) as client,
+        pystack.Stack(engine=engines[0], seed=1, **options, **of_client) as client,
         pystack.Stack(engine=engines[1], seed=2, **options) as server,
     ):
         client.attach(wrap(left), "10.0.0.1/24", "fd00::1/64")

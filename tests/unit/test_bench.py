@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from namespace import needs_namespace
 from rich.console import Console
 from scapy.layers.l2 import Ether
 
-from pystack.bench import WAYS, WORKLOADS, Result, Way, measure
+from pystack.bench import WAYS, WORKLOADS, Result, Way, measure, of_engine
 from pystack.bench.floods import HOSTS, Outcome, floods
 from pystack.bench.hostile import FLOODS, ORDINARY, Flood
 from pystack.bench.queues import queues
-from pystack.bench.report import flood_table, plot
+from pystack.bench.report import flood_table, plot, table
 from pystack.bench.run import measure as run
 from pystack.bench.scale import scale
 from pystack.bench.worker import Here, Worker, WorkerError
@@ -54,6 +55,7 @@ def test_two_processes_and_a_network_between() -> None:
     complete(result, ways)
 
 
+@pytest.mark.slow
 @needs_namespace
 def test_two_processes_on_a_tap() -> None:
     figures = {one.name: one.value for one in queues(1, 0.3)}
@@ -77,6 +79,7 @@ def test_the_frames_of_a_flood_are_whole_and_differ(flood: Flood) -> None:
         assert fragment or bytes(Ether(bytes(found))) == frame
 
 
+@pytest.mark.slow
 @needs_namespace
 def test_a_flood_is_endured() -> None:
     steps: list[str] = []
@@ -118,6 +121,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch
         run(ONE_PROCESS[:1], [WORKLOADS["bulk"]], 1, 0.05)
 
 
+@pytest.mark.slow
 def test_scale_grows_with_its_connections() -> None:
     figures = {one.name: one.value for one in scale(400)}
     assert 0 < figures["create"] < 1000
@@ -159,3 +163,73 @@ def test_the_kernels_congestion_control_can_be_chosen() -> None:
 def test_a_plot_of_nothing_is_drawn_too(tmp_path: Path) -> None:
     plot(Result(ONE_PROCESS, [WORKLOADS["bulk"]], 1, 1.0), tmp_path / "empty.svg")
     assert (tmp_path / "empty.svg").stat().st_size > 0
+
+
+def three_rounds() -> Result:
+    """Ways with made-up figures: one is a tenth to ten times its base."""
+    result = Result(ONE_PROCESS, [WORKLOADS["latency"], WORKLOADS["connections"]], 3, 1.0)
+    for way in ONE_PROCESS:
+        factors = [1.0, 1.0, 1.0] if way.name == way.base else [0.1, 2.0, 10.0]
+        result.values[way.name] = {
+            "p50": [10 * one for one in factors], "p99": [1000 * one for one in factors],
+            "turns": [5000, 999, 4000], "connections": factors, "opened": [100, 200, 300],
+        }  # fmt: skip
+    return result
+
+
+def test_a_figure_of_too_few_samples_is_doubted() -> None:
+    result = three_rounds()
+    (doubt,) = result.doubts  # 999 are enough for a median
+    assert doubt.startswith("round trip p99, µs: fewer than 1000 samples in a round (--seconds): ")
+    assert all(f"{way.name}: 999" in doubt for way in ONE_PROCESS)
+    assert result.as_json()["doubts"] == [doubt]
+    result.rounds = 2
+    assert result.doubts[0].startswith("2 of at least 3 rounds")
+    assert Result(ONE_PROCESS, [WORKLOADS["bulk"]], 1, 1.0).doubts == []
+
+
+@pytest.mark.parametrize(("width", "heads"), [(80, 3), (200, 1)])
+def test_the_table_fits_the_terminal(width: int, heads: int) -> None:
+    out = StringIO()
+    result = three_rounds()
+    Console(file=out, width=width).print(table(result, width))
+    text = out.getvalue()
+    assert text.count("from, to") == heads
+    assert "…" not in text
+    rows = [line for line in text.splitlines() if "Stack to Stack, MTU 1500" in line]
+    assert "(2.00)" in rows[0]
+    if heads > 1:  # the spread has room there
+        words = rows[0].replace("│", " ").split()
+        assert words[-4:] == ["20.0", "1.0", "100.0", "(2.00)"]
+
+
+def test_the_plot_is_logarithmic_and_shows_the_spread(tmp_path: Path) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    closed: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyplot, "close", closed.append)
+        plot(three_rounds(), tmp_path / "plot.svg")
+    panel = closed[0].axes[0]
+    assert panel.get_xscale() == "log"
+    spread = [line.get_xdata() for line in panel.lines if line.get_marker() == "|"]
+    assert [list(one) for one in spread] == [[0.1, 10.0]] * (len(ONE_PROCESS) - 1)
+    assert [bar.get_x() + bar.get_width() for bar in panel.patches] == [2.0] * len(spread)
+    pyplot.close(closed[0])
+
+
+def test_another_engine_goes_the_same_ways_in_the_same_run() -> None:
+    ways = [one for one in of_engine("lwip") if "one process" in one.name]
+    assert [one.name for one in ways] == [
+        f"{one.name} (lwip)" for one in ONE_PROCESS if one.name != one.base
+    ]
+    base = next(one for one in ONE_PROCESS if one.name == one.base)
+    result = measure([base, *ways], [WORKLOADS["latency"]], 1, 0.05)
+    complete(result, ways)
+    absent = measure([base, *of_engine("none")[-1:]], [WORKLOADS["latency"]], 1, 0.05).absent
+    assert "none" in absent["wire, MTU 1500 (none)"]
+
+
+def test_ways_are_refused_where_they_mean_nothing() -> None:
+    wrong = CliRunner().invoke(cli, ["bench", "http", "--way", "TAP"])
+    assert wrong.exit_code == 2
+    assert "http has its own ways" in wrong.output

@@ -59,7 +59,7 @@ def test_garbled_messages_cost_the_sender_alone(net: pystack.Stack) -> None:
         with channel(net) as end:
             for _ in range(4):
                 operation = chance.choice([*range(40), 0xFFFFFFFF])
-                handle = chance.choice([*numbers, server._number, client._number])
+                handle = chance.choice([*numbers, server._ps_number, client._ps_number])
                 data = chance.randbytes(chance.choice([0, 1, 4, 16, 28, 64, 68, 300, 5000]))
                 room = chance.choice([0, 8, 28, 300, 70000, 135168, 0xFFFFFFFF])
                 three = [chance.choice(numbers) for _ in range(3)]

@@ -43,7 +43,7 @@ def test_nic_list() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("ping", "10.0.0.1", "--nic", "odd"), "--address"),
+        (("ping", "10.0.0.1", "--nic", "fd:99"), "--address"),
         (("ping", "10.0.0.1", "--nic", "odd", "--address", "10.0.0.2/24"), "tap:NAME"),
         (("ping", "10.0.0.1", "--nic", "fd:99", "--address", "10.0.0.2/24"), "file descriptor"),
         (("get", "ftp://x/", "--nic", "fd:99", "--address", "10.0.0.2/24"), "http://"),
@@ -145,7 +145,7 @@ def test_serve_get_and_ping(tmp_path: Path) -> None:
     with namespace() as place:
         server = place.start(
             *PROGRAM, "serve", str(tmp_path), "--nic", "tap:tap0", "--address", "10.0.0.2/24",
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=AWAY,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=AWAY,
         )  # fmt: skip
         try:
             assert server.stdout is not None

@@ -332,3 +332,23 @@ def test_a_full_wire_loses_datagrams_and_says_nothing() -> None:
             for _ in range(20000):
                 assert sock.send(b"x") == 1
         assert interface.counters()["out_discards"] > 0
+
+
+def test_a_closed_port_of_any_address_says_so(it: Pair) -> None:
+    """The interface's second, another interface's, one of the loopback's (RFC 1122 4.1.3.1)."""
+    spare, _unused = pystack.nic.wire()
+    it.right_interface.addresses.add("10.0.0.33/24")
+    other = it.right.attach(spare, "10.7.0.1/24")
+    it.left.routes.add("10.7.0.0/24", RIGHT)
+    try:
+        for net, host in ((it.left, "10.0.0.33"), (it.left, "10.7.0.1"), (it.left, "127.0.0.2")):
+            with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(10)
+                sock.connect((host, 9))
+                sock.send(b"anybody there?")
+                with pytest.raises(ConnectionRefusedError):
+                    sock.recv(1)
+    finally:
+        it.left.routes.delete("10.7.0.0/24")
+        other.detach()
+        it.right_interface.addresses.remove("10.0.0.33")

@@ -101,6 +101,63 @@ def test_a_file_that_has_the_number_stays_open(net: pystack.Stack) -> None:
     far.close()
 
 
+def over(fd: int) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, fd)
+    os.close(null)
+
+
+@pytest.mark.parametrize("how", [over, lambda fd: os.closerange(fd, fd + 1)])
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_number_that_is_taken_away_ends_the_socket(
+    net: pystack.Stack, kind: int, how: Callable[[int], None]
+) -> None:
+    if kind == socket.SOCK_STREAM:
+        sock, far = connected(net)
+    else:
+        sock, far = net.socket(type=kind), None
+        sock.bind((LOCAL, 0))
+    fd, where = sock.fileno(), sock.getsockname()
+    how(fd)
+    if far is None:
+        with net.socket(type=kind) as again:
+            again.bind(where)
+    else:
+        assert far.recv(1) == b""
+        far.close()
+    with pytest.raises(OSError, match="Bad file"):
+        sock.recv(1)
+    if how is over:  # the file that is there now is left alone
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        sock.settimeout(0)
+        assert fcntl.fcntl(fd, fcntl.F_GETFL) == flags
+    else:
+        with pytest.raises(OSError, match="Bad file"):
+            sock.settimeout(0)
+    with pytest.raises(OSError, match="Bad file"):
+        sock.close()
+    if how is over:
+        os.close(fd)
+
+
+def test_a_copy_over_another_socket(net: pystack.Stack) -> None:
+    first, far = connected(net)
+    second, other = connected(net)
+    os.dup2(first.fileno(), second.fileno())
+    assert other.recv(1) == b""
+    with net.installed():
+        copy = socket.socket(fileno=second.fileno())
+    first.close()
+    far.send(b"x")
+    assert copy.recv(1) == b"x"
+    copy.close()
+    assert far.recv(1) == b""
+    for one in (far, other):
+        one.close()
+    with pytest.raises(OSError, match="Bad file"):
+        second.close()
+
+
 COPIES: dict[str, Callable[[Any], Any]] = {
     "os.dup": lambda s: socket.socket(fileno=os.dup(s.fileno())),
     "os.dup2": lambda s: socket.socket(fileno=os.dup2(s.fileno(), 200)),

@@ -306,11 +306,37 @@ def test_a_peer_that_reads_nothing_is_waited_for_no_longer_than_said() -> None:
         began = time.monotonic()
         it.left.close(linger=0.4)
         assert 0.3 < time.monotonic() - began < 5
-        assert [line for line in lines if "undelivered: nobody takes them" in line]
+        assert [line for line in lines if "unacknowledged: nobody takes them" in line]
         # What had come is there, and then it is known not to be all.
         with pytest.raises(ConnectionResetError):
             while server.recv(65536):
                 pass
+        server.close()
+
+
+def test_a_window_probe_is_no_progress() -> None:
+    with pair() as it:
+        client, server = unread(it)
+        left = 0
+        while left != (left := it.left.connections()[0].send_queue):
+            time.sleep(0.05)  # the window closes
+        began = time.monotonic()
+        it.left.close(linger=1.5)  # probes go after 0.5, 1, 2 s
+        assert 1.4 < time.monotonic() - began < 2.2
+        client.close()
+        server.close()
+
+
+def test_to_wait_for_nothing_loses_with_a_line() -> None:
+    log, lines = logger()
+    with pair(log=log) as it:
+        client, server = unread(it)
+        it.left.close(linger=0)
+        assert [line for line in lines if "unacknowledged: linger is 0" in line]
+        with pytest.raises(ConnectionResetError):
+            while server.recv(65536):
+                pass
+        client.close()
         server.close()
 
 
@@ -354,7 +380,7 @@ def test_nobody_is_waited_for_who_is_not_there(gone: str) -> None:
     began = time.monotonic()
     left.close()
     assert time.monotonic() - began < 2
-    assert [line for line in lines if line.endswith("undelivered: nobody is there")]
+    assert [line for line in lines if line.endswith("unacknowledged: nobody is there")]
     server.close()
     listener.close()
     right.close()

@@ -1,10 +1,11 @@
-"""A program that polls descriptors takes frames in itself while it is busy (bindings/host/gate.c).
+"""A program that polls descriptors takes frames in itself while it is busy: host/stack/gate.c.
 
 The wire is one with descriptors, as a TAP's are: a pair of datagram sockets.
 """
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import statistics
@@ -117,6 +118,87 @@ def test_what_is_left_unread_delays_nobody_else() -> None:
             thread.join()
         # The gate is shut for 500 us at most, and once for each that is unread.
         assert max(beside_unread, beside_end) < alone + 300
+        for pair in ends:
+            for sock in pair:
+                sock.close()
+
+
+class Server(threading.Thread):
+    """Polls, and answers each "?"; the rest it reads, and says nothing."""
+
+    def __init__(self, *socks: Any) -> None:
+        super().__init__()
+        self._socks = {sock.fileno(): sock for sock in socks}
+        self._over = False
+
+    def run(self) -> None:
+        with select.epoll() as poll:
+            for fd in self._socks:
+                poll.register(fd, select.EPOLLIN)
+            while not self._over:
+                for fd, _events in poll.poll(0.1):
+                    questions = self._socks[fd].recv(100).count(b"?")
+                    if questions:
+                        self._socks[fd].send(b"?" * questions)
+
+    def stop(self) -> None:
+        self._over = True
+        self.join()
+
+
+def ask(client: Any) -> float:
+    """Microseconds until the answer was there."""
+    began = time.perf_counter()
+    client.sendall(b"?")
+    assert client.recv(100) == b"?"
+    return (time.perf_counter() - began) * 1e6
+
+
+def test_a_server_that_was_known_to_answer_and_does_not() -> None:
+    """Frames wait for the answer that was counted on, once; then none is counted on for a while."""
+    with stacks() as (left, right):
+        (client, one), (other_client, other) = ends = connected(left, right, 2)
+        server = Server(one, other)
+        server.start()
+        try:
+            for _ in range(50):
+                ask(client)
+            alone = statistics.median(ask(other_client) for _ in range(200))
+
+            def beside_silence() -> float:
+                for _ in range(9):  # one more than it takes to be trusted
+                    ask(client)
+                client.sendall(b"no question")
+                return ask(other_client)
+
+            times = [beside_silence() for _ in range(100)]
+        finally:
+            server.stop()
+        assert statistics.median(times) < alone + 300
+        for pair in ends:
+            for sock in pair:
+                sock.close()
+
+
+def test_no_wake_is_lost_among_questions_and_silence() -> None:
+    with stacks() as (left, right):
+        ends = connected(left, right, 8)
+        server = Server(*(sock for _client, sock in ends))
+        server.start()
+        chance = random.Random(8)
+        try:
+            for _ in range(400):
+                asked = chance.sample([client for client, _sock in ends], chance.randint(1, 8))
+                silent = [client for client, _sock in ends if client not in asked]
+                for client in asked:
+                    client.sendall(b"?")
+                for client in silent[: chance.randint(0, 2)]:
+                    client.sendall(b"!")
+                for client in asked:
+                    client.settimeout(5)
+                    assert client.recv(100) == b"?"
+        finally:
+            server.stop()
         for pair in ends:
             for sock in pair:
                 sock.close()

@@ -229,7 +229,9 @@ def test_a_listener_that_closes_takes_its_handshakes_along() -> None:
             assert half_open(it) == 65
             listener.close()
             assert half_open(it) == 1
+            assert [one.flags for one in it.sent()] == ["R"] * 64
         assert it.net.connections() == []
+        assert [one.flags for one in it.sent()] == ["R"]
         assert [one.flags for one in it.give(Segment(7, 81, "A", 100, 5))] == ["R"]
 
 
@@ -287,3 +289,14 @@ def test_timestamps_begin_elsewhere_for_each_peer() -> None:
         ((_when, ack),) = it.over(0.1)
         assert ack.stamps is not None
         assert 0 <= (ack.stamps[0] - answer.stamps[0]) % (1 << 32) <= 50
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["listener", "stack"])
+def test_a_listener_that_ends_resets_its_handshakes(whole: bool) -> None:
+    """The peer takes the connection for open, and of a Stack that ends nobody would answer it."""
+    with by_hand() as it, it.listen(5) as listener:
+        (answer,) = it.give(Segment(5000, 80, "S", 100, options=ALL))
+        assert answer.flags == "SA"
+        (it.net if whole else listener).close()
+        (reset,) = it.left_behind()
+        assert (reset.flags, reset.seq, reset.dport) == ("R", answer.seq + 1, 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 from pathlib import Path
@@ -19,7 +20,7 @@ LEVELS = [
     {"_native"},
     {"hypercalls"},
     {"nic"},
-    {"tables", "sysctl", "services"},
+    {"names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
     {"probe"},
     {"stack"},
@@ -27,6 +28,8 @@ LEVELS = [
     {"lab"},
     {"bench"},
     {"cli"},
+    {"__main__"},
+    {"examples"},
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 LARGEST = 600  # lines
@@ -73,6 +76,34 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not upward, f"{path.relative_to(PACKAGE)} imports {upward}, which stand above it"
 
 
+def modules_imported() -> dict[str, set[str]]:
+    """Each module's imports within pystack, wherever they stand: in functions, for types alone."""
+    named = {}
+    for path in sources():
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found: dict[str, set[str]] = {}
+    for name, path in named.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                inside = {f"{base}.{alias.name}" for alias in node.names}
+                wanted |= {one if one in named else base for one in inside}
+        found[name] = wanted & named.keys() - {name}
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    sorter = graphlib.TopologicalSorter(modules_imported())
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_native_knows_the_extension(path: Path) -> None:
     if room(path) != "_native":
@@ -103,15 +134,16 @@ def test_no_name_of_an_lwip_source_is_ours() -> None:
     )
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    assert all(name.endswith((".py", ".json", ".patch")) for name in listed.stdout.split()), (
+    ours = (".py", ".json", ".patch", "vendor/patches/README.md")
+    assert all(name.endswith(ours) for name in listed.stdout.split()), (
         "lwIP's own files are never committed"
     )
 
 
-def test_the_readme_lists_every_setting() -> None:
+def test_the_manual_lists_every_setting() -> None:
     import pystack
 
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (PACKAGE / "manual" / "settings.md").read_text("utf-8")
     with pystack.Stack(threaded=False) as net:
         for name in net.sysctl:
             one = net.sysctl.describe(name)

@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -145,3 +146,40 @@ def test_a_listener_may_be_a_pythons_input(net: pystack.Stack) -> None:
     with net.sockets.create_server((HERE, 0)) as listener:
         child = subprocess.Popen(["true"], stdin=listener)
         assert child.wait() == 0
+
+
+def test_a_python_that_starts_as_its_owner_ends() -> None:
+    """multiprocessing's helpers do; they ask for nothing of the network, and have no trouble."""
+    program = """
+    import os, subprocess, sys, pystack
+    from pystack.sockets.joining import share_by_environment
+    net = pystack.Stack()
+    share_by_environment(net.sockets, strict=True)
+    late = '''
+    import sys
+    sys.stdin.read()  # until the owner has gone
+    from pystack.sockets.joining import join_by_environment
+    join_by_environment()
+    print("here", flush=True)
+    import socket
+    try:
+        socket.create_server(("127.0.0.1", 0))
+    except OSError as error:
+        print(error.errno, error.strerror)
+    '''
+    import textwrap
+    environment = {**os.environ, "PYTHONPATH": ""}
+    subprocess.Popen([sys.executable, "-c", textwrap.dedent(late)], stdin=subprocess.PIPE,
+                     env=environment)
+    os._exit(0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=20, check=True, cwd="/",
+    )  # fmt: skip
+    here, refused = done.stdout.splitlines()
+    assert here == "here"
+    assert refused.startswith(
+        f"{errno.EOWNERDEAD} this Stack is another process's, which has ended"
+    )
+    assert done.stderr == ""

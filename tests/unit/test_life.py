@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import signal
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,10 +17,10 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 
 import pytest
-from children import in_child
 from pair import LEFT, RIGHT, pair, whole
 
 import pystack
+from pystack._native.engines import engine_path
 
 
 def open_descriptors() -> set[str]:
@@ -179,34 +179,14 @@ def test_the_interpreter_exits_with_stacks_open() -> None:
     assert done.returncode == 0, done.stderr
 
 
-# --- fork ------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_makes_a_stack_of_its_own() -> None:
-    def use() -> int:
-        with pystack.Stack() as own:
-            return own.ping("127.0.0.1", timeout=5).received
-
-    with pystack.Stack() as net:
-        assert in_child(use) == 1
-        assert net.ping("127.0.0.1").received == 1
-
-
 # --- signals ---------------------------------------------------------------------------------
 
 BLOCKED = {
-    "recv": "client.recv(1)",
     "recv_timeout": "client.settimeout(60); client.recv(1)",
-    "accept": "listener.accept()",
-    "send": "client.sendall(bytes(1 << 26))",
-    "connect": "a.sockets.create_connection(('10.0.0.77', 1))",
-    "recvfrom": "d = a.socket(2, 2); d.bind(('10.0.0.1', 0)); d.recvfrom(1)",
     "resolve": "a.resolve('example.test', timeout=60)",
     "ping": "a.ping('10.0.0.77', timeout=60)",
     "dhcp": "a.attach(pystack.nic.wire()[0]).dhcp(timeout=60)",
     "nic": "pystack.nic.wire()[0].receive()",
-    "step": "n = pystack.Stack(threaded=False)\n        while True: n.step(60)",
 }
 
 
@@ -239,26 +219,6 @@ def test_control_c_interrupts(call: str) -> None:
     """
     done = run_python(program)
     assert done.stdout == "interrupted True\n", done.stderr
-
-
-def test_a_signals_handler_runs_and_the_call_goes_on() -> None:
-    calls = []
-    before = signal.signal(signal.SIGALRM, lambda *_arguments: calls.append(1))
-    try:
-        with pair() as it:
-            client, server = it.connected()
-            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-            timer = threading.Timer(0.4, server.sendall, (b"late",))
-            timer.start()
-            assert client.recv(4) == b"late"
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            timer.join()
-            client.close()
-            server.close()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert len(calls) >= 3
 
 
 # --- threads ---------------------------------------------------------------------------------
@@ -370,25 +330,78 @@ def test_an_image_is_private_though_a_descriptor_s_number_comes_again() -> None:
             assert second.sysctl["net.ipv4.ip_default_ttl"] == 64
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc/self/maps")
+def test_copies_have_the_code_in_common() -> None:
+    code = re.compile(rf"^\S+ r-xp .* {re.escape(str(engine_path('lwip')))}$", re.MULTILINE)
+
+    def mapped() -> int:
+        return len(code.findall(Path("/proc/self/maps").read_text("utf-8")))
+
+    before = mapped()
+    with pystack.Stack() as one, pystack.Stack() as two:
+        assert mapped() == before + 2
+        # Not so what they write.
+        one.sysctl["net.ipv4.ip_default_ttl"] = 9
+        assert two.sysctl["net.ipv4.ip_default_ttl"] == 64
+    assert mapped() == before
+
+
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there is .*lwip"):
-        pystack.Stack(engine="linux")
+        pystack.Stack(engine="nosuch")
+
+
+SHORT = 'struct { unsigned version, size; const char *name; } ps_engine_table = {99, 8, "odd"};'
+EMPTY = """
+#include "engine.h"
+const struct ps_engine_table ps_engine_table = {
+    .version = PS_ENGINE_VERSION, .size = sizeof ps_engine_table, .name = "odd", %s
+};
+"""
+LIFE = ", ".join(
+    f".{name} = (void *)1" for name in ("open", "close", "enter", "leave", "run", "fail")
+)
 
 
 @pytest.mark.parametrize(
-    ("version", "message"), [(99, "version 99"), (None, "not an engine")], ids=["other", "none"]
+    ("source", "message"),
+    [
+        pytest.param(SHORT, "version 99", id="version"),
+        pytest.param("int nothing;", "not an engine", id="no table"),
+        pytest.param(EMPTY % "", "lacks .*: open", id="no life"),
+        pytest.param(EMPTY % LIFE, "lacks .*: interface_add", id="no calls"),
+    ],
 )
-def test_a_mismatched_engine_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int | None, message: str
+def test_an_engine_that_does_not_fit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
 ) -> None:
-    source = "int nothing;" if version is None else (
-        "struct { unsigned version, size; const char *name, *release; } "
-        f'ps_engine_table = {{{version}, 8, "odd", "0"}};'
-    )  # fmt: skip
     (tmp_path / "odd.c").write_text(source)
+    headers = Path(__file__).resolve().parents[2] / "bindings/include"
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", tmp_path / "odd.so", tmp_path / "odd.c"], check=True
+        ["cc", "-shared", "-fPIC", f"-I{headers}", "-o", tmp_path / "odd.so", tmp_path / "odd.c"],
+        check=True,
     )
     monkeypatch.setattr("pystack._native.engines.ENGINES", tmp_path)
     with pytest.raises(OSError, match=message):
         pystack.Stack(engine="odd")
+
+
+def test_the_manuals_engine_compiles_and_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "pystack/manual/engines.md").read_text("utf-8")
+    _, _, rest = page.partition("```c\n")
+    (tmp_path / "empty.c").write_text(rest.partition("```\n")[0])
+    subprocess.run(
+        ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden",
+         f"-I{root}/bindings/include", "-o", tmp_path / "empty.so", tmp_path / "empty.c"],
+        check=True,
+    )  # fmt: skip
+    monkeypatch.setenv("PYSTACK_ENGINES", str(tmp_path))
+    with pystack.Stack(engine="empty", threaded=False) as net:
+        assert repr(net).startswith("<Stack empty 0")
+        with pytest.raises(OSError, match="not supported"):
+            net.sockets.socket()
+        with pytest.raises(pystack.StackPanic, match="on purpose"):
+            net.fail("on purpose")

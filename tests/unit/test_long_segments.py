@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from offload import pattern
 from path import path
+from quick import representatives
 from scapy.all import IP, TCP, Ether, IPv6
 
 import pystack
@@ -214,7 +215,7 @@ class Peer:
 
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("sack", [True, False])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", representatives(range(6), [0]))
 def test_a_peer_that_takes_what_it_likes(seed: int, sack: bool, v6: bool) -> None:
     options: list[Any] = [("MSS", 1448 if seed % 2 else 1001), ("WScale", 4)]
     if sack:

@@ -86,6 +86,21 @@ def test_closed_nics_say_so() -> None:
     right.close()
 
 
+@pytest.mark.parametrize(
+    ("use", "remedy"),
+    [
+        (nic.Descriptor, "nic.Tap"),
+        (lambda given: nic.capture(given, "/nowhere/x.pcap"), "transmit"),
+        (nic.impair, "transmit"),
+        (nic.adapt, "transmit"),
+    ],
+)
+def test_what_is_no_nic_is_named(use: Callable[[Any], Any], remedy: str) -> None:
+    with pytest.raises(TypeError, match=remedy) as caught:
+        use("tap0")
+    assert "tap0" in str(caught.value)
+
+
 @pytest.mark.parametrize("mtu", [0, 67, 65501, -1])
 def test_mtus_out_of_range(mtu: int) -> None:
     with pytest.raises(ValueError, match="MTU"):
@@ -230,7 +245,7 @@ def test_any_object_with_the_protocol_is_a_nic() -> None:
         tunnel.deliver(b"in")
         assert (tunnel.sent, end.receive(1)) == ([b"out"], b"in")
         assert nic.adapt(end) is end
-    with pytest.raises(TypeError, match="no NIC"):
+    with pytest.raises(TypeError, match="not a NIC"):
         nic.adapt(object())  # type: ignore[arg-type]
 
 

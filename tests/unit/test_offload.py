@@ -98,7 +98,7 @@ def test_a_python_frame_out_sees_ordinary_frames() -> None:
     for frame in look.frames[:500]:
         packet = Ether(frame)
         assert len(packet) <= 1514
-        assert IP not in packet or checksum_fault(packet[IP]) is None
+        assert IP not in packet or checksum_fault(frame[14:]) is None
 
 
 def test_to_ourselves() -> None:
@@ -304,4 +304,4 @@ def test_a_nic_around_it_sees_ordinary_frames(tmp_path: Path) -> None:
         assert [part[TCP].seq for part in parts] == [7, 47, 87]
         assert [str(part[TCP].flags) for part in parts] == ["A", "A", "FPA"]
         assert len({part[IP].id for part in parts}) == 3
-        assert [checksum_fault(part[IP]) for part in parts] == [None, None, None]
+        assert [checksum_fault(bytes(part[IP])) for part in parts] == [None, None, None]

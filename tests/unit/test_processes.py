@@ -46,11 +46,6 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def sockets_of(net: pystack.Stack) -> int:
-    """How many sockets there are that somebody holds or the network still knows."""
-    return len(net.connections())
-
-
 # --- what a child can do ----------------------------------------------------------------------
 
 
@@ -379,13 +374,18 @@ def test_a_child_that_closes_takes_nothing_from_its_parent(net: pystack.Stack) -
 def test_what_a_killed_child_held_is_let_go(net: pystack.Stack) -> None:
     listener = net.sockets.create_server((HERE, 0))
     where = listener.getsockname()
-    before = sockets_of(net)
-    child = Child(lambda: listener.accept()[0].recv(1))
+
+    def serve() -> bytes:
+        sock = listener.accept()[0]
+        sock.sendall(b"!")
+        return bytes(sock.recv(1))
+
+    child = Child(serve)
     with net.sockets.create_connection(where) as client:
-        until(lambda: sockets_of(net) == before + 2)
+        client.settimeout(10)
+        assert client.recv(1) == b"!"  # it has accepted: what still waits would be the parent's
         time.sleep(0.05)  # so that it waits in recv
         child.kill()
-        client.settimeout(10)
         assert client.recv(1) == b""  # as the kernel closes what a dead process had
     until(lambda: all(one.handle < 0 or one.local == where for one in handles(net)))
     with net.sockets.create_connection(where):

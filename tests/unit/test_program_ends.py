@@ -12,6 +12,7 @@ import textwrap
 import time
 
 import pytest
+from quick import representatives
 
 SIZE = 5_000_000
 DATA = random.Random(11).randbytes(SIZE)
@@ -132,8 +133,11 @@ def start(program: str, descriptor: int, *, wait: bool = False) -> subprocess.Po
     return process
 
 
+QUICK = ("sys.exit", "garbage stack", "with, raise", "a pool", "asyncio", "interrupt", "a signal")
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", representatives(WAYS, QUICK))
 def test_a_program_s_end_delivers_all(way: str) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
@@ -216,3 +220,61 @@ def test_control_c_gives_up_at_exit() -> None:
     )
     assert done.stdout == "interrupting\nTrue True\n", done.stderr
     assert done.returncode == 0
+
+
+DAEMONS = """
+import asyncio, os, selectors, socket, socketserver, sys, threading, time, pystack
+net = pystack.Stack()
+HERE = "127.0.0.1"
+sockets = net.sockets
+listener = sockets.create_server((HERE, 0))
+client = sockets.create_connection(listener.getsockname())
+server = listener.accept()[0]
+full = sockets.create_connection(listener.getsockname())
+unread = listener.accept()[0]
+datagrams = net.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind((HERE, 0))
+begun = []
+def accept():
+    listener.accept()
+def receive():
+    server.recv(1)
+def receive_in_turn():
+    while True:
+        try:
+            client.recv(1)
+        except OSError as error:
+            print(error)
+def send():
+    full.sendall(bytes(50_000_000))
+def datagram():
+    datagrams.recvfrom(1)
+def select():
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        selector.select()
+        listener.accept()
+def connect_again_and_again():
+    while True:
+        with net.socket() as made:
+            made.settimeout(1)
+            made.connect_ex((HERE, 9))
+def turn():
+    async def serve():
+        with net.active():
+            server = await asyncio.start_server(lambda reader, writer: None, HERE, 0)
+            await server.serve_forever()
+    asyncio.run(serve())
+for each in (accept, receive, receive_in_turn, send, datagram, select, turn,
+             connect_again_and_again):
+    threading.Thread(target=each, daemon=True).start()
+time.sleep(.5)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(0)", "os._exit(0)", "threading.Thread("
+                                 "target=time.sleep, args=(.2,)).start()"])  # fmt: skip
+def test_daemon_threads_end_without_a_word(end: str) -> None:
+    """As the kernel's sockets keep them waiting until the process is gone."""
+    done = run_python(f"{DAEMONS}net.linger = 0\n{end}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -98,14 +98,16 @@ def test_the_place_of_the_library_follows_its_source(
     monkeypatch.setattr(engines, "ENGINES", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(engines.FOLDERS_VARIABLE, raising=False)
+    engines.source_key.cache_clear()
     source = tmp_path / "gvisor-src"
     source.mkdir()
     (source / "engine.go").write_text("package main")
     before = engines.built_path("gvisor")
     (source / "engine.go").write_text("package main\n")
+    engines.source_key.cache_clear()
     after = engines.built_path("gvisor")
     assert before != after
-    with pytest.raises(OSError, match="pystack lab setup gvisor") as caught:
+    with pytest.raises(OSError, match="pystack engine build gvisor") as caught:
         pystack.Stack(engine="gvisor")
     assert caught.value.errno == errno.ENOENT
     assert gvisor.built() is None

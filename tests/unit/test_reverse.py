@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import socket
 import struct
 
@@ -10,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pystack
-from pystack.sockets.reverse import question, read_answer
+from pystack.sockets.reverse import ask, question, read_answer
 
 ASKED = question("192.0.2.7", 0x1234)
 POINTER = b"\xc0\x0c"
@@ -93,3 +95,27 @@ def test_what_has_a_colon_is_an_address_or_nothing(text: str) -> None:
     with pystack.Stack() as net, pytest.raises(socket.gaierror) as caught:
         net.sockets.gethostbyaddr(text)
     assert caught.value.errno == socket.EAI_NONAME
+
+
+@pytest.mark.parametrize(
+    ("code", "passed_over"),
+    [
+        (errno.EMFILE, False),
+        (errno.EOWNERDEAD, False),
+        (errno.EBADF, False),
+        (errno.ENETUNREACH, True),
+        (errno.ECONNREFUSED, True),
+    ],
+)
+def test_only_servers_out_of_reach_are_passed_over(code: int, passed_over: bool) -> None:
+    def make_socket(_family: int, _kind: int) -> None:
+        raise OSError(code, "said so")
+
+    servers = [ipaddress.IPv4Address("192.0.2.1")]
+    with pytest.raises(OSError) as caught:
+        ask(make_socket, servers, "192.0.2.7")
+    expected = socket.EAI_AGAIN if passed_over else code
+    assert (isinstance(caught.value, socket.gaierror), caught.value.errno) == (
+        passed_over,
+        expected,
+    )

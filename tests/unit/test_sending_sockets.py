@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import HERE, MARKS, Child, connected
+from children import HERE, MARKS, Child, connected, in_child
 
 import pystack
 
@@ -81,6 +82,83 @@ def test_a_child_sends_a_connection_to_its_parent(net: pystack.Stack) -> None:
     assert server.recv(10) == b""
     for one in (near, far, server, listener):
         one.close()
+
+
+def test_what_a_child_sends_outlives_its_own_close(net: pystack.Stack) -> None:
+    """To its parent, that takes it when the child has closed it, or was killed."""
+    near, far = socket.socketpair(socket.AF_UNIX)
+    listener = socket.create_server((HERE, 0))
+
+    def send(die: bool) -> None:
+        made = socket.create_connection(listener.getsockname())
+        socket.send_fds(far, [b"x"], [made.fileno()])
+        if die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.close()
+
+    for die in (False, True):
+        child = Child(lambda die=die: send(die))
+        server, _peer = listener.accept()
+        _pid, _status = os.waitpid(child.pid, 0)
+        server.sendall(b"while it is under way")
+        client = receive(near)
+        assert select.select([client], [], [], 10)[0]
+        assert client.recv(100) == b"while it is under way"
+        assert select.select([client], [], [], 0.01)[0] == []
+        client.sendall(b"hello")
+        assert server.recv(10) == b"hello"
+        client.close()
+        server.settimeout(10)
+        assert server.recv(10) == b""
+        server.close()
+    for one in (near, far, listener):
+        one.close()
+
+
+def test_what_a_child_sends_to_another_child(net: pystack.Stack) -> None:
+    near, far = socket.socketpair(socket.AF_UNIX)
+    listener = socket.create_server((HERE, 0))
+
+    def send() -> None:
+        with socket.create_connection(listener.getsockname()) as made:
+            socket.send_fds(far, [b"x"], [made.fileno()])
+
+    def take() -> bytes:
+        with receive(near) as taken:
+            taken.sendall(b"taken")
+            return taken.recv(10)
+
+    in_child(send)
+    server, _peer = listener.accept()
+    child = Child(take)
+    assert server.recv(10) == b"taken"
+    server.sendall(b"given")
+    assert child.result() == b"given"
+    server.settimeout(10)
+    assert server.recv(10) == b""
+    for one in (near, far, server, listener):
+        one.close()
+
+
+def test_what_is_sent_and_never_taken_ends(net: pystack.Stack) -> None:
+    near, far = socket.socketpair(socket.AF_UNIX)
+    listener = socket.create_server((HERE, 0))
+
+    def send() -> None:
+        with socket.create_connection(listener.getsockname()) as made:
+            socket.send_fds(far, [b"x"], [made.fileno()])
+
+    in_child(send)
+    server, _peer = listener.accept()
+    server.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        server.recv(10)
+    near.close()
+    far.close()
+    server.settimeout(10)
+    assert server.recv(10) == b""
+    server.close()
+    listener.close()
 
 
 MANAGER = """

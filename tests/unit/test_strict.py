@@ -316,7 +316,7 @@ def test_what_can_not_be_imported(net: pystack.Stack, name: str) -> None:
     if name in sys.modules:
         pytest.skip("it is there already")
     with net.installed(strict=True):
-        with pytest.raises(ImportError, match=f"^{name} brings sockets of the kernel's"):
+        with pytest.raises(ImportError, match=f"^{name} opens its own sockets on the kernel"):
             importlib.import_module(name)
         assert importlib.util.find_spec(name) is not None
     assert name not in sys.modules
@@ -346,11 +346,21 @@ def test_uvloop_refuses_and_auto_is_the_stock_loop(
             lambda: loop.create_server(asyncio.Protocol, sock=listener),
             lambda: loop.create_connection(asyncio.Protocol, "127.0.0.1", 1),
             lambda: loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0)),
-            lambda: loop.getaddrinfo("localhost", 80),
-            lambda: loop.getnameinfo(("127.0.0.1", 80)),
         ):
             with refused("Use asyncio's own event loop"):
                 await call()
+        assert await loop.getnameinfo(("127.0.0.1", 80), 3) == ("127.0.0.1", "80")
+        where = listener.getsockname()
+        [(*_rest, found)] = await loop.getaddrinfo(*where, type=socket.SOCK_STREAM)
+        assert found == where
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, where)
+            peer, name = listener.accept()
+            with peer:
+                assert name == client.getsockname()
+                await loop.sock_sendall(client, b"over the Stack")
+                assert peer.recv(20) == b"over the Stack"
         ours, theirs = socket.socketpair()
         with theirs:
             transport, _protocol = await loop.create_connection(asyncio.Protocol, sock=ours)
@@ -397,6 +407,19 @@ def test_zmq(net: pystack.Stack, strict: bool) -> None:
                 (two.connect, "tcp://127.0.0.1:1"),
                 (two.connect, "udp://127.0.0.1:1"),
             ):
-                with refused("inproc and ipc work"):
+                with refused("inproc and ipc work") as caught:
                     call(where)
+                assert "strict" not in str(caught.value)  # it is refused in any block
+            with pystack.outside():
+                one.bind("tcp://127.0.0.1:0")
+                one.unbind(one.last_endpoint)
         one.bind("tcp://127.0.0.1:0")
+
+
+@pytest.mark.parametrize("way", ["installed", "active"])
+def test_a_closed_stack_is_not_installed(way: str) -> None:
+    net = pystack.Stack()
+    net.close()
+    with pytest.raises(OSError, match="the Stack is closed"), getattr(net, way)():
+        pass
+    assert socket.socket is kernel.socket

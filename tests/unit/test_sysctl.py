@@ -86,7 +86,7 @@ def test_every_setting_is_described_and_within_its_bounds() -> None:
             assert tunable.value == tunable.initial == net.sysctl[name]
             assert len(tunable.description) > 10
             for wrong in (tunable.minimum - 1, tunable.maximum + 1, 1 << 62):
-                with pytest.raises(ValueError, match=r"from|odds"):
+                with pytest.raises(ValueError, match=r"from|conflicts"):
                     net.sysctl[name] = wrong
             assert net.sysctl[name] == tunable.initial
 
@@ -268,7 +268,7 @@ def test_the_range_of_local_ports() -> None:
     with pystack.Stack(threaded=False) as net:
         net.sysctl["net.ipv4.ip_local_port_last"] = 60010
         net.sysctl["net.ipv4.ip_local_port_first"] = 60001
-        with pytest.raises(ValueError, match="odds"):
+        with pytest.raises(ValueError, match="conflicts"):
             net.sysctl["net.ipv4.ip_local_port_last"] = 60000
         held = []
         for _ in range(10):
@@ -348,5 +348,5 @@ def test_reset_goes_past_settings_that_bound_each_other() -> None:
         assert dict(net.sysctl) == initially
         net.sysctl["net.ipv4.ip_local_port_first"] = 1000
         net.sysctl["net.ipv4.ip_local_port_last"] = 2000
-        with pytest.raises(ValueError, match="at odds"):
+        with pytest.raises(ValueError, match="conflicts"):
             net.sysctl.reset("net.ipv4.ip_local_port_first")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair, whole
@@ -380,3 +382,31 @@ def test_a_connection_tells_what_tcp_knows() -> None:
         assert int.from_bytes(raw[16:20], "little") == 1360  # tcpi_snd_mss
         client.close()
         server.close()
+
+
+def test_segments_are_counted_as_the_wire_has_them() -> None:
+    """RFC 4022: those without data as well, and each of those that a NIC joins."""
+    with pair() as it:
+        client, server = it.connected()
+        with client, server:
+            for size in (1, 100, 20_000, 300_000):
+                client.sendall(b"x" * size)
+                whole(server, size)
+                server.sendall(b"y" * size)
+                whole(client, size)
+
+            def figures(net: pystack.Stack, sock: Any, others: int) -> tuple[list[int], list[int]]:
+                counted, told = net.counters(), sock.tcp_info()
+                return (
+                    [counted["tcp.out_segments"], counted["tcp.in_segments"]],
+                    [told.segments_out + others, told.segments_in + others],
+                )
+
+            # The server's connection begins after SYN and SYN-ACK.
+            for net, sock, others in ((it.left, client, 0), (it.right, server, 1)):
+                deadline = time.monotonic() + 10
+                while True:  # an acknowledgement may go between the two
+                    counted, told = figures(net, sock, others)
+                    if counted == told or time.monotonic() > deadline:
+                        break
+                assert counted == told

@@ -313,6 +313,28 @@ def test_a_patch_that_does_not_apply_stops_the_build(patched, patch):
     assert files_in(patched.output) == FILES  # the tree of the last good build
 
 
+@pytest.mark.parametrize(
+    ("patch", "place"),
+    [
+        (PATCH_AFTER_TWO, "src/core/tcp.c, hunk 1 of 2, line 2 (2 of 3 lines fit): "
+                          "wanted 'TWO', found 'two'"),
+        (PATCH_AFTER_TWO.replace(b" TWO", b" two").replace(b"-eight", b"-acht"),
+         "src/core/tcp.c, hunk 2 of 2, line 8 (2 of 3 lines fit): wanted 'acht', found 'eight'"),
+        (PATCH_TWO.replace(b"tcp.c", b"gone.c"), "src/core/gone.c: no such file"),
+        (PATCH_TWO.replace(b"@@ -1,3 +1,3 @@\n one\n-two\n+TWO\n three",
+                           b"@@ -1,2 +1,2 @@\n-eight\n+EIGHT\n nine"),
+         "src/core/tcp.c, hunk 1 of 1: fits at line 8, not at 1"),
+    ],
+)  # fmt: skip
+def test_it_says_which_hunk_does_not_fit_and_what_to_do(patched, patch, place):
+    patched.patch("07-wrong.patch", patch)
+    with pytest.raises(patched.fetch.VendorError) as error:
+        patched.bring()
+    first, second, *rest = str(error.value).splitlines()
+    assert (first, second.strip()) == ("07-wrong.patch does not apply:", place)
+    assert "vendor/patchqueue.py open" in "\n".join(rest)
+
+
 def test_a_directory_that_is_not_ours_is_never_replaced(patched):
     write(patched.output, {"thesis.tex": b"years of work"})
     with pytest.raises(patched.fetch.VendorError, match="did not put there"):

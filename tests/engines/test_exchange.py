@@ -1,4 +1,4 @@
-"""TCP, UDP and ICMP between gVisor and itself, and gVisor and lwIP."""
+"""TCP, UDP and ICMP between an engine and itself, and that engine and lwIP."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ import pystack
 from pystack.hypercalls import ManualClock
 from pystack.nic import Impairment
 
-ENGINES = [("gvisor", "gvisor"), ("gvisor", "lwip"), ("lwip", "gvisor")]
 DATA = hashlib.shake_256(b"pystack").digest(3 << 20)
 SUM = hashlib.sha256(DATA).hexdigest()
 
 
-@pytest.fixture(params=ENGINES, ids="-".join)
-def steps(request: pytest.FixtureRequest) -> Iterator[Lockstep]:
-    with lockstep(engines=request.param) as it:
+@pytest.fixture
+def steps(engines: tuple[str, str]) -> Iterator[Lockstep]:
+    with lockstep(engines=engines) as it:
         yield it
 
 
-@pytest.fixture(params=ENGINES, ids="-".join)
-def both(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    with pair(engines=request.param) as it:
+@pytest.fixture
+def both(engines: tuple[str, str]) -> Iterator[Pair]:
+    with pair(engines=engines) as it:
         yield it
 
 
@@ -114,7 +113,6 @@ def test_tcp_in_threads(both: Pair, v6: bool) -> None:
     server.close()
 
 
-@pytest.mark.parametrize("engines", ENGINES, ids="-".join)
 def test_tcp_over_a_wire_that_loses(engines: tuple[str, str]) -> None:
     clock = ManualClock()
     left, right = pystack.nic.wire()
@@ -134,7 +132,7 @@ def test_tcp_over_a_wire_that_loses(engines: tuple[str, str]) -> None:
         peer.connect_ex(("10.0.0.2", PORT))
         other = accepted(it, listener)
         assert carry(it, peer, other) == SUM
-        if engines[0] == "gvisor":
+        if engines[0] != "lwip":
             assert client.counters()["tcp.retransmitted_segments"] > 10
         for each in (peer, other, listener):
             each.close()
@@ -163,8 +161,8 @@ def test_ping(both: Pair, host: str) -> None:
     assert result.replies[0].ttl == 64
 
 
-def test_ping_of_oneself() -> None:
-    with pystack.Stack(engine="gvisor") as net:
+def test_ping_of_oneself(engine: str) -> None:
+    with pystack.Stack(engine=engine) as net:
         assert net.ping("127.0.0.1")
         assert net.ping("::1")
 
@@ -220,10 +218,11 @@ def test_select_on_descriptors(both: Pair) -> None:
     assert client.recv(10) == b"x"
     assert select.select([client], [], [], 0)[0] == []
     client.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        while True:
-            client.send(DATA)
-    assert select.select([], [client], [], 0)[1] == []
+    # Until the peer has no room either: an acknowledgement on its way makes it writable again.
+    while select.select([], [client], [], 0.2)[1]:
+        with pytest.raises(BlockingIOError):
+            while True:
+                client.send(DATA)
     left = len(DATA)
     server.settimeout(0.3)
     with pytest.raises(TimeoutError):

@@ -1,8 +1,9 @@
-"""Virtual time: when netstack sends again, and that two runs are the same."""
+"""Virtual time: when an engine sends again, and that two runs are the same."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 from typing import Any
 
@@ -35,11 +36,11 @@ def pass_time(net: pystack.Stack, clock: ManualClock, seconds: float) -> None:
     net.step()
 
 
-def syn_times() -> tuple[list[float], int]:
+def syn_times(engine: str) -> tuple[list[float], int]:
     clock = ManualClock()
     wire = Recorder(clock)
     left, _right = pystack.nic.wire()
-    with pystack.Stack(engine="gvisor", clock=clock, threaded=False, seed=3, frame_out=wire) as net:
+    with pystack.Stack(engine=engine, clock=clock, threaded=False, seed=3, frame_out=wire) as net:
         eth = net.attach(left, "10.0.0.1/24")
         net.neighbours.add("10.0.0.2", "02:00:00:00:00:02", eth)
         pass_time(net, clock, 5)
@@ -48,7 +49,7 @@ def syn_times() -> tuple[list[float], int]:
             client.setblocking(False)
             started = clock.now_us() / 1e6
             assert client.connect_ex(("10.0.0.2", 80)) == errno.EINPROGRESS
-            pass_time(net, clock, 300)
+            pass_time(net, clock, 400)
             error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         times = [
             round(moment - started, 3)
@@ -58,14 +59,20 @@ def syn_times() -> tuple[list[float], int]:
     return times, error
 
 
-def test_syns_are_sent_again_in_virtual_time() -> None:
-    times, error = syn_times()
-    assert times == [0, 1, 3, 7, 15, 31, 63]
+def test_syns_are_sent_again_in_virtual_time(engine: str) -> None:
+    times, error = syn_times(engine)
+    # RFC 6298, 2.1 and 5.5: after a second, then backing off; Linux sends some at that pace first.
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert len(gaps) >= 6
+    assert 1 <= gaps[0] < 1.1
+    assert all(0.9 * one <= other <= 2.2 * one for one, other in itertools.pairwise(gaps))
     assert error == errno.ETIMEDOUT
+    if engine == "gvisor":
+        assert times == [0, 1, 3, 7, 15, 31, 63]
 
 
-def test_syn_acks_are_sent_again() -> None:
-    with lockstep(engines=("lwip", "gvisor")) as it:
+def test_syn_acks_are_sent_again(engine: str) -> None:
+    with lockstep(engines=("lwip", engine)) as it:
         listener = it.listen()
         client = it.client.socket()
         client.setblocking(False)
@@ -87,7 +94,8 @@ def test_syn_acks_are_sent_again() -> None:
                 before = now
             it.clock.advance(0.1)
         listener.close()
-    assert moments[:6] == [0, 1, 3, 7, 15, 31]
+    # Linux's timers are late by up to an eighth.
+    assert moments[:6] == pytest.approx([0, 1, 3, 7, 15, 31], rel=0.125, abs=0.15)
 
 
 def exchange(engines: tuple[str, str]) -> list[tuple[float, bytes]]:
@@ -146,15 +154,14 @@ def exchange(engines: tuple[str, str]) -> list[tuple[float, bytes]]:
     return wire.frames
 
 
-@pytest.mark.parametrize("engines", [("gvisor", "gvisor"), ("gvisor", "lwip")], ids="-".join)
 def test_the_same_seed_makes_the_same_frames(engines: tuple[str, str]) -> None:
     runs = [exchange(engines) for _ in range(3)]
     assert len(runs[0]) > 100
     assert runs[0] == runs[1] == runs[2]
 
 
-def test_time_wait_ends_and_keepalive_speaks() -> None:
-    with lockstep(engines=("gvisor", "gvisor")) as it:
+def test_time_wait_ends_and_keepalive_speaks(engine: str) -> None:
+    with lockstep(engines=(engine, engine)) as it:
         it.client.sysctl["net.ipv4.tcp_msl_ms"] = 1000
         listener = it.listen()
         client = it.client.socket()

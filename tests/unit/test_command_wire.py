@@ -1,0 +1,360 @@
+"""The commands that put a Stack on a wire, as a user or a script types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from namespace import Namespace, namespace, needs_namespace
+
+from pystack.cli import cli
+
+pytestmark = pytest.mark.timeout(120)
+
+PROGRAM = [sys.executable, "-m", "pystack"]
+AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
+WIRE = ("--nic", "tap:tap0", "--address", "10.1.0.2/24")
+KERNEL = "10.1.0.1"
+
+
+def pystack(
+    *words: str, place: Namespace | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix(place), *PROGRAM, *words], capture_output=True, text=True, check=False, cwd=AWAY,
+        timeout=120, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def prefix(place: Namespace | None) -> list[str]:
+    return [] if place is None else ["nsenter", f"--net={place.path}"]
+
+
+@pytest.fixture
+def place() -> Iterator[Namespace]:
+    with namespace() as made:
+        made.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        made.device("tap0", f"{KERNEL}/24")
+        yield made
+
+
+@needs_namespace
+def test_ping_prints_each_answer_as_it_comes_and_the_sum_after_ctrl_c(place: Namespace) -> None:
+    process = subprocess.Popen(
+        [*prefix(place), *PROGRAM, "ping", KERNEL, "-c", "1000", "-i", "0.3", *WIRE],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=AWAY,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for number in (1, 2):
+        assert f"from {KERNEL}: icmp_seq={number} " in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, said = process.communicate(timeout=30)
+    assert f"{KERNEL}: " in rest.splitlines()[-1]
+    assert " received, 0% lost, rtt min/avg/max" in rest.splitlines()[-1]
+    assert (process.returncode, said.strip()) == (0, "")
+
+
+@needs_namespace
+def test_ping_and_traceroute_for_a_script(place: Namespace) -> None:
+    done = pystack("ping", KERNEL, "-c", "2", "-i", "0", "--json", *WIRE, place=place)
+    first, second, total = map(json.loads, done.stdout.splitlines())
+    assert (first["sequence"], second["sequence"], first["source"]) == (1, 2, KERNEL)
+    assert (total["sent"], total["received"], total["loss"]) == (2, 2, 0.0)
+    assert total["rtt_ms"]["min"] <= total["rtt_ms"]["max"]
+    done = pystack("traceroute", KERNEL, *WIRE, place=place)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].startswith(f" 1  {KERNEL}  ")
+    done = pystack("traceroute", "10.1.0.9", "-m", "2", "-q", "1", "--json", *WIRE, place=place)
+    assert done.returncode == 1
+    assert [json.loads(line)["ttl"] for line in done.stdout.splitlines()] == [1, 2]
+
+
+@needs_namespace
+def test_faults_and_the_mtu(place: Namespace) -> None:
+    one = ("ping", KERNEL, "-c", "1", "-W", "0.3")
+    assert "100% lost" in pystack(*one, "--loss", "100", *WIRE, place=place).stdout
+    done = pystack(*one, "-W", "5", "--json", "--delay", "60", *WIRE, place=place)
+    assert json.loads(done.stdout.splitlines()[-1])["rtt_ms"]["min"] >= 120
+    code = (
+        "import socket; s = socket.create_connection(('10.1.0.1', 80)); "
+        "print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))"
+    )
+    with place.call(socket.create_server, (KERNEL, 80)):
+        done = pystack("run", "--mtu", "1300", *WIRE, "--", "-c", code, place=place)
+    assert int(done.stdout) <= 1260
+    done = pystack(*one, "--mtu", "9", *WIRE, place=place)
+    assert done.returncode == 2
+    assert "'--mtu': 9 is not in the range" in done.stderr
+
+
+@needs_namespace
+def test_the_kernels_side_is_told_of_if_it_lacks_something() -> None:
+    with namespace() as bare:
+        done = pystack("run", *WIRE, "--", "-c", "print('runs')", place=bare)
+        assert done.stdout == "runs\n"
+        assert "ip address add 10.1.0.1/24 dev tap0\n  ip link set tap0 up\n" in done.stderr
+        bare.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        bare.device("tap0", "10.1.0.1/24")
+        done = pystack("run", *WIRE, "--", "-c", "print('runs')", place=bare)
+        assert (done.stdout, done.stderr) == ("runs\n", "")
+
+
+@needs_namespace
+def test_serve_tells_only_what_is_amiss(place: Namespace) -> None:
+    def said(address: str) -> str:
+        words = ("serve", AWAY, "--nic", "tap:tap0", "--address", address)
+        with subprocess.Popen(
+            [*prefix(place), *PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=AWAY,
+        ) as server:  # fmt: skip
+            assert server.stdout is not None
+            lines = ""
+            try:
+                for line in server.stdout:
+                    lines += line
+                    if line.startswith("Serving"):
+                        break
+            finally:
+                server.terminate()
+            return lines
+
+    assert said("10.1.0.2/24").startswith("Serving")
+    assert said(f"{KERNEL}/24").startswith(f"pystack: {KERNEL} is this machine's own address too")
+    place.run("ip", "address", "add", "10.1.0.7/24", "dev", "tap0")  # not the device's first
+    assert said("10.1.0.7/24").startswith("pystack: 10.1.0.7 is this machine's own address too")
+    place.run("ip", "address", "add", "fd00::1/64", "dev", "tap0", "nodad")
+    assert said("fd00::1/64").startswith("pystack: fd00::1 is this machine's own address too")
+    place.run("sysctl", "-q", "net.ipv4.ip_nonlocal_bind=1")
+    assert said("10.1.0.2/24").startswith("Serving")
+
+
+def test_waiting_for_a_lease_is_told() -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right, subprocess.Popen(
+        [*PROGRAM, "ping", KERNEL, "--nic", f"fd:{left.fileno()}", "--dhcp"],
+        stderr=subprocess.PIPE, text=True, cwd=AWAY, pass_fds=[left.fileno()],
+    ) as asking:  # fmt: skip
+        try:
+            assert asking.stderr is not None
+            assert asking.stderr.readline() == "pystack: asking for a lease by DHCP ...\n"
+        finally:
+            asking.kill()
+
+
+class Page(BaseHTTPRequestHandler):
+    """Sends the first path on to another, which has a body."""
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            self.send_response(302)
+            self.send_header("Location", "/page")
+            self.end_headers()
+            return
+        self.send_response(200 if self.path == "/page" else 404)
+        self.end_headers()
+        self.wfile.write(b"by TLS")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def secure_server(place: Namespace, folder: Path) -> Iterator[Path]:
+    """A server of the kernel's; yields the file with its authority."""
+    trustme = pytest.importorskip("trustme")
+    authority: Any = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(KERNEL).configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    server: HTTPServer = place.call(HTTPServer, (KERNEL, 443), Page)
+    with server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield folder / "ca.pem"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@needs_namespace
+def test_get_by_https(place: Namespace, tmp_path: Path) -> None:
+    with secure_server(place, tmp_path) as authority:
+        trusted = {"SSL_CERT_FILE": str(authority), "https_proxy": "http://127.0.0.1:9"}
+        done = pystack("get", f"https://{KERNEL}/", *WIRE, place=place, **trusted)
+        assert (done.stdout, done.stderr, done.returncode) == ("by TLS", "", 0)
+        file = tmp_path / "file"
+        pystack("get", f"https://{KERNEL}/", "-o", str(file), *WIRE, place=place, **trusted)
+        assert file.read_text() == "by TLS"
+        done = pystack("get", f"https://{KERNEL}/no", *WIRE, place=place, **trusted)
+        assert done.returncode == 1
+        assert "404" in done.stderr
+        done = pystack("get", f"https://{KERNEL}/", *WIRE, place=place)
+        assert done.returncode == 1
+        assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    for words in (
+        ("lab", "run", "--html", str(tmp_path / "none" / "page.html")),
+        ("lab", "run", "--json", str(tmp_path)),
+        ("bench", "--json", str(tmp_path / "none" / "file")),
+        ("get", "http://10.1.0.1/", "-o", str(tmp_path / "none" / "file"), *WIRE),
+        ("ping", "10.1.0.1", "--capture", str(tmp_path / "none" / "file"), *WIRE),
+    ):
+        done = pystack(*words)
+        assert done.returncode == 2, words
+        assert done.stderr.startswith(f"pystack {words[0]}")
+        assert len(done.stderr.splitlines()) == 1
+        assert str(tmp_path) in done.stderr
+
+
+def test_lists_for_a_script() -> None:
+    wires = json.loads(pystack("nic", "list", "--json").stdout)
+    assert {"wire", "about", "here"} == set(wires[0])
+    pytest.importorskip("scapy")
+    hosts = json.loads(pystack("lab", "hosts", "--json").stdout)
+    assert next(one for one in hosts if one["name"] == "lwip")["missing"] is None
+    cases = json.loads(pystack("lab", "list", "--json", "--area", "ARP").stdout)
+    assert {one["area"] for one in cases} == {"ARP"}
+    rows = json.loads(pystack("lab", "index", "--json", "--missing").stdout)
+    assert all(one["cases"] == [] and one["unseen"] for one in rows)
+    done = pystack("lab", "diff", "--json", "lwip", "lwip", "--case", cases[0]["id"])
+    assert json.loads(done.stdout) == []
+
+
+def test_a_terminal_that_knows_ascii_alone() -> None:
+    done = pystack("nic", "list", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "tap:NAME" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_mistakes_have_one_form() -> None:
+    for words, status in (
+        (("ping",), 2),
+        (("nonsense",), 2),
+        (("lab", "show", "NONE-1"), 2),
+        (("ping", "10.1.0.1", "--nic", "fd:99", "--address", "10.0.0.2/24"), 1),
+    ):
+        done = pystack(*words)
+        assert done.returncode == status
+        assert done.stdout == ""
+        assert done.stderr.startswith("pystack")
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [(), ("nic",), ("lab",)])
+def test_a_group_alone_shows_its_help(words: tuple[str, ...]) -> None:
+    done = pystack(*words)
+    shown = done.stdout + done.stderr  # where, and the status: as this click has it
+    assert shown.startswith("Usage: pystack")
+    assert shown == pystack(*words, "--help").stdout
+    assert done.returncode == (2 if done.stderr else 0)
+
+
+def test_an_unknown_option_before_the_program_is_named() -> None:
+    for words in (
+        ("--adress", "10.0.0.2/24", "--nic", "fd:99", "script.py"),
+        ("--nic", "fd:99", "--adress=10.0.0.2/24", "script.py"),
+        ("--adress", "10.0.0.2/24", "script.py"),  # before what is missing
+        ("--adress", "10.0.0.2/24", "--nic", "fd:99", "-m", "platform"),
+        ("--nic", "fd:99", "--adress=10.0.0.2/24", "-c", "print('ran')", "--other"),
+    ):
+        done = pystack("run", *words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("pystack run: No such option")
+        assert "--adress" in done.stderr
+        assert "--address" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    code = "import sys; print(sys.argv)"
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right:
+        done = subprocess.run(
+            [*PROGRAM, "run", "--nic", f"fd:{left.fileno()}", "--address", "10.0.0.2/24",
+             "-c", code, "--adress"],
+            capture_output=True, text=True, check=False, cwd=AWAY, timeout=60,
+            pass_fds=[left.fileno()],
+        )  # fmt: skip
+    assert done.stdout == "['-c', '--adress']\n"
+
+
+@pytest.mark.parametrize("command", [("ping", KERNEL), ("run", "script.py"), ("serve", AWAY)])
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("--nic", "tap0", "tap:NAME"),
+        ("--nic", "tap:a-name-that-is-too-long", "15 bytes"),
+        ("--nic", "fd:3,mtu=9", "from 68"),
+        ("--nic", "fd:99999999999", "2147483647"),
+        ("--address", "10.0.0.2", "10.0.0.2/24"),
+        ("--address", "10.0.0.300/24", "as 10.0.0.2/24"),
+        ("--gateway", "10.0.0.300", "as 10.0.0.1"),
+        ("--nameserver", "one", "as 10.0.0.1"),
+        ("--engine", "none", "lwip"),
+        ("--capture", "x.txt", ".pcapng"),
+        ("--delay", "nan", "finite"),
+        ("--loss", "nan", "finite"),
+    ],
+)
+def test_a_value_that_cannot_be_one_is_a_mistake_of_the_command_line(
+    command: tuple[str, ...], option: str, value: str, remedy: str
+) -> None:
+    others = {"--nic": "fd:99", "--address": "10.0.0.2/24"}
+    rest = [word for name, text in others.items() if name != option for word in (name, text)]
+    ran = CliRunner().invoke(cli, [*command, *rest, option, value], prog_name="pystack")
+    assert ran.exit_code == 2
+    assert f"Invalid value for '{option}': " in ran.output
+    assert re.split("[:=]", value)[-1] in ran.output
+    assert remedy in ran.output
+
+
+@pytest.mark.parametrize("name", sorted({*cli.list_commands(click.Context(cli))} - {"lab"}))
+def test_every_option_says_what_it_is(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    inner = command.commands.values() if isinstance(command, click.Group) else [command]
+    for option in (one for each in inner for one in each.params if isinstance(one, click.Option)):
+        assert option.hidden or option.help, option.opts
+
+
+def options_of(command: click.Command) -> Iterator[click.Parameter]:
+    """All options of a command and of those below it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from options_of(inner)
+    yield from command.params
+
+
+def test_nan_is_no_number_anywhere() -> None:
+    commands = [
+        cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli))
+    ]
+    numbers = [
+        one.type
+        for command in commands
+        if command is not None
+        for one in options_of(command)
+        if isinstance(one.type, click.types.FloatParamType)
+    ]
+    assert len(numbers) > 8
+    for one in numbers:
+        with pytest.raises(click.BadParameter, match="nan"):
+            one.convert("nan", None, None)

@@ -1,0 +1,120 @@
+"""`pystack.examples`: each runs as it stands, and prints what it is there to show."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from installed import needs_programs
+from namespace import namespace, needs_namespace
+
+AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
+FOLDER = Path(str(resources.files("pystack.examples")))
+PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+
+
+def run(name: str, *words: str | Path) -> str:
+    done = subprocess.run(
+        [*PYTHON, "-m", f"pystack.examples.{name}", *map(str, words)],
+        capture_output=True, text=True, check=False, cwd=AWAY, timeout=100,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "shows"),
+    [
+        ("first_socket", "127.0.0.1 says 'hello'\n<Stack lwip 2.2.1"),
+        ("two_stacks", "HELLO OVER THERE\nProto"),
+        ("tunnel", "hello, 10.0.0.1\n"),
+        ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
+        ("python_nic", "HELLO THROUGH PYTHON\n"),
+        ("ping", "1  10.0.1.1"),
+    ],
+)
+def test_what_it_shows(name: str, shows: str) -> None:
+    assert shows in run(name)
+
+
+def test_virtual_time_is_repeatable() -> None:
+    shown = run("virtual_time")
+    # SYN, ACK, and a probe for each ten minutes without one: the sixth is due at the very end.
+    assert "3600.1 s: idle for an hour, 7 segments sent" in shown
+    # That one goes unanswered, and so do eight more, 75 s apart; 75 s after the last it is over.
+    assert "4275.6 s: the peer is found to be gone: True" in shown
+    assert run("virtual_time") == shown
+
+
+def test_the_capture_shows_what_was_sent_again(tmp_path: Path) -> None:
+    path = tmp_path / "lossy.pcapng"
+    shown = run("capture", path)
+    again = re.search(r"1048576 bytes arrived, (\d+) segments were sent again", shown)
+    assert again
+    assert int(again[1]) > 0
+    assert path.stat().st_size > 1 << 20
+
+
+@needs_namespace
+def test_ping_on_a_nic() -> None:
+    with namespace() as place:
+        place.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        place.device("tap0", "10.0.0.1/24")
+        shown = place.run(
+            *PYTHON, "-m", "pystack.examples.ping", "10.0.0.1", "--nic", "tap:tap0", cwd=AWAY
+        ).stdout
+        assert "2: 10.0.0.1: 1 sent, 1 received" in shown
+
+
+@needs_namespace
+@needs_programs("curl")
+def test_the_web_server_on_a_tap() -> None:
+    with namespace() as place:
+        place.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        place.device("tap0", "10.0.0.1/24")
+        server = place.start(
+            *PYTHON, "-m", "pystack.examples.web_server", cwd=FOLDER,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert server.stdout is not None
+            assert b"Serving" in server.stdout.readline()
+            got = place.run("curl", "-sS", "http://10.0.0.2/web_server.py").stdout
+            assert got == (FOLDER / "web_server.py").read_text("utf-8")
+        finally:
+            server.send_signal(signal.SIGINT)
+            out, err = server.communicate(timeout=30)
+        assert (server.returncode, out) == (0, b"Bye\n"), err
+
+
+def test_the_case_of_one_s_own(tmp_path: Path) -> None:
+    pytest.importorskip("scapy")
+    found = tmp_path / "found.json"
+    done = subprocess.run(
+        [
+            sys.executable, "-c", "from pystack.cli import main; main()", "lab", "run",
+            "--load", str(FOLDER / "my_case.py"), "--load", str(FOLDER / "my_host.py"),
+            "--host", "lwip", "--host", "toy", "--case", "MINE-1.1", "--json", str(found),
+        ],
+        capture_output=True, text=True, check=False, cwd=AWAY, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdicts = {one["host"]: one["verdict"] for one in json.loads(found.read_text())["results"]}
+    assert verdicts == {"lwip": "pass", "toy": "pass"}
+
+
+def test_every_example_is_named_and_tried() -> None:
+    import pystack.examples
+
+    tried = Path(__file__).read_text("utf-8")
+    for path in FOLDER.glob("*.py"):
+        if path.stem != "__init__":
+            assert f"`{path.stem}`" in str(pystack.examples.__doc__)
+            assert f'"{path.stem}"' in tried or f"{path.stem}" in tried

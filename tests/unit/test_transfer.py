@@ -1,0 +1,193 @@
+"""The methods in C, recv and send (bindings/python/transfer.c), beside those in Python."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import signal
+import socket
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pair import LEFT, RIGHT, Pair, pair
+
+import pystack
+from pystack.sockets import Socket
+
+
+@pytest.fixture(scope="module")
+def it() -> Iterator[Pair]:
+    with pair() as made:
+        yield made
+
+
+def test_they_are_methods_like_others(it: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = it.connected()
+    with client, server:
+        monkeypatch.setattr(Socket, "recv", lambda *_arguments: b"patched")
+        assert server.recv(10) == b"patched"
+        monkeypatch.undo()
+        client.send(b"sent")
+        assert server.recv(10) == b"sent"
+        assert Socket.recv(*(client.send(b"by the class") and (server, 100))) == b"by the class"
+    for name in ("recv", "send"):
+        assert str(inspect.signature(getattr(Socket, name))).endswith("flags=0, /)")
+
+
+def test_a_subclass_has_its_own(it: Pair) -> None:
+    base: Any = it.right.sockets.socket
+
+    class Shouting(base):  # type: ignore[misc]
+        def recv(self, *arguments: Any) -> bytes:
+            return bytes(super().recv(*arguments).upper())
+
+        def send(self, data: bytes, *arguments: Any) -> int:
+            return int(super().send(data.upper(), *arguments))
+
+    client, server = it.connected()
+    with client, Shouting(fileno=server.detach()) as shouting:
+        shouting.settimeout(10)  # the number stays non-blocking, a new object is not to wait
+        client.send(b"abc")
+        assert shouting.recv(10) == b"ABC"
+        assert shouting.send(b"def") == 3
+        assert client.recv(10) == b"DEF"
+
+
+def test_private_names_are_left_to_subclasses(it: Pair) -> None:
+    """But for those of `socket.socket`, all begin with what nobody else's do."""
+    kinds: list[type] = [it.left.sockets.socket, *pystack.sockets.Socket.__mro__]
+    own = {name for kind in kinds for name in vars(kind) if not name.endswith("__")}
+    assert {name for name in own - set(dir(socket.socket)) if not name.startswith("_ps_")} == {
+        "tcp_info"
+    }
+
+
+@pytest.mark.parametrize("size", [1, 4096, 4097, 262144])
+def test_every_size(it: Pair, size: int) -> None:
+    client, server = it.connected()
+    with client, server:
+        for buffer in (b"x" * size, bytearray(b"x" * size), memoryview(b"x" * size)):
+            sent = client.send(buffer)
+            assert 0 < sent <= size
+            got = b""
+            while len(got) < sent:
+                got += server.recv(size)
+            assert got == b"x" * sent
+
+
+def test_flags_and_odd_arguments_go_the_long_way(it: Pair) -> None:
+    client, server = it.connected()
+    with client, server:
+        client.send(b"abc", socket.MSG_DONTWAIT)
+        assert server.recv(2, socket.MSG_PEEK) == b"ab"
+        assert server.recv(True) == b"a"
+        assert server.recv(10, False) == b"bc"
+        server.setblocking(False)
+        for wrong, error in (
+            (("x",), TypeError), ((-1,), ValueError), ((1 << 70,), OverflowError), ((), TypeError),
+            ((1, 2, 3), TypeError), ((1, 1 << 70), OverflowError), ((10,), BlockingIOError),
+        ):  # fmt: skip
+            with pytest.raises(error):
+                server.recv(*wrong)
+        for wrong, error in ((("x",), TypeError), ((), TypeError), ((b"x", "x"), TypeError)):
+            with pytest.raises(error):
+                client.send(*wrong)
+
+
+def test_closed_and_unmade(it: Pair) -> None:
+    client, server = it.connected()
+    server.close()
+    client.close()
+    unmade = Socket.__new__(Socket)
+    for call in (lambda: client.recv(1), lambda: client.send(b"x")):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            call()
+    for call in (lambda: unmade.recv(1), lambda: unmade.send(b"x")):
+        with pytest.raises(AttributeError):
+            call()
+
+
+def test_a_signal_in_between_is_handled(it: Pair) -> None:
+    client, server = it.connected()
+    seen: list[int] = []
+
+    def handler(number: int, _frame: object) -> None:
+        seen.append(number)
+        client.send(b"now")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        with client, server:
+            timer.start()
+            assert server.recv(10) == b"now"
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [signal.SIGUSR1]
+
+
+def test_a_hypercall_that_raises_is_heard() -> None:
+    class Clock(pystack.hypercalls.ManualClock):
+        broken = False
+
+        def now_us(self) -> int:
+            if self.broken:
+                raise ZeroDivisionError("the clock")
+            return super().now_us()
+
+    clock, wires = Clock(), pystack.nic.wire()
+    with pystack.Stack(clock=clock) as left, pystack.Stack() as right:
+        left.attach(wires[0], f"{LEFT}/24")
+        right.attach(wires[1], f"{RIGHT}/24")
+        with (
+            right.sockets.create_server((RIGHT, 0)) as listener,
+            left.sockets.create_connection(listener.getsockname()) as client,
+            listener.accept()[0] as server,
+        ):
+            server.send(b"abc")
+            assert client.recv(1) == b"a"
+            for call in (lambda: client.recv(1), lambda: client.send(b"x")):
+                clock.broken = True
+                with pytest.raises(ZeroDivisionError, match="the clock"):
+                    call()
+                clock.broken = False
+
+
+def test_a_cycle_is_collected(it: Pair) -> None:
+    base: Any = it.left.sockets.socket
+
+    class Cyclic(base):  # type: ignore[misc]
+        me: Any
+
+    one = Cyclic(socket.AF_INET, socket.SOCK_STREAM)
+    one.close()
+    one.me = one
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None
+
+
+def test_threads_may_share_a_socket(it: Pair) -> None:
+    client, server = it.connected()
+    count, got = 2000, [0, 0]
+
+    def take(which: int) -> None:
+        while data := server.recv(7):
+            got[which] += len(data)
+
+    threads = [threading.Thread(target=take, args=(which,)) for which in range(2)]
+    with client, server:
+        for thread in threads:
+            thread.start()
+        for _ in range(count):
+            assert client.send(b"12345") == 5
+        client.shutdown(socket.SHUT_WR)
+        for thread in threads:
+            thread.join()
+    assert sum(got) == 5 * count
