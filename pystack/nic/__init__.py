@@ -1,4 +1,4 @@
-"""NICs: one end of a wire each, of every kind that there is."""
+"""NICs: each is one end of a wire."""
 
 from __future__ import annotations
 

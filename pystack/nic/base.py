@@ -1,4 +1,4 @@
-"""What every NIC has: one end of a wire that carries frames."""
+"""`Nic`, the base of every NIC, and the protocol of NICs written in Python."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ _LARGEST_FRAME = 65536 + 64
 
 
 class Layer(Enum):
-    """What a frame begins with."""
+    """The header a frame starts with."""
 
     ETHERNET = lib.PS_LAYER_ETHERNET
     """An Ethernet header (IEEE 802.3)."""
     IP = lib.PS_LAYER_IP
-    """An IPv4 or IPv6 header, as on a TUN."""
+    """An IPv4 or IPv6 header, as on a TUN device."""
 
 
 class Offload(Flag):
-    """Work on a frame that a Stack may leave to the far end of its wire, or that end to it."""
+    """Work on frames that a Stack may leave to the far end of its wire, and vice versa."""
 
     CHECKSUM = lib.PS_OFFLOAD_CHECKSUM
     """Finishing the checksums of TCP and UDP."""
     TCP4 = lib.PS_OFFLOAD_TCP4
-    """Cutting long TCP packets into segments (TSO), over IPv4."""
+    """Segmenting long TCP packets (TSO), over IPv4."""
     TCP6 = lib.PS_OFFLOAD_TCP6
     """The same over IPv6."""
     UDP = lib.PS_OFFLOAD_UDP
-    """Cutting long UDP packets into datagrams (USO), over both; Linux has it from 6.2 on."""
+    """Splitting long UDP packets into datagrams (USO), over both; in Linux since 6.2."""
 
 
 @dataclass(frozen=True)
 class NicStatistics:
-    """What passed through a NIC, as its owner sees it.
+    """A NIC's traffic, from its owner's side; a snapshot.
 
     Attributes:
-        sent_frames: Frames that it took to send; a long packet that the far end cuts is one.
+        sent_frames: Frames accepted for sending; a long packet that the far end segments is one.
         sent_bytes: Their bytes.
-        received_frames: Frames that it gave.
+        received_frames: Frames received.
         received_bytes: Their bytes.
-        dropped_frames: Frames that it could not send, or had no room for.
+        dropped_frames: Frames it could not send, or had no room for.
     """
 
     sent_frames: int
@@ -64,9 +64,9 @@ class NicStatistics:
 
 @runtime_checkable
 class NicProtocol(Protocol):
-    """What any Python object needs to be a NIC; see `adapt`.
+    """What makes any Python object a NIC; see `adapt`.
 
-    It may also have `layer` (a `Layer`; default: Ethernet) and `mac`.
+    `layer` (a `Layer`; default: Ethernet) and `mac` are optional.
     """
 
     @property
@@ -75,26 +75,26 @@ class NicProtocol(Protocol):
         ...
 
     def bind(self, deliver: Callable[[bytes], None]) -> None:
-        """Is given, once, what to call with each frame that comes in, from any thread.
+        """Called once, with the function that takes incoming frames, from any thread.
 
-        `deliver` raises `OSError` (ENOBUFS) when more wait than the Stack has taken.
+        `deliver` raises `OSError` (ENOBUFS) when its queue is full.
         """
         ...
 
     def transmit(self, frame: bytes) -> bool | None:
-        """Sends one frame. False says that there is no room, and drops it.
+        """Sends one frame. False means no room: the frame is dropped.
 
-        Runs under the Stack's lock: it must not wait, nor use that Stack. What it raises, the
-        call on the Stack that is under way raises, or the next one.
+        Runs on the thread that is inside the Stack, under the Stack's lock: it must not wait, nor
+        use that Stack. An exception it raises propagates from the call in progress, or from the
+        next one.
         """
         ...
 
 
 class Nic:
-    """One end of a wire. Give it to `Stack.attach`, or use it yourself as the far end.
+    """One end of a wire. Pass it to `Stack.attach`, or use it yourself as the far end.
 
-    A Stack, or a NIC around it, holds it while it uses it: closing it then only ends its use
-    from here.
+    While a Stack or another NIC holds it, `close` only gives up your own reference.
     """
 
     def __init__(self, pointer: Any) -> None:
@@ -119,29 +119,29 @@ class Nic:
 
     @property
     def layer(self) -> Layer:
-        """What its frames begin with."""
+        """The header its frames start with."""
         return self._layer
 
     @property
     def mac(self) -> str | None:
-        """The Ethernet address that its device has; None: it has none of its own."""
+        """The Ethernet address of its device; None: it has none."""
         return self._mac
 
     @property
     def offloads(self) -> Offload:
-        """What a Stack may leave to its far end, and has left to it in turn."""
+        """The work that a Stack may leave to its far end, and vice versa."""
         return Offload(lib.ps_nic_offloads(self._pointer))
 
     @property
     def queue(self) -> tuple[int, int]:
-        """Which queue of its device it is, and of how many; (0, 1) when nobody shares it."""
+        """Which queue of its device it is, and of how many; (0, 1) if it isn't shared."""
         place = ffi.new("unsigned *")
         count = int(lib.ps_nic_queues(self._pointer, place))
         return int(place[0]), count
 
     @property
     def attached(self) -> bool:
-        """Whether a Stack, or a NIC around it, holds it."""
+        """Whether a Stack, or a NIC around this one, holds it."""
         attached = ffi.new("_Bool *")
         lib.ps_nic_describe(
             self._pointer,
@@ -154,17 +154,17 @@ class Nic:
         return bool(attached[0])
 
     def send(self, frame: bytes | bytearray | memoryview) -> None:
-        """Sends one frame, which is copied, from a NIC that no Stack holds.
+        """Sends a frame, which is copied, through a NIC that no Stack holds.
 
         Raises:
-            OSError: ENOBUFS, the wire has no room, and the frame is lost; EMSGSIZE; EBUSY, a
-                Stack or another NIC holds it; EBADF, it is closed.
+            OSError: ENOBUFS, the wire has no room and the frame is lost; EMSGSIZE; EBUSY, a
+                Stack or another NIC holds this one; EBADF, it is closed.
         """
         data = ffi.from_buffer("uint8_t[]", frame)
         self._check(lib.ps_nic_transmit(self._pointer, data, len(data), _now_us()))
 
     def receive(self, timeout: float | None = None) -> bytes | None:
-        """The next frame from a NIC that no Stack holds.
+        """Receives the next frame from a NIC that no Stack holds.
 
         Args:
             timeout: Seconds to wait; None: for ever, 0: not at all.
@@ -173,8 +173,8 @@ class Nic:
             A copy of the frame; None: none came in time.
 
         Raises:
-            OSError: EBUSY, a Stack or another NIC holds it; EBADF, it is closed; or what the
-                wire itself says, when it is gone.
+            OSError: EBUSY, a Stack or another NIC holds this one; EBADF, it is closed; or the
+                wire's own error when it is gone.
         """
         pointer = self._pointer
         frame = ffi.new("uint8_t[]", _LARGEST_FRAME)
@@ -197,7 +197,7 @@ class Nic:
         return check(result)
 
     def statistics(self) -> NicStatistics:
-        """What passed through it; a snapshot."""
+        """Its traffic so far; a snapshot."""
         raw = ffi.new("struct ps_nic_statistics *")
         check(lib.ps_nic_statistics(self._pointer, raw))
         return NicStatistics(
@@ -205,16 +205,16 @@ class Nic:
         )
 
     def _sinks(self) -> Iterator[FrameSink]:
-        """The Python objects at this NIC's end, through the NICs that it wraps."""
+        """The Python objects at the end of this NIC, through the NICs it wraps."""
         return iter(())
 
     def _listen_to(self, answers: Answers | None) -> None:
-        """Says which Stack raises what the Python at this NIC's end raises."""
+        """Sets the Stack whose calls raise the exceptions of the Python objects behind this NIC."""
         for sink in self._sinks():
             sink.answers = answers
 
     def close(self) -> None:
-        """Gives it up; with the last who holds it, the wire's end goes. May be called again."""
+        """Closes it; its end of the wire goes with the last holder. May be called again."""
         held, self._held = self._held, None
         if held is not None:
             ffi.release(held)
@@ -236,7 +236,7 @@ class Nic:
 
 
 class Wrapper(Nic):
-    """A NIC around another, which it holds."""
+    """A NIC around another one, which it holds."""
 
     def __init__(self, pointer: Any, inner: Nic) -> None:
         super().__init__(pointer)
@@ -246,7 +246,7 @@ class Wrapper(Nic):
         return self.inner._sinks()
 
     def close(self) -> None:
-        """Gives it up, and the NIC inside with it."""
+        """Closes it and the NIC inside."""
         super().close()
         self.inner.close()
 
@@ -256,10 +256,10 @@ def _now_us() -> int:
 
 
 def made(pointer: Any, error: Any, messages: dict[int, str] | None = None) -> Any:
-    """A NIC's pointer, or the exception for what its constructor said.
+    """A NIC's pointer, or its constructor's error as an exception.
 
     Raises:
-        OSError: With a message of ours where there is one.
+        OSError: With the message for its errno from `messages`, if there is one.
     """
     if pointer != ffi.NULL:
         return pointer
@@ -267,12 +267,24 @@ def made(pointer: Any, error: Any, messages: dict[int, str] | None = None) -> An
     raise OSError(code, (messages or {}).get(code) or os.strerror(code))
 
 
-def valid_mtu(mtu: int) -> int:
-    """An MTU that the C side takes.
+def member_value(kind: type[Enum], what: str, given: Any) -> Any:
+    """The value of an enumeration's member.
 
     Raises:
-        ValueError: Less than IPv4 demands (68, RFC 791), or more than a frame can hold.
+        TypeError: It is no member.
+    """
+    if not isinstance(given, kind):
+        members = ", ".join(map(str, kind))
+        raise TypeError(f"{what} is a member of nic.{kind.__name__} ({members}), not {given!r}")
+    return given.value
+
+
+def valid_mtu(mtu: int) -> int:
+    """Checks an MTU.
+
+    Raises:
+        ValueError: Below IPv4's minimum (68, RFC 791), or larger than a frame.
     """
     if not 68 <= mtu <= lib.PS_MTU_MAXIMUM:
-        raise ValueError(f"an MTU is from 68 to {lib.PS_MTU_MAXIMUM} bytes, not {mtu}")
+        raise ValueError(f"the MTU must be from 68 to {lib.PS_MTU_MAXIMUM} bytes, not {mtu}")
     return mtu

@@ -1,49 +1,65 @@
-"""A NIC that writes down what passes: pcap (draft-ietf-opsawg-pcap) or pcapng."""
+"""A NIC that captures its traffic: pcap (draft-ietf-opsawg-pcap) or pcapng."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from pystack._native import check, ffi, lib
-from pystack.nic.base import Nic, Wrapper, made
+from pystack.nic.base import Nic, NicProtocol, Wrapper, made
+from pystack.nic.python import adapt
 
 _FORMATS = {".pcap": lib.PS_CAPTURE_PCAP, ".pcapng": lib.PS_CAPTURE_PCAPNG}
-_SNAP_LENGTH = 262144  # as tcpdump's default: more than any frame
+_SNAP_LENGTH = 262144  # tcpdump's default, larger than any frame
 
 
 class Capture(Wrapper):
     """See `capture`."""
 
     def flush(self) -> None:
-        """Writes out what is still in memory; closing does it too.
+        """Writes buffered frames to the file, as closing does.
 
         Raises:
-            OSError: What the file's writes said, ENOSPC for one; the frames themselves passed.
+            OSError: A write failed, as with ENOSPC; the frames themselves passed.
         """
         check(lib.ps_nic_capture_flush(self._pointer))
 
 
+def capture_format(path: str | os.PathLike[str]) -> int:
+    """The format (PS_CAPTURE_...) that a file's suffix says.
+
+    Raises:
+        ValueError: Another suffix.
+    """
+    kind: int | None = _FORMATS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ValueError(f"a capture's name ends in .pcap or .pcapng, not as {os.fspath(path)!r}")
+    return kind
+
+
 def capture(
-    inner: Nic, path: str | os.PathLike[str], *, snap_length: int = _SNAP_LENGTH
+    inner: Nic | NicProtocol, path: str | os.PathLike[str], *, snap_length: int = _SNAP_LENGTH
 ) -> Capture:
-    """A NIC around another that writes both directions' frames to a file for Wireshark.
+    """Wraps a NIC and writes the frames of both directions to a file for Wireshark.
 
     Args:
-        inner: The NIC; nothing else may hold it.
-        path: The file, which is replaced; its suffix is ".pcap" or ".pcapng".
+        inner: A `nic.Nic` that nothing else holds, or an object with `nic.NicProtocol`.
+        path: The file, which is overwritten; its suffix is ".pcap" or ".pcapng".
         snap_length: How many bytes of each frame to keep.
 
     Raises:
-        ValueError: Another suffix; the length is not positive.
+        TypeError: `inner` is no NIC.
+        ValueError: Another suffix; a length that is not positive.
         OSError: The file can't be written; EBUSY, the NIC is held.
     """
-    kind = _FORMATS.get(Path(path).suffix.lower())
-    if kind is None:
-        raise ValueError(f"a capture's name ends in .pcap or .pcapng, not as {os.fspath(path)!r}")
+    kind = capture_format(path)
     if not 0 < snap_length <= 0x7FFFFFFF:
         raise ValueError("a capture keeps at least one byte of each frame")
+    wrapped = adapt(inner)
     error = ffi.new("int *")
     name = ffi.new("char[]", os.fsencode(path))
-    pointer = lib.ps_nic_capture(inner._pointer, name, kind, snap_length, error)
-    return Capture(made(pointer, error), inner)
+    pointer = lib.ps_nic_capture(wrapped._pointer, name, kind, snap_length, error)
+    if pointer == ffi.NULL and error[0] not in (errno.EBUSY, errno.ENOMEM):  # the file's
+        raise OSError(error[0], os.strerror(error[0]), os.fspath(path))
+    return Capture(made(pointer, error), wrapped)

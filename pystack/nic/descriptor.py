@@ -1,4 +1,4 @@
-"""A NIC over a descriptor that carries frames."""
+"""A NIC over a file descriptor that carries frames."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import socket
 from enum import Enum
 
 from pystack._native import ffi, lib
-from pystack.nic.base import Layer, Nic, made, valid_mtu
+from pystack.nic.base import Layer, Nic, made, member_value, valid_mtu
 
 
 class Framing(Enum):
-    """How frames stand in what a descriptor carries."""
+    """How a descriptor carries frames."""
 
     DATAGRAM = lib.PS_FRAMING_DATAGRAM
-    """One in each read and write: datagram sockets, opened TAP devices."""
+    """One frame per read and write: datagram sockets, opened TAP devices."""
     LENGTH16 = lib.PS_FRAMING_LENGTH_16
-    """In a stream, each behind its length in 16 bits, big-endian."""
+    """A stream, each frame after its length in 16 bits, big-endian."""
     LENGTH32 = lib.PS_FRAMING_LENGTH_32
-    """The same in 32 bits, as qemu's socket netdev and passt have it."""
+    """The same with 32 bits, as in QEMU's socket netdev and passt."""
     VIRTIO = lib.PS_FRAMING_VIRTIO
-    """One in each read and write, behind the ten bytes of virtio's header, as an opened TAP or
-    macvtap with IFF_VNET_HDR has it. The far end has to finish checksums and to cut long TCP
-    packets, as the header tells it."""
+    """One frame per read and write, after virtio's header of ten bytes, as in an opened TAP or
+    macvtap with IFF_VNET_HDR. The far end completes checksums and segments long TCP packets as the
+    header asks."""
 
 
 class Descriptor(Nic):
@@ -36,7 +36,8 @@ class Descriptor(Nic):
         mtu: Bytes of IP packet.
 
     Raises:
-        ValueError: The MTU.
+        ValueError: The MTU; or a Stack's socket.
+        TypeError: `source`, `framing` or `layer` is something else.
         OSError: EBADF, no descriptor; then, and after any other error, it stays the caller's.
     """
 
@@ -48,11 +49,26 @@ class Descriptor(Nic):
         layer: Layer = Layer.ETHERNET,
         mtu: int = 1500,
     ) -> None:
+        if not isinstance(source, int) and not hasattr(source, "fileno"):
+            raise TypeError(
+                f"frames go through a descriptor or a socket of the kernel's, not {source!r}: "
+                "`nic.Tap` and `nic.Tun` take a name"
+            )
         fd = source if isinstance(source, int) else source.fileno()
         if fd < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: {source!r} is closed")
+        if lib.ps_descriptor_owner(fd, ffi.NULL, ffi.NULL):
+            raise ValueError(
+                f"descriptor {fd} stands for a Stack's socket, and carries no frames: use a socket "
+                "of the kernel's, or `nic.PythonNic` around that one"
+            )
         error = ffi.new("int *")
-        pointer = lib.ps_nic_descriptor(fd, framing.value, layer.value, valid_mtu(mtu), error)
-        super().__init__(made(pointer, error))
+        way = member_value(Framing, "the framing", framing)
+        pointer = lib.ps_nic_descriptor(
+            fd, way, member_value(Layer, "the layer", layer), valid_mtu(mtu), error
+        )
+        super().__init__(
+            made(pointer, error, {errno.EBADF: f"{os.strerror(errno.EBADF)}: {fd} is not open"})
+        )
         if isinstance(source, socket.socket):
             source.detach()

@@ -1,32 +1,33 @@
-"""A NIC with the faults of a real wire, repeatable by seed."""
+"""A NIC with a real wire's faults, repeatable by seed."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pystack._native import check, ffi, lib
-from pystack.nic.base import Nic, Wrapper, made
+from pystack.nic.base import Nic, NicProtocol, Wrapper, made
+from pystack.nic.python import adapt
 
 
 @dataclass(frozen=True)
 class Impairment:
-    """What happens to the frames of one direction, each by its own chance (as tc-netem(8)).
+    """What happens to the frames of one direction, each independently, as in tc-netem(8).
 
     Attributes:
-        loss: The share of frames that is lost, 0 to 1.
-        duplicate: The share that comes twice.
-        corrupt: The share in which one bit is flipped.
-        reorder: The share that is held back by `reorder_delay`, so that others overtake it.
-        delay: Seconds that every frame takes.
-        jitter: Seconds by which that differs at most, either way.
+        loss: Probability that a frame is lost, 0 to 1.
+        duplicate: Probability that it arrives twice.
+        corrupt: Probability that one bit is flipped.
+        reorder: Probability that it is held back by `reorder_delay`, so that others overtake it.
+        delay: Seconds each frame takes.
+        jitter: The most by which that varies, either way, in seconds.
         reorder_delay: Seconds.
-        rate: Bits a second; 0: no limit.
-        queue_frames: How many frames may be on their way; more are lost.
+        rate: Bits per second; 0: unlimited.
+        queue_frames: How many frames may be in transit; more are lost.
 
     Raises:
-        ValueError: A share is not from 0 to 1, or something is negative.
+        ValueError: A probability is not from 0 to 1, or a value is negative.
     """
 
     loss: float = 0.0
@@ -42,10 +43,10 @@ class Impairment:
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "corrupt", "reorder"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
+                raise ValueError(f"{name} is a probability from 0 to 1, not {getattr(self, name)}")
         for name in ("delay", "jitter", "reorder_delay", "rate"):
             if not 0 <= getattr(self, name) < 1e12:
-                raise ValueError(f"{name} is not negative, and finite: {getattr(self, name)}")
+                raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
         if self.queue_frames < 1:
             raise ValueError("a queue holds at least one frame")
 
@@ -60,6 +61,16 @@ class Impairment:
 
 
 NONE = Impairment()
+
+
+def _told(impairment: Impairment) -> str:
+    """What of it isn't as by default."""
+    values = [
+        f"{field.name}={getattr(impairment, field.name)!r}"
+        for field in fields(impairment)
+        if getattr(impairment, field.name) != getattr(NONE, field.name)
+    ]
+    return f"({', '.join(values)})"
 
 
 class Impaired(Wrapper):
@@ -82,10 +93,15 @@ class Impaired(Wrapper):
         """What happens to frames that are received."""
         return self._incoming
 
+    def __repr__(self) -> str:
+        ways = (("outgoing", self._outgoing), ("incoming", self._incoming))
+        told = "".join(f" {way}={_told(what)}" for way, what in ways if what != NONE)
+        return f"{super().__repr__()[:-1]}{told}>"
+
     def set(
         self, *, outgoing: Impairment | None = None, incoming: Impairment | None = None
     ) -> None:
-        """Changes one direction or both; frames that are on their way keep their fate."""
+        """Changes one direction or both; frames in transit keep their fate."""
         out = self._outgoing if outgoing is None else outgoing
         into = self._incoming if incoming is None else incoming
         check(lib.ps_nic_impair_set(self._pointer, out._to_c(), into._to_c()))
@@ -93,24 +109,29 @@ class Impaired(Wrapper):
 
 
 def impair(
-    inner: Nic,
+    inner: Nic | NicProtocol,
     outgoing: Impairment = NONE,
     incoming: Impairment = NONE,
     *,
     seed: int | None = None,
 ) -> Impaired:
-    """A NIC around another that loses, delays, repeats and damages frames.
+    """Wraps a NIC and loses, delays, duplicates and corrupts its frames.
 
     Args:
-        inner: The NIC; nothing else may hold it.
-        outgoing: What happens to frames that are sent through it.
-        incoming: What happens to frames that are received through it.
-        seed: The same seed gives the same frames the same fate; None: a new one, in `seed`.
+        inner: A `nic.Nic` that nothing else holds, or an object with `nic.NicProtocol`.
+        outgoing: What happens to frames sent through it.
+        incoming: What happens to frames received through it.
+        seed: Frames meet the same fate under the same seed; None: a random one, kept in `seed`.
 
     Raises:
+        TypeError: `inner` is no NIC, or a direction no Impairment.
         OSError: EBUSY, the NIC is held.
     """
     number = secrets.randbits(64) if seed is None else seed & 0xFFFFFFFFFFFFFFFF
+    for what in (outgoing, incoming):
+        if not isinstance(what, Impairment):
+            raise TypeError(f"an Impairment is wanted, as Impairment(loss=0.1), not {what!r}")
+    wrapped = adapt(inner)
     error = ffi.new("int *")
-    pointer = lib.ps_nic_impair(inner._pointer, outgoing._to_c(), incoming._to_c(), number, error)
-    return Impaired(made(pointer, error), inner, outgoing, incoming, number)
+    pointer = lib.ps_nic_impair(wrapped._pointer, outgoing._to_c(), incoming._to_c(), number, error)
+    return Impaired(made(pointer, error), wrapped, outgoing, incoming, number)

@@ -1,4 +1,4 @@
-"""NICs whose far end is Python."""
+"""NICs written in Python."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from pystack._native import check, ffi, lib
 from pystack._native.answers import FrameSink
-from pystack.nic.base import Layer, Nic, NicProtocol, made, valid_mtu
+from pystack.nic.base import Layer, Nic, NicProtocol, made, member_value, valid_mtu
 
 
 class PythonNic(Nic):
-    """A NIC that gives each outgoing frame to a function, and takes incoming ones by `deliver`.
+    """A NIC that passes outgoing frames to a function, and takes incoming ones by `deliver`.
 
     Args:
         transmit: Called with a copy of each frame; see `NicProtocol.transmit`.
         mtu: Bytes of IP packet.
-        layer: What frames begin with.
+        layer: The header frames start with.
         queue_frames: How many incoming frames may wait for the Stack.
 
     Raises:
@@ -34,11 +34,16 @@ class PythonNic(Nic):
         if queue_frames < 1:
             raise ValueError("a queue holds at least one frame")
         self._sink = FrameSink(transmit)
-        # What C calls back with; it lives as long as this object, which a Stack keeps.
+        # C calls back with this; it lives as long as this object, which a Stack keeps alive.
         self._user = ffi.new_handle(self._sink)
         error = ffi.new("int *")
         pointer = lib.ps_nic_python(
-            self._user, lib.ps_python_nic_transmit, layer.value, valid_mtu(mtu), queue_frames, error
+            self._user,
+            lib.ps_python_nic_transmit,
+            member_value(Layer, "the layer", layer),
+            valid_mtu(mtu),
+            queue_frames,
+            error,
         )
         super().__init__(made(pointer, error))
 
@@ -46,17 +51,17 @@ class PythonNic(Nic):
         yield self._sink
 
     def deliver(self, frame: bytes | bytearray | memoryview) -> None:
-        """Hands in one frame, which is copied, from any thread.
+        """Takes in a frame, which is copied; callable from any thread.
 
         Raises:
-            OSError: ENOBUFS, the queue is full, and the frame is lost; EMSGSIZE; EBADF, closed.
+            OSError: ENOBUFS, the queue is full and the frame is lost; EMSGSIZE; EBADF, closed.
         """
         data = ffi.from_buffer("uint8_t[]", frame)
         check(lib.ps_nic_python_deliver(self._pointer, data, len(data)))
 
 
 def adapt(nic: Nic | NicProtocol) -> Nic:
-    """Any object with the protocol as a `Nic`; a `Nic` as it is.
+    """Turns an object with the protocol into a `Nic`; returns a `Nic` unchanged.
 
     Raises:
         TypeError: It is neither.
@@ -65,7 +70,8 @@ def adapt(nic: Nic | NicProtocol) -> Nic:
         return nic
     if not isinstance(nic, NicProtocol):
         raise TypeError(
-            f"{type(nic).__name__} is no NIC: it needs mtu, transmit(frame) and bind(deliver)"
+            f"{nic!r} is not a NIC: pass one of `pystack.nic`, or an object with mtu, "
+            "transmit(frame) and bind(deliver)"
         )
     made_nic = PythonNic(nic.transmit, nic.mtu, layer=getattr(nic, "layer", Layer.ETHERNET))
     mac = getattr(nic, "mac", None)

@@ -1,4 +1,4 @@
-"""An in-memory wire, and a switch: NICs that need nobody's permission."""
+"""An in-memory wire and a switch: NICs that need no privilege."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from pystack._native import check, ffi, lib
-from pystack.nic.base import Layer, Nic, Offload, made, valid_mtu
+from pystack.nic.base import Layer, Nic, Offload, made, member_value, valid_mtu
 
 
 def wire(
@@ -18,17 +18,17 @@ def wire(
     queue_frames: int = 1024,
     checksums: bool = False,
 ) -> tuple[Nic, Nic]:
-    """Two ends of a wire: what one sends, the other receives.
+    """A wire's two ends: what one sends, the other receives.
 
-    Memory makes no bit errors: two Stacks on one wire exchange TCP without checksums, and in
-    packets of up to 64 KiB whatever the MTU. Whoever else looks at frames, as a NIC around an
-    end, or `Nic.receive`, gets ordinary ones.
+    Memory makes no bit errors: two Stacks on one wire exchange TCP without checksums, in packets of
+    up to 64 KiB whatever the MTU. Anything that inspects frames, as a NIC around an end or
+    `Nic.receive`, sees ordinary ones.
 
     Args:
         mtu: Bytes of IP packet.
-        layer: What frames begin with.
-        queue_frames: How many frames may wait at each end; more are lost, as on a real one.
-        checksums: Ordinary frames, with checksums, between two Stacks as well.
+        layer: The header frames start with.
+        queue_frames: How many frames may wait at each end; more are lost.
+        checksums: Ordinary frames, with checksums, even between two Stacks.
 
     Raises:
         ValueError: The MTU or the queue's length is out of range.
@@ -37,7 +37,16 @@ def wire(
         raise ValueError("a queue holds at least one frame")
     left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
     offloads = Offload(0) if checksums else ~Offload(0)
-    check(lib.ps_nic_wire(valid_mtu(mtu), layer.value, queue_frames, offloads.value, left, right))
+    check(
+        lib.ps_nic_wire(
+            valid_mtu(mtu),
+            member_value(Layer, "the layer", layer),
+            queue_frames,
+            offloads.value,
+            left,
+            right,
+        )
+    )
     return Nic(left[0]), Nic(right[0])
 
 
@@ -53,17 +62,21 @@ class Switch:
         fabric = lib.ps_switch_create(valid_mtu(mtu), error)
         if fabric == ffi.NULL:
             raise OSError(error[0], os.strerror(error[0]))
+        self._mtu = mtu
         self._held: Any = ffi.gc(fabric, lib.ps_switch_release)
 
     def port(self) -> Nic:
-        """A new port, which goes when it is closed and nobody holds it."""
+        """A new port, removed when it is closed and nothing holds it."""
         if self._held is None:
             raise OSError(errno.EBADF, "the switch is closed")
         error = ffi.new("int *")
         return Nic(made(lib.ps_switch_port(self._held, error), error))
 
+    def __repr__(self) -> str:
+        return f"<Switch{' closed' if self._held is None else ''} mtu={self._mtu}>"
+
     def close(self) -> None:
-        """No more ports; those there are go on. May be called again."""
+        """Allows no more ports; existing ones keep working. May be called again."""
         held, self._held = self._held, None
         if held is not None:
             ffi.release(held)
