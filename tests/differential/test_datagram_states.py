@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from differential import LOCAL, LOCAL6, MAPPED, PATIENCE_S, Place, compare_table, settle
+from quick import representatives
 
 
 class Ends:
@@ -259,6 +260,9 @@ CALLS: dict[str, Callable[[Place, Ends], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("state", STATES)
+QUICK = ("udp_fresh6", "udp_bound_without_waiting", "udp_with_one", "udp_refused", "udp_closed")
+
+
+@pytest.mark.parametrize("state", representatives(STATES, QUICK))
 def test_each_call(state: str) -> None:
     compare_table(state, STATES[state], CALLS)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from engine_exceptions import EXCEPTIONS, NOT_YET
+from quick import representatives, slow
 
 from pystack._native.engines import SUFFIXES, engine_path
 
 KNOWN = ("lwip", "gvisor", "linux")
+QUICK = ("lwip", "linux")  # the others are left to CI, unless named
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,13 +50,16 @@ def chosen(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`engine` is each in turn, `engines` each beside itself and on either side of lwip."""
+    named = metafunc.config.getoption("--engine", default=[])
     names = chosen(metafunc.config)
+    quick = [name for name in names if named or name in QUICK]
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", names)
+        metafunc.parametrize("engine", representatives(names, quick))
     if "engines" in metafunc.fixturenames:
         pairs = [(name, other) for name in names for other in dict.fromkeys((name, "lwip"))]
         pairs += [("lwip", name) for name in names if name != "lwip"]
-        metafunc.parametrize("engines", pairs, ids="-".join)
+        values = [pair if set(pair) <= {*quick} else slow(pair) for pair in pairs]
+        metafunc.parametrize("engines", values, ids="-".join)
 
 
 def _absent(name: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from quick import representatives
 
 pytest.importorskip("scapy")
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A module that has NAMES of Hosts puts its tests to each of them."""
+    """A module that has NAMES of Hosts puts its tests to each; all but QUICK are left to CI."""
     names = getattr(metafunc.module, "NAMES", None)
     if names is not None and "host" in metafunc.fixturenames:
-        metafunc.parametrize("host", names, indirect=True, scope="module")
+        values = representatives(names, metafunc.module.QUICK)
+        metafunc.parametrize("host", values, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from pystack.lab.verdict import HostCrashed, Unable, Verdict
 
 AGENTS = ("linux", "uml")
 NAMES = ("lwip", "linux-6.12", "linux-7.2", *AGENTS)
+QUICK = ("lwip", "linux-6.12", "linux")
 TCP_INFO = 11
 # Where the kernel's numbers for a connection's state stand (include/net/tcp_states.h).
 KERNEL_STATES = {

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from quick import representatives
 
 from pystack.lab.hosts.linux import missing
 from pystack.lab.interrupt import TOGETHER_S
@@ -69,7 +70,7 @@ def begin(place: Path, host: str, *, stubborn: bool) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["lwip", "linux"])
+@pytest.fixture(params=representatives(["lwip", "linux"], ["lwip"]))
 def host(request: pytest.FixtureRequest) -> str:
     if request.param == "linux" and (why := missing()) is not None:
         pytest.skip(why)

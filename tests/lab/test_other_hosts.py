@@ -31,6 +31,7 @@ from pystack.lab.tester import Tester
 from pystack.lab.verdict import HostCrashed, Unable, Verdict
 
 NAMES = ("pytcp", "pytcp-3", "smoltcp", "lwipv6", "slirp", "passt")
+QUICK = ("pytcp-3", "slirp")
 EXAMPLES = Path(str(resources.files("pystack.examples")))
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
 PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]

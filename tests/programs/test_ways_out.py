@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from installed import needs_programs
 from namespace import needs_namespace
+from quick import representatives, slow
 from watched import OUTSIDE, Done, Watched, watched
 
 pytestmark = [needs_namespace, pytest.mark.timeout(120)]
@@ -88,9 +89,9 @@ def test_uvicorn_chooses_a_loop_that_works(place: Watched, tmp_path: Path, stric
     "use",
     [
         "uvloop.install(); asyncio.run(serve())",
-        "uvloop.run(serve())",
-        "uvloop.new_event_loop().run_until_complete(serve())",
-        "asyncio.set_event_loop_policy(uvloop.EventLoopPolicy()); asyncio.run(serve())",
+        slow("uvloop.run(serve())"),
+        slow("uvloop.new_event_loop().run_until_complete(serve())"),
+        slow("asyncio.set_event_loop_policy(uvloop.EventLoopPolicy()); asyncio.run(serve())"),
     ],
 )
 def test_uvloop(place: Watched, tmp_path: Path, use: str) -> None:
@@ -247,7 +248,7 @@ async def main():
 """
 
 
-@pytest.mark.parametrize("way", ["installed", "active"])
+@pytest.mark.parametrize("way", ["installed", slow("active")])
 def test_names_are_not_asked_of_the_host(place: Watched, tmp_path: Path, way: str) -> None:
     program = f"{RESOLVE}\nwith net.{way}():\n    asyncio.run(main())\n"
     works(place.python(program, folder=tmp_path), "gaierror\n" * 5 + "nowhere.test\n")
@@ -352,7 +353,9 @@ STARTS = {
 
 
 @needs_programs("curl")
-@pytest.mark.parametrize("how", STARTS)
+@pytest.mark.parametrize(
+    "how", representatives(STARTS, ["subprocess", "os.posix_spawn", "os.fork"])
+)
 def test_a_program_that_is_started_by_a_program_of_ones_own(
     place: Watched, tmp_path: Path, how: str
 ) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from namespace import Namespace, namespace, needs_namespace
+from quick import slow
 
 pytestmark = [needs_namespace, pytest.mark.timeout(120)]
 
@@ -107,7 +108,9 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("options", [("-w", "2"), ("-w", "4", "-k", "gthread", "--threads", "3")])
+@pytest.mark.parametrize(
+    "options", [slow(("-w", "2")), ("-w", "4", "-k", "gthread", "--threads", "3")]
+)
 def test_gunicorn(place: Namespace, tmp_path: Path, options: tuple[str, ...]) -> None:
     pytest.importorskip("gunicorn")
     write(tmp_path, "wsgi.py", WSGI)
@@ -177,8 +180,8 @@ def test_uvicorn_with_workers(place: Namespace, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "wsgi:app"),
-        ("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "-k", "gthread", "wsgi:app"),
+        slow(("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "wsgi:app")),
+        slow(("-m", "gunicorn", "-b", f"{STACK}:8000", "-w", "2", "-k", "gthread", "wsgi:app")),
         ("-m", "uvicorn", "--host", STACK, "--port", "8000", "--workers", "2", "asgi:app"),
     ],
     ids=["sync", "gthread", "uvicorn"],
@@ -232,8 +235,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("needed", "name", "text", "words"),
     [
-        ("flask", "site.py", FLASK % STACK, ("site.py",)),
-        ("flask", "app.py", FLASK % STACK,
+        slow("flask", "site.py", FLASK % STACK, ("site.py",)),
+        slow("flask", "app.py", FLASK % STACK,
          ("-m", "flask", "--app", "app", "--debug", "run", "-h", STACK, "-p", "8000")),
         ("django", "manage.py", DJANGO, ("manage.py", "runserver", f"{STACK}:8000")),
         ("uvicorn", "asgi.py", ASGI.replace("b\"worker %d\" % os.getpid()", "b\"first\""),

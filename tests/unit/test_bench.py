@@ -47,6 +47,7 @@ def test_every_workload_goes_through_in_one_process() -> None:
         assert result.ratio(way, "bulk") == 1 or way.name != way.base
 
 
+@pytest.mark.slow
 @needs_namespace
 def test_two_processes_and_a_network_between() -> None:
     ways = [one for one in WAYS if one.network in ("veth", "TAP")]
@@ -146,6 +147,7 @@ def test_the_command_writes_what_it_found(tmp_path: Path) -> None:
         assert CliRunner().invoke(cli, wrong).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="Linux has it")
 def test_the_kernels_congestion_control_can_be_chosen() -> None:
     with socket.socket() as kernel:
@@ -203,6 +205,7 @@ def test_the_table_fits_the_terminal(width: int, heads: int) -> None:
         assert words[-4:] == ["20.0", "1.0", "100.0", "(2.00)"]
 
 
+@pytest.mark.slow
 def test_the_plot_is_logarithmic_and_shows_the_spread(tmp_path: Path) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     closed: list[Any] = []

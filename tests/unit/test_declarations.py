@@ -202,6 +202,7 @@ def stub() -> str:
     return "\n".join([*lines, "lib: _Library\n"])
 
 
+@pytest.mark.slow  # mypy on half the package
 @pytest.mark.timeout(400)
 def test_calls_of_the_library_fit_the_headers(tmp_path: Path) -> None:
     made, misuse = tmp_path / "_host.pyi", tmp_path / "misuse.py"

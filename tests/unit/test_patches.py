@@ -90,6 +90,7 @@ def vendor(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.slow
 @needs_programs("git", "patch")
 def test_the_queue_goes_to_a_branch_and_back_without_a_byte_changed(vendor: Path) -> None:
     """The whole queue, on the pinned lwIP."""

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from quick import representatives, slow
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -137,14 +138,16 @@ WAYS = ("script", "absolute", "link", "compiled", "module", "package", "inside",
         "code")  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", representatives(WAYS, ["script", "module", "zip", "code"]))
 def test_what_it_is(tmp_path: Path, way: str) -> None:
     plain, ours = both(tmp_path, *place(tmp_path, ITSELF)[way], "one", "-x")
     assert plain.returncode == 0, plain.stderr
     assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, 0)
 
 
-@pytest.mark.parametrize("way", ["script", "compiled", "package", "zip", "code"])
+@pytest.mark.parametrize(
+    "way", representatives(["script", "compiled", "package", "zip", "code"], ["script", "code"])
+)
 def test_what_it_is_after_its_last_line(tmp_path: Path, way: str) -> None:
     sourced = "source" if way not in ("code", "compiled") else "none"
     plain, ours = both(tmp_path, *place(tmp_path, LATER)[way], sourced)
@@ -154,7 +157,12 @@ def test_what_it_is_after_its_last_line(tmp_path: Path, way: str) -> None:
 
 @pytest.mark.parametrize(
     ("way", "method"),
-    [("script", "spawn"), ("script", "forkserver"), ("script", "fork"), ("module", "spawn")],
+    [
+        ("script", "spawn"),
+        slow("script", "forkserver"),
+        slow("script", "fork"),
+        slow("module", "spawn"),
+    ],
 )
 def test_its_other_processes_find_it(tmp_path: Path, way: str, method: str) -> None:
     plain, ours = both(tmp_path, *place(tmp_path, POOL)[way], method)
