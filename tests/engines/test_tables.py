@@ -8,18 +8,10 @@ import socket
 
 import pytest
 from failing import fails_with
+from link import ROUTER, link, prefix
 from lockstep import PORT, lockstep
-from scapy.layers.inet6 import (
-    ICMPv6ND_RA,
-    ICMPv6ND_RS,
-    ICMPv6NDOptPrefixInfo,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
-)
-from scapy.layers.l2 import Ether
 
 import pystack
-from pystack.hypercalls import ManualClock
 from pystack.interface import AddressState
 
 
@@ -370,34 +362,17 @@ def test_a_tun_like_wire(net: pystack.Stack) -> None:
 
 
 def test_routers_configure_an_interface(engine: str) -> None:
-    clock = ManualClock()
-    sent: list[bytes] = []
-    nic = pystack.nic.PythonNic(sent.append, 1500)
-    with pystack.Stack(engine=engine, threaded=False, clock=clock, seed=5) as net:
-        eth = net.attach(nic, mac="02:00:00:00:00:01")
-
-        def pass_time(seconds: int) -> None:
-            for _ in range(seconds * 20):
-                net.step()
-                clock.advance(0.05)
-
-        pass_time(2)
-        assert not any(ICMPv6ND_RS in Ether(frame) for frame in sent)
+    with link(engine=engine) as it:
+        eth, net = it.interface, it.net
+        assert it.router_solicitations == 0
         eth.slaac()
-        pass_time(8)
-        assert any(ICMPv6ND_RS in Ether(frame) for frame in sent)
-        advertisement = (
-            Ether(src="02:00:00:00:00:99", dst="33:33:00:00:00:01")
-            / IPv6(src="fe80::99", dst="ff02::1", hlim=255)
-            / ICMPv6ND_RA(routerlifetime=1800)
-            / ICMPv6NDOptPrefixInfo(prefix="2001:db8::", prefixlen=64, L=1, A=1)
-            / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:99")
-        )
-        nic.deliver(bytes(advertisement))
-        pass_time(3)
-        assert "2001:db8::ff:fe00:1/64" in {str(one.address) for one in eth.addresses}
-        assert str(net.routes.lookup("2001:db8:1::1").gateway) == "fe80::99"
+        it.run(8)
+        it.sent()
+        assert it.router_solicitations > 0
+        it.advertise(prefix("2001:db8::", autonomous=1))
+        it.run(3)
+        assert "2001:db8::ff:fe00:2/64" in {str(one.address) for one in eth.addresses}
+        assert str(net.routes.lookup("2001:db8:1::1").gateway) == ROUTER
         eth.slaac(False)
         assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:1"]
         assert [one for one in net.routes if one.gateway] == []
-    nic.close()

@@ -8,17 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from failing import fails_with
-from scapy.layers.inet6 import (
-    ICMPv6ND_RA,
-    ICMPv6ND_RS,
-    ICMPv6NDOptPrefixInfo,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
-)
-from scapy.layers.l2 import Ether
+from link import ROUTER, link, prefix
 
 import pystack
-from pystack.hypercalls import ManualClock
 from pystack.nic import Layer
 
 
@@ -119,42 +111,21 @@ def test_a_percent_sign_is_no_number(net: pystack.Stack) -> None:
 
 
 def test_routers_are_solicited_when_slaac_comes_late(engine: str) -> None:
-    clock = ManualClock()
-    sent: list[bytes] = []
-    nic = pystack.nic.PythonNic(sent.append, 1500)
-    with pystack.Stack(engine=engine, threaded=False, clock=clock, seed=5) as net:
-        eth = net.attach(nic, mac="02:00:00:00:00:01")
-
-        def pass_time(seconds: int) -> None:
-            for _ in range(seconds * 20):
-                net.step()
-                clock.advance(0.05)
-
-        def solicitations() -> int:
-            return sum(ICMPv6ND_RS in Ether(frame) for frame in sent)
-
-        pass_time(5)
-        assert solicitations() == 0
+    with link(engine=engine) as it:
+        eth, net = it.interface, it.net
+        assert it.router_solicitations == 0
         before = [one for one in eth.addresses if one.ip.is_link_local]
         eth.slaac()
-        net.step()
-        assert solicitations() == 1
+        it.sent()
+        assert it.router_solicitations == 1
         assert [one for one in eth.addresses if one.ip.is_link_local] == before
-        pass_time(20)
-        assert solicitations() >= 2
-        nic.deliver(
-            bytes(
-                Ether(src="02:00:00:00:00:99", dst="33:33:00:00:00:01")
-                / IPv6(src="fe80::99", dst="ff02::1", hlim=255)
-                / ICMPv6ND_RA(routerlifetime=1800)
-                / ICMPv6NDOptPrefixInfo(prefix="2001:db8::", prefixlen=64, L=1, A=1)
-                / ICMPv6NDOptSrcLLAddr(lladdr="02:00:00:00:00:99")
-            )
-        )
-        pass_time(3)
-        assert "2001:db8::ff:fe00:1/64" in {str(one.address) for one in eth.addresses}
-        assert str(net.routes.lookup("2001:db8:1::1").gateway) == "fe80::99"
+        it.run(20)
+        it.sent()
+        assert it.router_solicitations >= 2
+        it.advertise(prefix("2001:db8::", autonomous=1))
+        it.run(3)
+        assert "2001:db8::ff:fe00:2/64" in {str(one.address) for one in eth.addresses}
+        assert str(net.routes.lookup("2001:db8:1::1").gateway) == ROUTER
         eth.slaac(False)
-        assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:1"]
+        assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:2"]
         assert {str(one.destination) for one in net.routes} == {"fe80::/64"}
-    nic.close()

@@ -34,6 +34,7 @@ class Link:
     clock: ManualClock
     interface: pystack.Interface
     end: Any
+    router_solicitations: int = 0  # among what `sent` has taken
 
     def send(self, *frames: Any) -> None:
         """Put frames on the wire, and let the Stack see them, some at a time."""
@@ -50,12 +51,16 @@ class Link:
             self.net.step()
 
     def sent(self) -> list[Any]:
-        """What the Stack has sent since the last look, but for what its router is asked."""
+        """What the Stack has sent since the last look, except router solicitations."""
         self.net.step()
         found = []
         while (frame := self.end.receive(0)) is not None:
-            found.append(Ether(frame))
-        return [frame for frame in found if ICMPv6ND_RS not in frame]
+            packet = Ether(frame)
+            if ICMPv6ND_RS in packet:
+                self.router_solicitations += 1
+            else:
+                found.append(packet)
+        return found
 
     def advertise(
         self,
