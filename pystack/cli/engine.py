@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pystack._native.engines import BUILT_HERE, ENGINES, SUFFIXES, built_libraries
+from pystack.cli.steps import steps
 from pystack.lab.provision import ProvisionError
 
 
@@ -96,20 +96,7 @@ def build(
     if name != "linux" and (version or source or jobs):
         raise click.UsageError(f"--version, --source and --jobs are for linux, not for {name}")
     console = Console(highlight=False)
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        step = progress.add_task(name)
-
-        def report(text: str) -> None:
-            """Prints a step as it begins; the last line has it with its time, on a terminal."""
-            progress.reset(step, description=text)
-            console.print(text, markup=False, soft_wrap=True)
-
+    with steps(console) as report:
         try:
             if name == "gvisor":
                 gvisor.build(report, again=again)

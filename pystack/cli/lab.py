@@ -18,13 +18,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 
 from pystack.cli.options import OUTPUT
+from pystack.cli.steps import steps
 from pystack.cli.values import Number
 
 if TYPE_CHECKING:
@@ -560,26 +559,12 @@ def setup(names: tuple[str, ...]) -> None:
             console.print(f"{name}: {text}", markup=False, soft_wrap=True)
     wanted = [(name, bring) for name in names or kinds if (bring := kinds[name].setup) is not None]
     failed = False
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        for number, (name, bring) in enumerate(wanted, 1):
-            place = f"[{number}/{len(wanted)}] {name}: "
-            step = progress.add_task(place)
-
-            def report(text: str, place: str = place, step: TaskID = step) -> None:
-                """Prints a step as it begins; the last line has it with its time, on a terminal."""
-                progress.reset(step, description=place + text)
-                console.print(place + text, markup=False, soft_wrap=True)
-
+    for number, (name, bring) in enumerate(wanted, 1):
+        place = f"[{number}/{len(wanted)}] {name}: "
+        with steps(console, place) as report:
             try:
                 bring(report)
             except ProvisionError as error:
                 failed = True
                 console.print(f"{place}{error}", style="red", markup=False, soft_wrap=True)
-            progress.remove_task(step)
     sys.exit(1 if failed else 0)

@@ -30,7 +30,9 @@ from pystack.cli.values import (
     PER_CENT,
 )
 
-__all__ = ["OUTPUT", "Faults", "StackOptions", "kernel_side", "stack_options"]
+__all__ = [
+    "OUTPUT", "Faults", "StackOptions", "answer_timeout", "kernel_side", "stack_options",
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _SLOW = 2.0
@@ -253,6 +255,18 @@ _FAULTS = (
     ),
     click.option("--seed", type=int, help="Seed for fault injection; reuse it to repeat a run."),
 )
+
+
+def answer_timeout(short: str) -> Callable[[Command], Command]:
+    """The option `--timeout` of commands that send probes; `short` is its other name."""
+    return click.option(
+        "--timeout",
+        short,
+        type=NOT_NEGATIVE,
+        default=1.0,
+        show_default=True,
+        help="Time to wait for each answer, seconds.",
+    )
 
 
 def stack_options(command: Command) -> Command:

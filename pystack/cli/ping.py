@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from pystack.cli.options import StackOptions, stack_options
+from pystack.cli.options import StackOptions, answer_timeout, stack_options
 from pystack.cli.values import NOT_NEGATIVE
 from pystack.probe import PingReply, PingResult, pings
 
@@ -39,14 +39,7 @@ from pystack.probe import PingReply, PingResult, pings
     show_default=True,
     help="Time between requests, seconds.",
 )
-@click.option(
-    "--timeout",
-    "-W",
-    type=NOT_NEGATIVE,
-    default=1.0,
-    show_default=True,
-    help="Time to wait for each answer, seconds.",
-)
+@answer_timeout("-W")
 @click.option(
     "--json",
     "as_json",

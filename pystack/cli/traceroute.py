@@ -8,8 +8,7 @@ import sys
 
 import click
 
-from pystack.cli.options import StackOptions, stack_options
-from pystack.cli.values import NOT_NEGATIVE
+from pystack.cli.options import StackOptions, answer_timeout, stack_options
 from pystack.probe import reaches, trace
 
 
@@ -31,14 +30,7 @@ from pystack.probe import reaches, trace
     show_default=True,
     help="Requests sent for each router.",
 )
-@click.option(
-    "--timeout",
-    "-w",
-    type=NOT_NEGATIVE,
-    default=1.0,
-    show_default=True,
-    help="Time to wait for each answer, seconds.",
-)
+@answer_timeout("-w")
 @click.option("--json", "as_json", is_flag=True, help="Print each router as one line of JSON.")
 @stack_options
 def traceroute(

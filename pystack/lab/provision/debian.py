@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pystack.lab.provision import ProvisionError
+from pystack.lab.provision.tool import run_tool
 
 __all__ = ["Archive", "Package", "unpack"]
 
@@ -38,23 +38,7 @@ class Package:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProvisionError(f"{command[0]}: {error}") from error
-    if done.returncode:
-        problems = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        reason = " ".join(problems) or done.stderr.strip() or f"exit status {done.returncode}"
-        raise ProvisionError(f"{command[0]}: {reason}")
-    return done.stdout
+    return run_tool(command, TIMEOUT_S, marked="E:", cwd=folder)
 
 
 class Archive:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from pystack._native.engines import built_path, cache_folder, source_folder
 from pystack.lab.provision import ProvisionError, sole_builder
 from pystack.lab.provision.debian import Archive, Package, unpack
+from pystack.lab.provision.tool import run_tool
 
 __all__ = ["build", "built"]
 
@@ -124,34 +124,26 @@ def _compile(
     # A C string in a flag, which no shell sees.
     flags = f'-O2 -DGVISOR_RELEASE="{release}"'
     command = [str(roots[-1] / "bin/go"), "build", "-buildmode=c-shared", "-ldflags=-s -w"]
-    try:
-        done = subprocess.run(
-            [*command, "-o", str(library), "."],
-            cwd=source,
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": str(work),
-                "CC": compiler,
-                "CGO_ENABLED": "1",
-                "CGO_CFLAGS": flags,
-                "GOROOT": str(roots[-1]),
-                "GOPATH": str(work / "root/usr/share/gocode"),
-                "GOCACHE": str(work / "gocache"),
-                "GOTMPDIR": str(work),
-                "GO111MODULE": "off",
-                "GOFLAGS": "-trimpath",
-                "GOTOOLCHAIN": "local",
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProvisionError(f"the Go compiler took more than {BUILD_TIMEOUT_S} s") from error
-    if done.returncode:
-        raise ProvisionError(f"the Go compiler failed:\n{done.stderr.strip()}")
+    run_tool(
+        [*command, "-o", str(library), "."],
+        BUILD_TIMEOUT_S,
+        name="the Go compiler",
+        cwd=source,
+        env={
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(work),
+            "CC": compiler,
+            "CGO_ENABLED": "1",
+            "CGO_CFLAGS": flags,
+            "GOROOT": str(roots[-1]),
+            "GOPATH": str(work / "root/usr/share/gocode"),
+            "GOCACHE": str(work / "gocache"),
+            "GOTMPDIR": str(work),
+            "GO111MODULE": "off",
+            "GOFLAGS": "-trimpath",
+            "GOTOOLCHAIN": "local",
+        },
+    )
     return library
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pystack._native.engines import PACKAGE
 from pystack.lab.provision import ProvisionError, cache_folder
+from pystack.lab.provision.tool import run_tool
 
 __all__ = ["PINS", "build", "built"]
 
@@ -64,29 +64,21 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     tree = program.with_name(f"{name}-source")
     report("fetching lwIP's source")
     words = [sys.executable, "-B", str(VENDOR / "fetch.py"), "--pristine"]
-    fetched = subprocess.run(
-        [*words, "--pin", PINS[name], "--output", str(tree)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMPILE_TIMEOUT_S,
+    fetched = run_tool(
+        [*words, "--pin", PINS[name], "--output", str(tree)], COMPILE_TIMEOUT_S, name="fetch.py"
     )
-    if fetched.returncode != 0:
-        raise ProvisionError(fetched.stderr.strip())
-    report(fetched.stdout.strip())
+    report(fetched.strip())
     sources = [str(path) for path in sorted(AGENT.glob("*.c"))]
     for place in ("src/core", "src/core/ipv4", "src/core/ipv6"):
         sources += [str(path) for path in sorted((tree / place).glob("*.c"))]
     sources.append(str(tree / "src/netif/ethernet.c"))
     report(f"compiling {len(sources)} files")
     fresh = program.with_name(f"{program.name}.{os.getpid()}")
-    compiled = subprocess.run(
+    run_tool(
         [compiler, "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-fno-strict-aliasing",
          f"-I{AGENT}", f"-I{tree / 'src/include'}", "-o", str(fresh), *sources],
-        capture_output=True, text=True, check=False, timeout=COMPILE_TIMEOUT_S,
+        COMPILE_TIMEOUT_S,
     )  # fmt: skip
-    if compiled.returncode != 0:
-        raise ProvisionError(f"{name} does not compile:\n{compiled.stderr[-2000:]}")
     fresh.replace(program)
     report(f"compiled: {program}")
     return program

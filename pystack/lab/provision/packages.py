@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from pystack.lab.provision import ProvisionError, cache_folder
 from pystack.lab.provision.debian import Archive, unpack
+from pystack.lab.provision.tool import run_tool
 
 __all__ = ["bring_packages", "bring_wheel", "brought", "library", "version"]
 
@@ -71,29 +71,20 @@ def bring_wheel(name: str, requirements: str, report: Callable[[str], None]) -> 
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache_folder()) as made:
         words = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
         report(f"downloading {requirements}")
-        try:
-            done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    *words,
-                    "--target",
-                    f"{made}/root",
-                    *requirements.split(),
-                ],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=PIP_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ProvisionError(f"{requirements}: {error}") from error
-        if done.returncode:
-            problems = [line for line in done.stderr.splitlines() if "ERROR" in line]
-            why = " ".join(problems) or done.stderr.strip()
-            raise ProvisionError(f"pip can't install {requirements}: {why}")
+        run_tool(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                *words,
+                "--target",
+                f"{made}/root",
+                *requirements.split(),
+            ],
+            PIP_S,
+            name=f"pip install {requirements}",
+            marked="ERROR",
+        )
         return _settle(name, Path(made) / "root", requirements, report)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from pystack._native.engines import source_folder
-from pystack.lab.provision import ProvisionError
 from pystack.lab.provision.linux.kernel import Objects
+from pystack.lab.provision.tool import run_tool
 
 __all__ = ["link"]
 
@@ -42,7 +41,7 @@ def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[st
     for path in sorted((source / "engine").rglob("*.c")):
         name = "-".join(path.relative_to(source).with_suffix(".o").parts)
         compiled.append(str(work / name))
-        _run([*compiler, *flags, "-c", str(path), "-o", compiled[-1]])
+        run_tool([*compiler, *flags, "-c", str(path), "-o", compiled[-1]], TIMEOUT_S)
     report(f"linking it with Linux {objects.release}")
     library = work / "linux.so"
     exported = work / "exported"
@@ -51,27 +50,12 @@ def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[st
         f"-T,{objects.script}", f"--version-script={exported}", "--hash-style=gnu", "-Bsymbolic",
         "-z,defs", "-z,noexecstack", "-z,now", "--build-id=none", "--no-warn-rwx-segments",
     ]  # fmt: skip
-    _run(
+    run_tool(
         [
             *compiler, "-shared", "-nostdlib", "-o", str(library),
             *(f"-Wl,{option}" for option in options), str(objects.kernel), *compiled, "-lc",
-        ]
+        ],
+        TIMEOUT_S,
     )  # fmt: skip
-    _run(["strip", "--strip-unneeded", str(library)])
+    run_tool(["strip", "--strip-unneeded", str(library)], TIMEOUT_S)
     return library
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProvisionError(f"{command[0]} took more than {TIMEOUT_S} s") from error
-    if done.returncode:
-        raise ProvisionError(f"{command[0]} failed:\n{done.stderr.strip()}")
