@@ -96,7 +96,7 @@ def dying(test: Callable[[Packet], bool], words: str) -> Mutant:
 def with_header(frame: Packet, body: bytes | None = None, **fields: Any) -> Packet:
     """A frame with other values in IP's header, and perhaps other octets behind it.
 
-    Nothing above IP is worked out anew: a fragment is no datagram that could be.
+    Nothing above IP is recomputed: a fragment is no datagram that could be.
     """
     body = carried(frame) if body is None else body
     kept = {

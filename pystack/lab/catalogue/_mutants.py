@@ -30,7 +30,7 @@ SILENT = Mutant("sends nothing", outgoing=lambda frame: None)
 
 
 def computed(frame: Packet) -> Packet:
-    """The frame with its lengths and checksums worked out anew."""
+    """The frame with its lengths and checksums recomputed."""
     layer = frame
     while layer:
         for name in _COMPUTED:

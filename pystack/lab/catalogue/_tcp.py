@@ -66,7 +66,7 @@ def all_of(*tests: Test) -> Test:
 
 
 def rebuilt(frame: Packet) -> Packet:
-    """The frame, with lengths and checksums made anew."""
+    """The frame, with lengths and checksums recomputed."""
     if frame.haslayer(IP):
         del frame[IP].len, frame[IP].chksum
     if frame.haslayer(IPv6):

@@ -92,7 +92,7 @@ def unknown_hardware_type(lab: Tester) -> None:
     """Ask with a hardware type that is not the wire's.
 
     1. The tester broadcasts an ARP request for the Host's address, right in all but its hardware
-       type, which is one that nobody has assigned.
+       type, which is an unassigned one.
     2. No reply comes.
     """
     lab.send(lab.arp_request(hwtype=0x0FFF, hwlen=6, plen=4))
@@ -175,7 +175,7 @@ def not_for_us(lab: Tester) -> None:
     mutant=ANSWERS_ALL,
 )
 def reply_is_not_answered(lab: Tester) -> None:
-    """A reply that nobody asked for leads to nothing on the wire.
+    """An unsolicited reply leads to nothing on the wire.
 
     1. The tester sends the Host an ARP reply.
     2. The Host sends no reply.

@@ -109,7 +109,7 @@ def latest_is_kept(lab: Tester) -> None:
 def flood_prevention(lab: Tester) -> None:
     """Many packets for a neighbour that is silent must not make many requests.
 
-    1. The Host's program sends forty datagrams in two seconds to an address that nobody has.
+    1. The Host's program sends forty datagrams in two seconds to an unused address.
     2. There are no more than about one request a second.
     """
     sock = lab.socket(2, 2)
@@ -211,7 +211,7 @@ def multicast(lab: Tester) -> None:
     section="Packet Reception",
     level=Level.SHOULD,
     mutant=Mutant(
-        "asks anew for each packet",
+        "asks again for each packet",
         outgoing=lambda frame: [
             Ether(src=frame.src, dst=BROADCAST)
             / ARP(op=1, psrc="192.0.2.2", pdst="192.0.2.1", hwsrc=frame.src),
@@ -314,7 +314,7 @@ def no_entry_for_others(lab: Tester) -> None:
 
 @case(
     "ARP-2.5",
-    "A reply that nobody asked for makes no new entry",
+    "An unsolicited reply makes no new entry",
     rfc="RFC 826",
     section="Packet Reception",
     level=Level.MAY,
@@ -434,7 +434,7 @@ def deleted_by_hand(lab: Tester) -> None:
 def gives_up(lab: Tester) -> None:
     """Asking comes to an end.
 
-    1. The Host pings an address that nobody has, once.
+    1. The Host pings an unused address, once.
     2. In eight seconds there are no more than ten requests for it.
     """
     lab.host.ping(STRANGER)

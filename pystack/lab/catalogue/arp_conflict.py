@@ -214,7 +214,7 @@ def probe_times(lab: Tester) -> None:
 
 @case(
     "ARP-4.5",
-    "An address that nobody has is announced twice, two seconds apart",
+    "An unused address is announced twice, two seconds apart",
     section="2.3",
     mutant=dropping(is_announcement, "does not announce"),
 )

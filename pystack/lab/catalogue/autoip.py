@@ -380,7 +380,7 @@ def _another() -> Packet:
 
 @bare(
     "AUTOIP-3.1",
-    "An address that nobody claims is announced twice, two seconds apart",
+    "An unclaimed address is announced twice, two seconds apart",
     section="2.4",
     mutant=Mutant(
         "announces it once", outgoing=_Sequence(lambda count: int(count == 1), is_announcement)

@@ -211,7 +211,7 @@ def offered_only(lab: Tester) -> None:
 
 @bare(
     "DHCP-4.8",
-    "Answers that nobody waits for do nothing to a lease",
+    "Unexpected answers do nothing to a lease",
     rfc=RFC,
     section="4.4",
     mutant=repeating(DISCOVER, NAK, "takes a NAK at any time"),

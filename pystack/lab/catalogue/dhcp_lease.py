@@ -230,7 +230,7 @@ class _First:
     seconds=500,
 )
 def renewed(lab: Tester) -> None:
-    """The time runs anew from the REQUEST.
+    """The time restarts at the REQUEST.
 
     1. The client has an address for 480 seconds; T1 comes, and the server acknowledges the REQUEST.
     2. The next REQUEST comes 120 seconds after that one, again to the server alone.

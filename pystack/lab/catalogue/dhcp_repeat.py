@@ -66,7 +66,7 @@ class _Paced:
 
 @bare(
     "DHCP-2.1",
-    "A DISCOVER that nobody answers is repeated",
+    "An unanswered DISCOVER is repeated",
     rfc=RFC,
     section="4.1",
     mutant=Mutant("asks only once", outgoing=_Paced({1})),
@@ -184,7 +184,7 @@ def _once(kind: int) -> Mutant:
 
 @bare(
     "DHCP-2.6",
-    "A REQUEST that nobody answers is repeated, in the same transaction",
+    "An unanswered REQUEST is repeated, in the same transaction",
     rfc=RFC,
     section="4.4.1",
     mutant=_once(REQUEST),

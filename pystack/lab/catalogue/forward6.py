@@ -144,8 +144,8 @@ def payload_unchanged(lab: Tester) -> None:
 def destination_options(lab: Tester) -> None:
     """Nor complained about.
 
-    1. The tester sends a packet through the router with a destination option that nobody knows, and
-       whose type asks for an error. Behind it stands a protocol that nobody knows either.
+    1. The tester sends a packet through the router with an unknown destination option
+       whose type asks for an error, and an unknown protocol behind it.
     2. It comes, with both headers as they were. Nothing comes back.
     """
     ready6(lab)

@@ -183,7 +183,7 @@ def _from(frame: Packet, source: str) -> Packet:
 
 @case(
     "ICMP-1.8",
-    "An echo reply that nobody asked for is not answered",
+    "An unsolicited echo reply is not answered",
     rfc="RFC 792",
     section="Echo or Echo Reply Message",
     level=Level.SHOULD,
@@ -480,7 +480,7 @@ def only_a_hint(lab: Tester) -> None:
     mutant=mending(ICMP, "does not verify an error's checksum"),
 )
 def error_checksum(lab: Tester) -> None:
-    """What was damaged on the way is about nobody knows what.
+    """A message damaged on the way says nothing reliable.
 
     1. The Host's program connects a UDP socket to the tester and sends a datagram.
     2. The tester sends port unreachable about it, with a wrong checksum.

@@ -104,7 +104,7 @@ def sent_checksum(lab: Tester) -> None:
 
 @case(
     "ICMPV6-1.4",
-    "A message that ends within its header harms nobody",
+    "A message that ends within its header does no harm",
     section="2.1",
     mutant=DEAF,
 )
@@ -127,7 +127,7 @@ def cut_header(lab: Tester) -> None:
     mutant=REPORTS_ALL,
 )
 def unknown_informational(lab: Tester) -> None:
-    """Send types that nobody has assigned.
+    """Send unassigned types.
 
     1. The tester sends messages of the types 190 and 254.
     2. Nothing comes.
@@ -260,7 +260,7 @@ def source_of_reply(lab: Tester) -> None:
 
 @case(
     "ICMPV6-2.6",
-    "An ICMPv6 echo reply that nobody asked for is not answered",
+    "An unsolicited ICMPv6 echo reply is not answered",
     mutant=REPORTS_ALL,
 )
 def unsolicited_reply(lab: Tester) -> None:

@@ -46,7 +46,7 @@ REPORTS_OPTIONS = answering_with(
 
 
 def _datagram(lab: Tester, data: bytes = b"anybody?", **fields: str) -> Packet:
-    """A datagram to a port that nobody has."""
+    """A datagram to a closed port."""
     return lab.ip6(**fields) / UDP(sport=4000, dport=UDP_CLOSED) / Raw(data)
 
 
@@ -70,7 +70,7 @@ def _cut(size: int) -> Mutant:
 def quotes_much(lab: Tester) -> None:
     """Have the Host report a packet that does not fit into the error.
 
-    1. The tester sends 1400 bytes to a port that nobody has.
+    1. The tester sends 1400 bytes to a closed port.
     2. The Host's error has 1280 octets, and quotes the packet from its first one.
     """
     sent = _datagram(lab, bytes(range(250)) * 5 + bytes(150))
@@ -89,7 +89,7 @@ def quotes_much(lab: Tester) -> None:
 def quotes_all(lab: Tester) -> None:
     """Have the Host report a packet that fits into the error.
 
-    1. The tester sends 100 bytes to a port that nobody has.
+    1. The tester sends 100 bytes to a closed port.
     2. The Host's error quotes the whole packet, octet by octet.
     """
     sent = _datagram(lab, bytes(range(100)))
@@ -142,7 +142,7 @@ def none_about_redirects(lab: Tester) -> None:
 def none_about_multicast(lab: Tester) -> None:
     """All members of a group would answer at once.
 
-    1. The tester sends ff02::1 a datagram to a port that nobody has.
+    1. The tester sends ff02::1 a datagram to a closed port.
     2. No error comes.
     """
     unanswered(lab, _datagram(lab, dst=ALL_NODES))
@@ -176,7 +176,7 @@ def no_header_of_multicast(lab: Tester) -> None:
 def none_about_multicast_frames(lab: Tester) -> None:
     """The frame's address counts, even where the packet's is the Host's own.
 
-    1. The tester sends a datagram to a port that nobody has at the Host's address, in a frame to
+    1. The tester sends a datagram to a closed port at the Host's address, in a frame to
        33:33:00:00:00:01.
     2. No error comes.
     """
@@ -193,7 +193,7 @@ def none_about_multicast_frames(lab: Tester) -> None:
 def none_about_broadcast_frames(lab: Tester) -> None:
     """As for multicast.
 
-    1. The tester sends a datagram to a port that nobody has at the Host's address, in a broadcast
+    1. The tester sends a datagram to a closed port at the Host's address, in a broadcast
        frame.
     2. No error comes.
     """
@@ -210,7 +210,7 @@ def none_about_broadcast_frames(lab: Tester) -> None:
 def none_to_unspecified(lab: Tester) -> None:
     """Nobody could receive it.
 
-    1. The tester sends a datagram from :: to a port that nobody has.
+    1. The tester sends a datagram from :: to a closed port.
     2. No error comes.
     """
     unanswered(lab, _datagram(lab, src="::"))
@@ -225,7 +225,7 @@ def none_to_unspecified(lab: Tester) -> None:
 def none_to_groups(lab: Tester) -> None:
     """An error goes to one node.
 
-    1. The tester sends a datagram from ff02::1 to a port that nobody has.
+    1. The tester sends a datagram from ff02::1 to a closed port.
     2. No error comes.
     """
     unanswered(lab, _datagram(lab, src=ALL_NODES))
@@ -241,7 +241,7 @@ def source_of_error(lab: Tester) -> None:
     """Send to an address that is not the Host's first one.
 
     1. The Host gets 2001:db8:1::22 as a second address.
-    2. The tester sends a datagram to a port of it that nobody has; the error comes from it.
+    2. The tester sends a datagram to a closed port of it; the error comes from it.
     3. The same for the Host's link-local address, from a global one.
     """
     lab.host.add_address("2001:db8:1::22/64")
@@ -261,7 +261,7 @@ def source_of_error(lab: Tester) -> None:
 def rate(lab: Tester) -> None:
     """Give reason for many errors at once.
 
-    1. The tester sends 150 datagrams to a port that nobody has, one right after the other.
+    1. The tester sends 150 datagrams to a closed port, one right after the other.
     2. At least one error comes, but not 150.
     """
     lab.resolve(6)
@@ -293,7 +293,7 @@ def rate(lab: Tester) -> None:
 def unused_is_zero(lab: Tester) -> None:
     """Look at what nobody looks at.
 
-    1. The tester sends a datagram to a port that nobody has.
+    1. The tester sends a datagram to a closed port.
     2. The four octets behind the error's checksum are zero.
     """
     lab.send(_datagram(lab))
@@ -310,9 +310,9 @@ def unused_is_zero(lab: Tester) -> None:
     mutant=altering(ICMPv6DestUnreach, "says that there is no route", code=0),
 )
 def port_unreachable(lab: Tester) -> None:
-    """Send to a port with nobody behind it, at the link-local address.
+    """Send to a closed port, at the link-local address.
 
-    1. The tester sends a datagram to a port that nobody has, from its link-local address to the
+    1. The tester sends a datagram to a closed port, from its link-local address to the
        Host's.
     2. The Host answers from its link-local address with a destination unreachable, code 4.
     """

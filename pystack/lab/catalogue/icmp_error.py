@@ -72,7 +72,7 @@ def protocol_unreachable(lab: Tester) -> None:
 def no_error_about_fragments(lab: Tester) -> None:
     """Send fragments with an offset, each with something to complain about.
 
-    1. The tester sends fragments that are not the first: of a protocol that nobody has, of a
+    1. The tester sends fragments that are not the first: of an unknown protocol, of a
        datagram to a closed port, and with an option that runs past the header (a parameter
        problem, if it were the first).
     2. No error comes; an echo request after them is answered.
@@ -131,7 +131,7 @@ def no_error_about_link_broadcast(lab: Tester) -> None:
     """What matters is how the frame was sent, too.
 
     1. The tester broadcasts frames with packets to the Host's own address: a datagram to a closed
-       port, and a packet of a protocol that nobody has.
+       port, and a packet of an unknown protocol.
     2. No error comes; an echo request after them is answered.
     """
     everybody = Ether(src=lab.tester_mac, dst=BROADCAST)
@@ -169,7 +169,7 @@ def no_error_without_a_source(lab: Tester) -> None:
 def quotation(lab: Tester) -> None:
     """The receiver of the error tells by the quotation what it is about.
 
-    1. The tester sends a packet of a protocol that nobody has.
+    1. The tester sends a packet of an unknown protocol.
     2. The error begins with the packet's own first 28 octets.
     """
     packet = lab.ip(proto=NOBODY, id=0x4242, tos=0, ttl=77) / Raw(bytes(range(40)))
@@ -200,7 +200,7 @@ def quotation(lab: Tester) -> None:
 def error_length(lab: Tester) -> None:
     """As much of the packet as fits is quoted, and no more.
 
-    1. The tester sends 1400 octets of a protocol that nobody has.
+    1. The tester sends 1400 octets of an unknown protocol.
     2. The error's packet has no more than 576.
     """
     lab.send(lab.ip(proto=NOBODY) / Raw(bytes(1400)))
@@ -217,7 +217,7 @@ def error_length(lab: Tester) -> None:
 def error_source(lab: Tester) -> None:
     """As of all that the Host sends. The plan gives it one address alone.
 
-    1. The tester sends a packet of a protocol that nobody has.
+    1. The tester sends a packet of an unknown protocol.
     2. The error comes from the Host's address.
     """
     lab.send(lab.ip(proto=NOBODY) / Raw(bytes(8)))
@@ -290,7 +290,7 @@ def reassembly_time_without_first(lab: Tester) -> None:
 def error_ttl(lab: Tester) -> None:
     """The packet may have come a long way.
 
-    1. The tester sends a packet of a protocol that nobody has, which comes with a TTL of 1.
+    1. The tester sends a packet of an unknown protocol, which comes with a TTL of 1.
     2. The error's TTL is 32 at least.
     """
     lab.send(lab.ip(proto=NOBODY, ttl=1) / Raw(bytes(8)))
@@ -339,7 +339,7 @@ def parameter_problem(lab: Tester) -> None:
 def quotation_with_options(lab: Tester) -> None:
     """With options the header is longer, and the ports are further behind.
 
-    1. The tester sends a packet of a protocol that nobody has, with 40 octets of no-operations.
+    1. The tester sends a packet of an unknown protocol, with 40 octets of no-operations.
     2. The error quotes the packet's first 68 octets.
     """
     packet = lab.ip(proto=NOBODY, id=0x4242, options=option(*[1] * 40)) / Raw(bytes(range(40)))
@@ -358,7 +358,7 @@ def quotation_with_options(lab: Tester) -> None:
 def error_type_of_service(lab: Tester) -> None:
     """Errors are to come with the normal type of service.
 
-    1. The tester sends a packet of a protocol that nobody has, with type of service 0x28.
+    1. The tester sends a packet of an unknown protocol, with type of service 0x28.
     2. The error's type of service is 0, but for the precedence, which routers may set.
     """
     lab.send(lab.ip(proto=NOBODY, tos=0x28) / Raw(bytes(8)))
@@ -375,7 +375,7 @@ def no_error_about_broadcast(lab: Tester) -> None:
     """An error about a broadcast would come from every host at once.
 
     1. The tester sends to 255.255.255.255 and to the network's broadcast address: a datagram to a
-       closed port, a packet of a protocol that nobody has, and one with an option that runs past
+       closed port, a packet of an unknown protocol, and one with an option that runs past
        its header.
     2. No error comes; an echo request after them is answered.
     """
@@ -427,7 +427,7 @@ def one_error_about_a_datagram(lab: Tester) -> None:
 def rate(lab: Tester) -> None:
     """Give reason for many errors at once. Asked of routers, and no less use to hosts.
 
-    1. The tester sends 150 datagrams to a port that nobody has, one right after the other.
+    1. The tester sends 150 datagrams to a closed port, one right after the other.
     2. At least one error comes, but not 150.
     """
     lab.resolve(4)

@@ -82,7 +82,7 @@ _invalid_source(3, "a multicast group", "224.0.0.5")
 _invalid_source(4, "the limited broadcast address", "255.255.255.255")
 _invalid_source(5, "the network's broadcast address", "192.0.2.255")
 # These two are allowed while a host learns its address, as DHCP's do: never in an echo request.
-_invalid_source(6, "the address of nobody, 0.0.0.0,", "0.0.0.0", Level.SHOULD)
+_invalid_source(6, "the unspecified address, 0.0.0.0,", "0.0.0.0", Level.SHOULD)
 _invalid_source(7, "a host of this network, 0.0.0.9,", "0.0.0.9", Level.SHOULD)
 
 

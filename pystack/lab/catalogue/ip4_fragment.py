@@ -75,7 +75,7 @@ def of_fragments(words: str, **fields: object) -> Mutant:
 @case(
     "IP-4.1",
     "Fragments have one identification, and the protocol and addresses of the datagram",
-    mutant=Mutant("numbers each fragment anew", outgoing=_Counting("id")),
+    mutant=Mutant("gives each fragment a new number", outgoing=_Counting("id")),
 )
 def one_identification(lab: Tester) -> None:
     """These four are what the fragments of a datagram are found by.

@@ -47,7 +47,7 @@ NO_OPTIONS = altering(IP, "sends no options", options=[])
 def unknown_option(lab: Tester) -> None:
     """An option has its length, so that a host can skip an unknown one.
 
-    1. The tester sends an echo request with an option of a number that nobody has assigned.
+    1. The tester sends an echo request with an option of an unassigned number.
     2. The Host answers.
     """
     lab.send(echo_of(lab, options=option(0x5E, 4, 0, 0)))

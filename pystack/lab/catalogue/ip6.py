@@ -224,7 +224,7 @@ def no_next_header(lab: Tester) -> None:
     mutant=altering(ICMPv6ParamProblem, "points to the wrong octet", ptr=40),
 )
 def unrecognised_next_header(lab: Tester) -> None:
-    """Send a protocol that nobody knows.
+    """Send an unknown protocol.
 
     1. The tester sends a packet whose next header is 200.
     2. The Host answers with a parameter problem, code 1, pointer 6: the next header field.
@@ -260,7 +260,7 @@ def hop_limit_zero(lab: Tester) -> None:
 
 @case(
     "IPV6-1.11",
-    "A packet that ends within the header harms nobody",
+    "A packet that ends within the header does no harm",
     mutant=SILENT,
 )
 def cut_header(lab: Tester) -> None:

@@ -189,7 +189,7 @@ def solicited_nodes(lab: Tester) -> None:
 
 @case(
     "IPV6-2.9",
-    "A packet to a group that nobody joined is dropped",
+    "A packet to a group that was not joined is dropped",
     section="2.8",
     mutant=FOR_ITSELF,
 )

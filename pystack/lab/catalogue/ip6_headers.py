@@ -115,7 +115,7 @@ def no_next_header(lab: Tester) -> None:
     mutant=altering(ICMPv6ParamProblem, "points to IPv6's next header", ptr=6),
 )
 def unrecognised_next_header(lab: Tester) -> None:
-    """Send a protocol that nobody knows behind an extension header.
+    """Send an unknown protocol behind an extension header.
 
     1. The tester sends destination options whose next header is 200.
     2. The Host answers with a parameter problem, code 1, pointer 40.
@@ -222,7 +222,7 @@ def beyond_the_packet(lab: Tester) -> None:
 
 @case(
     "IPV6-3.8",
-    "A packet that ends within its extension headers harms nobody",
+    "A packet that ends within its extension headers does no harm",
     section="4",
     mutant=hiding(lambda frame: _begins_with(frame, 58), "falls silent"),
 )

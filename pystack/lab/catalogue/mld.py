@@ -416,7 +416,7 @@ def suppressed(lab: Tester) -> None:
     topology=Topology.BARE,
 )
 def unspecified_source(lab: Tester) -> None:
-    """An address that is tentative is nobody's source; the group has to be joined all the same.
+    """A tentative address may not be a source; the group has to be joined all the same.
 
     1. The interface configures itself. A report of the solicited-node group of its link-local
        address that comes before that address is in use comes from ::.

@@ -280,8 +280,8 @@ def unreachable(lab: Tester) -> None:
     """The sender must be told: code 3.
 
     1. The tester sends an echo request through the Host to 2001:db8:2::77, whom nobody knows.
-    2. The Host asks three times in vain, then sends the tester a destination unreachable with
-       code 3 about that packet.
+    2. The Host asks three times without an answer, then sends the tester a destination
+       unreachable with code 3 about that packet.
     """
     lab.resolve(6)
     lab.send(lab.ip6(dst=BEYOND) / lab.echo6().payload)
@@ -297,7 +297,7 @@ def unreachable(lab: Tester) -> None:
 
 @case(
     "ND-1.11",
-    "Each packet that waited in vain is reported",
+    "Each packet that waited is reported",
     mutant=dropping(_about_the_first, "reports the last one only"),
     topology=Topology.ROUTER,
 )

@@ -81,7 +81,7 @@ def is_in(lab: Tester, address: str, mac: str, *states: str) -> None:
 
 @case(
     "ND-3.1",
-    "An advertisement that nobody waits for makes no entry",
+    "An unexpected advertisement makes no entry",
     level=Level.SHOULD,
     aliases=("v6lc:2.1.16",),
     mutant=Mutant(
@@ -217,7 +217,7 @@ def no_override_stale(lab: Tester) -> None:
 
 @case(
     "ND-3.7",
-    "An advertisement with O that nobody asked for gives a new hardware address, and is no proof",
+    "An unsolicited advertisement with O gives a new hardware address, and is no proof",
     aliases=("v6lc:2.1.18",),
     mutant=seen_as("takes every advertisement for an answer", S=1),
 )
@@ -289,7 +289,7 @@ def confirms(lab: Tester) -> None:
 
 @case(
     "ND-3.11",
-    "An advertisement that nobody asked for is no proof that a neighbour is reachable",
+    "An unsolicited advertisement is no proof that a neighbour is reachable",
     section="7.3.1",
     aliases=("v6lc:2.1.19",),
     mutant=seen_as("takes every advertisement for an answer", S=1),

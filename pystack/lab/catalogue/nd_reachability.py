@@ -182,7 +182,7 @@ def while_probing(lab: Tester) -> None:
 
 @case(
     "ND-4.5",
-    "A neighbour that was probed in vain is looked for anew",
+    "A neighbour that answers no probe is resolved again",
     level=Level.SHOULD,
     mutant=altering(
         IPv6,
@@ -339,7 +339,7 @@ def advertisement_is_no_proof(lab: Tester) -> None:
     topology=Topology.BARE,
 )
 def other_router(lab: Tester) -> None:
-    """That is what the neighbour's loss has to lead to: the next hop is chosen anew.
+    """That is what the neighbour's loss has to lead to: the next hop is chosen again.
 
     1. Two routers have advertised themselves. The Host sends by one of them, which does not
        answer the probes that follow.

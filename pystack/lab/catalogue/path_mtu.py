@@ -286,7 +286,7 @@ def not_sent(lab: Tester) -> None:
     """Anybody can send such a message; its sender should have seen the packet.
 
     1. The Host's program sends 1400 bytes in one packet.
-    2. The tester answers with a packet too big about a datagram from a port that nobody has.
+    2. The tester answers with a packet too big about a datagram from a closed port.
     3. The program's next datagram still goes out in one packet.
     """
     sock, port = bound(lab, family=6)

@@ -152,7 +152,7 @@ def once(lab: Tester) -> None:
 
 @case(
     "SLAAC-1.4",
-    "An address that nobody else claims is used a second after that",
+    "An unclaimed address is used a second after that",
     section="5.4",
     aliases=("v6lc:3.1.1",),
     mutant=Mutant(

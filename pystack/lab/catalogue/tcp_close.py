@@ -265,7 +265,7 @@ def time_wait_ends(lab: Tester) -> None:
 
 @case(
     "TCP-6.10",
-    "A FIN that comes again in TIME-WAIT is acknowledged, and starts the wait anew",
+    "A FIN that comes again in TIME-WAIT is acknowledged, and restarts the wait",
     section="3.10.7.4, eighth",
     mutant=Mutant(
         "forgets the connection",
@@ -298,7 +298,7 @@ def fin_in_time_wait(lab: Tester) -> None:
     level=Level.MAY,
     aliases=("9293:MAY-2",),
     mutant=Mutant(
-        "begins anew at 1000", outgoing=After(having("F"), altered(flagged("SA"), seq=1000))
+        "restarts at 1000", outgoing=After(having("F"), altered(flagged("SA"), seq=1000))
     ),
 )
 def reopened(lab: Tester) -> None:

@@ -61,7 +61,7 @@ def _refused(connection: Connection, flags: str, data: bytes = b"") -> None:
     family=6,
 )
 def syn_to_closed(lab: Tester, family: int) -> None:
-    """Try to open a connection to a port where nobody listens.
+    """Try to open a connection to a closed port.
 
     1. The tester sends a SYN.
     2. An RST comes with SEQ=0 and ACK=SEG.SEQ+1.
@@ -76,7 +76,7 @@ def syn_to_closed(lab: Tester, family: int) -> None:
     mutant=WRONG_ACK,
 )
 def syn_data_to_closed(lab: Tester) -> None:
-    """Send a SYN with data to a port where nobody listens.
+    """Send a SYN with data to a closed port.
 
     1. The tester sends a SYN with ten octets.
     2. An RST comes with SEQ=0 and ACK=SEG.SEQ+11.
@@ -99,7 +99,7 @@ def syn_data_to_closed(lab: Tester) -> None:
     family=6,
 )
 def ack_to_closed(lab: Tester, family: int) -> None:
-    """Acknowledge something to a port where nobody listens.
+    """Acknowledge something to a closed port.
 
     1. The tester sends an ACK.
     2. An RST comes with SEQ=SEG.ACK, and no ACK.
@@ -116,7 +116,7 @@ def ack_to_closed(lab: Tester, family: int) -> None:
 def syn_ack_to_closed(lab: Tester) -> None:
     """Answer a SYN that nobody sent.
 
-    1. The tester sends SYN and ACK to a port where nobody listens.
+    1. The tester sends SYN and ACK to a closed port.
     2. An RST comes with SEQ=SEG.ACK, and no ACK.
     """
     _refused(in_state(lab, "CLOSED"), "SA")
@@ -131,7 +131,7 @@ def syn_ack_to_closed(lab: Tester) -> None:
 def data_to_closed(lab: Tester) -> None:
     """Send data of a connection that is not.
 
-    1. The tester sends data with an ACK to a port where nobody listens.
+    1. The tester sends data with an ACK to a closed port.
     2. An RST comes with SEQ=SEG.ACK, and no ACK.
     """
     _refused(in_state(lab, "CLOSED"), "PA", b"lost")
@@ -161,7 +161,7 @@ def fin_to_closed(lab: Tester) -> None:
 def null_to_closed(lab: Tester) -> None:
     """Send a segment without flags.
 
-    1. The tester sends a segment of four octets and no flags to a port where nobody listens.
+    1. The tester sends a segment of four octets and no flags to a closed port.
     2. An RST comes with SEQ=0 and ACK=SEG.SEQ+4.
     """
     _closed(lab, "", b"null")
@@ -176,7 +176,7 @@ def null_to_closed(lab: Tester) -> None:
 def reset_to_closed(lab: Tester) -> None:
     """Reset a connection that is not.
 
-    1. The tester sends an RST, and an RST with ACK, to a port where nobody listens.
+    1. The tester sends an RST, and an RST with ACK, to a closed port.
     2. Nothing comes.
     """
     connection = in_state(lab, "CLOSED")

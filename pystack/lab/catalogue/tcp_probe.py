@@ -31,7 +31,7 @@ class _Stuck:
         self._first: int | None = None
 
     def reset(self) -> None:
-        """Begins anew."""
+        """Starts over."""
         self._first = None
 
     def __call__(self, frame: Packet) -> Any:

@@ -287,7 +287,7 @@ def follows_round_trip(lab: Tester) -> None:
 
 @case(
     "TCP-8.10",
-    "The timer starts anew when something new is acknowledged",
+    "The timer restarts when new data is acknowledged",
     section="5.3",
     level=Level.SHOULD,
     mutant=Mutant(

@@ -419,7 +419,7 @@ def bytes_after_the_length(lab: Tester) -> None:
 
 @case(
     "UDP-3.4",
-    "A packet too short for a header harms nobody",
+    "A packet too short for a header does no harm",
     section="Format",
     mutant=SILENT,
 )

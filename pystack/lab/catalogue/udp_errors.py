@@ -1,4 +1,4 @@
-"""UDP: ports that nobody has, errors for the program, addresses (RFC 1122 4.1, RFC 4443)."""
+"""UDP: closed ports, errors for the program, addresses (RFC 1122 4.1, RFC 4443)."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ UNCHECKED = mending(UDP, "does not verify the checksum")
 CLOSED = 9  # discard: nobody is there
 
 
-# --- ports that nobody has -----------------------------------------------------------------------
+# --- closed ports --------------------------------------------------------------------------------
 
 
 @case(
     "UDP-4.1",
-    "A datagram to a port that nobody has is answered with port unreachable",
+    "A datagram to a closed port is answered with port unreachable",
     section="4.1.3.1",
     level=Level.SHOULD,
     mutant=altering(ICMP, "says host unreachable instead", code=1),
 )
 def port_unreachable(lab: Tester) -> None:
-    """Send to a port with nobody behind it.
+    """Send to a closed port.
 
     1. The tester sends a datagram to port 9.
     2. The Host answers with an ICMP destination unreachable, code 3.
@@ -61,14 +61,14 @@ def port_unreachable(lab: Tester) -> None:
 
 @case(
     "UDP-4.2",
-    "A datagram over IPv6 to a port that nobody has is answered with port unreachable",
+    "A datagram over IPv6 to a closed port is answered with port unreachable",
     rfc="RFC 4443",
     section="3.1",
     level=Level.SHOULD,
     mutant=altering(ICMPv6DestUnreach, "says address unreachable instead", code=3),
 )
 def port_unreachable6(lab: Tester) -> None:
-    """Send to a port with nobody behind it.
+    """Send to a closed port.
 
     1. The tester sends a datagram to port 9.
     2. The Host answers with an ICMPv6 destination unreachable, code 4.
@@ -107,7 +107,7 @@ ANSWERS_ALL = answering(
 
 @case(
     "UDP-4.4",
-    "A broadcast datagram to a port that nobody has is not answered",
+    "A broadcast datagram to a closed port is not answered",
     section="3.2.2",
     mutant=ANSWERS_ALL,
 )
@@ -140,7 +140,7 @@ def no_error_for_link_broadcast(lab: Tester) -> None:
 
 @case(
     "UDP-4.6",
-    "A multicast datagram to a port that nobody has is not answered",
+    "A multicast datagram to a closed port is not answered",
     section="3.2.2",
     mutant=ANSWERS_ALL,
 )
@@ -156,7 +156,7 @@ def no_error_for_multicast(lab: Tester) -> None:
 
 @case(
     "UDP-4.7",
-    "A datagram with a wrong checksum to a port that nobody has is not answered",
+    "A datagram with a wrong checksum to a closed port is not answered",
     section="4.1.3.4",
     mutant=UNCHECKED,
 )
@@ -366,7 +366,7 @@ def _as_its_own(frame: Packet) -> Packet:
 
 @case(
     "UDP-6.6",
-    "A datagram to a group that nobody joined is dropped",
+    "A datagram to a group that was not joined is dropped",
     rfc="RFC 1112",
     section="7.2",
     mutant=Mutant("sees all packets as its own", incoming=_as_its_own),
