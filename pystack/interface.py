@@ -417,7 +417,7 @@ def with_prefix(address: Any) -> Any:
     """An interface's address as it was given.
 
     Raises:
-        ValueError: It has no prefix: with that of a single host nobody else would be on its link.
+        ValueError: It has no prefix; that of a single host would leave no one else on its link.
     """
     bare = isinstance(address, str) and "/" not in address
     if bare or type(address) in (ipaddress.IPv4Address, ipaddress.IPv6Address):

@@ -1,6 +1,6 @@
 """Name resolution on a Stack's own sockets, for engines that have no resolver (RFC 1035, RFC 3596).
 
-Also what DNS messages are made of and read by, wherever Python asks itself.
+Also makes and reads DNS messages for other callers in Python.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FORGED_MAXIMUM = 100  # messages of a try that answer something else
 _SIZES = {A: 4, AAAA: 16}
 _FAMILIES = {4: (A,), 6: (AAAA,), 0: (AAAA, A)}
 
-# The server can't be reached, or has nothing on its port: the next one may do.
+# The server is unreachable or its port closed: try the next one.
 UNREACHABLE = {
     errno.EADDRNOTAVAIL,
     errno.ECONNREFUSED,
@@ -50,9 +50,9 @@ class Answer:
     """What a server said.
 
     Attributes:
-        code: The RCODE; 0: the question was answered.
-        truncated: Whether the rest is to be asked for by TCP.
-        data: Where in the message the data of each record that answers begins and ends.
+        code: The RCODE; 0: no error.
+        truncated: Whether the rest has to be fetched over TCP.
+        data: Start and end in the message of each answer's data.
     """
 
     code: int
@@ -61,31 +61,31 @@ class Answer:
 
     @property
     def final(self) -> bool:
-        """Whether another server need not be asked."""
+        """Whether no other server need be asked."""
         return self.code in (0, _NO_SUCH_NAME)
 
 
 def make_question(name: str, kind: int, identifier: int) -> bytes:
-    """The DNS message that asks for a name's records of a type.
+    """A DNS query for a name's records of one type.
 
     Raises:
-        ValueError: It has an empty label, one above 63 bytes, or more than 255 in all.
+        ValueError: A label is empty or longer than 63 bytes, or the name than 255.
     """
     labels = [label.encode("ascii") for label in name.removesuffix(".").split(".")]
     if not all(0 < len(label) < 64 for label in labels):
-        raise ValueError(f"{name!r} has a label that is empty or above 63 bytes")
+        raise ValueError(f"{name!r} has a label that is empty or longer than 63 bytes")
     encoded = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
     if len(encoded) > _LONGEST_NAME:
-        raise ValueError(f"{name!r} has more than {_LONGEST_NAME} bytes in a message")
+        raise ValueError(f"{name!r} is longer than {_LONGEST_NAME} bytes in a message")
     header = struct.pack(">6H", identifier, _RECURSION_DESIRED, 1, 0, 0, 0)
     return header + encoded + struct.pack(">2H", kind, IN)
 
 
 def read_name(message: bytes, place: int) -> tuple[str, int]:
-    """The name at a place in a message, and where what follows it begins (RFC 1035 4.1.4).
+    """The name at an offset in a message, and the offset behind it (RFC 1035 4.1.4).
 
     Raises:
-        ValueError: It leaves the message, or its pointers go in a circle.
+        ValueError: It runs past the message, or its pointers loop.
     """
     labels: list[str] = []
     end = -1
@@ -96,33 +96,33 @@ def read_name(message: bytes, place: int) -> tuple[str, int]:
             return ".".join(labels), end if end >= 0 else place + 1
         if length >= 0xC0 and place + 1 < len(message):
             target = (length & 0x3F) << 8 | message[place + 1]
-            if target >= place:  # it may only point back, so that it comes to an end
-                raise ValueError("a name that points forward")
+            if target >= place:  # only backwards, so that it ends
+                raise ValueError("a name with a forward pointer")
             end = place + 2 if end < 0 else end
             place = target
             continue
         label = message[place + 1 : place + 1 + length]
         size += length + 1
         if length > 63 or len(label) != length or size > _LONGEST_NAME - 1:
-            raise ValueError("a name that is cut, or too long")
+            raise ValueError("a name that is truncated or too long")
         labels.append(label.decode("ascii", "backslashreplace").replace(".", "\\."))
         place += 1 + length
 
 
 def read_answer(message: bytes, asked: bytes) -> Answer:
-    """What a message answers to a question.
+    """Reads the answer to a question.
 
     Args:
-        message: What came.
-        asked: The question, whose identifier and question section it has to repeat. Records of
-            other names are skipped, except those a CNAME before them points to.
+        message: The message received.
+        asked: The question. The answer has to repeat its identifier and question section; records
+            of other names are skipped, except those that an earlier CNAME points to.
 
     Raises:
-        ValueError: It is no answer to this question, or malformed.
+        ValueError: It does not answer this question, or is malformed.
     """
     repeated = message[:2] == asked[:2] and message[4:6] == asked[4:6]
     if len(message) < len(asked) or not repeated or message[2] & 0xF8 != 0x80:
-        raise ValueError("no answer to this question")
+        raise ValueError("not an answer to this question")
     if message[_HEADER_BYTES : len(asked)].lower() != asked[_HEADER_BYTES:].lower():
         raise ValueError("an answer to another question")
     code, truncated = message[3] & 0x0F, bool(message[2] & _TRUNCATED)
@@ -135,11 +135,11 @@ def read_answer(message: bytes, asked: bytes) -> Answer:
         for _ in range(int.from_bytes(message[6:8], "big")):
             owner, place = read_name(message, place)
             if place + 10 > len(message):
-                raise ValueError("a record that is cut")
+                raise ValueError("a truncated record")
             kind, network, _ttl, length = struct.unpack_from(">2HIH", message, place)
             place += 10
             if place + length > len(message):
-                raise ValueError("a record that is cut")
+                raise ValueError("a truncated record")
             if network == IN and owner.lower() == wanted and kind in (kind_wanted, CNAME):
                 if kind == kind_wanted:
                     found.append((place, place + length))
@@ -149,7 +149,7 @@ def read_answer(message: bytes, asked: bytes) -> Answer:
     except ValueError:
         if not truncated:
             raise
-        # A truncated answer counts as far as it goes.
+        # Of a truncated answer, the whole records count.
     return Answer(code, truncated, tuple(found))
 
 
@@ -157,17 +157,17 @@ def read_whole_name(message: bytes, place: int, end: int) -> str:
     """The name that fills a record's data.
 
     Raises:
-        ValueError: It doesn't, or is malformed.
+        ValueError: It is malformed, or longer or shorter than that.
     """
     name, after = read_name(message, place)
     if after != end:
-        raise ValueError("a name that is shorter or longer than its record")
+        raise ValueError("a name shorter or longer than its record")
     return name
 
 
 @dataclass
 class _Question:
-    """A question under way."""
+    """A question not settled yet."""
 
     message: bytes
     kind: int
@@ -177,10 +177,10 @@ class _Question:
     addresses: list[Server] = field(default_factory=list)
 
     def take(self, message: bytes) -> bool:
-        """Reads what came; whether it was this server's last word.
+        """Reads a message; returns whether this server has nothing more to say.
 
         Raises:
-            ValueError: It was no answer to this question.
+            ValueError: It does not answer this question.
         """
         answer = read_answer(message, self.message)
         if not answer.final:
@@ -194,18 +194,18 @@ class _Question:
 
 
 def _receive(asker: Any, question: _Question, deadline: float) -> bool:
-    """Waits for a server's answer; False: none came in time.
+    """Waits for a server's answer; False: timed out.
 
     Raises:
-        OSError: The server is unreachable, or what else the socket meets.
+        OSError: The server is unreachable, or any other error of the socket.
     """
     for _ in range(_FORGED_MAXIMUM):
-        # What is there already counts, even when the time is over.
+        # An answer that has arrived counts, even after the deadline.
         asker.settimeout(max(0.0, deadline - time.monotonic()))
         try:
             return question.take(asker.recv(LARGEST))
         except ValueError:
-            continue  # forged or late; the true one may still come
+            continue  # forged or stale; the real one may still come
         except (TimeoutError, BlockingIOError):
             return False
     return False
@@ -217,7 +217,7 @@ def _ask_server(
     questions: list[_Question],
     until: float | None,
 ) -> None:
-    """Asks one server what is open, as often as it is silent."""
+    """Asks one server the open questions, and again while it is silent."""
     family = socket.AF_INET if server.version == 4 else socket.AF_INET6
     with ExitStack() as sockets:
         pending: list[tuple[Any, _Question]] = []
@@ -252,32 +252,32 @@ def look_up(
 ) -> list[Server] | int:
     """Asks name servers, one after the other, for the addresses of a name.
 
-    A server that fails or can't be reached is left for the next at once, one that is silent after
-    four tries in seven seconds. Each question has its own random port and identifier, and no
-    server but the one that was asked can answer it.
+    A server that fails or is unreachable is given up at once, a silent one after four tries in
+    seven seconds. Each question has its own random port and identifier, and only the server that
+    was asked can answer it.
 
     Args:
         make_socket: Makes a socket of a family and a type.
         servers: The name servers' addresses.
         name: A host name in ASCII, or an address literal.
         family: 4, 6, or 0 for both.
-        timeout: Seconds for all of it; None: until every server has had its tries.
+        timeout: Seconds in total; None: until every server has had its tries.
 
     Returns:
-        The addresses in the answers' order; else an errno: ENOENT, no such name, or none of this
-        family; ENETUNREACH, no name server; EAGAIN, no answer in `timeout`; ETIMEDOUT, no server
-        answered; EREMOTEIO, those that answered failed; EMSGSIZE, the answer was truncated before
-        its first address.
+        The addresses, in the answers' order; or an errno: ENOENT, no such name, or no address of
+        this family; ENETUNREACH, no name server; EAGAIN, no answer in `timeout`; ETIMEDOUT, no
+        server answered; EREMOTEIO, those that answered failed; EMSGSIZE, the answer was truncated
+        before its first address.
 
     Raises:
-        OSError: EOPNOTSUPP, a name in ".local", which is asked by multicast DNS; what else the
-            sockets meet.
+        OSError: EOPNOTSUPP, a name in ".local", which takes multicast DNS; any other error of the
+            sockets.
     """
     try:
         literal = ipaddress.ip_address(name)
     except ValueError:
         if ":" in name or re.fullmatch(r"[0-9.]*", name):
-            return errno.ENOENT  # no host has such a name
+            return errno.ENOENT  # not a host name
     else:
         return [literal] if family in (0, literal.version) else errno.ENOENT
     plain = name.removesuffix(".").lower()

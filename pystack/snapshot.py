@@ -1,4 +1,4 @@
-"""What a Stack is at a moment, to come back to: `Stack.snapshot`, `Stack.restore`."""
+"""A Stack's state at one moment, and back to it: `Stack.snapshot`, `Stack.restore`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pystack.hypercalls import ManualClock
 __all__ = ["Snapshot"]
 
 _WORDS = {
-    errno.EOPNOTSUPP: "this engine's state can't be told from that of its other Stacks",
-    errno.ENOSPC: "too many snapshots have the same memory: drop some",
-    errno.EXDEV: "the snapshot is another Stack's, and holds addresses of its memory",
-    errno.ENODEV: "other NICs are attached than when the snapshot was taken",
+    errno.EOPNOTSUPP: "this engine keeps the state of all its Stacks together",
+    errno.ENOSPC: "too many snapshots hold the same memory: drop some",
+    errno.EXDEV: "the snapshot is of another Stack, and holds addresses in its memory",
+    errno.ENODEV: "the attached NICs are not those of the snapshot",
     errno.EBUSY: "a thread is in a call of the Stack, or other processes use it",
 }
 
@@ -24,12 +24,12 @@ _WORDS = {
 class Snapshot:
     """A copy of a Stack's engine: connections, sockets, tables, timers, settings, random numbers.
 
-    Made by `Stack.snapshot`, freed when nothing refers to it any more. Until then memory that the
-    Stack had at that moment is kept, also where the Stack frees it.
+    Made by `Stack.snapshot`, and freed with its last reference. Until then the memory that the
+    Stack had at that moment is kept, even if the Stack frees it.
 
     Attributes:
-        size_bytes: How much was copied.
-        moment: The Stack's clock when it was last used before, in seconds.
+        size_bytes: Size of the copy.
+        moment: The Stack's clock when the Stack last ran before it, in seconds.
     """
 
     def __init__(self, handle: StackHandle) -> None:
@@ -59,16 +59,16 @@ class Snapshot:
         lost = sum(now.get(number) is not kept for number, kept in self._sockets.items())
         new = sum(self._sockets.get(number) is not kept for number, kept in now.items())
         if lost:
-            raise OSError(errno.ESTALE, f"{lost} of the sockets open then have been closed since")
+            raise OSError(errno.ESTALE, f"{lost} of the snapshot's sockets have been closed since")
         if new:
-            raise OSError(errno.EBUSY, f"{new} sockets were opened since: close them first")
+            raise OSError(errno.EBUSY, f"{new} sockets have been opened since: close them first")
 
     def __repr__(self) -> str:
         return f"<Snapshot of {self.size_bytes} bytes at {self.moment:g} s>"
 
 
 def _open_sockets(handle: StackHandle) -> dict[int, Any]:
-    # By their references: a snapshot keeps no socket open.
+    # By weak references: a snapshot keeps no socket open.
     return dict(handle.opened)
 
 

@@ -453,7 +453,7 @@ class Stack(StackServices, KnownAttributes):
         (handshakes that found the backlog full), "tcp.listen_drops" (dropped SYNs and final ACKs)
         and "tcp.answers_skipped" (not sent because of the limits of RFC 5961 7).
 
-        The engine linux has all of its own besides, as nstat(8) names them: "TcpExtTCPTimeouts".
+        The engine linux adds all of Linux's, as nstat(8) names them: "TcpExtTCPTimeouts".
         """
         return list_counters(self._handle)
 

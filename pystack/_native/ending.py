@@ -181,7 +181,7 @@ _remains: set[Remains] = set()
 _afterwards: list[Callable[[], Any]] = []
 _signal: int | None = None
 _ender: int | None = None  # the thread that has ended all Stacks
-_never = threading.Lock()  # is given to nobody after the first
+_never = threading.Lock()  # never released after the first acquire
 _never.acquire()
 
 

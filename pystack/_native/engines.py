@@ -35,7 +35,7 @@ ENGINES = PACKAGE / "_native" / "engines"
 # The variable that names more folders to look in, before the cache; separated as in PATH.
 FOLDERS_VARIABLE = "PYSTACK_ENGINES"
 
-# The variable that names the engine of Stacks for which nobody has chosen one.
+# The variable that names the default engine.
 DEFAULT_VARIABLE = "PYSTACK_ENGINE"
 
 # Engines that aren't shipped as binaries, and what builds each.
@@ -116,7 +116,7 @@ def built_libraries(engine: str) -> dict[str, Path]:
 
 
 def default_engine() -> str:
-    """The engine of a Stack for which nobody has chosen one."""
+    """The engine of a Stack that names none."""
     return os.environ.get(DEFAULT_VARIABLE) or "lwip"
 
 

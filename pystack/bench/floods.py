@@ -2,7 +2,7 @@
 
 A client's flow, limited to less than the host could take, and its new connections go over the link
 that the flood comes by. The host is a Stack on a TAP, then the kernel on a veth, by turns, each
-made anew for each flood, and each with the same Python program on it.
+made afresh for each flood, and each with the same Python program on it.
 
 The time of a frame is that of the processor. A Stack spends it in its own process; the kernel
 takes what a veth delivers in the time of who sends it. So it is compared with that of an ordinary

@@ -44,7 +44,7 @@ def conduct(program: Callable[[], Any], of_ours: tuple[str, ...]) -> None:
     except BaseException as error:  # noqa: BLE001 - the command's own errors are another matter
         error.__traceback__ = _of_the_program(error.__traceback__, (__file__, *of_ours))
         raised = error
-    _report(raised)  # out of the handler, where its error is nobody's context
+    _report(raised)  # out of the handler, so that its error is no one's context
     if isinstance(raised, KeyboardInterrupt):
         ending.die_by(signal.SIGINT)
     sys.exit(1)

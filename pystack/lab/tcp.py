@@ -399,7 +399,7 @@ def in_state(
         raise ValueError(f"no state {state!r}, but {', '.join(STATES)}")
     lab.meet(family)
     if state == "CLOSED":
-        return Connection(lab, 9, family=family, isn=isn)  # nobody listens at discard
+        return Connection(lab, 9, family=family, isn=isn)  # discard is closed
     if state == "SYN-SENT":
         return open_from_host(
             lab, family=family, isn=isn, options=options, window=window, answer=False

@@ -153,7 +153,7 @@ class Descriptor:
         if self.is_ours():
             os.set_blocking(self.fd, blocking)
         else:
-            os.fstat(self.fd)  # another file's by now, or nobody's
+            os.fstat(self.fd)  # another file's by now, or closed
 
     def is_blocking(self) -> bool:
         """Whether O_NONBLOCK is clear."""

@@ -35,7 +35,7 @@ def note_read(opened: OpenSocket) -> None:
     told[thread] = times = told.get(thread, 0) + 1
     if times == 1:
         return
-    # Released by nobody: there is one line, whatever the other threads do meanwhile.
+    # Never released: there is one line, whatever the other threads do meanwhile.
     if _speaking.acquire(blocking=False):
         text = (
             f"pystack: process {os.getpid()} ends: its sockets are on the Stack of another "

@@ -61,7 +61,7 @@ def so_error(sock: Any) -> int:
     return int(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
-# --- what a port that nobody has makes of it ----------------------------------------------------
+# --- what a closed port makes of it ----------------------------------------------------
 
 
 def nothing(module: Any, family: int) -> Any:

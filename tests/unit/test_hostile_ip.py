@@ -56,7 +56,7 @@ def datagram(
 
 
 def closed(version: int, source: str, data: bytes = b"") -> bytes:
-    """A datagram to a port that nobody has."""
+    """A datagram to a closed port."""
     payload = udp(version, 9, CLOSED, data, source=source)
     return (ip4 if version == 4 else ip6)(UDP, payload, source)
 

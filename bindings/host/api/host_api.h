@@ -52,7 +52,7 @@ struct ps_arena_statistics {
 /* --- life (stack.c) --- */
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
                   size_t error_size);
-/* What was accepted for sending, and nobody has acknowledged yet. */
+/* Accepted for sending, and not acknowledged yet. */
 struct ps_undelivered {
     uint64_t bytes;
     uint32_t peers;   /* connections: some may lack no more than their end */

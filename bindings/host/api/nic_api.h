@@ -19,7 +19,7 @@ void ps_nic_describe(ps_nic *nic, uint32_t *mtu, uint8_t *layer, bool *has_mac, 
 /* enum ps_offloads: what a Stack may leave to its far end, or leaves undone in what comes. */
 uint32_t ps_nic_offloads(ps_nic *nic);
 
-/* How many queues its device has, 1 if nobody shares it, and which one this is. */
+/* How many queues its device has, 1 if it is not shared, and which one this is. */
 unsigned ps_nic_queues(ps_nic *nic, unsigned *place);
 
 /* A NIC without a Stack, so that a program can be a wire's far end itself. -EBUSY while

@@ -23,7 +23,7 @@ int image_load(struct engine_image *image, const char *path, const struct ps_eng
                char *error, size_t error_size);
 /* The parts of a private copy that the engine writes: up to `room`, or -errno. */
 int image_data(const struct engine_image *image, struct ps_piece *parts, size_t room);
-/* Has what nobody writes of a private copy be that of the file it was copied from. */
+/* Maps the read-only part of a private copy from the file it was copied from. */
 void image_share(const struct engine_image *image, int original, int copy);
 void image_unload(struct engine_image *image);
 /* In a child: another thread may have been loading one. */

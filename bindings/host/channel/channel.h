@@ -114,7 +114,7 @@ enum channel_send_part { CHANNEL_HAS_TO = 1, CHANNEL_HAS_CONTROL = 2 };
 
 /* --- channel_server.c: in the process that owns the Stack ---------------------------------- */
 
-struct channel_client; /* a process, or a ticket that nobody has taken yet */
+struct channel_client; /* a process, or a ticket not taken yet */
 struct channel_server;
 
 /* Before the owner closes a socket: whether another process holds it, so it must stay open. */

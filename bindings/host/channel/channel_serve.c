@@ -1,7 +1,7 @@
 /*
  * What the owner of a Stack does for another process's request.
  *
- * The requests are another process's: nothing in them is believed that isn't looked at first, and
+ * The requests are another process's: nothing in them is trusted unchecked, and
  * one that no client of ours makes is -EPROTO, which ends that client.
  */
 #define _GNU_SOURCE

@@ -108,7 +108,7 @@ static int64_t take_client(struct channel_call *call)
 
 /* --- messages ----------------------------------------------------------------------------- */
 
-/* The first descriptor that came with a message; the others, which nobody sends, are closed. */
+/* The first descriptor that came with a message; any others are closed. */
 static int descriptor_of(struct msghdr *message)
 {
     int first = -1;
@@ -272,7 +272,7 @@ static int obtain(ps_stack *stack, struct channel_server **out)
         return result;
     stack_unlock(stack);
     if (!stack->threaded)
-        return -EOPNOTSUPP; /* nobody would move it while a client waits */
+        return -EOPNOTSUPP; /* nothing would drive it while a client waits */
     pthread_once(&fork_once, watch_forks);
     pthread_mutex_lock(&making);
     struct channel_server *server = atomic_load(&stack->server);

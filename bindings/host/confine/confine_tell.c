@@ -120,7 +120,7 @@ static bool has_reader(int timeout_ms)
     return poll(&reader, 1, timeout_ms) == 1 && (reader.revents & POLLOUT) != 0;
 }
 
-/* Tells first, for the program's own words are to come after; but nobody waits for a reader of
+/* Tells first, so that the program's own words come after; but does not wait for a reader of
  * standard error, and a line that isn't taken in time is lost. */
 static void refuse(const char *remedy, struct seccomp_notif *asked,
                    struct seccomp_notif_resp *answer)
@@ -185,7 +185,7 @@ static void answer_all(const char *remedy)
             else if (errno != ENOENT && errno != EINTR)
                 return;
         } else if (watched[0].revents != 0) {
-            return; /* nobody is left */
+            return; /* none is left */
         }
         if (watched[1].revents != 0) {
             /* Readers of the program's output must find its end there. */

@@ -50,7 +50,7 @@ struct ps_nic_kind {
     /* The descriptor whose readability means that `receive` has a frame; -1: it wakes the
      * driver itself. NULL: -1. */
     int (*descriptor)(ps_nic *nic);
-    /* Tells the NIC whom to wake, or nobody (NULL). NULL member: nic_set_wake_default. */
+    /* Tells the NIC whom to wake (NULL: no one). NULL member: nic_set_wake_default. */
     void (*set_wake)(ps_nic *nic, void (*wake)(void *argument), void *argument);
     /* Whether the far end takes what is sent. NULL: unknown, taken to.
      * Adds what was taken so far. */
@@ -101,7 +101,7 @@ void nic_set_offloads(ps_nic *nic, uint32_t offloads);
 uint64_t nic_deadline(ps_nic *nic);
 int nic_descriptor(ps_nic *nic);
 void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
-/* The driver goes, and what comes from now on nobody will take. */
+/* The driver goes; frames that arrive from now on are not taken. */
 void nic_leave(ps_nic *nic);
 enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken);
 /* In a child process: a Stack of the parent's has it. */

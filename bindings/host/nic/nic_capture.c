@@ -165,7 +165,7 @@ static void destroy(ps_nic *nic)
 {
     struct capture *self = (struct capture *)nic;
     if (self->file != NULL)
-        fclose(self->file); /* what it still can't write nobody is left to be told */
+        fclose(self->file); /* an error here can't be reported any more */
     pthread_mutex_destroy(&self->lock);
     nic_wrapper_free(&self->wrapper);
 }

@@ -34,7 +34,7 @@ struct descriptor_nic {
     int fd;
     int (*configure)(int fd, uint32_t offloads); /* NULL: the far end isn't told */
     enum ps_framing framing;
-    bool refused;     /* nobody has the far end open, said the last write */
+    bool refused;     /* the last write found the far end closed */
     uint8_t *pending; /* a frame partly written */
     size_t pending_size, pending_done;
     uint8_t *incoming; /* a frame partly read, its length in front */

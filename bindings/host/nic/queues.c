@@ -109,7 +109,7 @@ static unsigned steps(const struct queues *self, unsigned from, unsigned to)
     return (to + self->count - from) % self->count;
 }
 
-/* To the next one whom nobody has asked yet; false: there is none. */
+/* To the next one not asked yet; false: there is none. */
 static bool pass_on(struct queues *self, unsigned origin, const struct nic_frame *frame)
 {
     unsigned asked = steps(self, origin, self->place);

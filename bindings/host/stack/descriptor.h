@@ -31,7 +31,7 @@ struct descriptor {
     bool copied;      /* a child may have some: there was a fork */
     bool is_private;  /* `shown` is ours, and no user's */
     bool lost;        /* no number was found */
-    bool dead;        /* the last number was closed, of which nobody told */
+    bool dead;        /* the last number was closed unnoticed */
     bool news;        /* something came since it was shown last */
     bool urgent_seen; /* the urgent byte was told of, and a reader found nothing else */
     bool is_loose;    /* a number may be closed behind our back */
@@ -51,7 +51,7 @@ void descriptor_prepare(int fd);
 bool descriptor_has(const struct descriptor *descriptor, int number);
 /* One of its numbers, looked for if need be; -1: there is none in this process. */
 int descriptor_number(struct descriptor *descriptor);
-/* A number of which nobody told, and no other than `except`; -1: there is none in this process. */
+/* An untracked number other than `except`; -1: there is none in this process. */
 int descriptor_search(const struct descriptor *descriptor, int except);
 /* A number to touch the shown end by, until descriptor_unpin; -1: there is none. */
 int descriptor_pin(struct descriptor *descriptor);

@@ -8,7 +8,7 @@
 
 /* Under the lock: the socket's descriptor, if any, will show `mask` when the engine is left. */
 void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask);
-/* Asks the engine anew; inside an ENGINE_GUARD. For calls that change readiness silently. */
+/* Asks the engine again; inside an ENGINE_GUARD. For calls that change readiness silently. */
 void descriptor_refresh(ps_stack *stack, int64_t handle);
 /* Something was sent by it. */
 void descriptor_has_sent(ps_stack *stack, int64_t handle);
@@ -18,7 +18,7 @@ void descriptor_found_nothing(ps_stack *stack, int64_t handle);
 bool descriptor_waits_not(ps_stack *stack, int64_t handle);
 /* Shows what has come about meanwhile. */
 void descriptors_settle(ps_stack *stack);
-/* Inside the engine: all of them, asked anew. */
+/* Inside the engine: asks again for all of them. */
 void descriptors_refresh(ps_stack *stack);
 /* All show an error, as each will from now on: the Stack is lost or at its end. */
 void descriptors_fail(ps_stack *stack);
@@ -36,7 +36,7 @@ int local_descriptor_close(ps_stack *stack, int64_t handle, int number, bool els
 void descriptor_close_stray(const ps_stack *stack, int64_t handle, int number);
 /* A duplicate number to pass to another process and then close; -errno. */
 int descriptor_lend(ps_stack *stack, int64_t handle);
-/* descriptor_end.c: the Stack is closed; then, that nobody refers to it any more. */
+/* descriptor_end.c: the Stack is closed; then, the last reference is gone. */
 void descriptors_abandon(ps_stack *stack);
 void descriptors_free(ps_stack *stack);
 /* In a child: closes our ends of the parent's. */
@@ -52,7 +52,7 @@ void files_after_fork(bool is_child);
 bool descriptor_keep(ps_stack *stack, int64_t handle, int number);
 /* Whether our end would hear of the last number's close. */
 bool descriptor_tells_death(ps_stack *stack, int64_t handle);
-/* Whether numbers of the socket are left that nobody here holds: the last one closes it. */
+/* Whether numbers of the socket are left that aren't tracked here: the last one closes it. */
 bool descriptor_lives_on(ps_stack *stack, int64_t handle);
 
 #endif

@@ -5,7 +5,7 @@
  *
  * Each step is move.c's. A thread that waits for an event does the same itself (wait.c), and the
  * driver's thread then stays away: when that one has gone, the next is often not far, and so the
- * thread takes over only when nobody has come for a while.
+ * thread takes over only when none has come for a while.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +26,7 @@
 #include "stack/waiters.h"
 #include "stack/wake.h"
 
-/* As long as this nobody may drive after a waiter has. */
+/* How long the thread leaves driving to waiters after one has driven. */
 #define PARK_US 1000
 
 /* A Python clock may run faster than ours: check it often. */
@@ -34,7 +34,7 @@
 
 /* A waiter looks for so long before it sleeps: to wake a processor takes about as much, and in
  * an exchange the answer often comes sooner. It gives way to every thread that could run; and
- * where it was in vain, the next waits, up to so many, do without. */
+ * where it didn't help, the next waits, up to so many, do without. */
 #define SPIN_US 50
 #define MOST_SKIPPED 64
 
@@ -171,7 +171,7 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
         if (ready > 0 && descriptors[0].revents != 0)
             take_wake(stack);
         else if (found)
-            atomic_store(&stack->wake_pending, false); /* what was written wakes once in vain */
+            atomic_store(&stack->wake_pending, false); /* one needless wake-up follows */
         stack->sleep_until_us = 0;
     }
     return result;
@@ -205,7 +205,7 @@ void driver_unpark(ps_stack *stack)
     stack_wake_later(stack, &stack->driver_word);
 }
 
-/* A program that polls descriptors, and hasn't looked at all that it was told of, or answered it,
+/* A program that polls descriptors, and hasn't handled all that it was told of, or answered it,
  * is busy: it takes in the frames that come meanwhile itself, when it has. To be woken for each
  * would take the processor from it. After a moment in which it did nothing frames wake us again. */
 static void sleep_for_frames(ps_stack *stack)

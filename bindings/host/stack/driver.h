@@ -8,9 +8,9 @@
 
 int driver_start(ps_stack *stack);
 void driver_stop(ps_stack *stack);
-/* Under the lock: nobody drives any more, and the thread looks whether it should. */
+/* Under the lock: driving has stopped; the thread checks whether to take over. */
 void driver_unpark(ps_stack *stack);
-/* Without the lock: takes what has come since a waiter drove last, if nobody has driven since:
+/* Without the lock: takes what has come since a waiter last drove, unless another drove since:
  * a call that reads state has to see it. */
 void stack_catch_up(ps_stack *stack);
 /* Under the lock, given up meanwhile: sleeps until something is due or `until_us`. */

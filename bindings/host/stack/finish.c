@@ -317,7 +317,7 @@ static void tell_of_wait(const struct ps_undelivered *left, uint64_t began_us)
     snprintf(text, sizeof text,
              "pystack: %llu bytes to %u peer%s are not acknowledged yet (Ctrl-C gives them up)\n",
              (unsigned long long)left->bytes, left->peers, left->peers == 1 ? "" : "s");
-    /* Where nobody reads it there is nothing to be done. */
+    /* If nothing reads it, that can't be helped. */
     ssize_t wrote = write(STDERR_FILENO, text, strlen(text));
     (void)wrote;
 }

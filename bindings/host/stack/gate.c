@@ -126,7 +126,7 @@ static void progress(ps_stack *stack, bool all_done)
     gate->due = gate->fd >= 0 && !gate->open && all_done;
 }
 
-/* It is answered, or nobody counts on that any more. */
+/* It is answered, or an answer is no longer expected. */
 static void forgive(struct gate *gate, struct attention *attention)
 {
     if (attention->owes && attention->looked == gate->round)

@@ -14,10 +14,10 @@ struct gate {
     bool due;             /* the program has done all that it was known to have to do */
     uint64_t round;       /* counts the moments that were left to it, from 1 */
     uint64_t progress_us; /* when it did some of it last */
-    size_t unread;        /* descriptors that it was told of in this one, and hasn't looked at */
-    size_t owed;          /* those that it has looked at and is about to answer */
+    size_t unread;        /* descriptors reported in this one, and not handled yet */
+    size_t owed;          /* those handled and about to be answered */
     unsigned doubt, skip; /* how often answers didn't come; questions without trust */
-    unsigned kept;        /* moments in a row that were not in vain */
+    unsigned kept;        /* moments in a row that paid off */
 };
 
 /* The gate's record of a descriptor. */

@@ -90,7 +90,7 @@ static void system_random_small(ps_stack *stack, void *out, size_t size)
     }
     stack->chance_left -= size;
     memcpy(out, stack->chance + stack->chance_left, size);
-    memset(stack->chance + stack->chance_left, 0, size); /* nobody is to read it twice */
+    memset(stack->chance + stack->chance_left, 0, size); /* so that it is never used twice */
 }
 
 static int host_random(void *user, void *out, size_t size)

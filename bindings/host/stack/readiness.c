@@ -162,7 +162,7 @@ static void show_stream(struct descriptor *descriptor, uint32_t wanted)
     /* An error comes with the end only. */
     if (wanted & PS_READY_ERROR)
         wanted = wanted & PS_READY_HANGUP ? wanted | OVER : wanted & ~(uint32_t)PS_READY_ERROR;
-    /* No way leads back but to begin anew. */
+    /* The only way back is to start over. */
     bool anew = descriptor->form != DESCRIPTOR_ALONE && wanted == NOTHING;
     if (descriptor->shows & PS_READY_ENDED && !(wanted & PS_READY_ENDED))
         anew = true;

@@ -108,7 +108,7 @@ static bool replace(struct descriptor *descriptor, int fresh)
 bool renewal_put(struct descriptor *descriptor, int fresh)
 {
     struct stat status;
-    /* Of others' copies nobody could say where they are. */
+    /* Where others' copies are is unknown. */
     bool done = !descriptor->shared && !descriptor->copied && descriptor_pin(descriptor) >= 0 &&
                 fstat(fresh, &status) == 0 && replace(descriptor, fresh);
     descriptor_unpin(descriptor);

@@ -96,7 +96,7 @@ struct ps_stack {
     int wake_descriptor, wake_writer; /* an eventfd, or both ends of a pipe */
     atomic_bool wake_pending, spinning;
     bool has_processors;              /* more than one */
-    unsigned spin_penalty, spin_skip; /* how long spinning was in vain; sleeps without it */
+    unsigned spin_penalty, spin_skip; /* how long spinning didn't help; sleeps without it */
     uint64_t deadline_us;             /* when the engine wants to run */
     uint64_t sleep_until_us;          /* when the driver wakes by itself; 0: it is awake */
 

@@ -42,7 +42,7 @@ bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out);
 #define LWIP_HOOK_IP4_FORWARD(packet, in, out) hook_ip4_forward(packet, in, out)
 #define LWIP_HOOK_IP6_FORWARD(packet, in, out) hook_ip6_forward(packet, in, out)
 
-/* forward.c: nobody has answered for the next hop of a packet that waited for it. */
+/* forward.c: the next hop of a waiting packet did not resolve. */
 void hook_arp_unanswered(struct pbuf *packet);
 
 /* neighbour.c: a connection has got an answer to what it sent: its next hop is there. */

@@ -24,7 +24,7 @@ static uint32_t cost(const struct pbuf *packet)
     return packet->tot_len + OVERHEAD;
 }
 
-/* The packet itself where nobody will change its bytes, else a copy. */
+/* The packet itself if its bytes won't change, else a copy. */
 static struct pbuf *hold(struct pbuf *packet)
 {
     for (const struct pbuf *part = packet; part != NULL; part = part->next)

@@ -103,7 +103,7 @@ static bool judge6(uint8_t type, uint8_t code, struct verdict *out)
         *out = (struct verdict){EPROTO, true};
         return true;
     default:
-        /* RFC 4443 2.4 a: an error of a type that nobody knows is told all the same. */
+        /* RFC 4443 2.4 a: an error of unknown type is passed on all the same. */
         *out = (struct verdict){EPROTO, false};
         return type < ICMP6_TYPE_EREQ;
     }

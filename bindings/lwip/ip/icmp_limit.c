@@ -18,7 +18,7 @@
 /* Peers have a place each by a keyed hash. A newcomer in a place begins with all tokens: the
  * limit for all holds all the same. */
 static struct peer {
-    uint64_t name;      /* 64 bits of the hash; 0: nobody */
+    uint64_t name;      /* 64 bits of the hash; 0: unused */
     uint64_t credit_us; /* time saved up, of which an error costs the interval */
     uint64_t updated_us;
 } peers[PEERS];

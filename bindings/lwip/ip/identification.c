@@ -1,5 +1,5 @@
 /*
- * IPv4's identifications (RFC 6864): counters that nobody can follow from outside (RFC 7739 5.3).
+ * IPv4's identifications (RFC 6864): counters that can't be predicted from outside (RFC 7739 5.3).
  *
  * lwIP has one counter from 0: anyone exchanging packets with us learns how many went to others,
  * and may scan a third host without being seen ("idle scan"). As in Linux there are many counters,

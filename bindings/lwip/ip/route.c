@@ -97,7 +97,7 @@ static struct route *best_static(const ip_addr_t *ip)
     return best;
 }
 
-/* The netif, perhaps an alias, that holds an IPv4 address of ours; NULL: nobody. */
+/* The netif, perhaps an alias, that holds an IPv4 address of ours; NULL: none. */
 static struct netif *holder4(const ip4_addr_t *ip)
 {
     struct netif *netif;

@@ -164,7 +164,7 @@ static bool is_forbidden(const struct port_interface *interface, const uint8_t *
                                           : ETHTYPE_IPV6;
     enum { SENDER = 8 };
     if (type == ETHTYPE_ARP)
-        return packet[SENDER] & 1; /* a group is nobody's own address (RFC 1812 3.3.2) */
+        return packet[SENDER] & 1; /* no host's own address is a group (RFC 1812 3.3.2) */
     if (type != ETHTYPE_IP)
         return false;
     const struct ip_hdr *header = (const struct ip_hdr *)(const void *)packet;

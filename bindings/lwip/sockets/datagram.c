@@ -178,7 +178,7 @@ int64_t datagram_receive(struct port_socket *head, const struct ps_piece *pieces
     if (message != NULL) {
         *message = datagram->message;
         if (!socket->coalesces)
-            message->segment_size = 0; /* nobody asks any more */
+            message->segment_size = 0; /* not asked for any more */
         if (size < whole)
             message->flags |= PS_MSG_TRUNC;
     }

@@ -124,7 +124,7 @@ int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *t
 }
 
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
- * Groups and broadcast addresses may be bound to but are nobody's source. */
+ * Group and broadcast addresses may be bound to, but are never a source. */
 static int wanted_source(const struct port_socket *socket, const ip_addr_t *local,
                          const ip_addr_t *to, const struct ps_send_control *control,
                          ip_addr_t *source)

@@ -216,7 +216,7 @@ static int complete_header4(struct pbuf *p, const struct datagram_path *path)
     return 0;
 }
 
-/* A packet with a header of the user's is cut by nobody. */
+/* A packet whose header is the user's is never fragmented. */
 static int prepare_header(struct raw_socket *raw, struct pbuf *p, const ip_addr_t *to,
                           const struct datagram_path *path)
 {

@@ -29,7 +29,7 @@ static bool covers(const struct udp_pcb *pcb, const ip_addr_t *local)
            (ip_addr_isany(&pcb->local_ip) || ip_addr_eq(&pcb->local_ip, local));
 }
 
-/* Of those that are connected to nobody and want to know, the one that is bound most closely. */
+/* Of the unconnected sockets that want errors, the most specifically bound. */
 static struct udp_socket *unconnected_sender(const struct icmp_report *report)
 {
     struct udp_socket *found = NULL;

@@ -280,7 +280,7 @@ int engine_interface_set_mac(ps_engine *engine, uint32_t index, const uint8_t ma
     if (interface == NULL || interface->layer != PS_LAYER_ETHERNET)
         return -EOPNOTSUPP;
     if (mac[0] & 1 || memcmp(mac, (const uint8_t[6]){0}, ETH_HWADDR_LEN) == 0)
-        return -EADDRNOTAVAIL; /* a group's address is nobody's own, and no address is none */
+        return -EADDRNOTAVAIL; /* no host has a group's address, or the unspecified one */
     for (struct port_interface *each = interface; each != NULL; each = each->next_alias)
         memcpy(each->netif.hwaddr, mac, ETH_HWADDR_LEN);
     /* Neighbours learn of it as they do from Linux: by a gratuitous ARP, and by a new

@@ -31,7 +31,7 @@ static struct netif *resolver_of(struct netif *netif, const ip_addr_t *ip)
         if (ip4_addr_net_eq(ip_2_ip4(ip), netif_ip4_addr(&each->netif),
                             netif_ip4_netmask(&each->netif)))
             return &each->netif;
-    /* On no network of its own: the one by which a route on the link leaves. */
+    /* On none of our networks: the interface of an on-link route. */
     struct netif *way = hook_ip4_route(NULL, ip_2_ip4(ip));
     return way != NULL && interface_index(way) == interface_index(netif) ? way : netif;
 }

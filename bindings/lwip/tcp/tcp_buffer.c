@@ -102,7 +102,7 @@ void tcp_tune_send_buffer(struct tcp_socket *socket, size_t size)
     uint32_t rtt_us = socket->pcb->recovery.data_rtt_us;
     if (rtt_us != 0 && (tuning->send_rtt_us == 0 || rtt_us < tuning->send_rtt_us))
         tuning->send_rtt_us = rtt_us;
-    /* Without SACK nobody has measured it: the congestion window says what is under way. */
+    /* Not measured without SACK: the congestion window says what is in flight. */
     uint64_t target =
         rtt_us == 0 ? 2ULL * socket->pcb->cwnd : pass(&tuning->sent, tuning->send_rtt_us, size);
     target = LWIP_MIN(target, (uint64_t)tunables.tcp_send_buffer_max);

@@ -229,7 +229,7 @@ err_t tcp_on_sent(void *argument, struct tcp_pcb *pcb, u16_t size)
     return ERR_OK;
 }
 
-/* After a pause of more than a timeout nobody knows what the path has room for: the congestion
+/* After a pause of more than a timeout the path's capacity is unknown: the congestion
  * window begins small again (RFC 5681 4.1). */
 static void restart_after_idle(struct tcp_pcb *pcb)
 {

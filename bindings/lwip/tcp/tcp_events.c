@@ -53,7 +53,7 @@ int tcp_need_pcb(struct tcp_socket *socket)
     tcp_apply_options(socket);
     if (!ip_addr_isany(&socket->bound_to) || socket->bound)
         ip_addr_copy(pcb->local_ip, socket->bound_to);
-    if (socket->bound) { /* the port has been its own all the while: nobody to ask */
+    if (socket->bound) { /* it kept its port all the while */
         pcb->local_port = socket->local_port;
         TCP_REG(&tcp_bound_pcbs, pcb);
     }

@@ -112,7 +112,7 @@ int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote)
 
 void tcp_listener_close(struct tcp_socket *socket)
 {
-    /* Those that nobody accepted are reset, as Linux does. */
+    /* Connections not accepted yet are reset, as on Linux. */
     while (socket->waiting_first != NULL) {
         struct tcp_socket *child = socket->waiting_first;
         socket->waiting_first = child->waiting_next;

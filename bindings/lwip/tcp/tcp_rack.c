@@ -47,7 +47,7 @@ bool tcp_rack_detect(struct tcp_pcb *pcb)
     return any;
 }
 
-/* RFC 8985 6.2, step 4: a segment that was sent again in vain widens the reordering window, once
+/* RFC 8985 6.2, step 4: a spurious retransmission widens the reordering window, once
  * a round trip. */
 void tcp_rack_adapt(struct tcp_pcb *pcb, bool twice)
 {

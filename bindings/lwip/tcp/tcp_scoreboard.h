@@ -74,7 +74,7 @@ void tcp_scoreboard_round_trip(struct tcp_pcb *pcb);
 /* tcp_rack.c */
 /* Marks what is lost by now, and sets the timer for what may be soon. Returns whether any is. */
 bool tcp_rack_detect(struct tcp_pcb *pcb);
-/* A segment was sent again, perhaps in vain. */
+/* A segment was retransmitted, perhaps needlessly. */
 void tcp_rack_adapt(struct tcp_pcb *pcb, bool twice);
 
 /* tcp_tail_loss_probe.c */

@@ -313,7 +313,7 @@ bool tcp_segment_fill_window(struct tcp_pcb *pcb)
 }
 
 /* One that the wire's far end has cut loses whole pieces, so that blocks can still be about the
- * others; the rest goes when it is sent anew. */
+ * others; the rest goes when it is sent again. */
 uint16_t hook_tcp_partly_acked(struct tcp_pcb *pcb, struct tcp_seg *segment, uint32_t ack)
 {
     uint32_t piece = segment->p->segment_size, size = ack - lwip_ntohl(segment->tcphdr->seqno);

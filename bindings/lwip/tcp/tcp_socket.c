@@ -83,7 +83,7 @@ static bool is_connected(const struct tcp_socket *socket)
     return socket->phase == TCP_CONNECTED && socket->pcb != NULL && socket->pcb->state != TIME_WAIT;
 }
 
-/* A connection that is over leaves its port to others, and lets the socket be bound anew. */
+/* A connection that is over frees its port, and its socket may be bound again. */
 static void leave_connection(struct tcp_socket *socket)
 {
     if (socket->phase != TCP_CONNECTED || is_connected(socket))
@@ -259,7 +259,7 @@ static void close_socket(struct port_socket *head)
     if (pcb == NULL)
         return;
     tcp_disown(socket);
-    /* RFC 1122 4.2.2.13: bytes that nobody read, or a linger of 0, end in a reset. */
+    /* RFC 1122 4.2.2.13: unread bytes, or a linger of 0, end in a reset. */
     if (pcb->state >= SYN_RCVD && pcb->state != TIME_WAIT &&
         (unread || head->options.linger_s == 0)) {
         tcp_abort(pcb);
@@ -376,8 +376,7 @@ void tcp_icmp_error(const struct icmp_report *report)
     /* RFC 1122 4.2.3.9, RFC 5927: only a connection that isn't one yet gives up; any other goes on
      * retransmitting, for the path may heal. IP_RECVERR reports each (ip(7)). */
     bool wanted = errors_wanted(&socket->head, &report->remote);
-    bool our_own =
-        address_is_ours(ip_current_src_addr()); /* nobody has answered for the next hop */
+    bool our_own = address_is_ours(ip_current_src_addr()); /* the next hop did not resolve */
     if (pcb->state == SYN_SENT && (report->hard || wanted || our_own)) {
         if (wanted || IP_IS_V4(&report->remote)) /* of IPv4 Linux queues this one unasked */
             errors_report(&socket->head, report, report->transport, report->remote_port);

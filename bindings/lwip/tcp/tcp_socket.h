@@ -25,7 +25,7 @@ struct tcp_buffer_tuning {
 /* Urgent data that came (tcp_urgent.c). */
 struct tcp_urgent {
     bool announced, awaited; /* the peer has sent an urgent pointer; its byte is still to come */
-    bool has_byte, has_mark; /* nobody has read the byte; nor past its place */
+    bool has_byte, has_mark; /* the byte is unread; so is what follows it */
     uint8_t byte;
     uint64_t position, mark; /* of the byte in the stream as it came, and as it is read */
     uint64_t removed;        /* bytes that were taken out of the stream */
@@ -119,9 +119,9 @@ bool tcp_may_have_sent(const ip_addr_t *local, uint16_t local_port, const ip_add
                        uint16_t remote_port, uint32_t sequence);
 
 /* tcp_port.c */
-/* Binds to a port that nobody has. -EADDRNOTAVAIL: there is none. */
+/* Binds to a free port. -EADDRNOTAVAIL: there is none. */
 int tcp_bind_ephemeral(struct tcp_pcb *pcb);
-/* Binds to a port from which nobody is connected to the remote end, or -EADDRNOTAVAIL. */
+/* Binds to a port with no connection to the remote end, or -EADDRNOTAVAIL. */
 int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remote_port);
 /* Whether another socket keeps this one from binding or listening there. */
 bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number);

@@ -162,7 +162,7 @@ static uint64_t state_due(const struct tcp_pcb *pcb)
     return pcb->timer.state_us + wait_ms * US_PER_MS;
 }
 
-/* TCP_LINGER2 less than nothing: the peer hears that nobody waits for its FIN. */
+/* A negative TCP_LINGER2: the peer is told not to wait for its FIN. */
 static bool is_cut_short(const struct tcp_pcb *pcb)
 {
     return pcb->state == FIN_WAIT_2 && pcb->timer.closed && pcb->timer.linger2_s < 0;
@@ -250,7 +250,7 @@ static bool probe_window(struct tcp_pcb *pcb)
     return true;
 }
 
-/* False: nobody answers. */
+/* False: no answer. */
 static bool keep_alive(struct tcp_pcb *pcb)
 {
     if (pcb->timer.user_timeout_ms == 0 && pcb->keep_cnt_sent >= pcb->keep_cnt)

@@ -17,7 +17,7 @@ struct tcp_timer {
     uint64_t due_us; /* not later than it is due: one that moves on is seen to when it is reached */
     /* Among those that something has happened to since their timers were set. */
     struct tcp_pcb *touched_next, **touched_link;
-    /* Among those that nobody holds any more (tcp_orphan.c). */
+    /* Among the orphans (tcp_orphan.c). */
     struct tcp_pcb *orphan_next, **orphan_link;
     uint8_t state; /* as it was seen last, and whether its user had closed it */
     bool closed;
@@ -52,7 +52,7 @@ enum { TCP_HOLD_CORK = 1, TCP_HOLD_MORE = 2 };
 #define LWIP_HOOK_TCP_HOLDS(pcb, seg) ((pcb)->timer.hold != 0 && tcp_timer_holds(pcb, seg))
 
 int64_t tcp_timer_now_us(void);
-/* Something happens to the connection: its timers are set anew before the engine is left. */
+/* Something happens to the connection: its timers are reset before the engine is left. */
 void tcp_timer_touch(struct tcp_pcb *pcb);
 struct tcp_seg;
 /* Whether this segment, the next to be sent, is what the user wants to be held. */

@@ -19,7 +19,7 @@ void port_tcp_urgent_in(struct tcp_pcb *pcb, uint32_t end)
     uint64_t position = socket->received + (end - 1 - pcb->rcv_nxt);
     if (urgent->announced && position <= urgent->position)
         return;
-    /* A new mark takes the place of one that nobody came to. */
+    /* A new mark replaces one that was not reached. */
     urgent->announced = urgent->awaited = true;
     urgent->has_byte = false;
     urgent->position = position;

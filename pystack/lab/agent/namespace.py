@@ -43,7 +43,7 @@ class NamespaceAgent(Agent):
         self._descriptors = descriptors
 
     def do_reset(self, ports: str = "1") -> None:
-        """Begins anew in a namespace that nothing has happened in."""
+        """Starts over in a fresh namespace."""
         self.close_sockets()
         self.tables.close()
         unshare(CLONE_NEWNET)

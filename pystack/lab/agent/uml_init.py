@@ -63,7 +63,7 @@ class UmlAgent(Agent):
     """An agent whose `reset` is a fresh namespace, which the interfaces are moved into."""
 
     def do_reset(self, _ports: str = "1") -> None:
-        """Begins anew in a namespace that nothing has happened in."""
+        """Starts over in a fresh namespace."""
         self.close_sockets()
         indices = [socket.if_nametoindex(name) for name in self.interfaces]
         old = self.tables

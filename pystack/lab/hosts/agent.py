@@ -71,7 +71,7 @@ class FdWire:
         """See `Wire.send`.
 
         Raises:
-            HostCrashed: There is nobody at the other end.
+            HostCrashed: The other end is gone.
             Unable: It is a frame that such a wire does not carry.
         """
         deadline = time.monotonic() + _SEND_S
@@ -95,7 +95,7 @@ class FdWire:
         """See `Wire.receive`.
 
         Raises:
-            HostCrashed: There is nobody at the other end.
+            HostCrashed: The other end is gone.
         """
         try:
             frame = os.read(self._descriptor, FRAME)

@@ -116,7 +116,7 @@ def build(
 
 
 def _join(objects: Path, environment: dict[str, str]) -> Path:
-    """One object out of all, whose own names nobody else's are taken for: it has an snprintf."""
+    """One object out of all, with its names made local: it has an snprintf of its own."""
     joined = objects / "joined.o"
     parts = ["vmlinux.o", "init/version-timestamp.o"]
     _run(["ld", "-r", "-o", str(joined), *(str(objects / part) for part in parts)], environment)

@@ -32,7 +32,7 @@ def bring(work: Path, report: Callable[[str], None], *, apt: bool) -> dict[str, 
         apt: Debian is to be asked; else they have to be here.
 
     Raises:
-        ProvisionError: One is neither here nor to be had.
+        ProvisionError: One is neither here nor available.
     """
     environment = {
         name: os.environ[name] for name in ("PATH", "HOME", "CCACHE_DIR") if name in os.environ

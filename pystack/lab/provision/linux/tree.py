@@ -124,6 +124,6 @@ def overlay(work: Path, source: Path) -> Path:
             }:  # fmt: skip
                 continue
             (made / folder / path.name).symlink_to(path.resolve())
-    # A copy: a package that is installed anew meanwhile takes its files away.
+    # A copy: a package that is reinstalled meanwhile loses its files.
     shutil.copytree(source_folder("linux") / "arch", made / "arch/anyk")
     return made
