@@ -410,7 +410,7 @@ def _gateway(one: Any) -> Address:
     try:
         return ipaddress.ip_address(one)
     except ValueError:
-        raise ValueError(f"gateway {one!r} is no IP address, as 10.0.0.1") from None
+        raise ValueError(f"gateway {one!r} is not an IP address, such as 10.0.0.1") from None
 
 
 def with_prefix(address: Any) -> Any:

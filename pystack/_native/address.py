@@ -29,7 +29,7 @@ def to_c(address: Address | Interface | str, port: int = 0, scope: int = 0) -> A
         prefix = address.network.prefixlen
         address = address.ip
     elif not isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
-        raise TypeError(f"an IP address is wanted, not {type(address).__name__}")
+        raise TypeError(f"expected an IP address, not {type(address).__name__}")
     out = ffi.new("struct ps_address *")
     packed = address.packed
     ffi.memmove(out.bytes, packed, len(packed))
@@ -49,7 +49,7 @@ def network_to_c(network: Network | str) -> Any:
     if isinstance(network, str):
         network = ipaddress.ip_network(network)
     if not isinstance(network, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
-        raise TypeError(f"a network is wanted, as '10.1.0.0/16', not {network!r}")
+        raise TypeError(f"expected a network, such as '10.1.0.0/16', not {network!r}")
     out = to_c(network.network_address)
     out.prefix = network.prefixlen
     return out

@@ -64,7 +64,7 @@ class Answers:
             for method in methods:
                 if given[what] is not None and not callable(getattr(given[what], method, None)):
                     raise TypeError(
-                        f"{what}={given[what]!r} has no method {method}(): it is to be a "
+                        f"{what}={given[what]!r} has no method {method}(): pass a "
                         f"pystack.hypercalls.{protocol}"
                     )
         self.clock = clock

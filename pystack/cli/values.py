@@ -95,7 +95,7 @@ def _address(text: str) -> None:
         ipaddress.ip_interface(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is not an address with its network, as 10.0.0.2/24 or fd00::2/64"
+            f"{text!r} is not an address with its prefix length, such as 10.0.0.2/24 or fd00::2/64"
         ) from None
     with_prefix(text)
 
@@ -104,7 +104,7 @@ def _nameserver(text: str) -> None:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"name server {text!r} is not an IP address, as 10.0.0.1") from None
+        raise ValueError(f"name server {text!r} is not an IP address, such as 10.0.0.1") from None
 
 
 ADDRESS = _Text("address", _address)

@@ -130,7 +130,7 @@ def impair(
     number = secrets.randbits(64) if seed is None else seed & 0xFFFFFFFFFFFFFFFF
     for what in (outgoing, incoming):
         if not isinstance(what, Impairment):
-            raise TypeError(f"an Impairment is wanted, as Impairment(loss=0.1), not {what!r}")
+            raise TypeError(f"expected an Impairment, such as Impairment(loss=0.1), not {what!r}")
     wrapped = adapt(inner)
     error = ffi.new("int *")
     pointer = lib.ps_nic_impair(wrapped._pointer, outgoing._to_c(), incoming._to_c(), number, error)

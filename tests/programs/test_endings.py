@@ -235,7 +235,7 @@ def test_a_peer_that_reads_nothing_is_given_up(place: Namespace, interrupt: bool
             process.send_signal(signal.SIGINT)
         _out, err = process.communicate(timeout=6)
         assert process.returncode == 4
-        wanted = "peer are given up\n" if interrupt else "unacknowledged: nobody takes them\n"
+        wanted = "peer are given up\n" if interrupt else "unacknowledged: no peer takes them\n"
         assert err.endswith(wanted)
         sink.thread.join()
         assert "ConnectionReset" in sink.end

@@ -58,7 +58,7 @@ ATTACH: list[tuple[dict[str, Any] | tuple[Any, ...] | Callable[[Any], None], typ
     ),
     ({"gateway": "10.1.0.1"}, OSError, "unreachable: 0.0.0.0/0 via 10.1.0.1: .* an address there"),
     ({"gateway": "10.0.0.1"}, OSError, "the gateway 10.0.0.1 is the interface's own"),
-    ({"gateway": "nonsense"}, ValueError, "gateway 'nonsense' is no IP address"),
+    ({"gateway": "nonsense"}, ValueError, "gateway 'nonsense' is not an IP address"),
     ({"gateway": 5}, TypeError, "a gateway is an address or a list of them, not 5"),
     ({"gateway": ["10.0.0.8", "10.0.0.9"]}, ValueError, "10.0.0.8, 10.0.0.9: .*routes.add"),
     (second_default, FileExistsError, "0.0.0.0/0 via 10.0.1.9: .* another metric"),

@@ -306,7 +306,7 @@ def test_a_peer_that_reads_nothing_is_waited_for_no_longer_than_said() -> None:
         began = time.monotonic()
         it.left.close(linger=0.4)
         assert 0.3 < time.monotonic() - began < 5
-        assert [line for line in lines if "unacknowledged: nobody takes them" in line]
+        assert [line for line in lines if "unacknowledged: no peer takes them" in line]
         # What had come is there, and then it is known not to be all.
         with pytest.raises(ConnectionResetError):
             while server.recv(65536):
@@ -380,7 +380,7 @@ def test_nobody_is_waited_for_who_is_not_there(gone: str) -> None:
     began = time.monotonic()
     left.close()
     assert time.monotonic() - began < 2
-    assert [line for line in lines if line.endswith("unacknowledged: nobody is there")]
+    assert [line for line in lines if line.endswith("unacknowledged: no peer is left")]
     server.close()
     listener.close()
     right.close()

@@ -261,9 +261,9 @@ static void tell(ps_stack *stack, int result, uint64_t linger_us)
         return;
     snprintf(text, sizeof text, "closed with %llu bytes to %u peer%s unacknowledged: %s",
              (unsigned long long)left->bytes, left->peers, left->peers == 1 ? "" : "s",
-             result == -ENETUNREACH ? "nobody is there"
+             result == -ENETUNREACH ? "no peer is left"
              : linger_us == 0       ? "linger is 0"
-                                    : "nobody takes them");
+                                    : "no peer takes them");
     int said; /* inside, where a log of Python's can't use the Stack */
     ENGINE_GUARD(stack, said, say(stack, text));
     (void)said;

@@ -88,7 +88,7 @@ class SmoltcpSocket:
     def sendto(self, data: bytes, address: tuple[Any, ...]) -> int:
         stream = self.peers.get(address[:2])
         if stream is None:
-            raise OSError(errno.ENOSYS, "datagrams to whom has not sent one")
+            raise OSError(errno.ENOSYS, "datagrams to a host that has sent none")
         stream.write(data)
         self._agent.run(stream.drain)
         return len(data)

@@ -69,7 +69,7 @@ def bring(work: Path, wanted: str, report: Callable[[str], None]) -> Path:
     if package is None:
         there = ", ".join(archive.names(r"^linux-source-[0-9.]+$")) or "none"
         raise ProvisionError(
-            f"Debian's {suite} has no {name} (any more); of that kind it has {there}. Give the "
+            f"Debian's {suite} has no {name} (any more), but {there}. Give the "
             "source tree of a release by --source"
         )
     files = archive.download([package], work / "debs")
