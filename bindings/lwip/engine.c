@@ -4,6 +4,8 @@
 #include "base/entries.h"
 #include "base/hooks.h"
 #include "base/port.h"
+#include "base/timeouts.h"
+#include "ip/groups.h"
 #include "ip/icmp_redirect.h"
 #include "ip/neighbour.h"
 #include "ip/reassembly.h"
@@ -13,18 +15,23 @@
 #include "lwip/dhcp.h"
 #include "lwip/dhcp6.h"
 #include "lwip/dns.h"
+#include "lwip/etharp.h"
 #include "lwip/igmp.h"
 #include "lwip/init.h"
+#include "lwip/ip4_frag.h"
+#include "lwip/ip6_frag.h"
 #include "lwip/memp.h"
+#include "lwip/mld6.h"
+#include "lwip/nd6.h"
 #include "lwip/priv/nd6_priv.h"
 #include "lwip/priv/raw_priv.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/raw.h"
 #include "lwip/stats.h"
 #include "lwip/sys.h"
-#include "lwip/timeouts.h"
 #include "lwip/udp.h"
 #include "services/resolver.h"
+#include "services/service_ticks.h"
 #include "services/services.h"
 #include "sockets/raw.h"
 #include "sockets/udp_socket.h"
@@ -32,6 +39,24 @@
 #include "tcp/tcp_ack.h"
 #include "tcp/tcp_handshake.h"
 #include "tcp/tcp_timer.h"
+
+/* In lwIP's order, the seldom ones first. Most count what has passed of a lifetime. Those that
+ * don't catch up time how long an answer is waited for. */
+static struct tick ticks[] = {
+    {IP_TMR_INTERVAL, ip_reass_tmr, ip4_reassembly_work_ms, NULL, true, 0},
+    {ARP_TMR_INTERVAL, etharp_tmr, arp_age_ms, NULL, true, 0},
+    {DHCP_COARSE_TIMER_MSECS, dhcp_coarse_tmr, dhcp_coarse_work_ms, dhcp_coarse_skip, true, 0},
+    {DNS_TMR_INTERVAL, dns_tmr, dns_work_ms, dns_skip, false, 0},
+    {ND6_TMR_INTERVAL, nd6_tmr, nd_work_ms, nd_skip, true, 0},
+    {IP6_REASS_TMR_INTERVAL, ip6_reass_tmr, ip6_reassembly_work_ms, NULL, true, 0},
+    {SERVICES_INTERVAL_MS, services_tick, services_work_ms, NULL, true, 0},
+    {DHCP_FINE_TIMER_MSECS, dhcp_fine_tmr, dhcp_fine_work_ms, dhcp_fine_skip, false, 0},
+    {DHCP6_TIMER_MSECS, dhcp6_tmr, dhcp6_work_ms, dhcp6_skip, false, 0},
+    {ACD_TMR_INTERVAL, acd_tmr, acd_work_ms, acd_skip, false, 0},
+    {IGMP_TMR_INTERVAL, igmp_tmr, igmp_work_ms, igmp_skip, true, 0},
+    {ND6_NEIGHBOR_TMR_INTERVAL, nd6_neighbor_tmr, neighbours_work_ms, NULL, true, 0},
+    {MLD6_TMR_INTERVAL, mld6_tmr, mld_work_ms, mld_skip, true, 0},
+};
 
 /* lwIP's modules, in the order of its init.c. */
 static void start_lwip(void)
@@ -45,7 +70,6 @@ static void start_lwip(void)
     tcp_init();
     igmp_init();
     dns_init();
-    sys_timeouts_init();
 }
 
 static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
@@ -64,6 +88,7 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
     redirect_init();
     arp_init();
     nd_init();
+    timeouts_init(ticks, LWIP_ARRAYSIZE(ticks));
     start_lwip();
     interface_init();
     interfaces_init();
@@ -96,29 +121,14 @@ static int close_engine(ps_engine *engine, bool abrupt)
     return 0;
 }
 
-/* When the next timer is due. */
-static uint64_t next_timer_us(const ps_engine *engine)
-{
-    uint64_t tcp_us = LWIP_MIN(tcp_timer_next_us(), handshake_next_us());
-    u32_t sleep_ms = sys_timeouts_sleeptime();
-    if (sleep_ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE)
-        return tcp_us;
-    return LWIP_MIN(tcp_us, engine->now_us - engine->now_us % 1000 + (uint64_t)sleep_ms * 1000);
-}
-
-/* Most of lwIP's timers count what has passed of a lifetime. Those that only time how long an
- * answer is waited for would send all they have at once. */
-bool hook_timer_catches_up(void (*handler)(void))
-{
-    return handler != acd_tmr && handler != dns_tmr && handler != dhcp_fine_tmr &&
-           handler != dhcp6_tmr;
-}
-
 /* Brings the engine to the present. Timers that are late wait for `run`: what came meanwhile may be
  * what they would miss. */
 static int enter_engine(ps_engine *engine)
 {
-    return engine->hypercalls.clock(engine->hypercalls.user, &engine->now_us);
+    int result = engine->hypercalls.clock(engine->hypercalls.user, &engine->now_us);
+    if (result == 0)
+        timeouts_enter();
+    return result;
 }
 
 static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
@@ -134,14 +144,14 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
         ip6_reassembly_shed();
     }
     offload_flush();
-    *deadline_us = next_timer_us(engine);
+    *deadline_us = LWIP_MIN(timeouts_next_us(), LWIP_MIN(tcp_timer_next_us(), handshake_next_us()));
     return 0;
 }
 
 static int run_engine(ps_engine *engine)
 {
     (void)engine;
-    sys_check_timeouts();
+    timeouts_run();
     tcp_timer_run();
     handshake_run();
     return 0;

@@ -92,10 +92,6 @@ u32_t hook_tcp_sequence(const ip_addr_t *local, u16_t local_port, const ip_addr_
 #define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) \
     hook_tcp_sequence(local, local_port, remote, remote_port)
 
-/* engine.c: whether a timer that is late by whole periods makes up for them. */
-bool hook_timer_catches_up(void (*handler)(void));
-#define LWIP_HOOK_TIMER_CATCHES_UP(handler) hook_timer_catches_up(handler)
-
 /* tcp_isn.c: what is added to the clock in the timestamps between two addresses. */
 u32_t hook_tcp_timestamp_offset(const ip_addr_t *local, const ip_addr_t *remote);
 

@@ -1,9 +1,8 @@
 /*
  * lwIP's heap and pools, both out of the host's arena.
  *
- * lwIP's memp.c has pools of fixed sizes; here each element is a separate allocation.
- * The one exception are timers: lwIP relies on timers being available, so a few are
- * kept in the image, and a Stack that is out of memory keeps its clockwork.
+ * lwIP's memp.c has pools of fixed sizes; here each element is a separate allocation. Timers are
+ * none: see timeouts.c.
  */
 #include "base/memory.h"
 
@@ -30,16 +29,6 @@ static const size_t element_size[MEMP_MAX] = {
 #define LWIP_MEMPOOL(name, count, size, description) [MEMP_##name] = (size),
 #include "lwip/priv/memp_std.h"
 };
-
-/* Enough for lwIP's own cyclic timers, and for mDNS's (eleven an interface, and one for
- * each question that waits) on a score of interfaces. Beyond that, from the arena. */
-#define TIMERS_KEPT 256
-
-static union {
-    struct sys_timeo timer;
-    void *next_free;
-} timers[TIMERS_KEPT];
-static void *free_timer;
 
 void *port_lwip_malloc(size_t size)
 {
@@ -80,31 +69,16 @@ void port_free(void *memory)
 
 void memp_init(void)
 {
-    for (size_t i = 0; i < TIMERS_KEPT; i++) {
-        timers[i].next_free = free_timer;
-        free_timer = &timers[i];
-    }
 }
 
 void *memp_malloc(memp_t type)
 {
-    if (type == MEMP_SYS_TIMEOUT && free_timer != NULL) {
-        void *timer = free_timer;
-        memcpy(&free_timer, timer, sizeof free_timer);
-        return timer;
-    }
     return port_lwip_malloc(element_size[type]);
 }
 
 void memp_free(memp_t type, void *element)
 {
-    if (element == NULL)
-        return;
-    uintptr_t address = (uintptr_t)element, first = (uintptr_t)timers;
-    if (type == MEMP_SYS_TIMEOUT && address >= first && address < first + sizeof timers) {
-        memcpy(element, &free_timer, sizeof free_timer);
-        free_timer = element;
-        return;
-    }
-    port_lwip_free(element);
+    (void)type;
+    if (element != NULL)
+        port_lwip_free(element);
 }

@@ -150,3 +150,11 @@ void slots_age(struct slots *slots, int slot, uint32_t now_ms)
     entry->ours = ours;
     rank(slots, slot);
 }
+
+/* What programs use is used: its own moment is the earlier one. */
+bool slots_will_age(const struct slots *slots, int slot, uint32_t *since_ms)
+{
+    const struct slot *entry = &slots->all[slot];
+    *since_ms = entry->ours ? entry->ours_ms : entry->used_ms;
+    return entry->used || entry->ours;
+}

@@ -68,5 +68,7 @@ void slots_use(struct slots *slots, int slot, bool ours, uint32_t now_ms);
 void slots_answered(struct slots *slots, int slot, bool answered);
 void slots_keep(struct slots *slots, int slot, bool kept);
 void slots_age(struct slots *slots, int slot, uint32_t now_ms);
+/* Whether slots_age will change anything: SLOT_IDLE_MS after the moment that it fills in. */
+bool slots_will_age(const struct slots *slots, int slot, uint32_t *since_ms);
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/keyed_hash.h"
 #include "base/port.h"
 #include "base/slots.h"
+#include "base/timeouts.h"
 #include "base/tunables.h"
 #include "ip/arp_queue.h"
 #include "ip/neighbour.h"
@@ -295,11 +296,15 @@ void arp_tick(void)
     for_each(step_if_due);
 }
 
+static uint32_t most_age_ms(void)
+{
+    return (uint32_t)tunables.arp_max_age_s * 1000;
+}
+
 static void age(struct arp_entry *entry)
 {
     uint32_t now = sys_now();
-    if (entry->state == PS_NEIGHBOUR_STALE &&
-        now - entry->confirmed_ms >= (uint32_t)tunables.arp_max_age_s * 1000)
+    if (entry->state == PS_NEIGHBOUR_STALE && now - entry->confirmed_ms >= most_age_ms())
         release(entry);
     else
         slots_age(&order, slot_of(entry), now);
@@ -308,6 +313,40 @@ static void age(struct arp_entry *entry)
 void etharp_tmr(void)
 {
     for_each(age);
+}
+
+/* --- when there is something to do ---------------------------------------------------------- */
+
+static uint64_t first_ms; /* of those that were looked at */
+
+static void look_at_step(struct arp_entry *entry)
+{
+    if (entry->state != PS_NEIGHBOUR_STALE)
+        first_ms = LWIP_MIN(first_ms, timeouts_due_ms(entry->due_ms));
+}
+
+static void look_at_age(struct arp_entry *entry)
+{
+    uint32_t since_ms;
+    if (entry->state == PS_NEIGHBOUR_STALE)
+        first_ms = LWIP_MIN(first_ms, timeouts_since_ms(entry->confirmed_ms) + most_age_ms());
+    if (slots_will_age(&order, slot_of(entry), &since_ms))
+        first_ms = LWIP_MIN(first_ms, timeouts_since_ms(since_ms) + SLOT_IDLE_MS);
+}
+
+uint64_t arp_step_ms(void)
+{
+    first_ms = NEVER_MS;
+    for_each(look_at_step);
+    return first_ms;
+}
+
+uint64_t arp_age_ms(uint64_t next_ms)
+{
+    (void)next_ms;
+    first_ms = NEVER_MS;
+    for_each(look_at_age);
+    return first_ms;
 }
 
 /* --- packets that leave ------------------------------------------------------------------- */

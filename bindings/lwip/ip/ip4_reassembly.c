@@ -34,6 +34,12 @@ void ip_reass_tmr(void)
     reassembly_expire(&datagrams);
 }
 
+uint64_t ip4_reassembly_work_ms(uint64_t next_ms)
+{
+    (void)next_ms;
+    return reassembly_expires_ms(&datagrams);
+}
+
 void ip4_reassembly_shed(void)
 {
     reassembly_shed(&datagrams);

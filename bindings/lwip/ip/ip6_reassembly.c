@@ -45,6 +45,12 @@ void ip6_reass_tmr(void)
     reassembly_expire(&packets);
 }
 
+uint64_t ip6_reassembly_work_ms(uint64_t next_ms)
+{
+    (void)next_ms;
+    return reassembly_expires_ms(&packets);
+}
+
 void ip6_reassembly_shed(void)
 {
     reassembly_shed(&packets);

@@ -5,6 +5,7 @@
 #include "base/keyed_hash.h"
 #include "base/port.h"
 #include "base/slots.h"
+#include "base/timeouts.h"
 #include "ip/neighbour.h"
 #include "link/address.h"
 #include "link/interface.h"
@@ -183,6 +184,165 @@ void nd6_tmr(void)
 {
     lwip_nd6_tmr();
     age();
+}
+
+/* --- when there is something to do ---------------------------------------------------------- */
+
+uint64_t nd_step_ms(void)
+{
+    uint64_t first_ms = NEVER_MS;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++) {
+        const struct nd6_neighbor_cache_entry *entry = &neighbor_cache[i];
+        bool asks = entry->state == ND6_INCOMPLETE && entry->counter.probes_sent != 0;
+        if (asks || entry->state == ND6_DELAY || entry->state == ND6_PROBE)
+            first_ms = LWIP_MIN(first_ms, timeouts_due_ms(entry->due));
+    }
+    return first_ms;
+}
+
+static u32_t neighbours_calls(void)
+{
+    u32_t calls = UINT32_MAX;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++) {
+        const struct nd6_neighbor_cache_entry *entry = &neighbor_cache[i];
+        if (entry->state != ND6_REACHABLE)
+            continue;
+        if (entry->q != NULL)
+            return 0;
+        if (!is_permanent(entry))
+            calls = LWIP_MIN(calls,
+                             tick_calls_left(entry->counter.reachable_time / ND6_TMR_INTERVAL +
+                                                 entry->counter.reachable_time % ND6_TMR_INTERVAL !=
+                                             0));
+    }
+    return calls;
+}
+
+static u32_t routers_calls(void)
+{
+    u32_t calls = UINT32_MAX;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_ROUTERS; i++)
+        if (default_router_list[i].neighbor_entry != NULL)
+            calls = LWIP_MIN(calls, tick_calls_left(default_router_list[i].invalidation_timer));
+    for (s8_t i = 0; i < LWIP_ND6_NUM_PREFIXES; i++)
+        if (prefix_list[i].netif != NULL && prefix_list[i].invalidation_timer != UINT32_MAX)
+            calls = LWIP_MIN(calls, tick_calls_left(prefix_list[i].invalidation_timer));
+    return calls;
+}
+
+static bool can_send(const struct netif *netif)
+{
+    return netif_is_up(netif) && netif_is_link_up(netif);
+}
+
+static bool is_mortal(const struct netif *netif, s8_t i)
+{
+    return !ip6_addr_isinvalid(netif_ip6_addr_state(netif, i)) &&
+           !netif_ip6_addr_isstatic(netif, i);
+}
+
+static u32_t address_calls(const struct netif *netif, s8_t i)
+{
+    u8_t state = netif_ip6_addr_state(netif, i);
+    u32_t calls = UINT32_MAX;
+    if (ip6_addr_istentative(state) &&
+        ((state & IP6_ADDR_TENTATIVE_COUNT_MASK) >= LWIP_IPV6_DUP_DETECT_ATTEMPTS ||
+         can_send(netif)))
+        return 0;
+    if (!is_mortal(netif, i))
+        return calls;
+    u32_t valid = netif_ip6_addr_valid_life(netif, i);
+    u32_t preferred = netif_ip6_addr_pref_life(netif, i);
+    if (!ip6_addr_life_isinfinite(valid))
+        calls = LWIP_MIN(calls, tick_calls_left(valid));
+    if (!ip6_addr_life_isinfinite(preferred) && (preferred != 0 || state == IP6_ADDR_PREFERRED))
+        calls = LWIP_MIN(calls, tick_calls_left(preferred));
+    return calls;
+}
+
+/* Whether a router is to be asked for at one of the calls that are for that. */
+static bool solicits(const struct netif *netif)
+{
+    u8_t state = netif_ip6_addr_state(netif, 0);
+    return netif->rs_count > 0 && can_send(netif) && !ip6_addr_isinvalid(state) &&
+           !ip6_addr_isduplicated(state);
+}
+
+static u32_t netifs_calls(void)
+{
+    u32_t calls = UINT32_MAX;
+    const struct netif *netif;
+    NETIF_FOREACH(netif)
+    {
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+            calls = LWIP_MIN(calls, address_calls(netif, i));
+        if (solicits(netif))
+            calls = LWIP_MIN(calls, nd6_tmr_rs_reduction);
+    }
+    return calls;
+}
+
+/* When age() has something to do. */
+static uint64_t table_age_ms(const struct slots *slots)
+{
+    uint64_t first_ms = NEVER_MS;
+    for (int rank = SLOT_STRANGER; rank < SLOT_FREE; rank++)
+        for (int slot = slots->first[rank]; slot != NO_SLOT; slot = slots->all[slot].after) {
+            uint32_t since_ms;
+            if (slots_will_age(slots, slot, &since_ms))
+                first_ms = LWIP_MIN(first_ms, timeouts_since_ms(since_ms) + SLOT_IDLE_MS);
+        }
+    return first_ms;
+}
+
+uint64_t nd_work_ms(uint64_t next_ms)
+{
+    uint64_t first_ms = LWIP_MIN(table_age_ms(&neighbours), table_age_ms(&destinations));
+    u32_t calls = LWIP_MIN(LWIP_MIN(neighbours_calls(), routers_calls()), netifs_calls());
+    if (calls == UINT32_MAX)
+        return first_ms;
+    return LWIP_MIN(first_ms, next_ms + (uint64_t)calls * ND6_TMR_INTERVAL);
+}
+
+static void count_address(struct netif *netif, s8_t i, u32_t calls)
+{
+    u32_t valid = netif_ip6_addr_valid_life(netif, i);
+    u32_t preferred = netif_ip6_addr_pref_life(netif, i);
+    if (!ip6_addr_life_isinfinite(valid))
+        netif_ip6_addr_set_valid_life(netif, i, valid - calls);
+    if (!ip6_addr_life_isinfinite(preferred) && preferred != 0)
+        netif_ip6_addr_set_pref_life(netif, i, preferred - calls);
+}
+
+/* As often as nothing but this happens: nd_work_ms() says so. */
+void nd_skip(u32_t calls)
+{
+    const u32_t solicitation_calls = ND6_RTR_SOLICITATION_INTERVAL / ND6_TMR_INTERVAL;
+    struct netif *netif;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++) {
+        struct nd6_neighbor_cache_entry *entry = &neighbor_cache[i];
+        if (entry->state == ND6_STALE)
+            entry->counter.stale_time += calls;
+        else if (entry->state == ND6_REACHABLE && !is_permanent(entry))
+            entry->counter.reachable_time -= calls * ND6_TMR_INTERVAL;
+    }
+    for (s16_t i = 0; i < LWIP_ND6_NUM_DESTINATIONS; i++)
+        destination_cache[i].age += calls;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_ROUTERS; i++)
+        if (default_router_list[i].neighbor_entry != NULL)
+            default_router_list[i].invalidation_timer -= calls;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_PREFIXES; i++)
+        if (prefix_list[i].netif != NULL && prefix_list[i].invalidation_timer != UINT32_MAX)
+            prefix_list[i].invalidation_timer -= calls;
+    NETIF_FOREACH(netif)
+    {
+        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+            if (is_mortal(netif, i))
+                count_address(netif, i, calls);
+    }
+    nd6_tmr_rs_reduction =
+        (u8_t)((nd6_tmr_rs_reduction + solicitation_calls - calls % solicitation_calls) %
+               solicitation_calls);
 }
 
 /* --- the table, from outside ---------------------------------------------------------------- */

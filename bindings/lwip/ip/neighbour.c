@@ -30,6 +30,12 @@ void nd6_neighbor_tmr(void)
     nd_tick();
 }
 
+uint64_t neighbours_work_ms(uint64_t next_ms)
+{
+    (void)next_ms;
+    return LWIP_MIN(arp_step_ms(), nd_step_ms());
+}
+
 void neighbours_forget(struct netif *netif)
 {
     etharp_cleanup_netif(netif);

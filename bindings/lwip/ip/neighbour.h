@@ -13,6 +13,8 @@ struct tcp_pcb;
 /* A connection has been without an answer for more than one timeout: its next hop is asked whether
  * it is there (RFC 1122 2.3.2.1). */
 void neighbour_doubt(const struct tcp_pcb *pcb);
+/* When any of them is to be asked again. */
+uint64_t neighbours_work_ms(uint64_t next_ms);
 /* A netif is about to go: so do its entries, those too that were set while it was down. */
 void neighbours_forget(struct netif *netif);
 
@@ -22,9 +24,16 @@ void arp_init(void);
 /* Where memory has run out: half of the packets that wait for an address are dropped. */
 void arp_shed(void);
 void nd_init(void);
-/* Asks neighbours again, and gives up those that don't answer: ten times a second. */
+/* Asks neighbours again, and gives up those that don't answer: ten times a second. And when there
+ * is something to ask, on timeouts.h's clock. */
 void arp_tick(void);
 void nd_tick(void);
+uint64_t arp_step_ms(void);
+uint64_t nd_step_ms(void);
+/* When lwIP's timer of each family, once a second, has something to do. */
+uint64_t arp_age_ms(uint64_t next_ms);
+uint64_t nd_work_ms(uint64_t next_ms);
+void nd_skip(uint32_t calls);
 /* A connection has got an answer to what it sent, or none for longer than it should have taken: its
  * next hop is there, or is to be asked whether it is. */
 void arp_progress(const struct tcp_pcb *pcb);

@@ -12,6 +12,7 @@
 #include "base/keyed_hash.h"
 #include "base/memory.h"
 #include "base/port.h"
+#include "base/timeouts.h"
 #include "lwip/mem.h"
 #include "lwip/pbuf.h"
 
@@ -333,6 +334,13 @@ void reassembly_expire(struct reassembly *all)
         all->timed_out(oldest);
         reassembly_drop(all, oldest);
     }
+}
+
+uint64_t reassembly_expires_ms(const struct reassembly *all)
+{
+    if (all->born_first == NULL)
+        return NEVER_MS;
+    return (all->born_first->born_us + (uint64_t)*all->time_s * 1000000 + 999) / 1000;
 }
 
 void reassembly_shed(struct reassembly *all)

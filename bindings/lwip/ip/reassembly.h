@@ -52,8 +52,11 @@ void reassembly_drop(struct reassembly *all, struct datagram *datagram);
 /* A complete datagram, so much of its first fragment's header in front; what was kept of it is
  * freed. NULL: it is too long, or there is no memory. */
 struct pbuf *reassembly_take(struct reassembly *all, struct datagram *datagram, size_t header_size);
-/* Ends those that have waited too long. */
+/* Ends those that have waited too long; and when there will be one, on timeouts.h's clock. */
 void reassembly_expire(struct reassembly *all);
+uint64_t reassembly_expires_ms(const struct reassembly *all);
+uint64_t ip4_reassembly_work_ms(uint64_t next_ms);
+uint64_t ip6_reassembly_work_ms(uint64_t next_ms);
 /* Where memory has run out: frees half of what there is, those that have waited longest for their
  * next fragment, and says nothing. */
 void reassembly_shed(struct reassembly *all);

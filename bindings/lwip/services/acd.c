@@ -51,17 +51,33 @@ static void on_autoip(struct netif *netif, acd_callback_enum_t what)
     state->autoip_conflict(netif, what);
 }
 
+static bool dhcp_is_alone(const struct dhcp *dhcp)
+{
+    return dhcp != NULL && dhcp->acd.acd_conflict_callback != NULL &&
+           dhcp->acd.acd_conflict_callback != on_dhcp;
+}
+
+static bool autoip_is_alone(const struct autoip *autoip)
+{
+    return autoip != NULL && autoip->acd.acd_conflict_callback != NULL &&
+           autoip->acd.acd_conflict_callback != on_autoip;
+}
+
+bool conflict_has_to_listen(const struct service_state *state)
+{
+    return dhcp_is_alone(netif_dhcp_data(state->netif)) ||
+           autoip_is_alone(netif_autoip_data(state->netif));
+}
+
 void conflict_listen(struct service_state *state)
 {
     struct dhcp *dhcp = netif_dhcp_data(state->netif);
     struct autoip *autoip = netif_autoip_data(state->netif);
-    if (dhcp != NULL && dhcp->acd.acd_conflict_callback != NULL &&
-        dhcp->acd.acd_conflict_callback != on_dhcp) {
+    if (dhcp_is_alone(dhcp)) {
         state->dhcp_conflict = dhcp->acd.acd_conflict_callback;
         dhcp->acd.acd_conflict_callback = on_dhcp;
     }
-    if (autoip != NULL && autoip->acd.acd_conflict_callback != NULL &&
-        autoip->acd.acd_conflict_callback != on_autoip) {
+    if (autoip_is_alone(autoip)) {
         state->autoip_conflict = autoip->acd.acd_conflict_callback;
         autoip->acd.acd_conflict_callback = on_autoip;
     }

@@ -16,7 +16,9 @@ void service_address_removed(struct netif *netif);
 void conflict_watch_end(struct service_state *state);
 void conflict_address_changed(struct service_state *state);
 void conflict_link_up(struct service_state *state);
-/* Puts our callback before lwIP's in the ACD clients of DHCP and AutoIP. */
+/* Puts our callback before lwIP's in the ACD clients of DHCP and AutoIP; and whether there is one
+ * to put it before. */
+bool conflict_has_to_listen(const struct service_state *state);
 void conflict_listen(struct service_state *state);
 /* Takes an ACD client off the netif's list, if it is there. */
 void conflict_forget(struct netif *netif, struct acd *client);

@@ -36,8 +36,5 @@ struct service_state *service_state_of(const struct netif *netif);
 /* The same, made when it is not there; NULL: no memory. */
 struct service_state *service_state_needed(struct netif *netif);
 void service_state_drop(struct service_state *state);
-/* `watch` is called each second for each of them. */
-void service_state_init(void (*watch)(struct service_state *state));
-void service_state_close(void);
 
 #endif

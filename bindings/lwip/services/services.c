@@ -13,6 +13,7 @@
 
 #include "base/entries.h"
 #include "base/hooks.h"
+#include "base/timeouts.h"
 #include "base/tunables.h"
 #include "link/interface.h"
 #include "lwip/autoip.h"
@@ -68,19 +69,23 @@ u32_t hook_autoip_address(const struct netif *netif)
 
 /* The netif has no address, and AutoIP does nothing about it: it found no memory, gave way to
  * DHCP, or lost a conflict and has waited as long as RFC 3927 asks. */
-static bool autoip_is_idle(struct netif *netif)
+static bool autoip_is_idle(const struct netif *netif)
 {
-    struct autoip *autoip = netif_autoip_data(netif);
+    const struct autoip *autoip = netif_autoip_data(netif);
     if (!ip4_addr_isany(netif_ip4_addr(netif)))
         return false;
-    if (autoip == NULL)
-        return true;
-    if (autoip->state == AUTOIP_STATE_BOUND) {
-        /* DHCP's address had replaced AutoIP's, and is gone. */
-        acd_stop(&autoip->acd);
-        autoip->state = AUTOIP_STATE_OFF;
-    }
-    return autoip->state == AUTOIP_STATE_OFF && autoip->acd.state == ACD_STATE_OFF;
+    return autoip == NULL || autoip->state == AUTOIP_STATE_BOUND ||
+           (autoip->state == AUTOIP_STATE_OFF && autoip->acd.state == ACD_STATE_OFF);
+}
+
+/* DHCP's address had replaced AutoIP's, and is gone. */
+static void autoip_end_lost(struct netif *netif)
+{
+    struct autoip *autoip = netif_autoip_data(netif);
+    if (autoip == NULL || autoip->state != AUTOIP_STATE_BOUND)
+        return;
+    acd_stop(&autoip->acd);
+    autoip->state = AUTOIP_STATE_OFF;
 }
 
 static void end(struct service_state *state)
@@ -113,18 +118,28 @@ static void on_change(struct netif *netif, netif_nsc_reason_t reason,
         conflict_link_up(state);
 }
 
+static bool should_run(const struct netif *netif, uint32_t service)
+{
+    return (interface_of(netif)->services & service) != 0 && netif_is_up(netif);
+}
+
+static bool dhcp_has_stopped(const struct netif *netif)
+{
+    const struct dhcp *dhcp = netif_dhcp_data(netif);
+    return should_run(netif, PS_IF_DHCP) && (dhcp == NULL || dhcp->state == DHCP_STATE_OFF);
+}
+
 /* Starts again what gave up for want of memory, and tells the host of leases that changed
  * without a change of address. */
 static void watch(struct service_state *state)
 {
     struct netif *netif = state->netif;
-    uint32_t services = interface_of(netif)->services;
-    struct dhcp *dhcp = netif_dhcp_data(netif);
-    if ((services & PS_IF_DHCP) && netif_is_up(netif) &&
-        (dhcp == NULL || dhcp->state == DHCP_STATE_OFF))
+    if (dhcp_has_stopped(netif))
         dhcp_start(netif); /* no memory: at the next tick */
-    if ((services & PS_IF_AUTOIP) && netif_is_up(netif) && autoip_is_idle(netif))
+    if (should_run(netif, PS_IF_AUTOIP) && autoip_is_idle(netif)) {
+        autoip_end_lost(netif);
         autoip_start(netif);
+    }
     conflict_listen(state);
     if (state->lease_state != lease_state(netif)) {
         state->lease_state = (uint8_t)lease_state(netif);
@@ -132,6 +147,29 @@ static void watch(struct service_state *state)
             nameservers_forget(netif, PS_ORIGIN_DHCP, PS_INET);
         interface_changed(netif);
     }
+}
+
+void services_tick(void)
+{
+    for (struct service_state *state = service_state_first(); state != NULL; state = state->next)
+        watch(state);
+}
+
+/* Whether watch() would change anything. */
+static bool is_wanted(const struct service_state *state)
+{
+    const struct netif *netif = state->netif;
+    return dhcp_has_stopped(netif) || (should_run(netif, PS_IF_AUTOIP) && autoip_is_idle(netif)) ||
+           conflict_has_to_listen(state) || state->lease_state != lease_state(netif);
+}
+
+uint64_t services_work_ms(uint64_t next_ms)
+{
+    for (const struct service_state *state = service_state_first(); state != NULL;
+         state = state->next)
+        if (is_wanted(state))
+            return next_ms;
+    return NEVER_MS;
 }
 
 enum ps_address_origin service_origin(const struct netif *netif)
@@ -365,7 +403,6 @@ void services_interface_removed(struct netif *netif)
 void services_init(void)
 {
     nameservers_init();
-    service_state_init(watch);
     netif_add_ext_callback(&change_callback, on_change);
 }
 
@@ -376,5 +413,4 @@ void services_close(void)
     /* The PCBs left now are lwIP's own: those of lookups in progress, and mDNS's. */
     while (udp_pcbs != NULL)
         udp_remove(udp_pcbs);
-    service_state_close();
 }
