@@ -180,6 +180,63 @@ def test_a_server_that_was_known_to_answer_and_does_not() -> None:
                 sock.close()
 
 
+def test_an_answer_in_two_sends_is_one() -> None:
+    """What comes between the two waits for the second: no other thread is woken for it."""
+    with stacks() as (left, right):
+        (client, server), (other_client, other) = ends = connected(left, right, 2)
+        early, turns = 0, 200
+        for _ in range(turns):
+            client.sendall(b"?")
+            wait_until_readable(server)
+            assert server.recv(100) == b"?"
+            server.send(b"headers ")
+            other_client.sendall(b"?")
+            time.sleep(1e-4)
+            early += bool(select.select([other], [], [], 0)[0])
+            server.send(b"and body")
+            wait_until_readable(other)
+            assert other.recv(100) == b"?"
+            other.send(b"!")
+            answer = b""
+            while len(answer) < len(b"headers and body"):
+                answer += client.recv(100)
+            assert other_client.recv(100) == b"!"
+        # On a busy machine an answer may seem not to come; then none is counted on for a while.
+        assert early < turns / 2
+        for pair in ends:
+            for sock in pair:
+                sock.close()
+
+
+def test_a_program_that_goes_on_working_holds_nobody_up_for_long() -> None:
+    """It sends without an end, and something is unread: what comes is answered all the same."""
+    with stacks() as (left, right):
+        (client, server), (other_client, other) = ends = connected(left, right, 2)
+        over = threading.Event()
+
+        def work() -> None:
+            while not over.wait(1e-4):
+                server.send(b".")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for _ in range(10):
+                other_client.sendall(b"unread")
+                wait_until_readable(other)
+                reply = left.ping(RIGHT, timeout=5).replies[0]
+                assert reply.rtt_ms is not None
+                assert reply.rtt_ms < 1000
+                assert other.recv(100) == b"unread"
+                client.recv(1 << 16)
+        finally:
+            over.set()
+            thread.join()
+        for pair in ends:
+            for sock in pair:
+                sock.close()
+
+
 def test_no_wake_is_lost_among_questions_and_silence() -> None:
     with stacks() as (left, right):
         ends = connected(left, right, 8)

@@ -207,7 +207,8 @@ void driver_unpark(ps_stack *stack)
 
 /* A program that polls descriptors, and hasn't handled all that it was told of, or answered it,
  * is busy: it takes in the frames that come meanwhile itself, when it has. To be woken for each
- * would take the processor from it. After a moment in which it did nothing frames wake us again. */
+ * would take the processor from it. After a moment in which it did nothing, or
+ * GATE_MOST_SHUT_US without taking any in, frames wake us again. */
 static void sleep_for_frames(ps_stack *stack)
 {
     if (stack->waiting > 0 || !gate_shut(stack)) {
@@ -215,15 +216,20 @@ static void sleep_for_frames(ps_stack *stack)
         stack_sleep(stack, NO_DEADLINE);
         return;
     }
+    struct gate *gate = &stack->gate;
     uint64_t began_us, until_us;
+    bool at_work, waited_long;
+    gate->attended_us = monotonic_us();
     do {
         began_us = monotonic_us();
         until_us = began_us + gate_patience_us(stack);
         stack_sleep(stack, until_us);
-        if (monotonic_us() < until_us || stack->gate.open || stack->waiting > 0 || stack->led)
+        if (monotonic_us() < until_us || gate->open || stack->waiting > 0 || stack->led)
             return; /* there is something to do */
-    } while (stack->gate.progress_us >= began_us && stack->state == STACK_OPEN);
-    gate_neglect(stack);
+        at_work = gate->progress_us >= began_us;
+        waited_long = until_us >= gate->attended_us + GATE_MOST_SHUT_US;
+    } while (at_work && !waited_long && stack->state == STACK_OPEN);
+    gate_neglect(stack, !at_work);
 }
 
 static void *drive_for_ever(void *argument)

@@ -8,10 +8,14 @@
  * of; as NAPI's interrupts are off while a program polls. When there is nothing more, it opens the
  * gate: a frame wakes the driver's thread again.
  *
- * A server that has read its requests is at work still: it answers. Whether a program is one that
- * does is learned, descriptor by descriptor; where the last LEAST_ANSWERS reads were each followed
- * by a send, the gate stays shut until the next one is, too. Where that fails, frames have waited
- * in vain for a moment (LEAVE_US): then no answer is counted on for a while, for longer each time.
+ * A server that has read its requests is still at work: it answers. The gate learns, descriptor by
+ * descriptor, which programs do: after LEAST_ANSWERS reads that were followed by a send it stays
+ * shut until the next answer is sent, too. An answer may take several sends (uvicorn sends headers
+ * and body separately): as many are expected as the last two answers had at least. If no answer
+ * comes, frames have waited for nothing (LEAVE_US); then none is expected for a while, longer each
+ * time. A late answer may only mean that another program had the processor, so it costs less trust
+ * than a missing one. Any read or send shows that the program is at work, but frames never wait
+ * longer than GATE_MOST_SHUT_US.
  */
 #include <unistd.h>
 
@@ -24,12 +28,15 @@
 #include "stack/stack.h"
 #include "stack/wake.h"
 
-/* So long frames may wait for a program that is busy; it is twice as long after so many times in a
- * row in which the program was, and so often twice. */
+/* Frames wait this long for a busy program. The time doubles after each OFTEN waits that paid off,
+ * MOST_TWICE times at most; one that didn't takes OFTEN of them back. */
 #define LEAVE_US 500
-#define OFTEN 64
+#define OFTEN 8
 #define MOST_TWICE 2
 #define LEAST_ANSWERS 8
+#define MOST_ANSWERS 16
+#define LATE_ANSWERS 4 /* what a late one costs */
+#define MOST_PARTS 4
 /* Questions without trust after a first failure, and at most. A failure doubles them; an answer in
  * time takes an eighth away, so that a few pauses of the machine's in a second don't add up. */
 #define LEAST_DOUBT 16
@@ -158,28 +165,50 @@ static void note_read(struct gate *gate, struct attention *attention)
     attention->told = 0;
 }
 
+/* How many sends to expect for the next answer. */
+static void learn_parts(struct attention *attention)
+{
+    attention->parts = attention->sent < attention->before ? attention->sent : attention->before;
+    attention->before = attention->sent;
+    attention->sent = 0;
+}
+
 void gate_note_look(ps_stack *stack, struct attention *attention)
 {
     struct gate *gate = &stack->gate;
     note_read(gate, attention);
-    if (attention->looked != 0)
+    if (attention->looked != 0 && attention->sent == 0)
         attention->answers = 0; /* the one before has no answer yet */
+    learn_parts(attention);
     forgive(gate, attention);
     attention->looked = gate->round;
+    attention->failures = gate->failures;
     attention->owes = trusts(gate, attention);
     gate->owed += attention->owes;
     progress(stack, gate->unread == 0);
 }
 
+static void score(struct attention *attention, bool in_time)
+{
+    if (in_time && attention->answers < MOST_ANSWERS)
+        attention->answers++;
+    else if (!in_time)
+        attention->answers -= attention->answers < LATE_ANSWERS ? attention->answers : LATE_ANSWERS;
+}
+
 void gate_note_answer(ps_stack *stack, struct attention *attention)
 {
     struct gate *gate = &stack->gate;
+    gate->progress_us = stack->now_us;
+    if (attention->sent < MOST_PARTS)
+        attention->sent++;
     if (attention->looked == 0)
         return;
-    bool in_time = attention->looked == gate->round, owed = attention->owes && in_time;
-    attention->answers = !in_time                             ? 0
-                         : attention->answers < LEAST_ANSWERS ? attention->answers + 1
-                                                              : LEAST_ANSWERS;
+    bool owed = attention->owes && attention->looked == gate->round;
+    if (attention->sent == 1)
+        score(attention, attention->failures == gate->failures);
+    if (owed && attention->sent < attention->parts)
+        return;
     forgive(gate, attention);
     if (owed) {
         gate->doubt -= (gate->doubt + RELIEF - 1) / RELIEF;
@@ -203,11 +232,13 @@ uint64_t gate_patience_us(ps_stack *stack)
     return LEAVE_US << gate->kept / OFTEN;
 }
 
-void gate_neglect(ps_stack *stack)
+void gate_neglect(ps_stack *stack, bool wasted)
 {
     struct gate *gate = &stack->gate;
-    gate->kept = 0;
-    if (gate->owed > 0) {
+    if (wasted)
+        gate->kept -= gate->kept < OFTEN ? gate->kept : OFTEN;
+    if (wasted && gate->owed > 0) {
+        gate->failures++;
         gate->doubt = gate->doubt < LEAST_DOUBT      ? LEAST_DOUBT
                       : gate->doubt < MOST_DOUBT / 2 ? 2 * gate->doubt
                                                      : MOST_DOUBT;

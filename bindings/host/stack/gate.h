@@ -6,6 +6,9 @@
 
 #include "api/host_api.h"
 
+/* The longest that frames wait for a program that keeps working. */
+#define GATE_MOST_SHUT_US 4000
+
 /* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
 struct gate {
     int fd;               /* an epoll instance with the NICs' descriptors; -1: none yet */
@@ -13,19 +16,25 @@ struct gate {
     bool open;            /* a frame wakes the thread */
     bool due;             /* the program has done all that it was known to have to do */
     uint64_t round;       /* counts the moments that were left to it, from 1 */
-    uint64_t progress_us; /* when it did some of it last */
+    uint64_t progress_us; /* when it read or sent anything last */
+    uint64_t attended_us; /* when it took frames in last */
+    uint64_t failures;    /* moments without progress though an answer was expected */
     size_t unread;        /* descriptors reported in this one, and not handled yet */
     size_t owed;          /* those handled and about to be answered */
     unsigned doubt, skip; /* how often answers didn't come; questions without trust */
-    unsigned kept;        /* moments in a row that paid off */
+    unsigned kept;        /* moments that paid off, up to a number */
 };
 
 /* The gate's record of a descriptor. */
 struct attention {
-    uint64_t told;   /* the moment in which it began to say "readable"; 0: it doesn't */
-    uint64_t looked; /* the moment in which the program read what it has not answered; 0: nothing */
-    uint8_t answers; /* that came in the moment of their questions, in a row */
-    bool owes;       /* an answer is counted on */
+    uint64_t told;     /* the moment in which it began to say "readable"; 0: it doesn't */
+    uint64_t looked;   /* the moment of the last read that has no answer yet; 0: none */
+    uint64_t failures; /* the gate's count at that read */
+    uint8_t answers;   /* trust: grows with each answer in time */
+    uint8_t sent;      /* sends since the last read */
+    uint8_t before;    /* sends between the two reads before */
+    uint8_t parts;     /* sends to expect: the smaller number of the last two answers */
+    bool owes;         /* an answer is expected */
 };
 
 /* The descriptors to poll for a NIC's frames; 0: none. */
@@ -47,9 +56,10 @@ void gate_note_answer(ps_stack *stack, struct attention *attention);
 void gate_note_close(ps_stack *stack, struct attention *attention);
 /* Under the lock, with the gate shut: how long it stays so until somebody looks again. */
 uint64_t gate_patience_us(ps_stack *stack);
-/* Under the lock: the moment is over. Data may stay unread for long (a reader that pauses, a stream
- * at its end), and a question unanswered; from now on they hold up no frames. */
-void gate_neglect(ps_stack *stack);
+/* Under the lock: the moment is over; `wasted`: the program did nothing in it. Data may stay unread
+ * for long (a reader that pauses, a stream at its end), and a question unanswered; from now on they
+ * hold up no frames. */
+void gate_neglect(ps_stack *stack, bool wasted);
 /* The NICs are others now, or there will be none. */
 void gate_forget(ps_stack *stack);
 

@@ -38,6 +38,7 @@ static void attend_gate(ps_stack *stack)
     gate->due = false;
     if (gate->open || stack->state != STACK_OPEN)
         return;
+    gate->attended_us = stack->now_us;
     if (!stack_move(stack))
         stack_wake(stack); /* more than one batch */
     if (gate_is_idle(gate))
