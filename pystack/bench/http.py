@@ -1,8 +1,9 @@
 """The cost of a request to a web server on a Stack and on the kernel.
 
-The servers are aiohttp and uvicorn, each with the smallest application there is, on asyncio's own
-event loop. The client is wrk, on the kernel's sockets at the other end of a TAP or of a veth pair,
-with connections that stay open. The servers take turns in one run.
+The servers are aiohttp and uvicorn, the latter with h11 and with httptools, each with the smallest
+application there is, on asyncio's own event loop. The client is wrk, on the kernel's sockets at the
+other end of a TAP or of a veth pair, with connections that stay open. A server runs on both ways at
+once and is queried on them in turn, so that what the machine does meanwhile hits both alike.
 
 It measures processor time: the server process's, and that of both ends. Over veth the kernel
 receives for the server in the client's time, while the client sends; a Stack receives in its own.
@@ -22,6 +23,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +53,7 @@ async def _aiohttp(listener: Any, over: asyncio.Event) -> None:
     await runner.cleanup()
 
 
-async def _uvicorn(listener: Any, over: asyncio.Event) -> None:
+async def _uvicorn(listener: Any, over: asyncio.Event, parser: str = "h11") -> None:
     import uvicorn  # noqa: PLC0415 - a server that is measured, no part of pystack
 
     async def application(_scope: Any, _receive: Any, send: Any) -> None:
@@ -60,7 +62,7 @@ async def _uvicorn(listener: Any, over: asyncio.Event) -> None:
         await send({"type": "http.response.body", "body": BODY})
 
     settings = uvicorn.Config(
-        application, lifespan="off", access_log=False, log_level="error", http="h11"
+        application, lifespan="off", access_log=False, log_level="error", http=parser
     )
     server = uvicorn.Server(settings)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -69,10 +71,21 @@ async def _uvicorn(listener: Any, over: asyncio.Event) -> None:
     await serving
 
 
+async def _uvicorn_httptools(listener: Any, over: asyncio.Event) -> None:
+    await _uvicorn(listener, over, "httptools")
+
+
 SERVERS: dict[str, Callable[[Any, asyncio.Event], Coroutine[Any, Any, None]]] = {
     "aiohttp": _aiohttp,
     "uvicorn": _uvicorn,
+    "uvicorn_httptools": _uvicorn_httptools,
 }
+_WAYS = ("veth", "TAP")
+
+
+def _is_installed(name: str) -> bool:
+    """Whether the packages are that the server's name consists of."""
+    return all(importlib.util.find_spec(package) is not None for package in name.split("_"))
 
 
 class _Running:
@@ -148,23 +161,43 @@ class _Cost:
     rate: float
 
 
-def _round(network: ways.Network, name: str, seconds: float) -> _Cost:
+def _round(network: ways.Network, address: Any, seconds: float) -> _Cost:
     client, server = network.one, network.two
-    address = server.call(_start, name)
-    client.call(_wrk, address, 1.0)  # caches, and what Python compiles at first
     before = server.call(_spent)
     client.tell(_wrk, address, seconds)
     count, rate, asking = client.answer(seconds + SLACK_S)
-    after = server.call(_spent)
-    server.call(_stop)
-    serving = after - before
+    serving = server.call(_spent) - before
+    if count == 0:
+        raise WorkerError(f"no request was answered within {seconds:.0f} s")
     return _Cost(serving * 1e6 / count, (serving + asking) * 1e6 / count, rate)
+
+
+def _measure(
+    networks: dict[str, ways.Network],
+    name: str,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+) -> dict[str, list[_Cost]]:
+    """A server's costs on each way."""
+    found: dict[str, list[_Cost]] = {way: [] for way in _WAYS}
+    with ExitStack() as cleanup:
+        addresses = {}
+        for way in _WAYS:
+            addresses[way] = networks[way].two.call(_start, name)
+            cleanup.callback(networks[way].two.call, _stop)
+            networks[way].one.call(_wrk, addresses[way], 1.0)  # caches, and what Python compiles
+        for number in range(rounds):
+            for way in _WAYS if number % 2 == 0 else reversed(_WAYS):
+                progress(f"http: {name}: round {number + 1}: {way}")
+                found[way].append(_round(networks[way], addresses[way], seconds))
+    return found
 
 
 def http(
     rounds: int = 5, seconds: float = 2.0, progress: Callable[[str], None] = lambda _text: None
 ) -> list[Figure]:
-    """Measures; takes about rounds x 4 x (seconds + 2).
+    """Measures; takes about rounds x 6 x seconds.
 
     Args:
         rounds: How often each.
@@ -172,38 +205,35 @@ def http(
         progress: Is told of each step before it is done.
 
     Raises:
-        WorkerError: Not available here: no wrk, no TAP, or none of the servers.
+        WorkerError: Not available here: no wrk, no TAP, or none of the servers; or no answer came.
     """
     if shutil.which("wrk") is None:
         raise WorkerError("there is no wrk (Debian: apt install wrk)")
-    names = [name for name in SERVERS if importlib.util.find_spec(name) is not None]
+    names = [name for name in SERVERS if _is_installed(name)]
     if not names:
         raise WorkerError(f"none of the servers is installed: {', '.join(SERVERS)}")
     absent: dict[str, str] = {}
-    found: dict[tuple[str, str], list[_Cost]] = {}
-    with ways.opened({"veth", "TAP"}, absent) as networks:
+    figures: list[Figure] = []
+    with ways.opened(set(_WAYS), absent) as networks:
         if absent:
             raise WorkerError("; ".join(f"{way}: {why}" for way, why in absent.items()))
-        for number in range(rounds):
-            for name in names:
-                for way in ("veth", "TAP"):
-                    progress(f"http: round {number + 1}: {name}: {way}")
-                    one = _round(networks[way], name, max(1.0, round(seconds)))
-                    found.setdefault((name, way), []).append(one)
-    return [figure for name in names for figure in _figures(name, found)]
+        for name in names:
+            found = _measure(networks, name, rounds, max(1.0, round(seconds)), progress)
+            figures += _figures(name, found["veth"], found["TAP"])
+    return figures
 
 
-def _figures(name: str, found: dict[tuple[str, str], list[_Cost]]) -> list[Figure]:
-    kernel, stack = found[name, "veth"], found[name, "TAP"]
+def _figures(name: str, kernel: list[_Cost], stack: list[_Cost]) -> list[Figure]:
     pairs = list(zip(kernel, stack, strict=True))
+    title = name.replace("_", ", ")
 
-    def ratio(key: str, title: str, value: Callable[[_Cost], float]) -> Figure:
+    def ratio(key: str, text: str, value: Callable[[_Cost], float]) -> Figure:
         found = statistics.median(value(ours) / value(theirs) for theirs, ours in pairs)
-        return Figure(f"{name}_{key}", f"{name}: {title}", found, "", 2)
+        return Figure(f"{name}_{key}", f"{title}: {text}", found, "", 2)
 
-    def server_us(key: str, title: str, costs: list[_Cost]) -> Figure:
+    def server_us(key: str, text: str, costs: list[_Cost]) -> Figure:
         spent = statistics.median(one.server_us for one in costs)
-        return Figure(f"{name}_{key}", f"{name}: processor a request, {title}", spent, "us", 1)
+        return Figure(f"{name}_{key}", f"{title}: processor a request, {text}", spent, "us", 1)
 
     return [
         server_us("cpu_kernel", "kernel over veth", kernel),
