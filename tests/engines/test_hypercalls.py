@@ -160,6 +160,8 @@ def test_randomness_of_the_wrong_length_raises(engine: str) -> None:
 
 # --- frame out -------------------------------------------------------------------------------
 
+# Under a clock that stands still, as engines send reports and the like by themselves.
+
 
 class Gate:
     def __init__(self) -> None:
@@ -177,7 +179,7 @@ class Gate:
 def test_python_sees_each_frame_and_may_keep_it(engine: str) -> None:
     gate = Gate()
     ours, theirs = pystack.nic.wire()
-    with pystack.Stack(engine=engine, threaded=False, frame_out=gate) as net:
+    with pystack.Stack(engine=engine, threaded=False, clock=ManualClock(1), frame_out=gate) as net:
         interface = net.attach(ours, f"{LEFT}/24")
         gate.seen.clear()
         frames(theirs)
@@ -197,10 +199,9 @@ def test_python_sees_each_frame_and_may_keep_it(engine: str) -> None:
 def test_an_exception_in_frame_out_reaches_the_caller(engine: str) -> None:
     gate = Gate()
     ours, _theirs = pystack.nic.wire()
-    with pystack.Stack(engine=engine, threaded=False, frame_out=gate) as net:
+    with pystack.Stack(engine=engine, threaded=False, clock=ManualClock(1), frame_out=gate) as net:
         net.attach(ours, f"{LEFT}/24")
         with net.socket(AF_INET, SOCK_DGRAM) as sock:
-            # An engine may send by itself, too: then the next call raises, whichever it is.
             gate.error = LookupError("not this one")
             with pytest.raises(LookupError, match="not this one"):
                 sock.sendto(b"one", (RIGHT, 9))
@@ -236,7 +237,9 @@ def test_a_hypercall_cant_use_its_own_stack(engine: str) -> None:
 
     greedy = Greedy()
     ours, _theirs = pystack.nic.wire()
-    with pystack.Stack(engine=engine, threaded=False, frame_out=greedy) as net:
+    with pystack.Stack(
+        engine=engine, threaded=False, clock=ManualClock(1), frame_out=greedy
+    ) as net:
         net.attach(ours, f"{LEFT}/24")
         greedy.net = net
         with (
@@ -260,7 +263,7 @@ def test_a_hypercall_may_use_another_stack(engine: str) -> None:
     relay = Relay()
     ours, _theirs = pystack.nic.wire()
     with (
-        pystack.Stack(engine=engine, threaded=False, frame_out=relay) as net,
+        pystack.Stack(engine=engine, threaded=False, clock=ManualClock(1), frame_out=relay) as net,
         pystack.Stack(engine=engine) as other,
     ):
         net.attach(ours, f"{LEFT}/24")
