@@ -374,5 +374,5 @@ def test_routers_configure_an_interface(engine: str) -> None:
         assert "2001:db8::ff:fe00:2/64" in {str(one.address) for one in eth.addresses}
         assert str(net.routes.lookup("2001:db8:1::1").gateway) == ROUTER
         eth.slaac(False)
-        assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:1"]
+        assert [str(one.address.ip) for one in eth.addresses] == ["fe80::ff:fe00:2"]
         assert [one for one in net.routes if one.gateway] == []
