@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import time
 
 import pytest
 from failing import fails_with
@@ -200,6 +201,16 @@ def test_settings_of_an_interface(net: pystack.Stack) -> None:
         net.sysctl[own] = 0
 
 
+def await_addresses(net: pystack.Stack) -> None:
+    """Waits for DAD: without a link-local address a Linux router sends no solicitations."""
+    end = time.monotonic() + 30
+    while any(
+        one.state is AddressState.TENTATIVE for eth in net.interfaces for one in eth.addresses
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_forwarding(engine: str) -> None:
     a, b = pystack.nic.wire()
     c, d = pystack.nic.wire()
@@ -214,6 +225,8 @@ def test_forwarding(engine: str) -> None:
         right.attach(d, "10.0.1.1/24", "fd01::1/64", gateway=("10.0.1.254", "fd01::ff"))
         router.sysctl["net.ipv4.ip_forward"] = 1
         router.sysctl["net.ipv6.conf.all.forwarding"] = 1
+        for net in (left, router, right):
+            await_addresses(net)
         for host in ("10.0.1.1", "fd01::1"):
             result = left.ping(host, timeout=5)
             assert result
