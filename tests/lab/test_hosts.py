@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from lab_hosts import kind_of
+from quick import representatives
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.packet import Raw
 
@@ -268,7 +269,7 @@ def _kernels() -> set[str]:
 
 
 @pytest.mark.usefixtures("own_folder")
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", representatives(AGENTS, QUICK[-1:]))
 def test_ten_starts_leave_nothing_behind(name: str) -> None:
     kind = kind_of(name)
     plan = Topology.HOST.plan()
@@ -286,7 +287,7 @@ def test_ten_starts_leave_nothing_behind(name: str) -> None:
 
 
 @pytest.mark.usefixtures("own_folder")
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", representatives(AGENTS, QUICK[-1:]))
 def test_a_crash_is_noticed(name: str) -> None:
     kind = kind_of(name)
     plan = Topology.HOST.plan()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from lab_hosts import kind_of
 from namespace import needs_namespace
+from quick import representatives
 from scapy.layers.inet import TCP
 
 from pystack.lab.case import catalogue
@@ -130,7 +131,7 @@ def _children() -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", representatives(NAMES, QUICK))
 def test_a_crash_is_noticed_and_nothing_left_behind(name: str) -> None:
     kind = kind_of(name)
     plan = Topology.HOST.plan()

@@ -22,7 +22,6 @@ from pathlib import Path
 import pytest
 from installed import needs_programs
 from namespace import Namespace, namespace, needs_namespace
-from quick import slow
 
 import pystack
 from pystack.cli.http import HTTPConnection, HTTPServer
@@ -150,13 +149,15 @@ def fetch_by_stack(it: World, address: str, path: str) -> str:
 
 
 @needs_programs("curl")
-@pytest.mark.parametrize("address", [STACK, slow(STACK6)], ids=["ipv4", "ipv6"])
+@pytest.mark.slow
+@pytest.mark.parametrize("address", [STACK, STACK6], ids=["ipv4", "ipv6"])
 def test_curl_fetches_a_gibibyte_from_the_stack(files: Path, tmp_path: Path, address: str) -> None:
     with world() as it, it.serving(files, address) as url:
         assert fetch_by_curl(it, f"{url}/gibibyte", tmp_path / "got") == sha256(files / "gibibyte")
 
 
-@pytest.mark.parametrize("address", [slow(KERNEL), KERNEL6], ids=["ipv4", "ipv6"])
+@pytest.mark.slow
+@pytest.mark.parametrize("address", [KERNEL, KERNEL6], ids=["ipv4", "ipv6"])
 def test_the_stack_fetches_a_gibibyte_from_the_kernel(files: Path, address: str) -> None:
     with world() as it, it.kernel_serving(files, address):
         assert fetch_by_stack(it, address, "/gibibyte") == sha256(files / "gibibyte")

@@ -241,6 +241,7 @@ def test_our_own_address_is_no_neighbour(it: Link) -> None:
 # --- floods -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_in_use_survives_a_flood_of_askers() -> None:
     """The table is bounded; whom a program sends to stays, and what waits for an answer waits."""
     with link("10.0.0.2/8") as it:

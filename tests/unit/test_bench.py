@@ -220,6 +220,7 @@ def test_the_plot_is_logarithmic_and_shows_the_spread(tmp_path: Path) -> None:
     pyplot.close(closed[0])
 
 
+@pytest.mark.slow
 def test_another_engine_goes_the_same_ways_in_the_same_run() -> None:
     ways = [one for one in of_engine("lwip") if "one process" in one.name]
     assert [one.name for one in ways] == [

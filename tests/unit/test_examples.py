@@ -44,6 +44,7 @@ def test_what_it_shows(name: str, shows: str) -> None:
     assert shows in run(name)
 
 
+@pytest.mark.slow
 def test_virtual_time_is_repeatable() -> None:
     shown = run("virtual_time")
     # SYN, ACK, and a probe for each ten minutes without one: the sixth is due at the very end.

@@ -77,6 +77,7 @@ def test_handshakes_of_a_flood_end() -> None:
         assert it.net.arena.used_bytes == before
 
 
+@pytest.mark.slow
 def test_time_a_frame_does_not_grow_with_what_is_half_open() -> None:
     with by_hand(memory_limit=64 << 20) as it, it.listen(5):
         it.net.sysctl["net.ipv4.tcp_max_syn_backlog"] = 100_000

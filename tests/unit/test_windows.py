@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+import pytest
 from path import Path, path
 
 import pystack
@@ -23,6 +24,7 @@ def sizes(sender: socket.socket, receiver: socket.socket) -> tuple[int, int]:
     )
 
 
+@pytest.mark.slow
 def test_one_flow_fills_ten_gigabits_over_twenty_milliseconds() -> None:
     with path(TEN_GIGABITS, LONG, mtu=9000, memory_limit=1 << 30) as it:
         client, server = it.connected()
@@ -112,6 +114,7 @@ def test_a_size_that_the_user_set_stays() -> None:
         assert took > 2 * MEBIBYTE / 200_000 * 0.02 - 0.1
 
 
+@pytest.mark.slow
 def test_growing_can_be_switched_off() -> None:
     with path(LONG) as it:
         it.receiver.sysctl["net.ipv4.tcp_moderate_rcvbuf"] = 0
