@@ -127,16 +127,6 @@ def test_groups_are_joined_by_igmp_2_and_mld_1(stack: pystack.Stack, far: pystac
     assert report[62] == 131
 
 
-def test_an_address_by_hand_is_in_a_64(stack: pystack.Stack, far: pystack.nic.NIC) -> None:
-    """A destination outside of the prefix, and inside of the /64, is taken for a neighbour."""
-    interface = next(one for one in stack.interfaces if one.name == "eth0")
-    interface.addresses.add("2001:db8:7::1/96")
-    with stack.sockets.socket(V6, DGRAM) as sock:
-        sock.sendto(b"x", ("2001:db8:7:0:1::99", 9))
-    target = socket.inet_pton(V6, "2001:db8:7:0:1::99")
-    seen(far, lambda frame: frame[54:55] == b"\x87" and frame[62:78] == target)
-
-
 def test_fast_open_connects_and_then_sends() -> None:
     left, right = pystack.nic.wire()
     with pystack.Stack() as one, pystack.Stack() as two:

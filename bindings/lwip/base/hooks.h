@@ -21,9 +21,14 @@ struct udp_pcb;
 /* route.c: the routing table, both families. NULL: lwIP's own choice, then unreachable. */
 struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destination);
 struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destination);
-const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination);
+const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination, int on_link);
 #define LWIP_HOOK_IP6_ROUTE(source, destination) hook_ip6_route(source, destination)
-#define LWIP_HOOK_ND6_GET_GW(netif, destination) hook_nd_gateway(netif, destination)
+/* `on_link` is how long the prefix is by which it is on the link; -1: it is not. */
+#define LWIP_HOOK_ND6_GET_GW(netif, destination, on_link) \
+    hook_nd_gateway(netif, destination, on_link)
+/* route.c: how long the prefix of an IPv6 address is that a netif has. */
+u8_t hook_ip6_prefix_length(const struct netif *netif, s8_t position);
+#define LWIP_IP6_PREFIX_LENGTH(netif, position) hook_ip6_prefix_length(netif, (s8_t)(position))
 
 /* icmp_redirect.c: the next hop by way of a netif; NULL: none. */
 const ip4_addr_t *hook_arp_gateway(struct netif *netif, const ip4_addr_t *destination);

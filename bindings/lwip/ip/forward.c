@@ -259,17 +259,6 @@ void hook_arp_unanswered(struct pbuf *packet)
 
 /* --- IPv6 ----------------------------------------------------------------------------------- */
 
-static bool is_neighbour6(const struct netif *netif, const ip6_addr_t *ip)
-{
-    if (ip6_addr_islinklocal(ip))
-        return true;
-    for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
-        if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) && netif_ip6_addr_isstatic(netif, i) &&
-            ip6_addr_net_eq(ip, netif_ip6_addr(netif, i)))
-            return true;
-    return false;
-}
-
 static void send_redirect6(struct pbuf *packet, struct netif *netif, const ip6_addr_t *target)
 {
     enum { SMALLEST_MTU = 1280, UNIT = 8 };
@@ -313,12 +302,14 @@ bool hook_ip6_forward(struct pbuf *packet, struct netif *in, struct netif *out)
     if (!has_neighbours(out))
         return false; /* back to where it came from: a loop (RFC 4443 3.1) */
     const ip6_addr_t *destination = ip6_current_dest_addr();
-    const ip6_addr_t *target =
-        is_neighbour6(out, destination) ? destination : hook_nd_gateway(out, destination);
+    int on_link = nd_link_prefix(out, destination);
+    const ip6_addr_t *target = hook_nd_gateway(out, destination, on_link);
+    if (target == NULL && on_link >= 0)
+        target = destination;
     bool better = target != NULL && (target == destination || ip6_addr_islinklocal(target)) &&
                   !ip6_addr_eq(target, ip6_current_src_addr());
     bool own = ip6_addr_isvalid(netif_ip6_addr_state(out, 0));
-    if (better && own && is_neighbour6(out, ip6_current_src_addr()) && redirect_is_due())
+    if (better && own && nd_link_prefix(out, ip6_current_src_addr()) >= 0 && redirect_is_due())
         send_redirect6(packet, out, target);
     return true;
 }

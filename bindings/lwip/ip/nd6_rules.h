@@ -73,18 +73,23 @@ static int nd6_is_ours(struct pbuf *p)
 
 /* --- prefixes and routers --------------------------------------------------------------------- */
 
-/* Whether an address is in a prefix, of whatever length (RFC 4861 4.6.2). */
-static int nd6_is_in_prefix(const struct nd6_prefix_list_entry *entry, const ip6_addr_t *addr)
+/* Whether the first bits of two addresses are the same. */
+static int nd6_is_in_network(const ip6_addr_t *addr, const ip6_addr_t *network, u8_t length)
 {
-    u8_t length = entry->prefix_length;
     for (u8_t i = 0; length > 0; i++) {
         u8_t bits = LWIP_MIN(length, 32);
         u32_t mask = lwip_htonl(0xffffffffUL << (32 - bits));
-        if ((entry->prefix.addr[i] ^ addr->addr[i]) & mask)
+        if ((network->addr[i] ^ addr->addr[i]) & mask)
             return 0;
         length = (u8_t)(length - bits);
     }
     return 1;
+}
+
+/* Whether an address is in a prefix, of whatever length (RFC 4861 4.6.2). */
+static int nd6_is_in_prefix(const struct nd6_prefix_list_entry *entry, const ip6_addr_t *addr)
+{
+    return nd6_is_in_network(addr, &entry->prefix, entry->prefix_length);
 }
 
 /* How much a router wants to be used: 0 little, 1, 2 much (RFC 4191 2.1). */

@@ -7,6 +7,7 @@
 #include "base/slots.h"
 #include "base/timeouts.h"
 #include "ip/neighbour.h"
+#include "ip/route.h"
 #include "link/address.h"
 #include "link/interface.h"
 #include "lwip/priv/nd6_priv.h"
@@ -388,6 +389,25 @@ bool nd_mac_of(const ip6_addr_t *ip, uint8_t mac[6])
         return false;
     memcpy(mac, neighbor_cache[slot].lladdr, 6);
     return true;
+}
+
+struct netif *nd_on_link(const ip6_addr_t *ip, unsigned *prefix)
+{
+    struct netif *found = NULL;
+    for (s8_t i = 0; i < LWIP_ND6_NUM_PREFIXES; i++) {
+        const struct nd6_prefix_list_entry *entry = &prefix_list[i];
+        if (!route_usable(entry->netif) || entry->invalidation_timer == 0 ||
+            !nd6_is_in_prefix(entry, ip) || (found != NULL && entry->prefix_length <= *prefix))
+            continue;
+        found = entry->netif;
+        *prefix = entry->prefix_length;
+    }
+    return found;
+}
+
+int nd_link_prefix(struct netif *netif, const ip6_addr_t *ip)
+{
+    return ip6_addr_islinklocal(ip) ? 128 : nd6_on_link_prefix(ip, netif);
 }
 
 int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6])

@@ -47,6 +47,10 @@ void arp_entry_free(size_t slot);
 void nd_entry_free(size_t slot);
 /* Whether the MAC of a neighbour is known, and which it is. */
 bool nd_mac_of(const ip6_addr_t *ip, uint8_t mac[6]);
+/* The netif on whose link an address is because a router says so, of `prefix` bits; NULL: none. */
+struct netif *nd_on_link(const ip6_addr_t *ip, unsigned *prefix);
+/* How long the prefix is by which an address is on a netif's link; -1: it is behind a router. */
+int nd_link_prefix(struct netif *netif, const ip6_addr_t *ip);
 /* Makes a permanent entry, in place of one that is there. -ENOMEM: the table is full. */
 int arp_entry_add(struct netif *netif, const ip4_addr_t *ip, const uint8_t mac[6]);
 int nd_entry_add(struct netif *netif, const ip6_addr_t *ip, const uint8_t mac[6]);

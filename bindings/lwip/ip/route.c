@@ -11,6 +11,7 @@
 #include "base/hooks.h"
 #include "base/memory.h"
 #include "base/tunables.h"
+#include "ip/neighbour.h"
 #include "link/address.h"
 #include "link/interface.h"
 #include "lwip/nd6.h"
@@ -47,10 +48,16 @@ unsigned route_prefix4(const struct netif *netif)
     return (unsigned)__builtin_popcount(netif_ip4_netmask(netif)->addr);
 }
 
-/* lwIP takes the network of an address that was set by hand to be a /64 (RFC 5942 for others). */
+u8_t hook_ip6_prefix_length(const struct netif *netif, s8_t position)
+{
+    const struct port_interface *interface = interface_of(netif);
+    return interface == NULL ? 128 : interface->prefix6[position];
+}
+
+/* What a router says of an address tells nothing about the link (RFC 5942). */
 unsigned route_prefix6(const struct netif *netif, s8_t position)
 {
-    return interface_of(netif) != NULL && netif_ip6_addr_isstatic(netif, position) ? 64 : 128;
+    return netif_ip6_addr_isstatic(netif, position) ? hook_ip6_prefix_length(netif, position) : 128;
 }
 
 /* The netif on whose own network an address lies, with the longest prefix; NULL: none. */
@@ -105,6 +112,16 @@ static struct netif *holder4(const ip4_addr_t *ip)
         return NULL;
     NETIF_FOREACH(netif)
     if (ip4_addr_eq(netif_ip4_addr(netif), ip))
+        return netif;
+    return NULL;
+}
+
+/* The netif that has an IPv6 address of ours; NULL: nobody. */
+static struct netif *holder6(const ip6_addr_t *ip)
+{
+    struct netif *netif;
+    NETIF_FOREACH(netif)
+    if (netif_is_up(netif) && netif_get_ip6_addr_match(netif, ip) >= 0)
         return netif;
     return NULL;
 }
@@ -217,22 +234,31 @@ struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destina
 {
     (void)source;
     ip_addr_t ip;
-    unsigned prefix;
+    unsigned prefix, announced;
+    struct netif *here = holder6(destination);
+    if (here != NULL)
+        return here;
     ip_addr_copy_from_ip6(ip, *destination);
     struct route *route = best_static(&ip);
-    if (route == NULL)
-        return NULL;
     struct netif *near = route_connected(&ip, 0, &prefix);
-    /* What lwIP finds by itself it finds after us. */
-    return near != NULL && prefix >= route->spec.destination.prefix ? NULL : netif_of(route);
+    struct netif *told = nd_on_link(destination, &announced);
+    if (told != NULL && (near == NULL || announced > prefix)) {
+        near = told;
+        prefix = announced;
+    }
+    /* To a router that says it is one lwIP finds after us. */
+    return route == NULL || (near != NULL && prefix >= route->spec.destination.prefix)
+               ? near
+               : netif_of(route);
 }
 
-const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination)
+const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination, int on_link)
 {
     ip_addr_t ip;
     ip_addr_copy_from_ip6(ip, *destination);
     struct route *route = best_static(&ip);
-    if (route == NULL || route->spec.interface != interface_index(netif))
+    if (route == NULL || route->spec.interface != interface_index(netif) ||
+        route->spec.destination.prefix <= on_link)
         return NULL;
     return route->spec.gateway.family == PS_UNSPECIFIED ? destination : ip_2_ip6(&route->gateway);
 }

@@ -29,7 +29,8 @@ bool route_usable(const struct netif *netif);
 /* The netif on whose network, of `prefix` bits, an address is; interface 0: of any interface's. */
 struct netif *route_connected(const ip_addr_t *ip, uint32_t interface, unsigned *prefix);
 bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix);
-/* The prefix lengths of a netif's IPv4 address, and of its IPv6 address at a position. */
+/* How many bits of a netif's IPv4 address, and of its IPv6 address at a position, name a network
+ * that is on its link. */
 unsigned route_prefix4(const struct netif *netif);
 unsigned route_prefix6(const struct netif *netif, s8_t position);
 

@@ -25,7 +25,7 @@ struct port_interface {
     ip4_addr_t unused_address;     /* listed, and out of use (acd.c); any: none */
     uint8_t conflicts;             /* of addresses tried since one was good; the owner's */
     uint8_t layer;
-    uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lwIP itself takes every prefix to be /64 */
+    uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES]; /* lengths; 64 where nobody said another one */
     char name[PS_NAME_SIZE];
 };
 

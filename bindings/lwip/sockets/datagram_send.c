@@ -6,6 +6,7 @@
 #include "base/errors.h"
 #include "base/tunables.h"
 #include "ip/path_mtu.h"
+#include "ip/route.h"
 #include "link/address.h"
 #include "link/interface.h"
 #include "lwip/ip4.h"
@@ -61,10 +62,9 @@ static bool is_on_link(const ip_addr_t *to)
                 return true;
             continue;
         }
-        for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
-            if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) &&
-                ip6_addr_net_eq(ip_2_ip6(to), netif_ip6_addr(netif, i)))
-                return true;
+        unsigned prefix;
+        if (route_connected(to, interface_index(netif), &prefix) != NULL)
+            return true;
     }
     return false;
 }
@@ -176,6 +176,10 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
         if (out->netif == NULL)
             return -ENODEV;
         if (!netif_is_up(out->netif) || leads_nowhere(out->netif, to))
+            return -ENETUNREACH;
+        /* ::1 is on no other link, not even where the destination is an address of ours. */
+        if (IP_IS_V6(to) && interface_of(out->netif) != NULL &&
+            ip6_addr_isloopback(ip_2_ip6(&out->source)))
             return -ENETUNREACH;
     } else {
         out->netif = IP_IS_V6(to) && ip6_addr_has_scope(ip_2_ip6(to), IP6_UNKNOWN)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/entries.h"
+#include "base/hooks.h"
 #include "base/memory.h"
 #include "ip/neighbour.h"
 #include "ip/route.h"
@@ -27,6 +28,9 @@
 #include "services/nameservers.h"
 #include "services/services.h"
 #include "tables/tables.h"
+
+/* How long an IPv6 prefix is where nobody says another length (RFC 4291 2.5.4). */
+enum { PREFIX6 = 64 };
 
 static netif_ext_callback_t change_callback;
 
@@ -114,6 +118,7 @@ int engine_interface_add(ps_engine *engine, const struct ps_interface *spec)
     struct port_interface *interface = port_allocate(sizeof *interface);
     if (interface == NULL)
         return -ENOMEM;
+    memset(interface->prefix6, PREFIX6, sizeof interface->prefix6);
     interface->layer = spec->layer;
     interface->offloads = spec->offloads;
     memcpy(interface->name, spec->name, name_length + 1);
@@ -424,6 +429,7 @@ int engine_address_remove(ps_engine *engine, uint32_t index, const struct ps_add
             if (!ip6_addr_isinvalid(netif_ip6_addr_state(netif, i)) &&
                 ip6_addr_eq(netif_ip6_addr(netif, i), ip_2_ip6(&ip))) {
                 netif_ip6_addr_set_state(netif, i, IP6_ADDR_INVALID);
+                interface->prefix6[i] = PREFIX6;
                 return 0;
             }
         return -EADDRNOTAVAIL;
@@ -461,17 +467,15 @@ static void describe_ip4(struct netif *netif, struct ps_interface_address *out)
 static void describe_ip6(struct netif *netif, s8_t position, struct ps_interface_address *out)
 {
     u8_t state = netif_ip6_addr_state(netif, position);
-    const struct port_interface *interface = interface_of(netif);
     memset(out, 0, sizeof *out);
     address_from_lwip(netif_ip_addr6(netif, position), 0, PS_INET6, &out->address);
     out->interface = interface_index(netif);
-    out->address.prefix = interface == NULL                   ? 128
-                          : interface->prefix6[position] != 0 ? interface->prefix6[position]
-                                                              : 64;
-    out->state = ip6_addr_isduplicated(state)                       ? PS_ADDRESS_DUPLICATE
-                 : ip6_addr_istentative(state)                      ? PS_ADDRESS_TENTATIVE
-                 : ip6_addr_ispreferred(state) || interface == NULL ? PS_ADDRESS_PREFERRED
-                                                                    : PS_ADDRESS_DEPRECATED;
+    out->address.prefix = hook_ip6_prefix_length(netif, position);
+    out->state = ip6_addr_isduplicated(state)  ? PS_ADDRESS_DUPLICATE
+                 : ip6_addr_istentative(state) ? PS_ADDRESS_TENTATIVE
+                 : ip6_addr_ispreferred(state) || interface_of(netif) == NULL
+                     ? PS_ADDRESS_PREFERRED
+                     : PS_ADDRESS_DEPRECATED;
     bool is_static = netif_ip6_addr_isstatic(netif, position);
     out->origin = !is_static ? PS_ORIGIN_SLAAC
                   : ip6_addr_islinklocal(netif_ip6_addr(netif, position)) && position == 0
