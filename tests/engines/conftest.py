@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from engine_exceptions import EXCEPTIONS, NOT_YET
+from engine_exceptions import EXCEPTIONS
 from quick import representatives, slow
 
 from pystack._native.engines import SUFFIXES, engine_path
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         values = item.callspec.params if hasattr(item, "callspec") else {}
         names = {values["engine"]} if "engine" in values else set(values.get("engines", ()))
         for name in sorted(names):
-            if reason := _absent(name) or NOT_YET.get(name, {}).get(item.path.name):
+            if reason := _absent(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
                 continue
             declared = EXCEPTIONS.get(name.partition("-")[0], {})

@@ -70,3 +70,12 @@ def test_what_netstack_has_not() -> None:
                 service()
         with fails_with(errno.EOPNOTSUPP):
             net.resolve("printer.local")
+
+
+@pytest.mark.usefixtures("built")
+def test_a_snapshot_is_refused_and_harms_nothing() -> None:
+    with pystack.Stack(engine="gvisor", threaded=False) as net:
+        with pytest.raises(OSError, match="its other Stacks") as refused:
+            net.snapshot()
+        assert refused.value.errno == errno.EOPNOTSUPP
+        assert net.ping("127.0.0.1")
