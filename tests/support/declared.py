@@ -1,19 +1,30 @@
 """What differs between the kernel's sockets and a Stack's, and stays so: by name, with the reason.
 
-The names are those of the tests in `tests/differential`, or ``state/call`` of a table's.
+The names are those of the tests in `tests/differential`, or ``state/call`` of a table's. The engine
+is that of a Stack for which nobody chose one: `PYSTACK_ENGINE=linux pytest tests/differential`.
 """
 
 from __future__ import annotations
 
-DIFFERENT: dict[str, str] = {
+from typing import TypeVar
+
+from pystack._native.engines import default_engine
+
+Table = TypeVar("Table")
+
+# Without the series of a release.
+ENGINE = default_engine().partition("-")[0]
+
+
+def of_engine(**tables: Table) -> Table:
+    """Of the tables of all engines, by name, that of the one which is tested."""
+    return tables[ENGINE]
+
+
+# What the layers above do otherwise, whichever the engine.
+ABOVE = {
     "getaddrinfo(NUL)": "CPython asks for what stands before the NUL, and a Stack for nothing",
     "getaddrinfo(NUL port)": "as above",
-    "raw_too_short_for_icmp": "Linux looks at ICMP's type and code, and says EFAULT without them",
-    "stream_urgent_twice": "Linux gives an urgent byte that another one follows back to the stream",
-    "udp_connected6/send-large": "lwIP counts a packet and its headers in 16 bits",
-    "udp_connected6/send-too-large": "as above",
-    "udp_connected6/sendto-too-large": "as above",
-    "udp_fresh6/sendto-too-large": "as above",
     "close_during_a_recv": "what is under way ends with EBADF, and on Linux goes on",
     "close_during_a_recv_whose_peer_ends": "as above",
     "close_during_a_recv_of_a_datagram": "as above",
@@ -21,3 +32,17 @@ DIFFERENT: dict[str, str] = {
     "close_during_an_accept": "as above, and nobody connects to a listener that was closed",
     "socket(2, 10)": "SOCK_PACKET, Linux's old name of a family that a Stack hasn't",
 }
+
+LWIP = {
+    "raw_too_short_for_icmp": "Linux looks at ICMP's type and code, and says EFAULT without them",
+    "stream_urgent_twice": "Linux gives an urgent byte that another one follows back to the stream",
+    "udp_connected6/send-large": "lwIP counts a packet and its headers in 16 bits",
+    "udp_connected6/send-too-large": "as above",
+    "udp_connected6/sendto-too-large": "as above",
+    "udp_fresh6/sendto-too-large": "as above",
+}
+
+LINUX: dict[str, str] = {}
+
+TABLES = {"lwip": {**ABOVE, **LWIP}, "linux": {**ABOVE, **LINUX}}
+DIFFERENT = of_engine(**TABLES)
