@@ -273,11 +273,14 @@ def look_up(
         OSError: EOPNOTSUPP, a name in ".local", which takes multicast DNS; any other error of the
             sockets.
     """
+    known = list(servers)
     try:
         literal = ipaddress.ip_address(name)
     except ValueError:
-        if ":" in name or re.fullmatch(r"[0-9.]*", name):
-            return errno.ENOENT  # not a host name
+        if ":" in name:
+            return errno.ENOENT
+        if re.fullmatch(r"[0-9.]*", name):  # no host has such a name, but a server is to say so
+            return errno.ENOENT if known else errno.ENETUNREACH
     else:
         return [literal] if family in (0, literal.version) else errno.ENOENT
     plain = name.removesuffix(".").lower()
@@ -290,7 +293,6 @@ def look_up(
         questions = [_Question(make_question(name, kind, 0), kind) for kind in _FAMILIES[family]]
     except ValueError:
         return errno.ENOENT
-    known = list(servers)
     if not known:
         return errno.ENETUNREACH
     until = None if timeout is None else time.monotonic() + timeout

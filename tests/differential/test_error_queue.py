@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from compare import compare, outcome
+from declared import by_arena, of_engine
 from namespace import Namespace, needs_namespace
 
 import pystack
@@ -311,7 +312,7 @@ def test_each_icmp_error(kernel: Namespace, net: pystack.Stack, kind: int) -> No
 
 def test_time_exceeded(kernel: Namespace, net: pystack.Stack) -> None:
     """Linux keeps to itself that a packet could not be reassembled, which RFC 1122 3.2.2.4
-    wants told; all else is alike.
+    wants told, and lwIP tells; all else is alike.
     """
 
     def all_but_those(module: Any) -> Any:
@@ -321,7 +322,7 @@ def test_time_exceeded(kernel: Namespace, net: pystack.Stack) -> None:
     compare(kernel, net, all_but_those)
     assert not kernel.call(each_error, socket, socket.AF_INET, 11, STATES)[1, False, True][1]
     stacks = each_error(net.sockets, socket.AF_INET, 11, STATES)
-    assert stacks[1, False, True][0] == errno.EHOSTUNREACH
+    assert stacks[1, False, True][0] == of_engine(lwip=errno.EHOSTUNREACH, linux=0)
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 100, 127])
@@ -387,6 +388,7 @@ def test_extensions(kernel: Namespace, net: pystack.Stack, family: int) -> None:
 # --- bounds -------------------------------------------------------------------------------------
 
 
+@by_arena
 def test_the_queue_is_bounded() -> None:
     """Errors have their room in the receive buffer, and take it from the datagrams."""
     with pystack.Stack() as net, opened(net.sockets, socket.AF_INET) as sock:
@@ -399,6 +401,7 @@ def test_the_queue_is_bounded() -> None:
         assert net.arena.used_bytes == before
 
 
+@by_arena
 def test_a_closed_socket_keeps_nothing() -> None:
     with pystack.Stack() as net:
         opened(net.sockets, socket.AF_INET).close()  # the first makes the table of them
@@ -409,6 +412,7 @@ def test_a_closed_socket_keeps_nothing() -> None:
         assert net.arena.used_bytes == before
 
 
+@by_arena
 def test_no_memory_for_an_error_loses_it() -> None:
     with pystack.Stack() as net, opened(net.sockets, socket.AF_INET) as sock:
         sock.sendto(b"x", ("127.0.0.1", SILENT))

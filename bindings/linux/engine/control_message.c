@@ -123,7 +123,7 @@ static void read_socket_level(const struct cmsghdr *header, uint64_t real_ns,
         struct timespec stamp;
         memcpy(&stamp, CMSG_DATA(header), sizeof stamp);
         uint64_t ns = (uint64_t)stamp.tv_sec * NS_PER_S + (uint64_t)stamp.tv_nsec;
-        out->time_us = ns > real_ns ? (ns - real_ns) / 1000 : 0;
+        out->time_us = (ns - real_ns) / 1000; /* modulo 2^64: the kernel's may be behind */
     } else if (header->cmsg_type == LINUX_SO_RXQ_OVFL) {
         out->drops = (uint32_t)number_in(header);
     } else {

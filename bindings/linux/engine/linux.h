@@ -59,7 +59,7 @@ struct ps_engine {
     unsigned conflicts;                     /* one after the other, up to the limit of RFC 5227 */
     uint64_t now_us;                        /* by the clock that `enter` has read */
     struct ps_address nameservers[MOST_NAMESERVERS];
-    uint64_t real_ns; /* what the kernel's CLOCK_REALTIME is ahead of the host's clock */
+    uint64_t real_ns; /* what CLOCK_REALTIME is ahead of the host's clock, modulo 2^64 */
     struct linux_socket *sockets; /* by descriptor */
     size_t room;
     int *changed; /* descriptors whose readiness may have changed */

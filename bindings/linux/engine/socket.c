@@ -70,9 +70,33 @@ static int end_of_sctp_connect(int fd)
     return anyk_ready(fd) & POLLOUT ? 0 : -EINPROGRESS;
 }
 
+/* Whether a shutdown has just ended what connect had begun: there is no connection. */
+static bool has_ended_connect(const struct linux_socket *socket, int fd)
+{
+    struct sockaddr_storage name;
+    int size = sizeof name;
+    return socket->type == PS_STREAM && socket->protocol != IPPROTO_SCTP &&
+           CALL(NR_getpeername, fd, &name, &size) == -ENOTCONN;
+}
+
+/* The error that shutdown left of such a connect. Linux tells it to the thread that waits in
+ * connect; here that thread calls again, and would begin anew. */
+static int error_of_ended_connect(struct linux_socket *socket, int fd)
+{
+    int error = 0, size = sizeof error;
+    if (!socket->ended_connect)
+        return 0;
+    socket->ended_connect = false;
+    long result = CALL(NR_getsockopt, fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    return result < 0 ? (int)result : -error;
+}
+
 int engine_socket_connect(ps_engine *self, int64_t handle, const struct ps_address *address)
 {
     SOCKET(socket, fd);
+    int ended = error_of_ended_connect(socket, fd);
+    if (ended < 0)
+        return ended;
     struct sockaddr_storage name;
     socklen_t size = to_sockaddr(&name, address, socket->family);
     int result =
@@ -86,7 +110,10 @@ int engine_socket_shutdown(ps_engine *self, int64_t handle, uint32_t how)
 {
     SOCKET(socket, fd);
     bool read = how & PS_SHUT_READ, write = how & PS_SHUT_WRITE;
+    if (how == 0 || how > (PS_SHUT_READ | PS_SHUT_WRITE))
+        return -EINVAL;
     int result = (int)CALL(NR_shutdown, fd, read && write ? SHUT_RDWR : read ? SHUT_RD : SHUT_WR);
+    socket->ended_connect = result == 0 && has_ended_connect(socket, fd);
     /* Linux refuses it for a datagram socket that is connected to nothing, but does it. */
     if (result == 0 || (result == -ENOTCONN && socket->type != PS_STREAM)) {
         socket->shut_read |= read;
@@ -105,7 +132,5 @@ int engine_socket_name(ps_engine *self, int64_t handle, enum ps_name which, stru
     if (result < 0)
         return result;
     from_sockaddr(out, &name);
-    if (socket->type == PS_RAW)
-        out->port = 0; /* Linux tells its protocol there */
     return 0;
 }

@@ -18,6 +18,7 @@ struct linux_socket {
     bool noted, news; /* is in the list of changes; whether something came */
     bool shut_read, shut_write;
     bool connecting;      /* SCTP alone */
+    bool ended_connect;   /* TCP alone: shutdown has ended what connect had begun */
     uint8_t family, type; /* enum ps_family, enum ps_type */
     int protocol;
     int linger; /* SO_LINGER's seconds, for which the host waits; NO_LINGER */
