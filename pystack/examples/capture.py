@@ -14,7 +14,7 @@ SIZE = 1 << 20
 
 def main(words: list[str] | None = None) -> None:
     """Sends a mebibyte over a wire that loses 2 % of the frames, and writes down all of them."""
-    path = Path((sys.argv[1:] if words is None else words or ["lossy.pcapng"])[0])
+    path = Path(((sys.argv[1:] if words is None else words) or ["lossy.pcapng"])[0])
     left, right = wire()
     # What wraps a NIC sees what passes between it and the Stack: here, what was really sent.
     near = capture(impair(left, Impairment(loss=0.02, delay=0.005), seed=7), path)

@@ -20,10 +20,10 @@ FOLDER = Path(str(resources.files("pystack.examples")))
 PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 
 
-def run(name: str, *words: str | Path) -> str:
+def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
     done = subprocess.run(
         [*PYTHON, "-m", f"pystack.examples.{name}", *map(str, words)],
-        capture_output=True, text=True, check=False, cwd=AWAY, timeout=100,
+        capture_output=True, text=True, check=False, cwd=folder, timeout=100,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     return done.stdout
@@ -56,7 +56,7 @@ def test_virtual_time_is_repeatable() -> None:
 
 def test_the_capture_shows_what_was_sent_again(tmp_path: Path) -> None:
     path = tmp_path / "lossy.pcapng"
-    shown = run("capture", path)
+    shown = run("capture", folder=tmp_path)
     again = re.search(r"1048576 bytes arrived, (\d+) segments were sent again", shown)
     assert again
     assert int(again[1]) > 0
