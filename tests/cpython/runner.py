@@ -25,7 +25,8 @@ def run(
     """The outcome, and why, of each test of ``test.MODULE``.
 
     Args:
-        kind: "kernel", "stack" or "installed"; see `worker.py`.
+        kind: "kernel", "stack" or "installed", see `worker.py`; of another engine than lwip with
+            its name, as "stack linux-7.2".
         module: As "test_socket".
         only: The tests to run; none named: all.
         patience: Seconds without a word until a test counts as hanging.
@@ -59,7 +60,8 @@ def attempt(
 ) -> tuple[str, bool]:
     """One worker's life; what it died of, and whether it came to the end."""
     words = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    kind, _, engine = kind.partition(" ")
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYSTACK_ENGINE": engine}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [*words, sys.executable, str(WORKER), kind, module, str(first), *only],

@@ -1,14 +1,17 @@
 """The table of how the library's own tests fare on a Stack, beside the kernel's sockets.
 
 In two ways: "stack" has a Stack's sockets under the library's unchanged `socket.py`; "installed" is
-what users do, `Stack.installed` over the library as it is.
+what users do, `Stack.installed` over the library as it is. Each on lwip, and on another engine
+that stands beside it.
 
-``python tests/cpython/table.py [MODULE...]`` runs them and writes `table.json` anew, with the
-reasons that stand in it kept; a difference without a reason gets "?", which the tests refuse.
+``python tests/cpython/table.py [--way WAY]... [MODULE...]`` runs them and writes `table.json` anew,
+with the reasons that stand in it kept; a difference without a reason gets "?", which the tests
+refuse.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Collection
@@ -22,7 +25,7 @@ from runner import Outcomes, run
 
 TABLE = Path(__file__).with_name("table.json")
 
-WAYS = ("stack", "installed")
+WAYS = ("stack", "installed", "stack linux-7.2")
 
 MODULES = (
     "test_socket",
@@ -101,10 +104,14 @@ def main() -> None:
     """Runs the command line."""
     table: dict[str, Any] = read() if TABLE.exists() else {"modules": {}}
     table["python"] = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for module in sys.argv[1:] or MODULES:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--way", action="append", choices=WAYS, default=[])
+    parser.add_argument("modules", nargs="*", metavar="MODULE", default=MODULES)
+    chosen = parser.parse_args()
+    for module in chosen.modules:
         old = table["modules"].get(module, {})
-        row: dict[str, Any] = {}
-        for way in WAYS:
+        row: dict[str, Any] = dict(old)
+        for way in chosen.way or WAYS:
             reasons = old.get(way, {}).get("differences", {})
             kernel, stack = run_both(way, module, reasons)
             found = differences(kernel, stack)

@@ -3,7 +3,8 @@
 ``worker.py KIND MODULE FIRST [TEST...]``: KIND is "kernel", "stack" (a Stack's sockets under the
 library's socket.py) or "installed" (`Stack.installed` over the library as it is); the tests of
 ``test.MODULE``, or those named, from the FIRSTth on, in an order that is always the same. Runs in a
-network namespace of its own, with loopback up; a parent watches the time.
+network namespace of its own, with loopback up; a parent watches the time. The Stack's engine is
+$PYSTACK_ENGINE.
 """
 
 from __future__ import annotations
@@ -23,13 +24,21 @@ ABOVE = ("socket", "selectors", "ssl", "asyncio", "socketserver", "http", "urlli
          "wsgiref", "multiprocessing", "concurrent", "logging", "test")  # fmt: skip
 
 
-def stand_in() -> Any:
-    """Puts a Stack's sockets under the library's socket.py; gives the Stack."""
+def new_stack() -> Any:
+    """A Stack whose ports are soon free again, if its engine lets that be chosen."""
     import pystack
-    from pystack.sockets.lowlevel import lowlevel, wrap_socket
 
     net = pystack.Stack()
-    net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
+    if "net.ipv4.tcp_msl_ms" in net.sysctl:
+        net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
+    return net
+
+
+def stand_in() -> Any:
+    """Puts a Stack's sockets under the library's socket.py; gives the Stack."""
+    from pystack.sockets.lowlevel import lowlevel, wrap_socket
+
+    net = new_stack()
     for name in [name for name in sys.modules if name.split(".")[0] in ABOVE]:
         del sys.modules[name]
     sys.modules["_socket"] = lowlevel(net.sockets)
@@ -42,10 +51,7 @@ def stand_in() -> Any:
 
 def install() -> None:
     """Does what users do: puts a Stack's sockets into the library's place."""
-    import pystack
-
-    net = pystack.Stack()
-    net.sysctl["net.ipv4.tcp_msl_ms"] = 1000
+    net = new_stack()
     block = net.installed()
     block.__enter__()
     globals()["kept"] = net, block
