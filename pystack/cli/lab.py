@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -153,11 +152,11 @@ def _conduct(
     patience: float,
     ladders: bool = False,
     mutants: bool = False,
-) -> Report:
+) -> tuple[Report, int]:
     """Runs cases on the Hosts available, and shows progress.
 
     Returns:
-        What was found; what was found until then, if Ctrl-C came.
+        What was found; what was found until then, if a signal came, and its number; 0: none.
 
     Raises:
         click.UsageError: No such Host.
@@ -203,7 +202,7 @@ def _conduct(
         bars = {name: progress.add_task(name, total=len(cases)) for name in present}
 
         found: dict[tuple[str, str], Result] = {}
-        partial = False
+        ended_by = 0
 
         def advance(one: Result) -> None:
             if found.setdefault((one.host, one.case), one) is one:
@@ -220,17 +219,18 @@ def _conduct(
                     **options,
                 ):  # fmt: skip
                     found[one.host, one.case] = one
-        except KeyboardInterrupt:
-            partial = True
+        except interrupt.Interrupted as interrupted:
+            ended_by = interrupted.number
     titles = {name: kinds[name].title for name in chosen}
-    return Report(cases, chosen, list(found.values()), absent, titles, made, partial)
+    partial = ended_by != 0
+    return Report(cases, chosen, list(found.values()), absent, titles, made, partial), ended_by
 
 
-def _end(report: Report, status: int) -> NoReturn:
-    """Ends the command, with the status that a shell has for Ctrl-C if that ended the run."""
+def _end(report: Report, status: int, ended_by: int) -> NoReturn:
+    """Ends the command, with the status that a shell has for the signal that ended the run."""
     if report.partial:
         click.echo(report.partial_note, err=True)
-        status = 128 + signal.SIGINT
+        status = 128 + ended_by
     sys.exit(status)
 
 
@@ -258,8 +258,8 @@ def run(
     """Runs the catalogue, or a part of it, and prints which Host meets which requirement.
 
     Ends with status 1 if a result is a surprise: a failure that is not declared, or a declared
-    one that passes. Ctrl-C ends it with status 130; the reports then have what was found until
-    then, and say so.
+    one that passes. Ctrl-C ends it with status 130, SIGTERM with 143; the reports then have what
+    was found until then, and say so.
     """
     from pystack.lab.expected import expectations, surprise  # noqa: PLC0415
     from pystack.lab.report import to_json  # noqa: PLC0415
@@ -275,7 +275,7 @@ def run(
     console = Console(highlight=False)
     _load(files)
     cases = _select(areas, ids)
-    report = _conduct(
+    report, ended_by = _conduct(
         console, names, cases, files=files, jobs=jobs, patience=patience,
         ladders=json_path is not None or html_path is not None,
     )  # fmt: skip
@@ -307,7 +307,7 @@ def run(
     for result, text in odd:
         console.print(f"[red]unexpected[/] {result.host} {result.case}: ", end="")
         console.print(text, markup=False)
-    _end(report, 1 if odd else 0)
+    _end(report, 1 if odd else 0, ended_by)
 
 
 @lab.command()
@@ -337,11 +337,11 @@ def diff(
     console = Console(highlight=False, stderr=as_json)
     _load(files)
     cases = _select(areas, ids)
-    report = _conduct(
+    report, ended_by = _conduct(
         console, (left, right), cases, files=files, jobs=jobs, patience=patience
     )  # fmt: skip
     if report.partial:
-        _end(report, 0)
+        _end(report, 0, ended_by)
     different = report.differing(left, right, not_applicable=not_applicable)
     if as_json:
         _print_json([_difference(report, one, (left, right)) for one in different])
@@ -390,11 +390,11 @@ def mutants(
     console = Console(highlight=False)
     _load(files)
     cases = _select(areas, ids)
-    report = _conduct(
+    report, ended_by = _conduct(
         console, (name,), cases, files=files, jobs=jobs, patience=patience, mutants=True
     )
     if report.partial:
-        _end(report, 0)
+        _end(report, 0, ended_by)
     blind = 0
     for one in cases:
         result = report.result(one.id, name)

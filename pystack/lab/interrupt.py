@@ -1,31 +1,59 @@
-"""What Ctrl-C does to a run: the cases that are running end, and what was found is kept.
+"""How a run ends before its end: the cases that are running end, and what was found is kept.
 
-A terminal sends SIGINT to the whole foreground group. Only the process that conducts the run heeds
-it: its workers, and what they start, ignore it. The conductor then sends SIGTERM to the workers,
-whose job ends in the middle of its case and returns the results that it has.
+A terminal sends SIGINT, or SIGHUP when it goes, to the whole foreground group. Only the process
+that conducts the run heeds them: its workers, and what they start, ignore them. The conductor then
+sends SIGTERM, which also ends itself so, to the workers, whose job ends in the middle of its case
+and returns the results that it has. A worker whose conductor is gone does the same, and ends.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from multiprocessing import active_children
+from multiprocessing import active_children, parent_process
+from multiprocessing.connection import wait as wait_for_end
 from typing import Any
 
-__all__ = ["Stopped", "begin_worker", "end_workers", "held", "once", "stoppable", "stopped"]
+__all__ = [
+    "Interrupted",
+    "Stopped",
+    "at_work",
+    "begin_worker",
+    "end_workers",
+    "held",
+    "once",
+    "stoppable",
+    "stopped",
+]
 
 STOP_S = 10.0
 """How long the workers have to give their Hosts back, before they are killed."""
 TOGETHER_S = 0.5
-"""How long after a SIGINT another one is still the same Ctrl-C."""
+"""How long after a signal another one is still the same Ctrl-C."""
 
-_HELD = {signal.SIGINT, signal.SIGTERM}
+_HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _stop = False
 _within = False
+_idle = threading.Event()
+_idle.set()
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the run.
+
+    Attributes:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Stopped(BaseException):
@@ -57,11 +85,33 @@ def _on_sigterm(_number: int, _frame: object) -> None:
         raise Stopped
 
 
+@contextmanager
+def at_work() -> Iterator[None]:
+    """A job, whose Host is given back within it."""
+    _idle.clear()
+    try:
+        yield
+    finally:
+        _idle.set()
+
+
 def begin_worker() -> None:
-    """Prepares a worker process, which was started within `held`."""
+    """Prepares a worker process, which was started within `held`, and ends with its parent."""
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+
+
+def _end_with_parent() -> None:
+    # Started with signals blocked: they are for the main thread.
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+    wait_for_end([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    _idle.wait(STOP_S)
+    os._exit(1)  # nobody takes its results, and nobody will give it another job
 
 
 @contextmanager
@@ -76,29 +126,34 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def once() -> Iterator[None]:
-    """A block, in the main thread, in which SIGINTs that come together are one KeyboardInterrupt.
+    """A block, in the main thread, that SIGINT, SIGTERM and SIGHUP end with `Interrupted`.
 
-    timeout(1) sends one to its child and one to the group, and only a later one means impatience.
+    Those that come together are one: timeout(1) sends a signal to its child and one to the group,
+    and only a later one means impatience. A SIGHUP that was ignored, as under nohup(1), still is.
     """
     last = -math.inf
 
-    def on_sigint(_number: int, _frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         nonlocal last
         before, last = last, time.monotonic()
         if last - before > TOGETHER_S:
-            raise KeyboardInterrupt
+            raise Interrupted(number)
 
-    before = signal.signal(signal.SIGINT, on_sigint)
+    before = {number: signal.getsignal(number) for number in _HELD}
+    heeded = [one for one in _HELD if one != signal.SIGHUP or before[one] != signal.SIG_IGN]
     try:
+        for number in heeded:
+            signal.signal(number, on_signal)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in heeded:
+            signal.signal(number, before[number])
 
 
 def end_workers(futures: Iterable[Future[Any]]) -> list[Future[Any]]:
     """Ends the jobs that are running: in processes that this one started, and in its threads.
 
-    Processes that don't end their job within `STOP_S`, or until Ctrl-C comes again, are killed.
+    Processes that don't end their job within `STOP_S`, or until a signal comes again, are killed.
 
     Returns:
         The futures of jobs that returned, the ones before among them.

@@ -14,7 +14,14 @@ from pystack.errors import StackPanic
 from pystack.lab.case import PATIENCE_S, Case, catalogue, load_file
 from pystack.lab.host import Host
 from pystack.lab.hosts import hosts
-from pystack.lab.interrupt import Stopped, end_workers, held, stoppable, stopped
+from pystack.lab.interrupt import (
+    Stopped,
+    at_work,
+    end_workers,
+    held,
+    stoppable,
+    stopped,
+)
 from pystack.lab.ladder import Event, told
 from pystack.lab.mutant import MutantHost
 from pystack.lab.tester import Tester
@@ -160,8 +167,11 @@ class Job:
 
 def run_job(job: Job) -> list[Result]:
     """Does a job, in whatever process or thread; less of it if the run is interrupted."""
-    if stopped():
-        return []
+    with at_work():
+        return [] if stopped() else _do(job)
+
+
+def _do(job: Job) -> list[Result]:
     for path in job.files:
         load_file(path)
     known = {one.id: one for one in catalogue()}

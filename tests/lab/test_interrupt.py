@@ -1,4 +1,4 @@
-"""Ctrl-C during `pystack lab run`: it ends, all of it, and what was found is reported."""
+"""A signal during `pystack lab run`: it ends, all of it, and what was found is reported."""
 
 from __future__ import annotations
 
@@ -77,10 +77,12 @@ def host(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def check(run: subprocess.Popen[str], place: Path, expected: dict[str, str]) -> None:
+def check(
+    run: subprocess.Popen[str], place: Path, expected: dict[str, str], status: int = 130
+) -> None:
     # Workers and agents have the pipes too: they end when nothing that the run started is left.
     out, err = run.communicate(timeout=60)
-    assert run.returncode == 130, out + err
+    assert run.returncode == status, out + err
     assert "Traceback" not in out + err
     note = f"Partial: the run was interrupted after {len(expected)} of 3 results."
     assert note in err
@@ -115,3 +117,22 @@ def test_a_second_time_ends_a_case_that_does_not(place: Path) -> None:
             check(run, place, {})
         finally:
             run.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_it_too(place: Path, number: int) -> None:
+    with begin(place, "lwip", stubborn=False) as run:
+        try:
+            assert (place / "fifo").read_text() == "begun"
+            os.kill(run.pid, number)
+            check(run, place, {"OWN-1.1": "pass"}, 128 + number)
+        finally:
+            run.kill()
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(place: Path, host: str) -> None:
+    with begin(place, host, stubborn=False) as run:
+        assert (place / "fifo").read_text() == "begun"
+        run.kill()
+        run.communicate(timeout=60)  # until the last that has the pipes is gone
+        assert run.returncode == -signal.SIGKILL

@@ -66,8 +66,8 @@ class Report:
         results: One for each case and Host that could be had.
         absent: Why a Host that was asked for could not be had.
         titles: What each Host is, in a line.
-        made: Where it comes from; None: unknown.
-        partial: Whether Ctrl-C ended the run before all cases had their turn.
+        made: Where it comes from; None: nobody said.
+        partial: Whether a signal ended the run before all cases had their turn.
     """
 
     cases: list[Case]
