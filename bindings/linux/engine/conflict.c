@@ -123,6 +123,25 @@ void conflict_forget_interface(ps_engine *self, uint32_t index)
     }
 }
 
+static void begin(ps_engine *self, struct conflict_watch *watch)
+{
+    watch->probes = watch->announced = 0;
+    watch->due_us = self->now_us + random_between(self, 0, PROBE_WAIT_US);
+    if (self->conflicts >= MAX_CONFLICTS)
+        watch->due_us += RATE_LIMIT_INTERVAL_US;
+}
+
+void conflict_check_again(ps_engine *self, uint32_t index)
+{
+    for (struct conflict_watch *each = self->watches; each != NULL; each = each->next) {
+        if (each->interface != index)
+            continue;
+        if (each->state == PS_ADDRESS_DUPLICATE)
+            each->state = PS_ADDRESS_TENTATIVE;
+        begin(self, each);
+    }
+}
+
 int conflict_check(ps_engine *self, uint32_t index, const struct ps_address *address)
 {
     void *memory;
@@ -140,9 +159,7 @@ int conflict_check(ps_engine *self, uint32_t index, const struct ps_address *add
     struct conflict_watch *watch = memory, **end = &self->watches;
     *watch = (struct conflict_watch){
         .interface = index, .address = *address, .state = PS_ADDRESS_TENTATIVE};
-    watch->due_us = self->now_us + random_between(self, 0, PROBE_WAIT_US);
-    if (self->conflicts >= MAX_CONFLICTS)
-        watch->due_us += RATE_LIMIT_INTERVAL_US;
+    begin(self, watch);
     while (*end != NULL)
         end = &(*end)->next;
     *end = watch;
@@ -218,7 +235,6 @@ static void put_into_use(ps_engine *self, struct conflict_watch *watch)
         return;
     }
     watch->state = PS_ADDRESS_PREFERRED;
-    self->conflicts = 0;
     tell(self, watch);
 }
 
@@ -236,6 +252,7 @@ static int step(ps_engine *self, struct conflict_watch *watch)
         put_into_use(self, watch);
     if (watch->state != PS_ADDRESS_PREFERRED)
         return 0;
+    self->conflicts = 0;
     watch->announced++;
     watch->due_us = watch->announced < ANNOUNCE_NUM ? watch->due_us + ANNOUNCE_INTERVAL_US : NEVER;
     return send_request(self, watch, true);
@@ -265,6 +282,12 @@ static bool is_nobody(const uint8_t address[IPV4_BYTES])
 {
     static const uint8_t nobody[IPV4_BYTES];
     return memcmp(address, nobody, IPV4_BYTES) == 0;
+}
+
+/* Whether the probing isn't over: nothing is known of the address on this link. */
+static bool is_checked(const struct conflict_watch *watch)
+{
+    return watch->state == PS_ADDRESS_TENTATIVE || watch->announced == 0;
 }
 
 /* RFC 5227 2.1.1: another's address, or while it isn't used yet, another's probe for it. */
@@ -305,10 +328,10 @@ void conflict_hear(ps_engine *self)
             if (each->interface != (uint32_t)from.sll_ifindex ||
                 each->state == PS_ADDRESS_DUPLICATE || !is_conflict(self, each, &heard))
                 continue;
-            if (each->state == PS_ADDRESS_PREFERRED)
-                defend(self, each);
-            else
+            if (is_checked(each))
                 give_up(self, each);
+            else
+                defend(self, each);
         }
     }
 }

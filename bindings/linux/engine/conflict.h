@@ -21,6 +21,9 @@ struct conflict_watch {
 
 /* Begins to check an address before it is used. -EEXIST, -ENOMEM. */
 int conflict_check(ps_engine *self, uint32_t index, const struct ps_address *address);
+/* Begins anew, for the link has come back and may be another one (RFC 5227 2.1). Addresses in use
+ * stay so meanwhile: with the last one the kernel would drop the interface's routes. */
+void conflict_check_again(ps_engine *self, uint32_t index);
 
 /* The watch over an address, or NULL. */
 struct conflict_watch *conflict_find(ps_engine *self, uint32_t index,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/frame.h"
 #include "engine/interface.h"
 #include "engine/netlink.h"
 #include "engine/proc.h"
@@ -16,6 +17,7 @@
 #define FILE_SIZE 32768
 #define LEAST_ROOM 512
 #define MOST_PARTS 6
+#define GROUPS "in_group_packets"
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A common name, and Linux's names of what it is the sum of. */
@@ -118,8 +120,7 @@ static const struct {
         name, offsetof(struct rtnl_link_stats64, field) \
     }
     LINK("in_octets", rx_bytes),
-    LINK("in_unicast_packets", rx_packets), /* less those to groups */
-    LINK("in_group_packets", multicast),
+    LINK("in_unicast_packets", rx_packets), /* less those to groups, which Linux doesn't count */
     LINK("in_discards", rx_dropped),
     LINK("in_errors", rx_errors),
     LINK("out_octets", tx_bytes),
@@ -311,9 +312,11 @@ static int read_link(ps_engine *self, uint32_t index)
         uint64_t value;
         memcpy(&value, (const char *)&counted + of_links[row].offset, sizeof value);
         if (strcmp(of_links[row].name, "in_unicast_packets") == 0)
-            value -= counted.multicast;
+            value -= frame_groups(self, index);
         result = add(self, "", of_links[row].name, strlen(of_links[row].name), value);
     }
+    if (result == 0)
+        result = add(self, "", GROUPS, sizeof GROUPS - 1, frame_groups(self, index));
     if (result < 0)
         return result;
     snprintf(path, sizeof path, "/proc/net/dev_snmp6/%s", one.name);

@@ -5,6 +5,8 @@
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
+#include "engine/conflict.h"
+#include "engine/frame.h"
 #include "engine/interface.h"
 #include "engine/netlink.h"
 #include "engine/proc.h"
@@ -87,6 +89,14 @@ static bool mtu_fits(uint32_t mtu)
     return mtu >= LEAST_MTU && mtu <= PS_MTU_MAXIMUM;
 }
 
+static int remove_one(ps_engine *self, uint32_t index)
+{
+    int result = anyk_interface_remove(index);
+    if (result == 0)
+        frame_forget_groups(self, index);
+    return result;
+}
+
 int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
 {
     size_t length = strnlen(spec->name, PS_NAME_SIZE);
@@ -101,8 +111,8 @@ int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
         return (int)index;
     struct ps_interface made = *spec;
     made.index = (uint32_t)index;
-    int result = 0;
-    if (!(spec->flags & PS_IF_LINK))
+    int result = ethernet ? frame_count_groups(self, made.index) : 0;
+    if (result == 0 && !(spec->flags & PS_IF_LINK))
         result = anyk_interface_link(made.index, 0);
     if (result == 0)
         result = slaac_allow(self, &made, spec->flags & PS_IF_SLAAC);
@@ -110,7 +120,7 @@ int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
         result = engine_interface_set_up(self, made.index, true);
     if (result == 0)
         return (int)index;
-    anyk_interface_remove(made.index);
+    remove_one(self, made.index);
     return result;
 }
 
@@ -122,7 +132,7 @@ int engine_interface_remove(ps_engine *self, uint32_t index)
         return result;
     if (one.flags & PS_IF_LOOPBACK)
         return -EPERM;
-    return anyk_interface_remove(index);
+    return remove_one(self, index);
 }
 
 static int change_flags(ps_engine *self, uint32_t index, unsigned flags, unsigned which)
@@ -134,15 +144,41 @@ static int change_flags(ps_engine *self, uint32_t index, unsigned flags, unsigne
     return carry_out(self, begin(&r, RTM_SETLINK, 0, &i, sizeof i));
 }
 
-int engine_interface_set_up(ps_engine *self, uint32_t index, bool up)
+static int change_up(ps_engine *self, uint32_t index, bool up)
 {
     return change_flags(self, index, up ? IFF_UP : 0, IFF_UP);
 }
 
-int engine_interface_set_link(ps_engine *self, uint32_t index, bool up)
+static int change_link(ps_engine *self, uint32_t index, bool up)
 {
     (void)self;
     return anyk_interface_link(index, up);
+}
+
+/* What an interface that begins to work has to do. */
+static int change(ps_engine *self, uint32_t index, bool up,
+                  int (*make)(ps_engine *self, uint32_t index, bool up))
+{
+    const uint32_t works = PS_IF_UP | PS_IF_LINK;
+    struct ps_interface before, after;
+    int result = interface_get(self, index, &before);
+    if (result == 0)
+        result = make(self, index, up);
+    if (result == 0)
+        result = interface_get(self, index, &after);
+    if (result == 0 && (before.flags & works) != works && (after.flags & works) == works)
+        conflict_check_again(self, index);
+    return result;
+}
+
+int engine_interface_set_up(ps_engine *self, uint32_t index, bool up)
+{
+    return change(self, index, up, change_up);
+}
+
+int engine_interface_set_link(ps_engine *self, uint32_t index, bool up)
+{
+    return change(self, index, up, change_link);
 }
 
 static int change_attribute(ps_engine *self, uint32_t index, int type, const void *data,

@@ -1,11 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Frames that come in, and what their sender has left undone. */
-#include "engine/linux.h"
+#include "engine/frame.h"
+
+/* IEEE 802: the first bit on the wire of a destination's address. */
+#define GROUP_BIT 1
+
+struct group_frames {
+    struct group_frames *next;
+    uint32_t interface;
+    uint64_t received;
+};
+
+static struct group_frames *find(const ps_engine *self, uint32_t index)
+{
+    struct group_frames *each = self->group_frames;
+    while (each != NULL && each->interface != index)
+        each = each->next;
+    return each;
+}
+
+int frame_count_groups(ps_engine *self, uint32_t index)
+{
+    void *memory;
+    int result = self->host.memory_allocate(self->host.user, sizeof(struct group_frames), &memory);
+    if (result < 0)
+        return result;
+    struct group_frames *counted = memory;
+    *counted = (struct group_frames){.next = self->group_frames, .interface = index};
+    self->group_frames = counted;
+    return 0;
+}
+
+void frame_forget_groups(ps_engine *self, uint32_t index)
+{
+    struct group_frames **link = &self->group_frames, *counted = find(self, index);
+    if (counted == NULL)
+        return;
+    while (*link != counted)
+        link = &(*link)->next;
+    *link = counted->next;
+    self->host.memory_free(self->host.user, counted);
+}
+
+uint64_t frame_groups(const ps_engine *self, uint32_t index)
+{
+    const struct group_frames *counted = find(self, index);
+    return counted == NULL ? 0 : counted->received;
+}
+
+static void count(ps_engine *self, uint32_t index)
+{
+    struct group_frames *counted = find(self, index);
+    if (counted != NULL)
+        counted->received++;
+}
 
 int engine_frame_in(ps_engine *self, uint32_t index, const uint8_t *frame, size_t size)
 {
-    (void)self;
-    return anyk_frame_in(index, frame, size, NULL);
+    int result = anyk_frame_in(index, frame, size, NULL);
+    if (result == 0 && frame[0] & GROUP_BIT)
+        count(self, index);
+    return result;
 }
 
 static unsigned char checksum_of(const struct ps_offload *o)
@@ -34,6 +89,8 @@ int engine_frame_in_offload(ps_engine *self, uint32_t index, uint8_t *frame, siz
         .checksum_offset = o->checksum_offset,
     };
     int result = anyk_frame_in(index, frame, size, &left);
+    if (result == 0 && frame[0] & GROUP_BIT)
+        count(self, index);
     if (given)
         self->host.memory_free(self->host.user, frame - PS_FRAME_HEADROOM);
     return result;

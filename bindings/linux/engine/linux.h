@@ -53,6 +53,7 @@ struct ps_engine {
     struct sysctl_initial *sysctl_initials; /* by name, of those that were set */
     int monitor;                            /* hears of changes to interfaces */
     bool news;                              /* the monitor has heard of some */
+    struct group_frames *group_frames;      /* for each Ethernet interface */
     struct conflict_watch *watches;         /* addresses that other hosts may have */
     int conflict_socket;                    /* hears of ARP while there are some; 0 */
     bool conflict_news;                     /* it has heard something */
