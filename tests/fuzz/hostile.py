@@ -71,7 +71,7 @@ def trace(
 
 def main() -> int:
     given = arguments()
-    tolerated = known.FAULTS.get(given.engine, frozenset()) | frozenset(given.tolerate)
+    tolerated = known.faults(given.engine) | frozenset(given.tolerate)
     if given.trace:
         actions = episode.seeded(given.seed, given.steps)
         story, something = trace(actions, given.engine, given.seed, tolerated)

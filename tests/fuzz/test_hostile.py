@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from adversary.episode import Action
 from adversary.flow import Flow
 from adversary.program import End
 from adversary.violation import Violation
+from adversary.world import World
 from quick import slow
 
+import pystack
 from pystack._native.engines import engine_path
 
 HOSTILE = Path(__file__).with_name("hostile.py")
@@ -46,13 +49,23 @@ def test_every_promise_is_kept(frames: int) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("engine", ["gvisor", "linux"])
 @how_many
-def test_the_other_engine_keeps_them_too(frames: int) -> None:
+def test_the_other_engines_keep_them_too(engine: str, frames: int) -> None:
     try:
-        engine_path("gvisor")
+        engine_path(engine)
     except OSError as error:
         pytest.skip(error.strerror)
-    campaign("gvisor", frames // 5)
+    campaign(engine, frames // 5)
+
+
+def test_what_an_engine_counts_passes_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(known.COUNTED, "lwip", {"a": ("given up",), "b": ("given up", "dropped")})
+    monkeypatch.setattr(pystack.Stack, "counters", lambda _: {"given up": 1, "dropped": 1})
+    with closing(World("lwip", 1)) as world:
+        assert [world.counted("a") for _ in range(3)] == [True, False, False]
+        assert [world.counted("b") for _ in range(3)] == [True, True, False]
+        assert not world.counted("c")
 
 
 def test_a_run_is_its_seed() -> None:
@@ -62,7 +75,7 @@ def test_a_run_is_its_seed() -> None:
             episode.seeded(7, 100),
             seed=7,
             trace=lambda way, frame, seen=seen: seen.append((way, frame)),
-            tolerated=known.FAULTS.get("lwip", frozenset()),
+            tolerated=known.faults("lwip"),
         )
     assert first == second
     assert len(first) > 100

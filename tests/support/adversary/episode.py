@@ -133,6 +133,7 @@ class Episode:
         left = world.net.connections()
         if left:
             world.blame("a conversation that does not end", f"{len(left)}: {left[:3]}")
+        list(world.eth.addresses)  # one that the Stack left halfway keeps its memory until then
         used, baseline = world.net.arena.used_bytes, world.baseline_bytes
         if used > baseline + KEPT_BYTES:
             world.blame("memory that is kept", f"{used} bytes, {baseline} at first")

@@ -6,7 +6,7 @@ Positions count a stream's bytes from 0, the first behind the SYN.
 from __future__ import annotations
 
 import struct
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 from adversary import pattern
@@ -56,6 +56,7 @@ class Flow:
         edge: The right edge of the window that it ever gave.
         judged: Whether invariants hold; not once its ports were used again.
         tolerated: Invariants that the engine is known to break.
+        counted: Whether it has counted that it breaks one.
         program: The program's end; None: not yet accepted, or not known.
     """
 
@@ -95,6 +96,7 @@ class Flow:
         self.arrived = 0
         self.program: Any = None
         self.tolerated: Container[str] = ()
+        self.counted: Callable[[str], bool] = lambda _invariant: False
 
     # --- what the peer says ----------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class Flow:
         self._agree()
 
     def _fail(self, invariant: str, text: str) -> None:
-        if invariant not in self.tolerated:
+        if invariant not in self.tolerated and not self.counted(invariant):
             raise Violation(invariant, f"{self!r}: {text}")
         self.judged = False
 

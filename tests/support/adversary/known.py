@@ -1,4 +1,7 @@
-"""What an engine is known to do wrong, by the invariant's name: declared, not looked at."""
+"""What an engine is known to do wrong, by the invariant's name: declared, not looked at.
+
+And what it may do as often as it counts it, by the counters' names.
+"""
 
 from __future__ import annotations
 
@@ -18,3 +21,19 @@ FAULTS: dict[str, frozenset[str]] = {
         }
     ),
 }
+
+COUNTED: dict[str, dict[str, tuple[str, ...]]] = {
+    # A receive buffer that is full gives up what lies beyond a gap, though it was acknowledged
+    # selectively (RFC 2018 8 lets it): each time tcp_prune_ofo_queue does so, it counts one.
+    "linux": {"SACK taken back": ("TcpExtOfoPruned",)},
+}
+
+
+def faults(engine: str) -> frozenset[str]:
+    """What isn't looked at, for an engine or one of its series (linux-6.12)."""
+    return FAULTS.get(engine.partition("-")[0], frozenset())
+
+
+def counted(engine: str) -> dict[str, tuple[str, ...]]:
+    """What an engine, or one of its series, may do as often as these counters say."""
+    return COUNTED.get(engine.partition("-")[0], {})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 import pystack
-from adversary import wire
+from adversary import known, wire
 from adversary.flow import Flow
 from adversary.violation import Violation
 from adversary.virtio import Virtio
@@ -66,6 +66,7 @@ class World:
         self.answers = 0
         self.allowed = 0
         self.slow: dict[int, int] = {}
+        self._counted: dict[str, int] = {}
         self.stash: list[bytes] = []
         self.heard: dict[str, Any] = {}  # by the peer's services: the last question of each kind
         self.silent = False
@@ -198,6 +199,7 @@ class World:
     def add(self, flow: Flow) -> None:
         """Makes a conversation known; it may take the place of one with the same ports."""
         flow.tolerated = self.tolerated
+        flow.counted = self.counted
         if flow.key in self.flows:
             flow.judged = False
             del self.flows[flow.key]
@@ -238,6 +240,16 @@ class World:
         self.answers = self.allowed = 0
         if answers > allowed + ANSWERS_MOST:
             self.blame("too many answers", f"{answers} frames, {allowed} expected at most")
+
+    def counted(self, invariant: str) -> bool:
+        """Whether the Stack has counted one more break of an invariant than was seen."""
+        names = known.counted(self.engine).get(invariant, ())
+        seen = self._counted.get(invariant, 0) + 1
+        counters = self.net.counters() if names else {}
+        if sum(counters[name] for name in names) < seen:
+            return False
+        self._counted[invariant] = seen
+        return True
 
     def blame(self, invariant: str, text: str) -> None:
         """Says that an invariant does not hold, unless the engine is known for it.
