@@ -66,7 +66,7 @@ class Report:
         results: One for each case and Host that could be had.
         absent: Why a Host that was asked for could not be had.
         titles: What each Host is, in a line.
-        made: Where it comes from; None: nobody said.
+        made: Where it comes from; None: unknown.
         partial: Whether a signal ended the run before all cases had their turn.
     """
 
