@@ -23,6 +23,7 @@ from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.attributes import KnownAttributes
 from pystack.qdisc import Qdisc, get_qdisc, set_qdisc
 from pystack.services import InterfaceServices
+from pystack.serving import serving_of
 from pystack.tables import list_counters
 
 if TYPE_CHECKING:
@@ -373,6 +374,10 @@ class Interface(InterfaceServices, KnownAttributes):
         Raises:
             OSError: ENODEV, it is detached already; EPERM, it is the loopback interface.
         """
+        serving = serving_of(self._handle)
+        if serving is not None and not self._handle.closed:
+            self._read()  # it refuses whoever may not, before anything is given back
+            serving.stop_all(self.index)
         self._handle.check(lib.ps_detach(self._handle.pointer, self.index))
         self._handle.kept.pop(self.index, None)
         if self.nic is not None:

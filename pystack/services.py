@@ -18,6 +18,8 @@ from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
 from pystack._native.interfaces import interface_index
 from pystack.names import look_up
+from pystack.serving import serving_of
+from pystack.serving.dhcp import DhcpClient
 
 __all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices", "resolve"]
 
@@ -119,6 +121,25 @@ def _read_lease(handle: StackHandle, index: int) -> Lease:
     )
 
 
+def _lease_of(client: DhcpClient, now_us: int) -> Lease:
+    """The lease of a client in Python."""
+    reply, (lease_s, renew_s, rebind_s) = client.reply, client.times_s
+    known = reply is not None
+    return Lease(
+        state=LeaseState(client.phase.state),
+        address=client.address,
+        server=client.server if known else None,
+        gateway=None if reply is None else reply.router,
+        dns=() if reply is None else reply.dns[:NAME_SERVERS_MAXIMUM],
+        obtained_s=max(0, now_us - client.obtained_us) // 1_000_000 if known else 0,
+        lease_s=lease_s if known else 0,
+        renew_s=renew_s if known else 0,
+        rebind_s=rebind_s if known else 0,
+        hostname=client.hostname,
+        domain="" if reply is None else reply.domain,
+    )
+
+
 def _microseconds(timeout: float | None) -> int:
     if timeout is None:
         return -1
@@ -145,7 +166,18 @@ class InterfaceServices:
 
     def _set_service(self, service: int, on: bool, name: str | None = None) -> None:
         handle = self._handle
-        handle.check(lib.ps_service_set(handle.pointer, self.index, service, on, _name(name)))
+        result = lib.ps_service_set(handle.pointer, self.index, service, on, _name(name))
+        if result == -errno.EOPNOTSUPP and on:
+            serving = serving_of(handle, begin=True)
+            assert serving is not None
+            told = None if name is None else name.encode("idna").decode("ascii")
+            serving.start(self.index, service, told)
+            return
+        serving = serving_of(handle)
+        if not on and serving is not None and result in (0, -errno.EOPNOTSUPP):
+            serving.stop(self.index, service)
+            return
+        handle.check(result)
 
     def dhcp(
         self, start: bool = True, *, hostname: str | None = None, timeout: float | None = 30.0
@@ -196,6 +228,13 @@ class InterfaceServices:
     @property
     def lease(self) -> Lease:
         """The DHCP client's lease; a snapshot."""
+        serving = serving_of(self._handle)
+        if serving is not None:
+            now_us = ffi.new("uint64_t *")
+            self._handle.check(lib.ps_serving_now(self._handle.pointer, now_us))
+            client = serving.dhcp_client(self.index)
+            if client is not None:
+                return _lease_of(client, int(now_us[0]))
         return _read_lease(self._handle, self.index)
 
     def slaac(self, on: bool = True) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.handle import reap
 from pystack.hypercalls import ManualClock
+from pystack.serving import serving_of
 
 __all__ = ["Snapshot"]
 
@@ -40,6 +41,8 @@ class Snapshot:
         self._finalizer = weakref.finalize(self, _destroy, handle, out[0])
         self._finalizer.atexit = False  # the process's end frees it
         self._sockets = _open_sockets(handle)
+        serving = serving_of(handle)
+        self._services = None if serving is None else serving.copy()
         clock = handle.answers.clock
         self._clock_us = clock.now_us() if isinstance(clock, ManualClock) else None
         self.size_bytes = int(lib.ps_snapshot_bytes(out[0]))
@@ -53,6 +56,9 @@ class Snapshot:
         handle.check(lib.ps_snapshot_restore(handle.pointer, self._pointer), _WORDS)
         if self._clock_us is not None:
             handle.answers.clock._set_us(self._clock_us)
+        serving = serving_of(handle)
+        if serving is not None:
+            serving.restore(self._services)
 
     def _check_sockets(self) -> None:
         now = _open_sockets(self._handle)

@@ -25,6 +25,7 @@ from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.interface import Interface, gateways, mtu_to_c, mtu_words
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
 from pystack.services import StackServices
+from pystack.serving import serving_of
 from pystack.snapshot import Snapshot
 from pystack.sockets import Socket
 from pystack.sockets.joining import socket_module
@@ -206,6 +207,9 @@ class Stack(StackServices, KnownAttributes):
         if linger is not None:
             self.linger = linger
         nics_kept = list(self._handle.kept.values())
+        serving = serving_of(self._handle)
+        if serving is not None:
+            serving.close(abrupt=abrupt)
         self._handle.close(abrupt=abrupt)
         for nic in nics_kept:
             nic._listen_to(None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
+from pystack.serving import SETTINGS, serving_of
 
 __all__ = ["Sysctl", "Tunable"]
 
@@ -83,11 +84,25 @@ class Sysctl(MutableMapping[str, int | str]):
         )
 
     def _listed(self) -> Iterator[Any]:
-        return self._handle.listing(
+        missing = set(SETTINGS)
+        for raw in self._handle.listing(
             "struct ps_tunable",
             lambda out, room: lib.ps_tunables(self._handle.pointer, out, room),
             64,
-        )
+        ):
+            missing.discard(ffi.string(raw.name).decode())
+            yield raw
+        for name in sorted(missing):
+            yield self._of_services(name)
+
+    def _of_services(self, name: str) -> Any:
+        """A setting of the services in Python, which an engine with its own has itself."""
+        serving = serving_of(self._handle)
+        raw = ffi.new("struct ps_tunable *")
+        raw.name, raw.description = name.encode(), SETTINGS[name].encode()
+        raw.value = 0 if serving is None else serving.settings[name]
+        raw.minimum, raw.maximum, raw.initial = 0, 1, 0
+        return raw
 
     def _get(self, name: str) -> Any:
         raw = ffi.new("struct ps_tunable *")
@@ -96,6 +111,8 @@ class Sysctl(MutableMapping[str, int | str]):
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
+            if name in SETTINGS:
+                return self._of_services(name)
             near = difflib.get_close_matches(str(name), list(self), 3, 0.4)
             message = f"no sysctl {name!r}" + (f"; near: {', '.join(near)}" if near else "")
             raise KeyError(message) from None
@@ -134,7 +151,12 @@ class Sysctl(MutableMapping[str, int | str]):
         try:
             self._handle.check(call())
         except OSError as error:
-            if error.errno == errno.EOPNOTSUPP and isinstance(value, str):
+            if error.errno == errno.ENOENT and name in SETTINGS and isinstance(value, int):
+                serving = serving_of(self._handle, begin=True)
+                assert serving is not None
+                serving.settings[name] = value
+                return
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOENT) and isinstance(value, str):
                 raise TypeError(f"{name} is an int, not str") from None
             if error.errno in _REFUSED:
                 raise ValueError(

@@ -42,11 +42,13 @@ class Answers:
     """The objects that answer one Stack's hypercalls; None: the native answer.
 
     Attributes:
+        serving: The services in Python, if any have run.
         raised: The first exception that an answer raised and no call has raised yet.
     """
 
     __slots__ = (
         "__weakref__", "blocks", "clock", "frame_out", "log", "memory", "panic", "raised", "random",
+        "serving",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +76,7 @@ class Answers:
         self.log = log
         self.panic = panic
         self.raised: BaseException | None = None
+        self.serving: Any = None  # pystack.serving.Serving, once there are services
         self.blocks: dict[int, tuple[Any, Any]] = {}
 
     def keep(self, error: BaseException) -> int:
@@ -199,6 +202,15 @@ def ps_python_panic(python: Any, text: Any) -> int:
     except BaseException as error:  # noqa: BLE001
         return int(answers.keep(error))
     return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_serve(python: Any, now_us: int) -> int:
+    answers = ffi.from_handle(python)
+    try:
+        return int(answers.serving.run(now_us)) if answers.serving is not None else 0
+    except BaseException as error:  # noqa: BLE001
+        return int(answers.keep(error))
 
 
 class FrameSink:

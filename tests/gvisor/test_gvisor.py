@@ -65,9 +65,8 @@ def test_what_netstack_has_not() -> None:
     with pystack.Stack(engine="gvisor", threaded=False) as net:
         left, _right = pystack.nic.wire()
         eth = net.attach(left, "10.0.0.1/24")
-        for service in (eth.dhcp, eth.autoip):
-            with fails_with(errno.EOPNOTSUPP):
-                service()
+        with fails_with(errno.EOPNOTSUPP):
+            eth.autoip()
         with fails_with(errno.EOPNOTSUPP):
             net.resolve("printer.local")
 

@@ -20,6 +20,7 @@ LEVELS = [
     {"_native"},
     {"hypercalls"},
     {"nic"},
+    {"serving"},
     {"names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
     {"probe"},

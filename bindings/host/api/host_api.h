@@ -34,6 +34,8 @@ struct ps_python_hypercalls {
     int (*frame_out)(void *python, uint32_t interface, const uint8_t *frame, size_t size);
     int (*log)(void *python, int level, const char *text);
     int (*panic)(void *python, const char *text);
+    /* Runs the services (ps_serving_begin); without the lock. */
+    int (*serve)(void *python, uint64_t now_us);
 };
 
 struct ps_stack_options {
@@ -164,6 +166,48 @@ int64_t ps_resolve_start(ps_stack *stack, const char *name, int family);
 int64_t ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out, size_t room,
                         int64_t timeout_us);
 int ps_resolve_cancel(ps_stack *stack, int64_t request);
+
+/* --- services in Python, for engines without their own (serving.c, taps.c) --- */
+
+/* Frames that are shown to them: whole packets in Ethernet. Those for the ports of DHCP's clients
+ * are theirs alone. */
+enum ps_tap {
+    PS_TAP_ARP = 1,
+    PS_TAP_DHCP = 2,    /* UDP over IPv4 to port 68 */
+    PS_TAP_DHCP6 = 4,   /* UDP over IPv6 to port 546 */
+    PS_TAP_MDNS = 8,    /* UDP to port 5353 */
+    PS_TAP_ROUTERS = 16 /* router advertisements */
+};
+
+#define PS_SERVED_NAMESERVERS 8
+
+/* What they have to do with an interface. */
+struct ps_serving {
+    uint32_t taps;             /* enum ps_tap */
+    uint32_t flags;            /* enum ps_interface_flag, besides the engine's */
+    uint8_t origin;            /* of the address: enum ps_address_origin */
+    uint8_t nameserver_count;  /* learnt ones */
+    struct ps_address address; /* that they gave it; family 0: none */
+    struct ps_address gateway; /* of a default route; family 0: none */
+    struct ps_address nameservers[PS_SERVED_NAMESERVERS];
+};
+
+/* From now on whoever drives the Stack calls `serve`, with the Stack's time: when frames for them
+ * have come, interfaces have changed, or the moment of ps_serving_wake_at is there. */
+int ps_serving_begin(ps_stack *stack, int (*serve)(void *python, uint64_t now_us));
+/* NULL: nothing, any more. Counts as a change (ps_stack_changes). */
+int ps_serving_show(ps_stack *stack, uint32_t index, const struct ps_serving *serving);
+int ps_serving_wake_at(ps_stack *stack, uint64_t deadline_us);
+/* The frames that wait, one by one: the bytes written; 0: there is none. !is_whole: its checksums
+ * need not be right. */
+int64_t ps_serving_frame(ps_stack *stack, uint32_t *index, bool *is_whole, uint8_t *out,
+                         size_t room);
+/* A frame past the engine, as it is. */
+int ps_serving_transmit(ps_stack *stack, uint32_t index, const uint8_t *frame, size_t size);
+/* What the Stack's clock says. */
+int ps_serving_now(ps_stack *stack, uint64_t *now_us);
+/* Of the Stack's random numbers. */
+int ps_serving_random(ps_stack *stack, uint8_t *out, size_t size);
 
 /* --- sockets (socket.c) --- */
 int64_t ps_socket(ps_stack *stack, int family, int type, int protocol);

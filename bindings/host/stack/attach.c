@@ -9,8 +9,10 @@
 #include "stack/gate.h"
 #include "stack/local_calls.h"
 #include "stack/lock.h"
+#include "stack/serving.h"
 #include "stack/stack.h"
 #include "stack/stacks.h"
+#include "stack/taps.h"
 #include "stack/wake.h"
 
 static void release_nic(ps_nic *nic)
@@ -84,6 +86,7 @@ int ps_detach(ps_stack *stack, uint32_t index)
     ENGINE_GUARD(stack, result, stack->table->interface_remove(stack->engine, index));
     if (result >= 0) {
         release_nic(stacks_take_nic(stack, index));
+        taps_put(stack, index, NULL);
         gate_forget(stack);
         stack_wake(stack); /* the driver's list of descriptors is old */
     }
@@ -92,9 +95,17 @@ int ps_detach(ps_stack *stack, uint32_t index)
     return result;
 }
 
+static int interface_at(ps_stack *stack, size_t position, struct ps_interface *out)
+{
+    int result = stack->table->interface_at(stack->engine, position, out);
+    if (result > 0)
+        serving_show_interface(stack, out);
+    return result;
+}
+
 int local_interface_at(ps_stack *stack, size_t position, struct ps_interface *out)
 {
-    ENGINE_CALL(stack, stack->table->interface_at(stack->engine, position, out));
+    ENGINE_CALL(stack, interface_at(stack, position, out));
 }
 
 int ps_interface_set_up(ps_stack *stack, uint32_t index, bool up)

@@ -22,6 +22,7 @@
 #include "stack/gate.h"
 #include "stack/lock.h"
 #include "stack/move.h"
+#include "stack/serving.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
@@ -59,7 +60,9 @@ void stack_catch_up(ps_stack *stack)
 /* When something is due by itself, in terms of the Stack's clock. */
 static uint64_t next_due(const ps_stack *stack)
 {
-    uint64_t due = stack->deadline_us;
+    uint64_t due = stack->deadline_us, served = serving_due_us(stack);
+    if (served < due)
+        due = served;
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         ps_nic *nic = stack->nics[index];
         uint64_t wanted = nic != NULL ? nic_deadline(nic) : UINT64_MAX;
@@ -239,7 +242,12 @@ static void *drive_for_ever(void *argument)
     while (stack->state < STACK_CLOSING) {
         if (stack->driving || stack->led) {
             park(stack);
-        } else if (stack_move(stack)) {
+            continue;
+        }
+        bool idle = stack_move(stack);
+        if (serving_run(stack))
+            continue;
+        if (idle) {
             sleep_for_frames(stack);
         } else {
             /* A mutex is not fair: let waiting threads in. */
@@ -277,6 +285,13 @@ void driver_stop(ps_stack *stack)
     pthread_join(stack->driver, NULL);
 }
 
+/* What the services do is in the engine when it is left. */
+static bool move_and_serve(ps_stack *stack)
+{
+    bool idle = stack_move(stack);
+    return serving_run(stack) ? stack_move(stack) : idle;
+}
+
 int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us)
 {
     uint64_t deadline_us = deadline_after(timeout_us);
@@ -289,11 +304,11 @@ int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us)
     }
     stack->driving = true;
     stack->waiting++; /* close() waits for us */
-    bool idle = stack_move(stack);
+    bool idle = move_and_serve(stack);
     if (idle && timeout_us != 0) {
         result = stack_sleep(stack, deadline_us);
         if (stack->state == STACK_OPEN)
-            stack_move(stack);
+            move_and_serve(stack);
     }
     uint64_t due = stack->unfinished ? 0 : next_due(stack);
     *next_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;

@@ -20,7 +20,7 @@
 #include "stack/waiters.h"
 
 /* Notes that Python raised, so that the call under way, or the next, raises it. */
-static int note(ps_stack *stack, int result)
+int stack_note(ps_stack *stack, int result)
 {
     if (result == -ECANCELED && !stack->raised) {
         stack->raised = true;
@@ -37,7 +37,7 @@ static int host_clock(void *user, uint64_t *now_us)
     } else {
         uint64_t answer;
         /* A clock that fails, or goes back, stands still. */
-        if (note(stack, stack->python.clock(stack->python.python, &answer)) == 0 &&
+        if (stack_note(stack, stack->python.clock(stack->python.python, &answer)) == 0 &&
             answer > stack->now_us)
             stack->now_us = answer;
     }
@@ -93,15 +93,14 @@ static void system_random_small(ps_stack *stack, void *out, size_t size)
     memset(stack->chance + stack->chance_left, 0, size); /* so that it is never used twice */
 }
 
-static int host_random(void *user, void *out, size_t size)
+void stack_random(ps_stack *stack, void *out, size_t size)
 {
-    ps_stack *stack = user;
     if (stack->python.random != NULL &&
-        note(stack, stack->python.random(stack->python.python, out, size)) == 0)
-        return 0;
+        stack_note(stack, stack->python.random(stack->python.python, out, size)) == 0)
+        return;
     if (!stack->seeded) {
         system_random_small(stack, out, size);
-        return 0;
+        return;
     }
     uint8_t *bytes = out;
     for (size_t done = 0; done < size; done += sizeof(uint64_t)) {
@@ -109,6 +108,11 @@ static int host_random(void *user, void *out, size_t size)
         size_t part = size - done < sizeof word ? size - done : sizeof word;
         memcpy(bytes + done, &word, part);
     }
+}
+
+static int host_random(void *user, void *out, size_t size)
+{
+    stack_random(user, out, size);
     return 0;
 }
 
@@ -124,15 +128,15 @@ static int show_frame(ps_stack *stack, uint32_t interface, const struct ps_piece
         memcpy(flat + done, pieces[i].base, pieces[i].size);
         done += pieces[i].size;
     }
-    int result = note(stack, stack->python.frame_out(stack->python.python, interface, flat, total));
+    int result =
+        stack_note(stack, stack->python.frame_out(stack->python.python, interface, flat, total));
     free(flat);
     return result;
 }
 
-static int host_frame_out(void *user, uint32_t interface, const struct ps_piece *pieces,
-                          size_t count, size_t total)
+int stack_frame_out(ps_stack *stack, uint32_t interface, const struct ps_piece *pieces,
+                    size_t count, size_t total)
 {
-    ps_stack *stack = user;
     if (stack->python.frame_out != NULL) {
         int result = show_frame(stack, interface, pieces, count, total);
         if (result <= 0)
@@ -141,7 +145,13 @@ static int host_frame_out(void *user, uint32_t interface, const struct ps_piece 
     ps_nic *nic = interface < MOST_INTERFACES ? stack->nics[interface] : NULL;
     if (nic == NULL)
         return -ENODEV;
-    return note(stack, nic_transmit(nic, pieces, count, total, stack->now_us));
+    return stack_note(stack, nic_transmit(nic, pieces, count, total, stack->now_us));
+}
+
+static int host_frame_out(void *user, uint32_t interface, const struct ps_piece *pieces,
+                          size_t count, size_t total)
+{
+    return stack_frame_out(user, interface, pieces, count, total);
 }
 
 static int host_frame_out_offload(void *user, uint32_t interface, const struct ps_piece *pieces,
@@ -151,7 +161,8 @@ static int host_frame_out_offload(void *user, uint32_t interface, const struct p
     ps_nic *nic = interface < MOST_INTERFACES ? stack->nics[interface] : NULL;
     if (nic == NULL)
         return -ENODEV;
-    return note(stack, nic_transmit_offload(nic, pieces, count, total, offload, stack->now_us));
+    return stack_note(stack,
+                      nic_transmit_offload(nic, pieces, count, total, offload, stack->now_us));
 }
 
 static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t mask)
@@ -159,6 +170,7 @@ static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t
     ps_stack *stack = user;
     if (kind == PS_EVENT_INTERFACE) {
         stack->changes++;
+        stack->serving.changed = stack->serving.interfaces > 0;
         stack_signal(stack, kind, 0, UINT32_MAX);
         return;
     }
@@ -171,7 +183,7 @@ void stack_log(void *user, enum ps_log_level level, const char *text)
 {
     ps_stack *stack = user;
     if (stack->python.log != NULL)
-        note(stack, stack->python.log(stack->python.python, level, text));
+        stack_note(stack, stack->python.log(stack->python.python, level, text));
     else if (level >= PS_LOG_WARNING)
         fprintf(stderr, "pystack: %s\n", text);
 }
@@ -181,7 +193,7 @@ static void host_panic(void *user, const char *text)
     ps_stack *stack = user;
     snprintf(stack->panic_text, sizeof stack->panic_text, "%s", text);
     if (stack->python.panic != NULL)
-        note(stack, stack->python.panic(stack->python.python, text));
+        stack_note(stack, stack->python.panic(stack->python.python, text));
     longjmp(stack->unwind, 1);
 }
 

@@ -12,6 +12,7 @@
 #include "stack/entry.h"
 #include "stack/gate.h"
 #include "stack/stack.h"
+#include "stack/taps.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
 
@@ -67,6 +68,8 @@ static bool give_frame(ps_stack *stack)
 static void feed(ps_stack *stack, uint32_t index)
 {
     struct nic_frame *frame = &stack->frame;
+    if (taps_take(stack, index))
+        return;
     const struct ps_offload *offload = &frame->offload;
     bool ordinary = offload->checksum == PS_CHECKSUM_WHOLE && offload->segmentation == 0;
     if (stack->table->frame_in_offload == NULL || (ordinary && frame->size < LEAST_GIVEN)) {

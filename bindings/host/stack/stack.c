@@ -18,6 +18,7 @@
 #include "stack/hypercalls.h"
 #include "stack/lock.h"
 #include "stack/stacks.h"
+#include "stack/taps.h"
 #include "stack/wait.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
@@ -36,6 +37,7 @@ static void free_resources(ps_stack *stack)
     image_unload(&stack->image);
     wake_close(stack);
     gate_forget(stack);
+    taps_drop_all(stack);
     frame_block_destroy(stack->frame.bytes);
     frame_block_destroy(stack->gso.frame.bytes);
     stack->frame.bytes = stack->gso.frame.bytes = NULL;
@@ -59,7 +61,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     generator_seed(&stack->generator, options->seed);
     stack->threaded = options->threaded;
     stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
-    stack->deadline_us = UINT64_MAX;
+    stack->deadline_us = stack->serving.deadline_us = UINT64_MAX;
     stack->wake_descriptor = stack->wake_writer = stack->gate.fd = -1;
     stack->gate.round = 1;
     stack->watcher = stack->joiner = -1;

@@ -50,6 +50,25 @@ struct finish {
     struct hearing hearing[MOST_INTERFACES];
 };
 
+/* A frame that waits for the services in Python. */
+struct tapped_frame {
+    struct tapped_frame *next;
+    uint32_t interface;
+    bool is_whole;
+    size_t size;
+    uint8_t bytes[];
+};
+
+/* The services in Python (serving.c). */
+struct serving {
+    struct ps_serving *of[MOST_INTERFACES]; /* by the interface's index; NULL: none */
+    unsigned interfaces;                    /* how many are not NULL */
+    struct tapped_frame *first;
+    size_t count;
+    bool running, changed; /* changed: an interface has, since they ran last */
+    uint64_t deadline_us;
+};
+
 struct ps_stack {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* signalled when the last waiter of a closing Stack has left */
@@ -109,6 +128,7 @@ struct ps_stack {
     struct descriptor *descriptors[WAIT_BUCKETS];
     size_t descriptor_count;
     struct gate gate;
+    struct serving serving;
     struct descriptor *pending;     /* whose shown readiness is to follow before the lock is left */
     bool deaths;                    /* a descriptor's last number was closed */
     int watcher;                    /* an epoll that tells of that; -1: none was needed */

@@ -77,7 +77,8 @@ void stacks_forget(void)
 static bool needs_python(const struct ps_python_hypercalls *python)
 {
     return python->clock != NULL || python->memory_allocate != NULL || python->random != NULL ||
-           python->frame_out != NULL || python->log != NULL || python->panic != NULL;
+           python->frame_out != NULL || python->log != NULL || python->panic != NULL ||
+           python->serve != NULL;
 }
 
 bool stacks_need_python(void)

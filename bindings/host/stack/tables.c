@@ -6,11 +6,13 @@
 #include "stack/driver.h"
 #include "stack/local_calls.h"
 #include "stack/lock.h"
+#include "stack/serving.h"
 #include "stack/stack.h"
 #include "stack/wait.h"
 
-/* A listing: all entries under one hold of the lock, as many as there is room for. */
-#define LIST(name, type, entry_at) \
+/* A listing: all entries under one hold of the lock, as many as there is room for. `show` adds what
+ * the services in Python know. */
+#define LIST(name, type, entry_at, show) \
     static int64_t list_##name(ps_stack *stack, type *out, size_t room) \
     { \
         type beyond; /* past `room` entries are only counted */ \
@@ -19,6 +21,8 @@
         while ((result = stack->table->entry_at(stack->engine, count, \
                                                 count < room ? &out[count] : &beyond)) > 0) \
             count++; \
+        for (size_t i = 0; i < count && i < room; i++) \
+            show(stack, &out[i]); \
         return result < 0 ? result : (int64_t)count; \
     } \
     int64_t local_##name(ps_stack *stack, type *out, size_t room) \
@@ -27,12 +31,35 @@
         ENGINE_CALL(stack, list_##name(stack, out, room)); \
     }
 
-LIST(interfaces, struct ps_interface, interface_at)
-LIST(addresses, struct ps_interface_address, address_at)
-LIST(neighbours, struct ps_neighbour, neighbour_at)
-LIST(routes, struct ps_route, route_at)
-LIST(connections, struct ps_connection, connection_at)
-LIST(nameservers, struct ps_nameserver, nameserver_at)
+#define NOTHING(stack, entry) (void)(entry)
+
+LIST(interfaces, struct ps_interface, interface_at, serving_show_interface)
+LIST(addresses, struct ps_interface_address, address_at, serving_show_address)
+LIST(neighbours, struct ps_neighbour, neighbour_at, NOTHING)
+LIST(routes, struct ps_route, route_at, serving_show_route)
+LIST(connections, struct ps_connection, connection_at, NOTHING)
+
+/* The engine's, and then those that the services in Python have learnt. */
+static int64_t list_nameservers(ps_stack *stack, struct ps_nameserver *out, size_t room)
+{
+    struct ps_nameserver beyond;
+    size_t count = 0, known;
+    int result;
+    while ((result = stack->table->nameserver_at(stack->engine, count,
+                                                 count < room ? &out[count] : &beyond)) > 0)
+        count++;
+    known = count;
+    while (result == 0 &&
+           serving_nameserver_at(stack, count - known, count < room ? &out[count] : &beyond) > 0)
+        count++;
+    return result < 0 ? result : (int64_t)count;
+}
+
+int64_t local_nameservers(ps_stack *stack, struct ps_nameserver *out, size_t room)
+{
+    stack_catch_up(stack);
+    ENGINE_CALL(stack, list_nameservers(stack, out, room));
+}
 
 /* From the entry at `first` on; of those before it none is in `out`. */
 static int64_t list_tunables(ps_stack *stack, size_t first, struct ps_tunable *out, size_t room)
@@ -109,9 +136,18 @@ int ps_route_remove(ps_stack *stack, const struct ps_route *route)
     ENGINE_CALL(stack, stack->table->route_remove(stack->engine, route));
 }
 
+static int look_up_route(ps_stack *stack, const struct ps_address *destination,
+                         struct ps_route *out)
+{
+    int result = stack->table->route_lookup(stack->engine, destination, out);
+    if (result >= 0)
+        serving_show_route(stack, out);
+    return result;
+}
+
 int local_route_lookup(ps_stack *stack, const struct ps_address *destination, struct ps_route *out)
 {
-    ENGINE_CALL(stack, stack->table->route_lookup(stack->engine, destination, out));
+    ENGINE_CALL(stack, look_up_route(stack, destination, out));
 }
 
 int ps_tunable_set(ps_stack *stack, const char *name, int64_t value)

@@ -13,6 +13,7 @@
 #include "stack/driver.h"
 #include "stack/lock.h"
 #include "stack/move.h"
+#include "stack/serving.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
 
@@ -50,6 +51,7 @@ static int drive(ps_stack *stack, struct waiter *waiter, uint64_t until_us)
             result = stack_sleep(stack, until_us);
             stack_move(stack);
         }
+        serving_run(stack);
     }
     stack->driving = false;
     stack->leader = NULL;

@@ -1,0 +1,351 @@
+"""Who runs the services, and when.
+
+Rules: they run on the thread that drives the Stack, without its lock (bindings/host/stack/
+serving.c), or on one that starts or stops them; `_lock` keeps these apart, and is never waited for
+inside a hypercall, since the Stack refuses calls from there first. None of their calls waits. A
+copy of their state goes into a snapshot.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from pystack._native import StackHandle, ffi, lib
+from pystack._native.address import to_c
+from pystack.serving.dhcp import DhcpClient
+from pystack.serving.frame import read_arp, read_udp4
+from pystack.serving.port import NEVER, Cancelled, Ended, Port, Service
+
+__all__ = ["SETTINGS", "Serving", "serving_of"]
+
+CONFLICT_CHECK = "net.ipv4.dhcp_conflict_check"
+SETTINGS = {
+    CONFLICT_CHECK: "Probe a leased address before using it, which takes 9 s (RFC 5227 2.1)",
+}
+
+_FRAME_BYTES = 65536
+_ARP = b"\x08\x06"
+_IPV4 = b"\x08\x00"
+_SMALLEST_DHCP_MTU = 576  # RFC 2131 2
+_LONGEST_NAME = 63
+_WORKS = lib.PS_IF_UP | lib.PS_IF_LINK
+
+
+class _Described:
+    """What an interface is like; a copy of its `struct ps_interface`."""
+
+    def __init__(self, raw: Any) -> None:
+        self.is_ethernet = raw.layer == lib.PS_LAYER_ETHERNET and not raw.flags & lib.PS_IF_LOOPBACK
+        self.is_up = bool(raw.flags & lib.PS_IF_UP)
+        self.works = raw.flags & _WORKS == _WORKS
+        self.name = bytes(ffi.string(raw.name)).decode()
+        self.mac = bytes(raw.mac)
+        self.mtu = int(raw.mtu)
+
+    def tell(self, port: Port) -> bool:
+        """Passes it on; whether the interface works again."""
+        worked, port.works = port.works, self.works
+        port.name, port.mac, port.mtu = self.name, self.mac, self.mtu
+        return port.works and not worked
+
+
+class _Served:
+    """An interface with services.
+
+    Attributes:
+        port: It, as they see it.
+        services: By the number of their kind.
+        shown: What the host was told of them last.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.services: dict[int, Service] = {}
+        self.shown: bytes | None = None
+
+
+def _error(number: int, text: str = "") -> OSError:
+    return OSError(number, text or os.strerror(number))
+
+
+class Serving:
+    """The services of one Stack.
+
+    Args:
+        handle: Its handle, of which it keeps only what doesn't keep the Stack open.
+
+    Attributes:
+        settings: Those of the Stack that are the services', by name.
+    """
+
+    def __init__(self, handle: StackHandle) -> None:
+        self._pointer = handle.pointer
+        self._answers = weakref.ref(handle.answers)
+        self._lock = threading.RLock()
+        self._served: dict[int, _Served] = {}
+        self._room = ffi.new("uint8_t[]", _FRAME_BYTES)
+        self.settings = dict.fromkeys(SETTINGS, 0)
+
+    def __deepcopy__(self, memo: Any) -> Serving:
+        return self
+
+    def _warn(self, text: str) -> None:
+        answers = self._answers()
+        if answers is not None:
+            answers.warn(text)
+
+    def _checks(self) -> bool:
+        return self.settings[CONFLICT_CHECK] != 0
+
+    # --- on the thread that drives -------------------------------------------------------------
+
+    def run(self, now_us: int) -> int:
+        """Does what is due. 0, or -errno.ECANCELED: a hypercall has raised."""
+        with self._lock:
+            try:
+                self._take_frames(now_us)
+                self._look(now_us)
+                for served in list(self._served.values()):
+                    for service in list(served.services.values()):
+                        if now_us >= service.due_us:
+                            service.tick(now_us)
+                self._show()
+            except Ended:
+                self._served.clear()
+            except Cancelled:
+                return -errno.ECANCELED
+            finally:
+                self._wake()
+        return 0
+
+    def _frames(self) -> Iterator[tuple[int, bool, bytes]]:
+        index, whole = ffi.new("uint32_t *"), ffi.new("bool *")
+        while True:
+            size = lib.ps_serving_frame(self._pointer, index, whole, self._room, _FRAME_BYTES)
+            if size <= 0:
+                return
+            yield int(index[0]), bool(whole[0]), bytes(ffi.buffer(self._room, size))
+
+    def _take_frames(self, now_us: int) -> None:
+        for index, whole, frame in self._frames():
+            served = self._served.get(index)
+            for service in list(served.services.values()) if served is not None else ():
+                if frame[12:14] == _ARP and (packet := read_arp(frame)) is not None:
+                    service.arp(packet, now_us)
+                elif frame[12:14] == _IPV4 and (datagram := read_udp4(frame, whole)) is not None:
+                    service.datagram(datagram, now_us)
+
+    def _look(self, now_us: int) -> None:
+        """Sees which interfaces have changed, or gone."""
+        found = self._interfaces()
+        for index, served in list(self._served.items()):
+            if index not in found:
+                del self._served[index]
+            elif found[index].tell(served.port):
+                for service in list(served.services.values()):
+                    service.link_is_back(now_us)
+
+    def _interfaces(self) -> dict[int, _Described]:
+        room = 32
+        while True:
+            out = ffi.new("struct ps_interface[]", room)
+            count = lib.ps_interfaces(self._pointer, out, room)
+            if count in (-errno.EBADF, -errno.ENOTRECOVERABLE, -errno.EOWNERDEAD):
+                raise Ended
+            if count == -errno.ECANCELED:
+                raise Cancelled
+            if count < 0:
+                raise OSError(-count, os.strerror(-count))
+            if count <= room:
+                return {out[i].index: _Described(out[i]) for i in range(count)}
+            room = count + 16
+
+    # --- what the host is told -----------------------------------------------------------------
+
+    def _show(self) -> None:
+        for index, served in self._served.items():
+            raw = _shown(served)
+            image = bytes(ffi.buffer(raw))
+            state = image + b"".join(_state_of(each) for each in served.services.values())
+            if state != served.shown:
+                served.shown = state
+                served.port.call(
+                    lib.ps_serving_show(self._pointer, index, raw), {errno.ENODEV, errno.ENOMEM}
+                )
+
+    def _wake(self) -> None:
+        due = [each.due_us for served in self._served.values() for each in served.services.values()]
+        lib.ps_serving_wake_at(self._pointer, max(0, min(due, default=NEVER)))
+
+    # --- for those who start and stop them -----------------------------------------------------
+
+    def start(self, index: int, service: int, name: str | None) -> None:
+        """Starts a service; it runs as soon as the Stack is driven.
+
+        Raises:
+            OSError: See `Interface`.
+        """
+        with self._lock:
+            try:
+                self._start(index, service, name)
+                self._show()
+            finally:
+                self._wake()
+
+    def _start(self, index: int, service: int, name: str | None) -> None:
+        described = self._interfaces().get(index)
+        if described is None:
+            raise _error(errno.ENODEV)
+        if not described.is_ethernet:
+            raise _error(errno.EOPNOTSUPP)
+        if service != lib.PS_SERVICE_DHCP:
+            raise _error(errno.EOPNOTSUPP, "this engine has no such service yet")
+        if name is not None and not name:
+            raise _error(errno.EINVAL)
+        if name is not None and len(name) > _LONGEST_NAME:
+            raise _error(errno.ENAMETOOLONG)
+        if not described.is_up:
+            raise _error(errno.ENETDOWN)
+        if self._has_static_address(index):
+            raise _error(errno.EEXIST)
+        if service == lib.PS_SERVICE_DHCP:
+            if described.mtu < _SMALLEST_DHCP_MTU:
+                raise _error(errno.EMSGSIZE)
+            self._need_port(68)
+        served = self._served.get(index)
+        if served is None:
+            served = self._served[index] = _Served(Port(self._pointer, index, self._warn))
+        described.tell(served.port)
+        before = served.services.pop(service, None)
+        if before is not None:
+            before.stop()
+        served.services[service] = DhcpClient(served.port, name or "", self._checks)
+
+    def _has_static_address(self, index: int) -> bool:
+        room = 256
+        out = ffi.new("struct ps_interface_address[]", room)
+        count = lib.ps_addresses(self._pointer, out, room)
+        given = (lib.PS_ORIGIN_DHCP, lib.PS_ORIGIN_AUTOIP)
+        return any(
+            each.interface == index
+            and each.address.family == lib.PS_INET
+            and each.origin not in given
+            for each in (out[i] for i in range(min(max(count, 0), room)))
+        )
+
+    def _need_port(self, number: int) -> None:
+        """Raises OSError (EADDRINUSE) if a socket has a service's port."""
+        handle = lib.ps_socket(self._pointer, lib.PS_INET, lib.PS_DATAGRAM, 0)
+        if handle < 0:
+            raise _error(-handle)
+        result = lib.ps_bind(self._pointer, handle, to_c("0.0.0.0", number))
+        lib.ps_close(self._pointer, handle)
+        if result < 0:
+            raise _error(-result)
+
+    def stop(self, index: int, service: int) -> None:
+        """Stops a service, if it runs."""
+        with self._lock:
+            served = self._served.get(index)
+            found = served.services.pop(service, None) if served is not None else None
+            if served is None or found is None:
+                return
+            try:
+                found.stop()
+                self._show()
+                if not served.services:
+                    del self._served[index]
+                    lib.ps_serving_show(self._pointer, index, ffi.NULL)
+            except (Ended, Cancelled):
+                return  # the caller's own next call says why
+            finally:
+                self._wake()
+
+    def stop_all(self, index: int | None = None) -> None:
+        """Stops all services, of an interface that is to be detached or of a Stack to be closed."""
+        with self._lock:
+            for each, served in list(self._served.items()):
+                for service in list(served.services) if index in (None, each) else ():
+                    self.stop(each, service)
+
+    def close(self, *, abrupt: bool) -> None:
+        """Gives back what there is, as the Stack is closed; `abrupt`: says nothing."""
+        now_us = ffi.new("uint64_t *")
+        if not abrupt and lib.ps_serving_now(self._pointer, now_us) == 0:
+            self.stop_all()
+
+    def dhcp_client(self, index: int) -> DhcpClient | None:
+        """An interface's client; None: it has none."""
+        with self._lock:
+            served = self._served.get(index)
+            found = served.services.get(lib.PS_SERVICE_DHCP) if served is not None else None
+            return found if isinstance(found, DhcpClient) else None
+
+    # --- snapshots -----------------------------------------------------------------------------
+
+    def copy(self) -> Any:
+        """What the services are at this moment."""
+        with self._lock:
+            return copy.deepcopy((self._served, self.settings))
+
+    def restore(self, state: Any) -> None:
+        """Makes them what they were; None: there were none yet."""
+        with self._lock:
+            gone = set(self._served)
+            self._served, self.settings = copy.deepcopy(state or ({}, dict.fromkeys(SETTINGS, 0)))
+            for index in gone - set(self._served):
+                lib.ps_serving_show(self._pointer, index, ffi.NULL)
+            for served in self._served.values():
+                served.shown = None
+            try:
+                self._show()
+            except (Ended, Cancelled):
+                return
+            finally:
+                self._wake()
+
+
+def _state_of(service: Service) -> bytes:
+    # What a waiter may wait for: a lease's state is no part of what the host shows.
+    return str(getattr(service, "phase", "")).encode()
+
+
+def _shown(served: _Served) -> Any:
+    raw = ffi.new("struct ps_serving *")
+    learnt: list[Any] = []
+    for service in served.services.values():
+        shown = service.shown
+        raw.taps |= service.taps()
+        raw.flags |= service.flag
+        if shown.address is not None:
+            raw.address = to_c(shown.address)[0]
+            raw.origin = service.origin
+        if shown.gateway is not None:
+            raw.gateway = to_c(shown.gateway)[0]
+        learnt += shown.nameservers
+    raw.nameserver_count = min(len(learnt), lib.PS_SERVED_NAMESERVERS)
+    for i in range(raw.nameserver_count):
+        raw.nameservers[i] = to_c(learnt[i])[0]
+    return raw
+
+
+def serving_of(handle: StackHandle, begin: bool = False) -> Serving | None:
+    """A Stack's services; None: it has had none.
+
+    Args:
+        handle: The Stack's.
+        begin: Make them, if there are none.
+    """
+    answers = handle.answers
+    if answers.serving is None and begin:
+        made = Serving(handle)
+        handle.check(lib.ps_serving_begin(handle.pointer, lib.ps_python_serve))
+        answers.serving = made
+    found: Serving | None = answers.serving
+    return found
