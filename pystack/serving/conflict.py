@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pystack.serving.frame import Arp, arp_frame
 from pystack.serving.port import NEVER, SECOND_US, Port
 
-__all__ = ["RATE_LIMIT_S", "Detector", "Verdict", "announce"]
+__all__ = ["MAX_CONFLICTS", "RATE_LIMIT_S", "Detector", "Verdict", "announce"]
 
 MAX_CONFLICTS = 10
 RATE_LIMIT_S = 60

@@ -18,6 +18,7 @@ from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import to_c
+from pystack.serving.autoip import AutoIp
 from pystack.serving.dhcp import DhcpClient
 from pystack.serving.frame import read_arp, read_udp4
 from pystack.serving.port import NEVER, Cancelled, Ended, Port, Service
@@ -69,6 +70,11 @@ class _Served:
         self.services: dict[int, Service] = {}
         self.shown: bytes | None = None
 
+    def is_leased(self) -> bool:
+        """Whether a leased address stands in the place of a link-local one."""
+        client = self.services.get(lib.PS_SERVICE_DHCP)
+        return client is not None and client.shown.address is not None
+
 
 def _error(number: int, text: str = "") -> OSError:
     return OSError(number, text or os.strerror(number))
@@ -115,6 +121,7 @@ class Serving:
                     for service in list(served.services.values()):
                         if now_us >= service.due_us:
                             service.tick(now_us)
+                self._give_way(now_us)
                 self._show()
             except Ended:
                 self._served.clear()
@@ -166,6 +173,12 @@ class Serving:
                 return {out[i].index: _Described(out[i]) for i in range(count)}
             room = count + 16
 
+    def _give_way(self, now_us: int) -> None:
+        for served in self._served.values():
+            for service in served.services.values():
+                if isinstance(service, AutoIp):
+                    service.look(now_us)
+
     # --- what the host is told -----------------------------------------------------------------
 
     def _show(self) -> None:
@@ -204,7 +217,7 @@ class Serving:
             raise _error(errno.ENODEV)
         if not described.is_ethernet:
             raise _error(errno.EOPNOTSUPP)
-        if service != lib.PS_SERVICE_DHCP:
+        if service not in (lib.PS_SERVICE_DHCP, lib.PS_SERVICE_AUTOIP):
             raise _error(errno.EOPNOTSUPP, "this engine has no such service yet")
         if name is not None and not name:
             raise _error(errno.EINVAL)
@@ -225,7 +238,10 @@ class Serving:
         before = served.services.pop(service, None)
         if before is not None:
             before.stop()
-        served.services[service] = DhcpClient(served.port, name or "", self._checks)
+        if service == lib.PS_SERVICE_DHCP:
+            served.services[service] = DhcpClient(served.port, name or "", self._checks)
+        else:
+            served.services[service] = AutoIp(served.port, served.is_leased)
 
     def _has_static_address(self, index: int) -> bool:
         room = 256

@@ -222,6 +222,46 @@ def test_a_detach_in_mid_exchange_leaves_nothing(place: Place) -> None:
     assert place.addresses() == ["10.0.0.9/24"]
 
 
+def arp_of(address: IPv4Address) -> bytes:
+    """Another host's, that has the address."""
+    return BROADCAST + SERVER_MAC + b"\x08\x06" + struct.pack(
+        ">HHBBH6s4s6s4s", 1, 0x800, 6, 4, 1, SERVER_MAC, address.packed, bytes(6), address.packed
+    )  # fmt: skip
+
+
+def test_a_link_local_address_gives_way_to_a_leased_one_and_comes_back(place: Place) -> None:
+    place.eth.autoip()
+    place.run(12)
+    (entry,) = (one for one in place.eth.addresses if one.address.version == 4)
+    own = str(entry.address)
+    assert own.startswith("169.254.")
+    assert (entry.origin, entry.address.network.prefixlen) == (AddressOrigin.AUTOIP, 16)
+    place.eth.dhcp(timeout=0)
+    place.run(5)
+    assert place.addresses() == ["10.0.0.9/24"]
+    place.eth.dhcp(False)
+    place.run(15)
+    assert place.addresses() == [own]
+    place.eth.autoip(False)
+    assert place.addresses() == []
+    assert not place.eth.flags & InterfaceFlag.AUTOIP
+
+
+def test_a_link_local_address_is_defended_once_and_then_another(place: Place) -> None:
+    place.eth.autoip()
+    place.run(12)
+    (own,) = place.addresses()
+    address = IPv4Address(own.partition("/")[0])
+    place.server.nic.deliver(arp_of(address))
+    place.run(1)
+    assert place.addresses() == [own]
+    place.server.nic.deliver(arp_of(address))
+    place.run(15)
+    (other,) = place.addresses()
+    assert other.startswith("169.254.")
+    assert other != own
+
+
 REFUSED: dict[int, Callable[[Place], object]] = {
     errno.EEXIST: lambda it: it.eth.addresses.add("10.0.0.2/24"),
     errno.ENETDOWN: lambda it: setattr(it.eth, "up", False),

@@ -66,7 +66,7 @@ def test_what_netstack_has_not() -> None:
         left, _right = pystack.nic.wire()
         eth = net.attach(left, "10.0.0.1/24")
         with fails_with(errno.EOPNOTSUPP):
-            eth.autoip()
+            eth.mdns("printer")
         with fails_with(errno.EOPNOTSUPP):
             net.resolve("printer.local")
 
