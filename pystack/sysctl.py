@@ -156,7 +156,10 @@ class Sysctl(MutableMapping[str, int | str]):
                 assert serving is not None
                 serving.settings[name] = value
                 return
-            if error.errno in (errno.EOPNOTSUPP, errno.ENOENT) and isinstance(value, str):
+            numeric = error.errno == errno.EOPNOTSUPP or (
+                error.errno == errno.ENOENT and name in SETTINGS
+            )
+            if numeric and isinstance(value, str):
                 raise TypeError(f"{name} is an int, not str") from None
             if error.errno in _REFUSED:
                 raise ValueError(

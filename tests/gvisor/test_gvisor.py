@@ -74,7 +74,7 @@ def test_what_netstack_has_not() -> None:
 @pytest.mark.usefixtures("built")
 def test_a_snapshot_is_refused_and_harms_nothing() -> None:
     with pystack.Stack(engine="gvisor", threaded=False) as net:
-        with pytest.raises(OSError, match="its other Stacks") as refused:
+        with pytest.raises(OSError, match="the state of all its Stacks") as refused:
             net.snapshot()
         assert refused.value.errno == errno.EOPNOTSUPP
         assert net.ping("127.0.0.1")

@@ -38,11 +38,6 @@ bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix)
            bits_equal(address_bytes(ip), address_bytes(network), prefix);
 }
 
-bool route_usable(const struct netif *netif)
-{
-    return netif != NULL && netif_is_up(netif) && netif_is_link_up(netif);
-}
-
 unsigned route_prefix4(const struct netif *netif)
 {
     return (unsigned)__builtin_popcount(netif_ip4_netmask(netif)->addr);

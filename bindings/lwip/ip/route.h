@@ -25,7 +25,10 @@ bool route_on_link(const struct netif *netif, const ip4_addr_t *ip);
 bool route_share_network(const struct netif *netif, const ip4_addr_t *a, const ip4_addr_t *b);
 
 /* Whether packets can leave by it now; NULL: no. */
-bool route_usable(const struct netif *netif);
+static inline bool route_usable(const struct netif *netif)
+{
+    return netif != NULL && netif_is_up(netif) && netif_is_link_up(netif);
+}
 /* The netif on whose network, of `prefix` bits, an address is; interface 0: of any interface's. */
 struct netif *route_connected(const ip_addr_t *ip, uint32_t interface, unsigned *prefix);
 bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix);
