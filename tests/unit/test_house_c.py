@@ -23,7 +23,7 @@ BINDINGS = Path(__file__).resolve().parents[2] / "bindings"
 ORDERS: dict[str, list[str]] = {
     "agent": [""],
     "gvisor": [""],
-    "host": ["api", "base", "nic", "confine", "stack", "channel", "calls"],
+    "host": ["api", "base", "nic", "world", "confine", "stack", "channel", "calls"],
     "include": [""],
     "linux": ["arch", "engine"],
     "lwip": ["base", "link", "ip", "sockets", "tcp", "services", "tables", ""],

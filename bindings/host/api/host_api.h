@@ -19,6 +19,7 @@
 #include "api/confine.h"
 #include "engine.h"
 #include "api/nic_api.h"
+#include "api/world_api.h"
 
 typedef struct ps_stack ps_stack;
 
@@ -43,7 +44,8 @@ struct ps_stack_options {
     uint64_t memory_limit_bytes;
     bool seeded; /* false: randomness from the operating system */
     uint64_t seed;
-    bool threaded; /* false: driven by ps_stack_run and waiting calls only */
+    bool threaded;   /* false: driven by ps_stack_run and waiting calls only */
+    ps_world *world; /* whose clock it has and who drives it, or NULL; `threaded` is false then */
     struct ps_python_hypercalls python;
 };
 

@@ -16,6 +16,7 @@
 #include "stack/descriptors.h"
 #include "stack/gate.h"
 #include "stack/waiters.h"
+#include "world/world.h"
 
 #define MOST_DEATHS 64 /* that are taken at once */
 #define ENDED (PS_READY_READ | PS_READY_WRITE | PS_READY_ERROR | PS_READY_HANGUP | PS_READY_ENDED)
@@ -56,6 +57,8 @@ void descriptors_settle(ps_stack *stack)
         stack->pending = descriptor->pending_next;
         descriptor->is_pending = false;
         readiness_show(descriptor);
+        if (stack->world != NULL)
+            world_shown(stack->world->world);
     }
 }
 

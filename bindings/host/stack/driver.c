@@ -18,6 +18,7 @@
 #include "stack/driver.h"
 #include "base/clock.h"
 #include "base/sleep.h"
+#include "stack/due.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
 #include "stack/lock.h"
@@ -55,21 +56,6 @@ void stack_catch_up(ps_stack *stack)
     if (stack->threaded && !stack->driving && (stack->led || stack->parking))
         stack_move(stack);
     stack_unlock(stack);
-}
-
-/* When something is due by itself, in terms of the Stack's clock. */
-static uint64_t next_due(const ps_stack *stack)
-{
-    uint64_t due = stack->deadline_us, served = serving_due_us(stack);
-    if (served < due)
-        due = served;
-    for (uint32_t index = 0; index <= stack->nic_last; index++) {
-        ps_nic *nic = stack->nics[index];
-        uint64_t wanted = nic != NULL ? nic_deadline(nic) : UINT64_MAX;
-        if (wanted < due)
-            due = wanted;
-    }
-    return due;
 }
 
 /* What to watch while asleep. The NICs' descriptors don't change while they are attached. */
@@ -133,7 +119,7 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
 {
     struct pollfd descriptors[2 * MOST_INTERFACES + 2];
     nfds_t count = watched(stack, descriptors);
-    uint64_t due = stack->poisoned ? UINT64_MAX : next_due(stack);
+    uint64_t due = stack->poisoned ? UINT64_MAX : stack_next_due(stack);
     uint64_t wait_us = due == UINT64_MAX     ? UINT64_MAX
                        : due > stack->now_us ? due - stack->now_us
                                              : 0;
@@ -310,7 +296,7 @@ int ps_stack_run(ps_stack *stack, int64_t timeout_us, uint64_t *next_us)
         if (stack->state == STACK_OPEN)
             move_and_serve(stack);
     }
-    uint64_t due = stack->unfinished ? 0 : next_due(stack);
+    uint64_t due = stack->unfinished ? 0 : stack_next_due(stack);
     *next_us = due == UINT64_MAX ? UINT64_MAX : due > stack->now_us ? due - stack->now_us : 0;
     stack->driving = false;
     if (--stack->waiting == 0 && stack->state == STACK_CLOSING)

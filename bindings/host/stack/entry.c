@@ -5,6 +5,7 @@
 
 #include "stack/entry.h"
 #include "stack/descriptors.h"
+#include "stack/due.h"
 #include "stack/stack.h"
 #include "stack/stacks.h"
 #include "stack/waiters.h"
@@ -65,6 +66,11 @@ bool stack_is_inside(const ps_stack *stack)
     return false;
 }
 
+bool stack_is_inside_any(void)
+{
+    return inside != NULL;
+}
+
 static void await(ps_stack *stack)
 {
     for (ps_stack *each = inside; each != NULL; each = each->outer)
@@ -116,7 +122,9 @@ void stack_end(ps_stack *stack)
     inside = stack->outer;
     if (stack->pending != NULL)
         descriptors_settle(stack);
-    if (stack->deadline_us < stack->sleep_until_us)
+    if (stack->world != NULL)
+        stack_reschedule(stack);
+    else if (stack->deadline_us < stack->sleep_until_us)
         stack_wake(stack);
 }
 

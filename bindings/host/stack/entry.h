@@ -15,6 +15,8 @@ void stack_watch_forks(void);
 bool stack_is_inherited(const ps_stack *stack);
 /* Whether this thread comes from one of the Stack's hypercalls. */
 bool stack_is_inside(const ps_stack *stack);
+/* Whether it comes from one of any Stack's. */
+bool stack_is_inside_any(void);
 /* Takes the lock. -EDEADLK: who has it waits, directly or not, for a Stack that this thread is
  * inside of. */
 int stack_take(ps_stack *stack);

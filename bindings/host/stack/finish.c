@@ -20,6 +20,7 @@
 #include "stack/move.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
+#include "world/world.h"
 
 /* A peer that has everything is waited for as long as this, so that its end is acknowledged. */
 #define CLOSING_US 50000
@@ -38,6 +39,8 @@
 /* Between two looks at what is left. Where there is much, a look may take this part of the time. */
 #define LOOK_US 500
 #define LOOK_SHARE 4
+/* Of a World's time, between two looks. */
+#define WORLD_MOMENT_US 1000
 
 /* --- the sockets -------------------------------------------------------------------------- */
 
@@ -91,6 +94,12 @@ static bool is_deliverable(ps_stack *stack, const struct ps_address *to)
     return !stack->nic_gone[route.interface] && stack->finish.hearing[route.interface].is_heard;
 }
 
+/* The moment by which progress is judged. */
+static uint64_t moment(const ps_stack *stack)
+{
+    return stack->world != NULL ? ps_world_now_us(stack->world->world) : monotonic_us();
+}
+
 /* Checks whether a NIC's far end is there. */
 static void listen_to(ps_nic *nic, struct hearing *hearing, uint64_t now_us)
 {
@@ -113,7 +122,7 @@ static int count_left(ps_stack *stack, struct ps_undelivered *left)
     *left = (struct ps_undelivered){0};
     for (uint32_t i = 0; i <= stack->nic_last; i++)
         if (stack->nics[i] != NULL)
-            listen_to(stack->nics[i], &stack->finish.hearing[i], monotonic_us());
+            listen_to(stack->nics[i], &stack->finish.hearing[i], moment(stack));
     for (size_t i = 0; table->connection_at(stack->engine, i, &row) > 0; i++) {
         bool ended = row.state == PS_TCP_FIN_WAIT_2;
         bool ending = row.state == PS_TCP_ESTABLISHED || row.state == PS_TCP_CLOSE_WAIT ||
@@ -165,10 +174,10 @@ static int look(ps_stack *stack, uint64_t linger_us)
 {
     struct finish *finish = &stack->finish;
     struct ps_undelivered before = finish->left;
-    uint64_t now_us = monotonic_us();
+    uint64_t began_us = monotonic_us(), now_us = moment(stack);
     int deliverable;
     ENGINE_GUARD(stack, deliverable, count_left(stack, &finish->left));
-    finish->look_took_us = monotonic_us() - now_us;
+    finish->look_took_us = monotonic_us() - began_us;
     if (stack->poisoned)
         return -ENOTRECOVERABLE;
     if (stack->raised)
@@ -188,10 +197,25 @@ static int look(ps_stack *stack, uint64_t linger_us)
 
 /* --- the way there ------------------------------------------------------------------------ */
 
+/* A moment of a World's time. */
+static int move_world(ps_stack *stack)
+{
+    ps_turn *turn = stack_is_inside_any() ? NULL : turn_here(stack->world->world);
+    if (turn == NULL)
+        return -EPERM;
+    turn_prepare(turn, ps_world_now_us(stack->world->world) + WORLD_MOMENT_US, false);
+    stack_unlock(stack);
+    int result = turn_wait(turn);
+    pthread_mutex_lock(&stack->lock);
+    return result == -EAGAIN ? 0 : result;
+}
+
 /* Drives the Stack for a moment, or leaves that to its driver. */
 static int move_on(ps_stack *stack, uint64_t until_us)
 {
     int result = 0;
+    if (stack->world != NULL)
+        return move_world(stack);
     if (stack->driving) {
         stack_unlock(stack);
         nanosleep(&(struct timespec){0, 1000000}, NULL);
@@ -215,7 +239,7 @@ static int begin(ps_stack *stack)
     stack_signal_all(stack);
     ENGINE_GUARD(stack, result, close_sockets(stack));
     descriptors_fail(stack);
-    uint64_t now_us = monotonic_us();
+    uint64_t now_us = moment(stack);
     stack->finish = (struct finish){.left = {.bytes = UINT64_MAX},
                                     .began_us = now_us,
                                     .progress_us = now_us,
@@ -241,7 +265,7 @@ static int finish_by(ps_stack *stack, uint64_t linger_us, uint64_t deadline_us)
         int result = move_on(stack, until_us < deadline_us ? until_us : deadline_us);
         if (stack->state != STACK_FINISHING)
             return 0; /* another caller would not wait */
-        if (result == -EINTR)
+        if (result == -EINTR || (stack->world != NULL && result < 0))
             return result;
     }
 }

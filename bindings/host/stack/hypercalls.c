@@ -18,6 +18,7 @@
 #include "stack/descriptors.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
+#include "world/world.h"
 
 /* Notes that Python raised, so that the call under way, or the next, raises it. */
 int stack_note(ps_stack *stack, int result)
@@ -32,7 +33,9 @@ int stack_note(ps_stack *stack, int result)
 static int host_clock(void *user, uint64_t *now_us)
 {
     ps_stack *stack = user;
-    if (stack->python.clock == NULL) {
+    if (stack->world != NULL) {
+        stack->now_us = ps_world_now_us(stack->world->world);
+    } else if (stack->python.clock == NULL) {
         stack->now_us = monotonic_us();
     } else {
         uint64_t answer;

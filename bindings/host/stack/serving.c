@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "stack/serving.h"
+#include "stack/due.h"
 #include "stack/hypercalls.h"
 #include "stack/lock.h"
 #include "stack/taps.h"
@@ -15,15 +16,6 @@
 #include "stack/wake.h"
 
 #define FOREVER 0xffffffffu
-
-uint64_t serving_due_us(const ps_stack *stack)
-{
-    const struct serving *serving = &stack->serving;
-    if (serving->running || stack->python.serve == NULL || stack->state != STACK_OPEN ||
-        stack->poisoned)
-        return UINT64_MAX;
-    return serving->first != NULL || serving->changed ? 0 : serving->deadline_us;
-}
 
 bool serving_run(ps_stack *stack)
 {

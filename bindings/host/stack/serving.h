@@ -6,8 +6,6 @@
 
 #include "stack/stack.h"
 
-/* Under the lock: when they want to run, by the Stack's clock; UINT64_MAX: not on their own. */
-uint64_t serving_due_us(const ps_stack *stack);
 /* Under the lock, given up meanwhile: runs them if they are due. Whoever drives the Stack calls it
  * after each step: so they need no thread, and a clock that is turned by hand turns theirs. */
 bool serving_run(ps_stack *stack);

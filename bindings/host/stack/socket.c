@@ -119,10 +119,10 @@ static bool waits(ps_stack *stack, int64_t handle, int64_t timeout_us)
 int local_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,
                   int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
     int64_t result = stack_lock(stack);
     if (result < 0)
         return (int)result;
+    uint64_t deadline_us = stack_deadline(stack, timeout_us);
     ENGINE_GUARD(stack, result, begin_to_connect(stack, handle, address));
     while (result == -EINPROGRESS && waits(stack, handle, timeout_us)) {
         /* Look first: on the loopback it has ended before the engine was left. */
@@ -171,11 +171,11 @@ int64_t local_send(ps_stack *stack, int64_t handle, const struct ps_piece *piece
 int local_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
                    uint32_t flags, int64_t timeout_us, size_t *sent)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
     *sent = 0;
     int64_t result = stack_lock(stack);
     if (result < 0)
         return (int)result;
+    uint64_t deadline_us = stack_deadline(stack, timeout_us);
     do {
         const struct ps_piece rest = {(uint8_t *)(uintptr_t)data + *sent, size - *sent};
         ENGINE_GUARD(stack, result,
@@ -246,11 +246,11 @@ int local_ready(ps_stack *stack, int64_t handle)
 
 int local_wait(ps_stack *stack, int64_t handle, uint32_t mask, int64_t timeout_us)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
     uint32_t wanted = mask | PS_READY_ERROR | PS_READY_HANGUP;
     int result = stack_lock(stack);
     if (result < 0)
         return result;
+    uint64_t deadline_us = stack_deadline(stack, timeout_us);
     for (;;) {
         ENGINE_GUARD(stack, result, ready(stack, handle));
         if (result < 0 || (uint32_t)result & wanted)

@@ -13,15 +13,19 @@
 #include "stack/attach.h"
 #include "stack/descriptors.h"
 #include "stack/driver.h"
+#include "stack/due.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
 #include "stack/hypercalls.h"
 #include "stack/lock.h"
+#include "stack/move.h"
+#include "stack/serving.h"
 #include "stack/stacks.h"
 #include "stack/taps.h"
 #include "stack/wait.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
+#include "world/world.h"
 
 void stack_forget(ps_stack *stack)
 {
@@ -33,6 +37,9 @@ void stack_forget(ps_stack *stack)
 static void free_resources(ps_stack *stack)
 {
     descriptors_abandon(stack);
+    if (stack->world != NULL)
+        world_dismiss(stack->world);
+    stack->world = NULL;
     arena_release(&stack->arena);
     image_unload(&stack->image);
     wake_close(stack);
@@ -41,6 +48,19 @@ static void free_resources(ps_stack *stack)
     frame_block_destroy(stack->frame.bytes);
     frame_block_destroy(stack->gso.frame.bytes);
     stack->frame.bytes = stack->gso.frame.bytes = NULL;
+}
+
+/* When it is this Stack's turn in its World; also while it finishes. */
+static void move_in_world(void *argument)
+{
+    ps_stack *stack = argument;
+    pthread_mutex_lock(&stack->lock);
+    if (stack->state < STACK_CLOSING && !stack->poisoned) {
+        if (!stack_move(stack) || serving_run(stack))
+            world_ready(stack->world); /* a NIC may have more, or a service has asked for it */
+        stack_reschedule(stack);
+    }
+    stack_unlock(stack);
 }
 
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
@@ -69,6 +89,10 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->gso.frame.bytes = frame_block_create();
     bool has_blocks = stack->frame.bytes != NULL && stack->gso.frame.bytes != NULL;
     int result = has_blocks ? wake_open(stack) : -ENOMEM;
+    if (result == 0 && options->world != NULL) {
+        stack->world = world_enlist(options->world, move_in_world, stack);
+        result = stack->world != NULL ? 0 : -ENOMEM;
+    }
     if (result == 0)
         result = image_load(&stack->image, options->engine_path, &stack->table, error, error_size);
     if (result == 0) {
@@ -115,6 +139,20 @@ int stack_begin_to_close(ps_stack *stack)
     return 1;
 }
 
+/* Those that wait leave; in a World they need their turn for that. */
+static void wait_for_waiters(ps_stack *stack)
+{
+    ps_turn *turn = stack->world != NULL ? ps_turn_mine(stack->world->world) : NULL;
+    if (turn == NULL) {
+        pthread_cond_wait(&stack->idle, &stack->lock);
+        return;
+    }
+    turn_prepare(turn, 0, false);
+    stack_unlock(stack);
+    turn_wait(turn);
+    pthread_mutex_lock(&stack->lock);
+}
+
 void stack_close(ps_stack *stack, bool abrupt)
 {
     if (stack->threaded)
@@ -124,7 +162,7 @@ void stack_close(ps_stack *stack, bool abrupt)
 
     pthread_mutex_lock(&stack->lock);
     while (stack->waiting > 0)
-        pthread_cond_wait(&stack->idle, &stack->lock);
+        wait_for_waiters(stack);
     stack_close_engine(stack, abrupt);
     detach_all(stack);
     free_resources(stack);
@@ -203,10 +241,10 @@ int ps_stack_arena_fail(ps_stack *stack, uint64_t after, uint64_t count)
 
 int ps_stack_changes(ps_stack *stack, uint64_t seen, int64_t timeout_us, uint64_t *now)
 {
-    uint64_t deadline_us = deadline_after(timeout_us);
     int result = stack_lock(stack);
     if (result < 0)
         return result;
+    uint64_t deadline_us = stack_deadline(stack, timeout_us);
     while (result == 0 && stack->changes == seen)
         result = stack_wait(stack, PS_EVENT_INTERFACE, 0, UINT32_MAX, deadline_us);
     *now = stack->changes;

@@ -16,6 +16,7 @@
 #include "stack/serving.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
+#include "world/world.h"
 
 /* A signal that comes between Python's look for one and our sleep interrupts nothing. So
  * that Ctrl-C is seen all the same, no sleep is longer than this: then -EINTR. */
@@ -33,6 +34,13 @@ static void hand_over(ps_stack *stack)
         return;
     }
     driver_unpark(stack);
+}
+
+uint64_t stack_deadline(const ps_stack *stack, int64_t timeout_us)
+{
+    if (stack->world == NULL || timeout_us < 0)
+        return deadline_after(timeout_us);
+    return ps_world_now_us(stack->world->world) + (uint64_t)timeout_us;
 }
 
 /* Drives the Stack until the waiter is signalled or the moment comes. */
@@ -96,27 +104,52 @@ static int sleep_or_drive(ps_stack *stack, struct waiter *waiter, uint64_t until
     }
 }
 
-int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
-               uint64_t deadline_us)
+/* In a World this thread moves all of it meanwhile, or another one does. */
+static int wait_in_world(ps_stack *stack, struct waiter *waiter, uint64_t deadline_us)
+{
+    /* Its hypercall would have to return first: the World would stand still. */
+    if (stack_is_inside_any())
+        return -EDEADLK;
+    ps_turn *turn = turn_here(stack->world->world);
+    if (turn == NULL)
+        return -EPERM;
+    waiter->turn = turn;
+    turn_prepare(turn, deadline_us, false);
+    waiter_link(stack, waiter);
+    stack_unlock(stack);
+    int result = turn_wait(turn);
+    pthread_mutex_lock(&stack->lock);
+    waiter_unlink(stack, waiter);
+    return result;
+}
+
+static int wait_in_real_time(ps_stack *stack, struct waiter *waiter, uint64_t deadline_us)
 {
     uint64_t now_us = monotonic_us();
     if (now_us >= deadline_us)
         return -EAGAIN;
     bool whole = deadline_us - now_us <= LONGEST_SLEEP_US;
-    uint64_t until_us = whole ? deadline_us : now_us + LONGEST_SLEEP_US;
+    waiter_link(stack, waiter);
+    int result = sleep_or_drive(stack, waiter, whole ? deadline_us : now_us + LONGEST_SLEEP_US);
+    waiter_unlink(stack, waiter);
+    if (atomic_load(&waiter->signalled) == SIGNALLED)
+        return 0;
+    if (result == -EINTR || !whole)
+        return -EINTR;
+    return monotonic_us() >= deadline_us ? -EAGAIN : 0;
+}
+
+int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
+               uint64_t deadline_us)
+{
     struct waiter waiter = {.kind = kind, .id = id, .mask = mask};
-    waiter_link(stack, &waiter);
-    int result = sleep_or_drive(stack, &waiter, until_us);
-    waiter_unlink(stack, &waiter);
+    int result = stack->world != NULL ? wait_in_world(stack, &waiter, deadline_us)
+                                      : wait_in_real_time(stack, &waiter, deadline_us);
     if (stack->state != STACK_OPEN)
         return -EBADF;
     if (stack->poisoned)
         return -ENOTRECOVERABLE;
     if (stack->raised)
         return -ECANCELED;
-    if (atomic_load(&waiter.signalled) == SIGNALLED)
-        return 0;
-    if (result == -EINTR || !whole)
-        return -EINTR;
-    return monotonic_us() >= deadline_us ? -EAGAIN : 0;
+    return result;
 }

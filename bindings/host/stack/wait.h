@@ -10,6 +10,8 @@
 #include "stack/descriptors.h"
 #include "stack/lock.h"
 
+/* When a call's time is over: in a World by its clock, else in real time. */
+uint64_t stack_deadline(const ps_stack *stack, int64_t timeout_us);
 /* Under the lock, given up meanwhile: until the event, the moment, a signal or the end.
  * 0: look again; -EAGAIN: the time is over; -EINTR, -EBADF, -ENOTRECOVERABLE, -ECANCELED. */
 int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
@@ -19,10 +21,10 @@ int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t ma
  * -EAGAIN, and waits for the event in between. */
 #define WAITING_CALL(stack, kind, id, mask, timeout_us, call) \
     do { \
-        uint64_t until_ = deadline_after(timeout_us); \
         int64_t result_ = stack_lock(stack); \
         if (result_ < 0) \
             return result_; \
+        uint64_t until_ = stack_deadline(stack, timeout_us); \
         do { \
             ENGINE_GUARD(stack, result_, call); \
             if (result_ != -EAGAIN || (timeout_us) == 0 || \

@@ -5,6 +5,7 @@
 #include "base/sleep.h"
 #include "stack/stack.h"
 #include "stack/wake.h"
+#include "world/world.h"
 
 void stack_wake_signalled(_Atomic uint32_t **words, size_t count)
 {
@@ -29,6 +30,10 @@ static void signal_waiter(ps_stack *stack, struct waiter *waiter)
 {
     if (atomic_exchange(&waiter->signalled, SIGNALLED) == SIGNALLED)
         return;
+    if (stack->world != NULL) {
+        turn_ready(waiter->turn, 0);
+        return;
+    }
     if (waiter == stack->leader) {
         if (stack->sleep_until_us != 0)
             stack_wake(stack); /* it sleeps for frames */

@@ -18,6 +18,7 @@ struct waiter {
     int64_t id;
     uint32_t mask;
     _Atomic uint32_t signalled;
+    ps_turn *turn; /* in a World */
     bool promoted; /* it is to drive, unless another does by now */
     struct waiter *next, **link;
     struct waiter *asleep_next, **asleep_link; /* among those that sleep while another drives */

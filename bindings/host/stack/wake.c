@@ -12,6 +12,7 @@
 
 #include "stack/wake.h"
 #include "stack/stack.h"
+#include "world/world.h"
 
 int wake_open(ps_stack *stack)
 {
@@ -46,6 +47,10 @@ void wake_close(ps_stack *stack)
 void stack_wake(void *argument)
 {
     ps_stack *stack = argument;
+    if (stack->world != NULL) {
+        world_ready(stack->world);
+        return;
+    }
     if (atomic_exchange(&stack->wake_pending, true))
         return;
     if (atomic_load(&stack->spinning))

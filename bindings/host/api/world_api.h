@@ -1,0 +1,73 @@
+/*
+ * Worlds: Stacks and links that share one virtual clock, and the threads that take turns in it.
+ *
+ * Nothing in a World sleeps. A thread that has to wait for a Stack, a moment or another thread
+ * moves the World on instead: it lets what is ready run, and then turns the clock to the next
+ * event. Of all threads that take part exactly one runs at a time; which one is next depends on the
+ * order in which they became ready, never on the machine.
+ */
+#ifndef PYSTACK_HOST_WORLD_API_H
+#define PYSTACK_HOST_WORLD_API_H
+
+#include "api/nic_api.h"
+
+typedef struct ps_world ps_world;
+/* Negative, what a wait ends with where nothing can ever happen any more. */
+enum { PS_STALLED = 4000 };
+typedef struct ps_turn ps_turn;
+
+int ps_world_create(uint64_t start_us, ps_world **out);
+/* Stacks and links keep it for as long as they live. */
+void ps_world_release(ps_world *world);
+uint64_t ps_world_now_us(const ps_world *world);
+/* How often the clock has moved on, and how many frames have arrived. */
+void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames);
+/* Which of several that are ready is next: the first (the default), or one drawn by the seed. */
+void ps_world_shuffle(ps_world *world, bool on, uint64_t seed);
+/* From now on each wait fails with -EBADF. */
+void ps_world_close(ps_world *world);
+
+/* --- turns ---
+ *
+ * The thread that waits first in a World has the first turn, and keeps it for good; every other one
+ * is made known by the thread whose turn it is before it starts.
+ */
+/* A thread that is about to start: it is ready, behind those that are already. */
+ps_turn *ps_turn_create(ps_world *world);
+/* In that thread: returns when its turn has come. */
+void ps_turn_begin(ps_turn *turn);
+/* In that thread: the next one's turn. The last use of the pointer. */
+void ps_turn_end(ps_turn *turn);
+/* This thread's; NULL: it takes no part. */
+ps_turn *ps_turn_mine(ps_world *world);
+/* Waits until another thread calls ps_turn_wake: 0; or for timeout_us of the World's clock:
+ * -EAGAIN; -PS_STALLED; -EINTR: a signal may have come; -EBADF: the World is
+ * closed; -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
+ * of its Stacks shows something else, too. */
+int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
+/* It need not wait; the next wait of one that doesn't ends at once. */
+void ps_turn_wake(ps_turn *turn);
+
+/* --- links --- */
+/* One direction. Probabilities are 0 to 1; all zeros is a wire that changes nothing. */
+struct ps_link {
+    double loss, duplicate, corrupt, reorder;
+    /* Gilbert and Elliott's model: how likely each frame turns the good state to bad, and the bad
+     * one back, and is lost in the bad; `loss` is the good state's. */
+    double to_bad, to_good, bad_loss;
+    uint64_t delay_us, jitter_us, reorder_delay_us;
+    uint64_t rate_bits_per_second; /* 0: no limit */
+    uint32_t queue_frames;         /* how many may wait for the rate */
+    bool down;                     /* nothing gets through, neither what is on its way */
+};
+struct ps_link_counts { /* frames, of one direction */
+    uint64_t sent, lost, overflowed, corrupted, duplicated, cut_off;
+};
+/* Two ends of a link in a World; a direction's settings are those of what its end sends. */
+int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,
+                   const struct ps_link settings[2], ps_nic *ends[2]);
+/* Of what this end sends. */
+int ps_link_set(ps_nic *end, const struct ps_link *settings);
+int ps_link_counts(ps_nic *end, struct ps_link_counts *out);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * What has work of its own in a World, and when.
+ */
+#include <stdlib.h>
+
+#include "world/world.h"
+
+static void fall_due(struct world_event *event)
+{
+    world_ready((struct world_member *)event);
+}
+
+struct world_member *world_enlist(ps_world *world, void (*move)(void *argument), void *argument)
+{
+    struct world_member *member = calloc(1, sizeof *member);
+    if (member == NULL)
+        return NULL;
+    member->event.happen = fall_due;
+    member->event.is_quiet = true;
+    member->world = world_hold(world);
+    member->move = move;
+    member->argument = argument;
+    return member;
+}
+
+void world_dismiss(struct world_member *member)
+{
+    ps_world *world = member->world;
+    world_set(world, &member->event, NOT_DUE);
+    pthread_mutex_lock(&world->lock);
+    struct world_member **link = &world->ready_first, *last = NULL;
+    while (*link != NULL && *link != member) {
+        last = *link;
+        link = &last->next_ready;
+    }
+    if (*link == member) {
+        *link = member->next_ready;
+        if (world->ready_last == member)
+            world->ready_last = last;
+    }
+    pthread_mutex_unlock(&world->lock);
+    free(member);
+    ps_world_release(world);
+}
+
+void world_ready(struct world_member *member)
+{
+    ps_world *world = member->world;
+    pthread_mutex_lock(&world->lock);
+    if (!member->ready) {
+        member->ready = true;
+        member->next_ready = NULL;
+        if (world->ready_last != NULL)
+            world->ready_last->next_ready = member;
+        else
+            world->ready_first = member;
+        world->ready_last = member;
+    }
+    pthread_mutex_unlock(&world->lock);
+}
+
+void world_due(struct world_member *member, uint64_t due_us)
+{
+    /* Without memory it is moved at once, and so is asked again. */
+    if (world_set(member->world, &member->event, due_us) < 0)
+        world_ready(member);
+}

@@ -1,0 +1,258 @@
+/*
+ * Whose turn it is: of the threads that take part in a World one runs at a time.
+ *
+ * Whoever has to wait hands its turn to the next thread that may go on, and moves the World itself
+ * if there is none.
+ */
+#include "world/world.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/sleep.h"
+
+/* So often, in real time, the first thread gets its turn to see whether a signal has come. */
+#define LOOK_US 50000
+/* The real clock is read once in so many steps. */
+#define STEPS_A_LOOK 256
+
+/* This thread's turn in the World of that number, which may be gone. */
+static _Thread_local ps_turn *mine;
+static _Thread_local uint64_t mine_in;
+
+static void fall_due(struct world_event *event)
+{
+    ps_turn *turn = (ps_turn *)((char *)event - offsetof(ps_turn, alarm));
+    turn_ready(turn, -EAGAIN);
+}
+
+static ps_turn *create(ps_world *world)
+{
+    ps_turn *turn = calloc(1, sizeof *turn);
+    if (turn == NULL)
+        return NULL;
+    turn->world = world;
+    turn->alarm.happen = fall_due;
+    turn->next = world->turns;
+    world->turns = turn;
+    return turn;
+}
+
+/* Under the lock. */
+static void append(ps_world *world, ps_turn *turn, int result)
+{
+    turn->ready = true;
+    turn->result = result;
+    turn->next_ready = NULL;
+    if (world->turn_last != NULL)
+        world->turn_last->next_ready = turn;
+    else
+        world->turn_first = turn;
+    world->turn_last = turn;
+}
+
+/* Under the lock: who is next, if anybody is. */
+static ps_turn *take_next(ps_world *world)
+{
+    ps_turn **link = &world->turn_first, *before = NULL;
+    if (world->shuffled && *link != NULL) {
+        size_t count = 0;
+        for (ps_turn *each = *link; each != NULL; each = each->next_ready)
+            count++;
+        for (size_t skip = generator_next(&world->generator) % count; skip > 0; skip--) {
+            before = *link;
+            link = &before->next_ready;
+        }
+    }
+    ps_turn *turn = *link;
+    if (turn == NULL)
+        return NULL;
+    *link = turn->next_ready;
+    if (world->turn_last == turn)
+        world->turn_last = before;
+    turn->ready = turn->waiting = turn->polls = false;
+    return turn;
+}
+
+/* Under the lock, which it gives up. */
+static void hand_to(ps_world *world, ps_turn *turn)
+{
+    world->current = turn;
+    atomic_store(&turn->word, 1);
+    pthread_mutex_unlock(&world->lock);
+    wake_sleeper(&turn->word);
+}
+
+static void sleep_until_turn(ps_turn *turn)
+{
+    while (atomic_load(&turn->word) == 0)
+        sleep_on(&turn->word, NO_DEADLINE);
+    atomic_store(&turn->word, 0);
+}
+
+ps_turn *turn_here(ps_world *world)
+{
+    if (mine_in == world->number)
+        return mine;
+    pthread_mutex_lock(&world->lock);
+    ps_turn *turn = world->first == NULL ? create(world) : NULL;
+    if (turn != NULL) {
+        world->first = world->current = mine = turn;
+        mine_in = world->number;
+    }
+    pthread_mutex_unlock(&world->lock);
+    return turn;
+}
+
+void turn_ready(ps_turn *turn, int result)
+{
+    ps_world *world = turn->world;
+    pthread_mutex_lock(&world->lock);
+    bool starts = turn->waiting && !turn->ready;
+    if (starts)
+        append(world, turn, result);
+    pthread_mutex_unlock(&world->lock);
+    if (starts) {
+        world_note_progress(world);
+        world_set(world, &turn->alarm, NOT_DUE);
+    }
+}
+
+void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls)
+{
+    ps_world *world = turn->world;
+    pthread_mutex_lock(&world->lock);
+    turn->waiting = true;
+    turn->polls = polls;
+    bool woken = turn->woken;
+    turn->woken = false;
+    if (world->closed || woken)
+        append(world, turn, world->closed ? -EBADF : 0);
+    pthread_mutex_unlock(&world->lock);
+    if (world->closed || woken)
+        return;
+    if (until_us <= ps_world_now_us(world) || world_set(world, &turn->alarm, until_us) < 0)
+        turn_ready(turn, -EAGAIN);
+}
+
+/* Nothing can happen any more: the first thread is told, or this one where that runs already. */
+static void tell_deadlock(ps_world *world, ps_turn *turn)
+{
+    turn_ready(world->first != NULL && world->first->waiting ? world->first : turn, -PS_STALLED);
+}
+
+int turn_wait(ps_turn *turn)
+{
+    ps_world *world = turn->world;
+    uint64_t look_us = monotonic_us() + LOOK_US;
+    for (unsigned steps = 1;; steps++) {
+        pthread_mutex_lock(&world->lock);
+        ps_turn *next = take_next(world);
+        if (next != NULL && next != turn) {
+            hand_to(world, next);
+            sleep_until_turn(turn);
+            return turn->result;
+        }
+        pthread_mutex_unlock(&world->lock);
+        if (next == turn)
+            return turn->result;
+        if (!world_step(world, UINT64_MAX - 1))
+            tell_deadlock(world, turn);
+        if (steps % STEPS_A_LOOK == 0 && monotonic_us() >= look_us) {
+            turn_ready(world->first, -EINTR);
+            look_us = monotonic_us() + LOOK_US;
+        }
+    }
+}
+
+void world_shown(ps_world *world)
+{
+    for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next)
+        if (turn->polls)
+            turn_ready(turn, 0);
+}
+
+/* --- Python's ----------------------------------------------------------------------------- */
+
+ps_turn *ps_turn_create(ps_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    ps_turn *turn = create(world);
+    if (turn != NULL) {
+        turn->waiting = true;
+        append(world, turn, 0);
+    }
+    pthread_mutex_unlock(&world->lock);
+    return turn;
+}
+
+void ps_turn_begin(ps_turn *turn)
+{
+    mine = turn;
+    mine_in = turn->world->number;
+    sleep_until_turn(turn);
+}
+
+void ps_turn_end(ps_turn *turn)
+{
+    ps_world *world = turn->world;
+    mine_in = 0;
+    pthread_mutex_lock(&world->lock);
+    ps_turn **link = &world->turns;
+    while (*link != turn)
+        link = &(*link)->next;
+    *link = turn->next;
+    pthread_mutex_unlock(&world->lock);
+    free(turn);
+    for (;;) {
+        pthread_mutex_lock(&world->lock);
+        ps_turn *next = take_next(world);
+        if (next != NULL) {
+            hand_to(world, next);
+            return;
+        }
+        world->current = NULL;
+        pthread_mutex_unlock(&world->lock);
+        if (!world_step(world, UINT64_MAX - 1)) {
+            if (world->first == NULL || !world->first->waiting)
+                return; /* nobody is left */
+            turn_ready(world->first, -PS_STALLED);
+        }
+    }
+}
+
+ps_turn *ps_turn_mine(ps_world *world)
+{
+    return mine_in == world->number ? mine : NULL;
+}
+
+int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls)
+{
+    ps_turn *turn = turn_here(world);
+    if (turn == NULL)
+        return -EPERM;
+    uint64_t now_us = ps_world_now_us(world);
+    turn_prepare(turn, timeout_us < 0 ? NOT_DUE : now_us + (uint64_t)timeout_us, polls);
+    return turn_wait(turn);
+}
+
+void ps_turn_wake(ps_turn *turn)
+{
+    pthread_mutex_lock(&turn->world->lock);
+    bool waits = turn->waiting;
+    turn->woken = turn->woken || !waits;
+    pthread_mutex_unlock(&turn->world->lock);
+    if (waits)
+        turn_ready(turn, 0);
+}
+
+void ps_world_close(ps_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    world->closed = true;
+    pthread_mutex_unlock(&world->lock);
+    for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next)
+        turn_ready(turn, -EBADF);
+}

@@ -1,0 +1,219 @@
+/*
+ * A World's clock and its events.
+ *
+ * The clock stands still while anything is ready: Stacks first, in the order in which they became
+ * so. Then it moves to the first event of a binary heap. Events of one moment are in the order in
+ * which they were set, so that two runs are alike.
+ */
+#include "world/world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_ROOM 64
+/* Longer than any timer of TCP's or IP's after which a Stack sends something. */
+#define LONGEST_SILENCE_US (30 * 86400 * UINT64_C(1000000))
+
+static _Atomic uint64_t worlds;
+
+int ps_world_create(uint64_t start_us, ps_world **out)
+{
+    ps_world *world = calloc(1, sizeof *world);
+    if (world == NULL)
+        return -ENOMEM;
+    world->heap = malloc(FIRST_ROOM * sizeof *world->heap);
+    if (world->heap == NULL) {
+        free(world);
+        return -ENOMEM;
+    }
+    world->heap_room = FIRST_ROOM;
+    world->number = atomic_fetch_add(&worlds, 1) + 1;
+    pthread_mutex_init(&world->lock, NULL);
+    atomic_store(&world->references, 1);
+    atomic_store(&world->now_us, start_us);
+    *out = world;
+    return 0;
+}
+
+ps_world *world_hold(ps_world *world)
+{
+    atomic_fetch_add(&world->references, 1);
+    return world;
+}
+
+void ps_world_release(ps_world *world)
+{
+    if (atomic_fetch_sub(&world->references, 1) > 1)
+        return;
+    while (world->turns != NULL) {
+        ps_turn *turn = world->turns;
+        world->turns = turn->next;
+        free(turn);
+    }
+    pthread_mutex_destroy(&world->lock);
+    free(world->heap);
+    free(world);
+}
+
+uint64_t ps_world_now_us(const ps_world *world)
+{
+    return atomic_load(&world->now_us);
+}
+
+void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames)
+{
+    pthread_mutex_lock(&world->lock);
+    *events = world->events;
+    *frames = atomic_load(&world->frames);
+    pthread_mutex_unlock(&world->lock);
+}
+
+void ps_world_shuffle(ps_world *world, bool on, uint64_t seed)
+{
+    pthread_mutex_lock(&world->lock);
+    world->shuffled = on;
+    generator_seed(&world->generator, seed);
+    pthread_mutex_unlock(&world->lock);
+}
+
+/* --- the heap ----------------------------------------------------------------------------- */
+
+static bool is_before(const struct world_event *one, const struct world_event *other)
+{
+    return one->due_us != other->due_us ? one->due_us < other->due_us : one->order < other->order;
+}
+
+static void put(ps_world *world, size_t place, struct world_event *event)
+{
+    world->heap[place] = event;
+    event->place = place;
+}
+
+static void rise(ps_world *world, struct world_event *event)
+{
+    size_t place = event->place;
+    while (place > 1 && is_before(event, world->heap[place / 2])) {
+        put(world, place, world->heap[place / 2]);
+        place /= 2;
+    }
+    put(world, place, event);
+}
+
+static void sink(ps_world *world, struct world_event *event)
+{
+    size_t place = event->place;
+    for (;;) {
+        size_t child = 2 * place;
+        if (child > world->heap_count)
+            break;
+        if (child < world->heap_count && is_before(world->heap[child + 1], world->heap[child]))
+            child++;
+        if (!is_before(world->heap[child], event))
+            break;
+        put(world, place, world->heap[child]);
+        place = child;
+    }
+    put(world, place, event);
+}
+
+static void take_out(ps_world *world, struct world_event *event)
+{
+    size_t place = event->place;
+    struct world_event *last = world->heap[world->heap_count--];
+    event->place = 0;
+    if (last == event)
+        return;
+    put(world, place, last);
+    rise(world, last);
+    sink(world, last);
+}
+
+static int make_room(ps_world *world)
+{
+    if (world->heap_count + 1 < world->heap_room)
+        return 0;
+    size_t room = 2 * world->heap_room;
+    struct world_event **heap = realloc(world->heap, room * sizeof *heap);
+    if (heap == NULL)
+        return -ENOMEM;
+    world->heap = heap;
+    world->heap_room = room;
+    return 0;
+}
+
+static int set(ps_world *world, struct world_event *event, uint64_t due_us)
+{
+    if (event->place != 0 && event->due_us == due_us)
+        return 0;
+    if (due_us == NOT_DUE) {
+        if (event->place != 0)
+            take_out(world, event);
+        return 0;
+    }
+    if (event->place == 0) {
+        int result = make_room(world);
+        if (result < 0)
+            return result;
+        event->place = ++world->heap_count;
+    }
+    event->due_us = due_us;
+    event->order = ++world->order;
+    rise(world, event);
+    sink(world, event);
+    return 0;
+}
+
+int world_set(ps_world *world, struct world_event *event, uint64_t due_us)
+{
+    pthread_mutex_lock(&world->lock);
+    int result = set(world, event, due_us);
+    pthread_mutex_unlock(&world->lock);
+    return result;
+}
+
+void world_note_progress(ps_world *world)
+{
+    atomic_store(&world->busy_us, atomic_load(&world->now_us));
+}
+
+/* --- one after the other ------------------------------------------------------------------ */
+
+/* Whether all that is left are timers of Stacks that have been silent for long: some go on for
+ * ever, as those that look after old timestamps. */
+static bool is_over(const ps_world *world, const struct world_event *next)
+{
+    if (!next->is_quiet || next->due_us < atomic_load(&world->busy_us) + LONGEST_SILENCE_US)
+        return false;
+    for (size_t place = 1; place <= world->heap_count; place++)
+        if (!world->heap[place]->is_quiet)
+            return false;
+    return true;
+}
+
+bool world_step(ps_world *world, uint64_t until_us)
+{
+    pthread_mutex_lock(&world->lock);
+    struct world_member *ready = world->ready_first;
+    if (ready != NULL) {
+        world->ready_first = ready->next_ready;
+        if (world->ready_first == NULL)
+            world->ready_last = NULL;
+        ready->ready = false;
+        pthread_mutex_unlock(&world->lock);
+        ready->move(ready->argument);
+        return true;
+    }
+    struct world_event *event = world->heap_count > 0 ? world->heap[1] : NULL;
+    if (event != NULL && (event->due_us > until_us || is_over(world, event)))
+        event = NULL;
+    if (event != NULL) {
+        take_out(world, event);
+        world->events++;
+        if (event->due_us > atomic_load(&world->now_us))
+            atomic_store(&world->now_us, event->due_us);
+    }
+    pthread_mutex_unlock(&world->lock);
+    if (event != NULL)
+        event->happen(event);
+    return event != NULL;
+}

@@ -1,0 +1,97 @@
+/*
+ * A World from inside the host: its clock, its events, the Stacks in it that are ready, and whose
+ * turn it is.
+ *
+ * A thread that holds a Stack's lock may take the World's; never the other way round.
+ */
+#ifndef PYSTACK_HOST_WORLD_H
+#define PYSTACK_HOST_WORLD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "api/host_api.h"
+#include "api/world_api.h"
+#include "base/generator.h"
+
+#define NOT_DUE UINT64_MAX
+
+/* Something that happens at a moment. Events of the same moment happen in the order in which they
+ * were set. */
+struct world_event {
+    uint64_t due_us, order;
+    size_t place;  /* in the heap, from 1; 0: it is not set */
+    bool is_quiet; /* a Stack's own timer, from which alone nothing may ever come */
+    /* Without the World's lock. */
+    void (*happen)(struct world_event *event);
+};
+
+/* Something with work of its own, which is a Stack. */
+struct world_member {
+    struct world_event event; /* when it is due by itself */
+    ps_world *world;
+    bool ready; /* it is in the list of those that have something to do now */
+    struct world_member *next_ready;
+    void (*move)(void *argument); /* without the World's lock */
+    void *argument;
+};
+
+struct ps_turn {
+    ps_world *world;
+    struct world_event alarm;
+    _Atomic uint32_t word; /* its turn has come */
+    bool waiting, polls;
+    bool ready; /* in the list of those that may go on; */
+    int result; /* with this, */
+    bool woken; /* or will be at its next wait */
+    ps_turn *next_ready;
+    ps_turn *next; /* of all */
+};
+
+struct ps_world {
+    uint64_t number; /* from 1, of all that this process has made */
+    pthread_mutex_t lock;
+    _Atomic int references;
+    _Atomic uint64_t now_us;
+    _Atomic uint64_t frames;
+    _Atomic uint64_t busy_us; /* when a frame was sent, or a thread became ready, last */
+    uint64_t events, order;
+    struct world_event **heap; /* from 1 */
+    size_t heap_count, heap_room;
+    struct world_member *ready_first, *ready_last;
+    ps_turn *turn_first, *turn_last; /* those that may go on */
+    ps_turn *turns;                  /* all */
+    ps_turn *first, *current;        /* the first thread's; the one that runs */
+    bool closed, shuffled;
+    struct generator generator;
+};
+
+ps_world *world_hold(ps_world *world);
+/* Sets an event, or sets it again; NOT_DUE: takes it out. -ENOMEM. */
+int world_set(ps_world *world, struct world_event *event, uint64_t due_us);
+/* Something has happened that may lead to more. */
+void world_note_progress(ps_world *world);
+/* Lets one thing happen: what is ready now, else what is due next, if that is by `until_us`.
+ * false: there is nothing. By the thread whose turn it is. */
+bool world_step(ps_world *world, uint64_t until_us);
+
+/* --- members (members.c) --- */
+struct world_member *world_enlist(ps_world *world, void (*move)(void *argument), void *argument);
+void world_dismiss(struct world_member *member);
+/* It has something to do now. From under any Stack's lock. */
+void world_ready(struct world_member *member);
+/* When it is due by itself. */
+void world_due(struct world_member *member, uint64_t due_us);
+
+/* --- turns (turns.c) --- */
+/* The thread's, if it is its turn; the first thread to ask becomes the World's first. NULL: it
+ * takes no part. */
+ps_turn *turn_here(ps_world *world);
+/* What is to end the next wait; then turn_wait, without a lock. */
+void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls);
+int turn_wait(ps_turn *turn);
+void turn_ready(ps_turn *turn, int result);
+/* A descriptor shows something else. */
+void world_shown(ps_world *world);
+
+#endif
