@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["OffStackError", "StackPanic"]
+__all__ = ["DeadlockError", "OffStackError", "StackPanic"]
+
+
+class DeadlockError(RuntimeError):
+    """In a World nothing can ever happen again, and something waits.
+
+    No frame is on its way, no timer runs, and no thread or task has a timeout. The message says
+    what waits, on which host, and where in its code.
+    """
 
 
 class OffStackError(PermissionError):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack import nic as nics
-from pystack._native import StackHandle, ffi, lib
+from pystack._native import StackHandle, WorldClock, ffi, lib
 from pystack._native.address import Address, own_mac_to_bytes
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
@@ -164,15 +164,22 @@ class Stack(StackServices, KnownAttributes):
         log: Log | None = None,
         panic: Panic | None = None,
     ) -> None:
+        world = clock if isinstance(clock, WorldClock) else None
         answers = Answers(
-            clock=clock, memory=memory, random=random, frame_out=frame_out, log=log, panic=panic
+            clock=None if world is not None else clock,
+            memory=memory,
+            random=random,
+            frame_out=frame_out,
+            log=log,
+            panic=panic,
         )
         handle = StackHandle(
             answers,
             engine=default_engine() if engine is None else engine,
             memory_limit=memory_limit,
             seed=seed,
-            threaded=threaded,
+            threaded=threaded and world is None,
+            world=world,
         )
         self._handle = handle
         # For MACs; repeatable where the Stack is.

@@ -1,7 +1,8 @@
 """The only importer of the compiled extension.
 
 `ffi` and `lib` are cffi's; `StackHandle` owns one `ps_stack` and turns what its calls return
-into results and exceptions; `Transfer` is the part of a socket that is written in C.
+into results and exceptions; `WorldClock` owns one `ps_world`; `Transfer` is the part of a socket
+that is written in C.
 """
 
 from __future__ import annotations
@@ -17,5 +18,6 @@ except ModuleNotFoundError as error:
     from pystack._native._host import ffi, lib
 from pystack._native.handle import StackHandle, check
 from pystack._native.transfer import Transfer
+from pystack._native.world import WorldClock
 
-__all__ = ["StackHandle", "Transfer", "check", "ffi", "lib"]
+__all__ = ["StackHandle", "Transfer", "WorldClock", "check", "ffi", "lib"]

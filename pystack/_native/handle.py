@@ -16,6 +16,7 @@ from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
 from pystack._native.fork import share_with_children
+from pystack._native.world import WorldClock
 from pystack.errors import StackPanic
 
 _NO_WORDS: Mapping[int, str] = {}
@@ -56,6 +57,7 @@ class StackHandle:
         socket_class: The sockets' class, made when first asked for (pystack.sockets).
         opened: A weak reference to each open socket (pystack.sockets.descriptors) by its number.
         remote: Whether the Stack is another process's.
+        world: The clock of the World that it is in; None: it is in none.
         name: By which other processes find the Stack; None: none has asked yet.
         trouble: Why a child has no channel to it; None: it has one, or needs none.
         remains: What is left when nothing refers to it any more.
@@ -69,13 +71,14 @@ class StackHandle:
         memory_limit: int,
         seed: int | None,
         threaded: bool,
+        world: WorldClock | None = None,
     ) -> None:
         for what, number in (("memory_limit", memory_limit), ("seed", seed)):
             if not isinstance(number, int) and (what, number) != ("seed", None):
                 raise TypeError(f"{what} is an int, not {number!r}")
         self.answers = answers
         self.kept: dict[int, Any] = {}
-        self._begin()
+        self._begin(world)
         self._user = ffi.new_handle(answers)
         path = ffi.new("char[]", os.fsencode(engine_path(engine)))
         options = ffi.new("struct ps_stack_options *")
@@ -84,6 +87,7 @@ class StackHandle:
         options.seeded = seed is not None
         options.seed = 0 if seed is None else seed & 0xFFFFFFFFFFFFFFFF
         options.threaded = threaded
+        options.world = ffi.NULL if world is None else world.pointer
         answers.fill(options.python, self._user)
         out = ffi.new("ps_stack **")
         text = ffi.new("char[]", 512)
@@ -97,9 +101,10 @@ class StackHandle:
             raise OSError(-result, f"{path_name(path)}: {ffi.string(text).decode()}")
         self._own(out[0], engine)
 
-    def _begin(self) -> None:
+    def _begin(self, world: WorldClock | None) -> None:
         self.socket_class: Any = None
         self.closed = False
+        self.world = world
         self.opened: dict[int, Callable[[], Any]] = {}
         self.remote = False
         self.trouble: str | None = None
@@ -136,7 +141,7 @@ class StackHandle:
         made = cls.__new__(cls)
         made.answers = Answers()
         made.kept = {}
-        made._begin()
+        made._begin(None)
         made.remote = True
         made._user = None
         made._own(out[0], "another process's")
@@ -226,6 +231,8 @@ class StackHandle:
         error, self.answers.raised = self.answers.raised, None
         if error is not None:
             raise error
+        if self.world is not None:
+            self.world.fail(result)
         if result == -errno.ENOTRECOVERABLE:
             raise StackPanic(self.panic_text() or "unknown")
         if result == -errno.ECANCELED:

@@ -25,6 +25,7 @@ LEVELS = [
     {"sockets", "interface"},
     {"probe"},
     {"stack"},
+    {"world"},
     {"__init__"},
     {"lab"},
     {"bench"},

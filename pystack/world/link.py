@@ -1,0 +1,189 @@
+"""Links: wires with delay, rate, queues and faults, in a World's time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pystack._native import WorldClock, check, ffi, lib
+from pystack.nic import Layer, Nic
+from pystack.world.host import Host
+from pystack.world.units import bits_per_second, seconds
+
+__all__ = ["Conditions", "Link", "LinkCounts"]
+
+_PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
+_TIMES = ("delay", "jitter", "reorder_delay")
+_MOST_QUEUED = 1 << 20
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What happens to the frames of one direction of a link.
+
+    Attributes:
+        delay: Seconds that each frame travels; or a string, as "20ms".
+        rate: Bits per second that are sent; or a string, as "10Mbit/s". 0: no limit.
+        queue: How many frames may wait for the rate; more are dropped.
+        loss: Probability that a frame is lost, 0 to 1.
+        jitter: By how much the delay may be longer, evenly distributed.
+        reorder: Probability that a frame is held back, so that others overtake it,
+        reorder_delay: for so long.
+        duplicate: Probability that a frame arrives twice.
+        corrupt: Probability that one bit is flipped.
+        to_bad: Losses in bursts (Gilbert and Elliott): the probability, at each frame, that the
+            link turns bad,
+        to_good: that a bad one turns good,
+        bad_loss: and that a frame is lost while it is bad.
+        down: Nothing gets through, and what is on its way is lost.
+
+    Raises:
+        ValueError: A probability is not from 0 to 1, or a value is negative or has no known unit.
+    """
+
+    delay: float | str = 0.0
+    rate: float | str = 0
+    queue: int = 1000
+    loss: float = 0.0
+    jitter: float | str = 0.0
+    reorder: float = 0.0
+    reorder_delay: float | str = 0.001
+    duplicate: float = 0.0
+    corrupt: float = 0.0
+    to_bad: float = 0.0
+    to_good: float = 0.0
+    bad_loss: float = 1.0
+    down: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _PROBABILITIES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability from 0 to 1, not {getattr(self, name)}")
+        for name in _TIMES:
+            object.__setattr__(self, name, seconds(getattr(self, name), name))
+        object.__setattr__(self, "rate", bits_per_second(self.rate, "rate"))
+        if not 1 <= self.queue <= _MOST_QUEUED:
+            raise ValueError(f"a queue holds 1 to {_MOST_QUEUED} frames, not {self.queue}")
+
+    def _to_c(self, out: Any) -> None:
+        for name in _PROBABILITIES:
+            setattr(out, name, getattr(self, name))
+        for name in _TIMES:
+            setattr(out, f"{name}_us", round(getattr(self, name) * 1e6))
+        out.rate_bits_per_second = self.rate
+        out.queue_frames = self.queue
+        out.down = self.down
+
+    def __str__(self) -> str:
+        told = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return ", ".join(told) or "perfect"
+
+
+@dataclass(frozen=True)
+class LinkCounts:
+    """What became of the frames of one direction.
+
+    Attributes:
+        sent: All that were sent.
+        lost: By `Conditions.loss` and `bad_loss`.
+        overflowed: Dropped, for the queue was full.
+        corrupted: Arrived with a wrong bit.
+        duplicated: Arrived twice.
+        cut_off: Lost because the link was down, or the far end gone.
+    """
+
+    sent: int
+    lost: int
+    overflowed: int
+    corrupted: int
+    duplicated: int
+    cut_off: int
+
+
+class Link:
+    """A link between two hosts; made by `World.link`.
+
+    Attributes:
+        ends: The hosts.
+        nics: Their ends of it.
+    """
+
+    def __init__(
+        self,
+        clock: WorldClock,
+        ends: tuple[Host, Host],
+        there: Conditions,
+        back: Conditions,
+        mtu: int,
+        seed: int,
+    ) -> None:
+        settings = ffi.new("struct ps_link[2]")
+        there._to_c(settings[0])
+        back._to_c(settings[1])
+        pointers = ffi.new("ps_nic *[2]")
+        ethernet = Layer.ETHERNET.value
+        check(lib.ps_link_create(clock.pointer, mtu, ethernet, seed, settings, pointers))
+        self.ends = ends
+        self.nics = (Nic(pointers[0]), Nic(pointers[1]))
+        self._conditions = [there, back]
+
+    def _sides(self, sender: Host | None) -> tuple[int, ...]:
+        if sender is None:
+            return (0, 1)
+        if sender not in self.ends:
+            raise ValueError(f"{sender} is at neither end of {self}")
+        return (self.ends.index(sender),)
+
+    def change(self, sender: Host | None = None, /, **conditions: Any) -> None:
+        """Changes what happens to frames that are sent from now on.
+
+        Args:
+            sender: The host whose frames are meant; None: both directions.
+            conditions: What is to be different, by the names of `Conditions`.
+
+        Raises:
+            TypeError: No such condition.
+            ValueError: A value out of range; or the sender is at neither end.
+        """
+        for side in self._sides(sender):
+            made = replace(self._conditions[side], **conditions)
+            raw = ffi.new("struct ps_link *")
+            made._to_c(raw)
+            check(lib.ps_link_set(self.nics[side]._pointer, raw))
+            self._conditions[side] = made
+
+    def conditions(self, sender: Host) -> Conditions:
+        """What happens to the frames that a host sends."""
+        return self._conditions[self._sides(sender)[0]]
+
+    def down(self, sender: Host | None = None, /) -> None:
+        """Lets nothing through any more; what is on its way is lost.
+
+        Args:
+            sender: Only what this host sends; None: both directions.
+        """
+        self.change(sender, down=True)
+
+    def up(self, sender: Host | None = None, /) -> None:
+        """Lets frames through again.
+
+        Args:
+            sender: Only what this host sends; None: both directions.
+        """
+        self.change(sender, down=False)
+
+    def counts(self, sender: Host) -> LinkCounts:
+        """What became of the frames that a host has sent."""
+        raw = ffi.new("struct ps_link_counts *")
+        check(lib.ps_link_counts(self.nics[self._sides(sender)[0]]._pointer, raw))
+        return LinkCounts(*(int(getattr(raw, name)) for name in LinkCounts.__dataclass_fields__))
+
+    def __repr__(self) -> str:
+        left, right = self.ends
+        there, back = self._conditions
+        both = str(there) if there == back else f"there {there}; back {back}"
+        return f"<Link {left.name} - {right.name}: {both}>"

@@ -1,0 +1,95 @@
+"""asyncio in a World: a stock loop whose time is the World's and that never sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+from pystack._native import WorldClock, lib
+
+__all__ = ["WorldLoop", "WorldSelector"]
+
+
+class WorldSelector(selectors.BaseSelector):
+    """A selector that moves the World on where another would sleep.
+
+    Args:
+        clock: The World's.
+    """
+
+    def __init__(self, clock: WorldClock) -> None:
+        self._clock = clock
+        self._inner = selectors.DefaultSelector()
+        self._woken = False
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """As any selector's."""
+        return self._inner.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """As any selector's."""
+        return self._inner.unregister(fileobj)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """As any selector's."""
+        return self._inner.modify(fileobj, events, data)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """As any selector's."""
+        return self._inner.get_map()
+
+    def close(self) -> None:
+        """As any selector's."""
+        self._inner.close()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; the clock moves on until something is, or the time is over.
+
+        Args:
+            timeout: Seconds of the World's clock; None: for ever.
+
+        Raises:
+            DeadlockError: Nothing can ever be.
+        """
+        until_us = None if timeout is None else self._clock.after_us(timeout)
+        found = self._inner.select(0)
+        while not found:
+            in_time = self._clock.wait(until_us, polls=True)
+            found = self._inner.select(0)
+            if not in_time or self._woken:
+                break
+        self._woken = False
+        return found
+
+    def wake(self, turn: Any) -> None:
+        """Ends the wait of the thread of this turn, though nothing may be ready."""
+        self._woken = True
+        lib.ps_turn_wake(turn)
+
+
+class WorldLoop(asyncio.SelectorEventLoop):
+    """asyncio's own selector loop in a World.
+
+    Args:
+        clock: The World's.
+        executor: Runs what is given to the default executor, in threads of the World.
+    """
+
+    def __init__(self, clock: WorldClock, executor: concurrent.futures.ThreadPoolExecutor) -> None:
+        self._own_selector = WorldSelector(clock)
+        super().__init__(self._own_selector)
+        self._clock = clock
+        self._turn = clock.turn()
+        self.set_default_executor(executor)
+
+    def time(self) -> float:
+        """Seconds of the World's clock."""
+        return self._clock.now()
+
+    def _write_to_self(self) -> None:
+        super()._write_to_self()  # type: ignore[misc]
+        if self._clock.takes_part():
+            self._own_selector.wake(self._turn)

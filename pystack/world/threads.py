@@ -1,0 +1,264 @@
+"""Threads that take turns in a World, and the standard library's primitives for them.
+
+While a World is open, `time`, `threading` and `select` are replaced for the threads that take part
+in it, and for these alone: `time.sleep` moves the World on, a lock that is held makes its taker
+wait for its turn. What the standard library builds on them (`queue`, `concurrent.futures`,
+`Condition`, `Event` and others) follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import ModuleType, TracebackType
+from typing import Any
+
+from pystack._native import WorldClock, ffi, lib
+from pystack.sockets.patch import Place, patched
+from pystack.world import polling
+
+__all__ = ["WorldLock", "has_ended", "taking_part", "time_of_world"]
+
+_FOREVER = -1.0
+# A thread's own World, for what is created in it.
+_clocks: list[WorldClock] = []
+
+
+def taking_part() -> WorldClock | None:
+    """The clock of the World that this thread takes part in; None: it takes part in none."""
+    for clock in reversed(_clocks):
+        if clock.takes_part():
+            return clock
+    return None
+
+
+class WorldLock:
+    """As `threading.Lock`; who waits for it gives others their turn.
+
+    Args:
+        clock: The World's.
+    """
+
+    def __init__(self, clock: WorldClock) -> None:
+        self._clock = clock
+        self._locked = False
+        self._waiting: deque[Any] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = _FOREVER) -> bool:
+        """See `threading.Lock.acquire`; the timeout is the World's."""
+        if not blocking and timeout != _FOREVER:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        if timeout < 0 and timeout != _FOREVER:
+            raise ValueError("timeout value must be a non-negative number")
+        if not self._locked:
+            self._locked = True
+            return True
+        if not blocking:
+            return False
+        until_us = None if timeout == _FOREVER else self._clock.after_us(timeout)
+        while self._locked:
+            turn = self._clock.turn()
+            self._waiting.append(turn)
+            try:
+                in_time = self._clock.wait(until_us)
+            finally:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
+            if not in_time:
+                break
+        if self._locked:
+            return False
+        self._locked = True
+        return True
+
+    def release(self) -> None:
+        """See `threading.Lock.release`."""
+        if not self._locked:
+            raise RuntimeError("release unlocked lock")
+        self._locked = False
+        if self._waiting:
+            lib.ps_turn_wake(self._waiting.popleft())
+
+    def locked(self) -> bool:
+        """Whether it is held."""
+        return self._locked
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def _at_fork_reinit(self) -> None:
+        self._locked = False
+        self._waiting.clear()
+
+    def __repr__(self) -> str:
+        return f"<{'locked' if self._locked else 'unlocked'} WorldLock>"
+
+
+def _allocate_lock() -> Any:
+    clock = taking_part()
+    return _lock_of_c() if clock is None else WorldLock(clock)
+
+
+def _reentrant_lock(*arguments: Any, **named: Any) -> Any:
+    if taking_part() is None:
+        return _reentrant_lock_of_c(*arguments, **named)
+    return threading._PyRLock()  # type: ignore[attr-defined]
+
+
+def _simple_queue() -> Any:
+    return queue._PySimpleQueue() if taking_part() else _simple_queue_of_c()  # type: ignore[attr-defined]
+
+
+_simple_queue_of_c = queue.SimpleQueue
+_lock_of_c, _reentrant_lock_of_c = threading.Lock, threading.RLock
+_start_names = ("_start_new_thread", "_start_joinable_thread")
+_starters = {name: getattr(threading, name) for name in _start_names if hasattr(threading, name)}
+_join = threading.Thread.join
+
+
+def _starter(name: str) -> Callable[..., Any]:
+    original = _starters[name]
+
+    def start(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        clock = taking_part()
+        if clock is None:
+            return original(function, *arguments, **named)
+        turn = lib.ps_turn_create(clock.pointer)
+        if turn == ffi.NULL:
+            raise MemoryError("no memory for a thread of the World")
+        owner = getattr(function, "__self__", None)
+        end = threading.Event()
+        if owner is not None:
+            owner._ps_end = end
+
+        def run(*given: Any) -> None:
+            lib.ps_turn_begin(turn)
+            try:
+                function(*given)
+            finally:
+                end.set()
+                lib.ps_turn_end(turn)
+
+        return original(run, *arguments, **named)
+
+    return start
+
+
+def _join_in_world(self: threading.Thread, timeout: float | None = None) -> None:
+    end = getattr(self, "_ps_end", None)
+    if end is not None and taking_part() is not None and self is not threading.current_thread():
+        if not end.wait(None if timeout is None else max(0.0, timeout)):
+            return
+        timeout = None  # it has had its last turn, and ends by itself
+    _join(self, timeout)
+
+
+def has_ended(thread: threading.Thread) -> bool:
+    """Whether a thread of a World has had its last turn."""
+    end = getattr(thread, "_ps_end", None)
+    if end is None or not end.is_set():
+        return False
+    _join(thread)
+    return True
+
+
+_real = {
+    name: getattr(time, name)
+    for name in (
+        "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep",
+    )
+}  # fmt: skip
+
+
+def _reading(name: str, epoch: float) -> Callable[[], Any]:
+    real = _real[name]
+    base_us = round(epoch * 1e6) if name.startswith("time") else 0
+    in_ns = name.endswith("_ns")
+
+    def read() -> Any:
+        clock = taking_part()
+        if clock is None:
+            return real()
+        now_us = base_us + clock.now_us()
+        return now_us * 1000 if in_ns else now_us / 1e6
+
+    read.__name__ = name
+    return read
+
+
+def _sleep(duration: float) -> None:
+    clock = taking_part()
+    if clock is None:
+        _real["sleep"](duration)
+        return
+    if duration < 0:
+        raise ValueError("sleep length must be non-negative")
+    clock.sleep(duration)
+
+
+_originals = {id(value): value for value in (
+    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, *_real.values(), *_starters.values(),
+)}  # fmt: skip
+# How many modules there were, and the names in them that are one of those.
+_known: tuple[int, list[tuple[ModuleType, str, int]]] = (0, [])
+
+
+def _names_elsewhere() -> list[tuple[ModuleType, str, int]]:
+    """Where modules have taken names from `time`, `threading` and `queue`."""
+    global _known  # noqa: PLW0603 - a look through all modules takes milliseconds
+    if _known[0] != len(sys.modules) and not _clocks:
+        own = vars(sys.modules[__name__])
+        found = [
+            (module, name, id(value))
+            for module in list(sys.modules.values())
+            if issubclass(type(module), ModuleType) and vars(module) is not own
+            for name, value in list(vars(module).items())
+            if id(value) in _originals and _originals[id(value)] is value
+        ]
+        _known = len(sys.modules), found
+    return _known[1]
+
+
+_POLLING = polling.places(taking_part)
+
+
+@contextlib.contextmanager
+def time_of_world(clock: WorldClock, epoch: float) -> Iterator[None]:
+    """In this block, time and threads of those that take part are the World's.
+
+    Args:
+        clock: The World's.
+        epoch: What `time.time` says at 0 of the World's clock.
+    """
+    ours: dict[int, Any] = {
+        id(_lock_of_c): _allocate_lock,
+        id(_reentrant_lock_of_c): _reentrant_lock,
+        id(_simple_queue_of_c): _simple_queue,
+        id(_real["sleep"]): _sleep,
+    }
+    ours |= {id(original): _starter(name) for name, original in _starters.items()}
+    ours |= {id(_real[name]): _reading(name, epoch) for name in _real if name != "sleep"}
+    places: dict[Place, Any] = {
+        (module, name): ours[which] for module, name, which in _names_elsewhere()
+    }
+    places[threading.Thread, "join"] = _join_in_world
+    places |= _POLLING
+    with patched(places):
+        _clocks.append(clock)
+        try:
+            yield
+        finally:
+            _clocks.remove(clock)

@@ -1,0 +1,73 @@
+"""Who waits for what in a World, for `DeadlockError`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+__all__ = ["explain"]
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+_LIBRARY = sysconfig.get_path("stdlib")
+_FOREIGN = ("site-packages", "dist-packages")
+
+
+def _is_users(name: str) -> bool:
+    inside = name.startswith((_PACKAGE, "<frozen")) or (
+        name.startswith(_LIBRARY) and not any(part in name for part in _FOREIGN)
+    )
+    return not inside
+
+
+def _place(frames: Iterable[FrameType]) -> str:
+    """The innermost place in the user's code, of frames from the innermost outwards."""
+    every = list(frames)
+    chosen = next((one for one in every if _is_users(one.f_code.co_filename)), None)
+    if chosen is None:
+        return "somewhere" if not every else _named(every[0])
+    return _named(chosen)
+
+
+def _named(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
+
+
+def _frames_out(frame: FrameType | None) -> Iterable[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _frames_of(coroutine: Any) -> list[FrameType]:
+    """Of a coroutine and those that it waits for, the innermost first."""
+    found: list[FrameType] = []
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is None:
+            break
+        found.append(frame)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return found[::-1]
+
+
+def explain(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLoop | None) -> str:
+    """What waits where, a line each."""
+    frames = sys._current_frames()
+    lines = []
+    for thread in threads:
+        frame = frames.get(thread.ident or 0)
+        if frame is not None and thread.is_alive():
+            lines.append(f"thread {thread.name!r} waits at {_place(_frames_out(frame))}")
+    if loop is not None:
+        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+        lines += [
+            f"task {task.get_name()!r} waits at {_place(_frames_of(task.get_coro()))}"
+            for task in tasks
+        ]
+    return "\n  ".join(["nothing can ever happen in this World again:", *lines])

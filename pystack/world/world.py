@@ -1,0 +1,301 @@
+"""Worlds: a network in one process, under a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import errno
+import hashlib
+import ipaddress
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pystack._native import WorldClock, ffi, lib
+from pystack.world.host import Host
+from pystack.world.link import Conditions, Link
+from pystack.world.loop import WorldLoop
+from pystack.world.threads import has_ended, taking_part, time_of_world
+from pystack.world.waits import explain
+
+__all__ = ["World"]
+
+_T = TypeVar("_T")
+# What time.time() says at the beginning: the first second of 2024, UTC.
+_EPOCH = 1_704_067_200.0
+# So many turns a thread has to end in, when its World does.
+_FAREWELLS = 1000
+
+
+class World:
+    """Hosts and links that share one virtual clock; a context manager.
+
+    Each host is a Stack, so the TCP in it is a real stack's. Nothing sleeps: when all that runs in
+    the World waits, the clock moves to the next event. The same seed and the same program give the
+    same frames.
+
+    The thread that enters it takes part in it, and so do tasks of `run` and threads that are
+    started inside. For these, `time` and `threading` are the World's; `datetime.now` and waits in C
+    (a real lock, a subprocess) are not.
+
+    Args:
+        seed: From which all randomness of its Stacks and links comes.
+        schedule: Which of several threads that may go on is next: "fifo", the first that became
+            ready, or "random", chosen by the seed.
+        epoch: What `time.time` says at the beginning, in seconds since 1970.
+
+    Attributes:
+        clock: The clock; a `pystack.hypercalls.Clock`.
+        seed: The seed.
+        hosts: The hosts by their names.
+        links: The links, in the order of their making.
+        names_file: The hosts file (hosts(5)) that its hosts look names up in.
+
+    Raises:
+        ValueError: No such schedule.
+    """
+
+    def __init__(self, *, seed: int = 0, schedule: str = "fifo", epoch: float = _EPOCH) -> None:
+        if schedule not in ("fifo", "random"):
+            raise ValueError(f'a schedule is "fifo" or "random", not {schedule!r}')
+        self.seed = seed
+        # Not from 0: Linux takes a timestamp of 0 for none.
+        self.clock = WorldClock(1.0)
+        self.clock.explain = self._explain
+        lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
+        self.hosts: dict[str, Host] = {}
+        self.links: list[Link] = []
+        self._start_us = self.clock.now_us()
+        self._epoch = epoch - 1.0
+        self._threads: list[threading.Thread] = [threading.current_thread()]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = contextlib.ExitStack()
+        self._open = self._closed = False
+        number, path = tempfile.mkstemp(prefix="pystack-hosts-")
+        os.close(number)
+        self.names_file = Path(path)
+
+    def _derive(self, what: str) -> int:
+        """A seed of its own for each part, so that one more doesn't change the others."""
+        digest = hashlib.sha256(f"{self.seed}/{what}".encode()).digest()
+        return int.from_bytes(digest[:8], "big")
+
+    # --- life ------------------------------------------------------------------------------
+
+    def __enter__(self) -> World:
+        if taking_part() is not None:
+            raise RuntimeError("this thread takes part in another World already")
+        self._left.enter_context(time_of_world(self.clock, self._epoch))
+        self.clock.sleep(0)  # this thread takes part from now on
+        self._open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it: threads that wait in it fail with EBADF, hosts send nothing any more.
+
+        May be called again.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        lib.ps_world_close(self.clock.pointer)
+        try:
+            left = self._end_threads()
+            for host in self.hosts.values():
+                host.close(abrupt=True)
+        finally:
+            self._left.close()
+            self.names_file.unlink(missing_ok=True)
+            self._open = False
+        if left:
+            warnings.warn(f"threads of a World don't end: {left}", ResourceWarning, stacklevel=3)
+
+    def _end_threads(self) -> list[str]:
+        """Gives each thread turns in which its waits fail; the names of those that go on."""
+        threads = self._threads[1:]
+        for _each in range(_FAREWELLS):
+            threads = [thread for thread in threads if not has_ended(thread)]
+            if not threads:
+                break
+            with contextlib.suppress(OSError):
+                self.clock.wait(None)
+        return [thread.name for thread in threads]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return self._closed
+
+    def __repr__(self) -> str:
+        return f"<World seed={self.seed} at {self.now:g} s: {len(self.hosts)} hosts>"
+
+    # --- time ------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds since the World began."""
+        return (self.clock.now_us() - self._start_us) / 1e6
+
+    def counts(self) -> tuple[int, int]:
+        """How often the clock has moved to another event, and how many frames have arrived."""
+        events, frames = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        lib.ps_world_counts(self.clock.pointer, events, frames)
+        return int(events[0]), int(frames[0])
+
+    def sleep(self, seconds: float) -> None:
+        """Lets others run for so long; as `time.sleep` inside a World."""
+        self.clock.sleep(seconds)
+
+    # --- what is in it ---------------------------------------------------------------------
+
+    def host(self, name: str, **options: Any) -> Host:
+        """A new host, without links.
+
+        Args:
+            name: By which the others find it: names are looked up in a hosts file of the World.
+            options: As `Stack` has them, but for `clock` and `threaded`.
+
+        Raises:
+            ValueError: There is a host of this name, or it can't be a host's name.
+        """
+        if name in self.hosts:
+            raise ValueError(f"there is a host {name!r} already")
+        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
+            raise ValueError(f"a host's name has letters, digits, '-' and '.', not {name!r}")
+        options.setdefault("seed", self._derive(f"host/{name}"))
+        made = Host(self, name, **options)
+        self.hosts[name] = made
+        return made
+
+    def router(self, name: str, **options: Any) -> Host:
+        """A host that forwards packets of both families."""
+        made = self.host(name, **options)
+        for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            made.sysctl[setting] = 1
+        return made
+
+    def link(
+        self,
+        left: Host,
+        right: Host,
+        *,
+        addresses: tuple[str | Iterable[str], str | Iterable[str]] | None = None,
+        mtu: int = 1500,
+        back: Conditions | None = None,
+        **conditions: Any,
+    ) -> Link:
+        """A link between two hosts, as a new interface on each.
+
+        Args:
+            left: One.
+            right: The other.
+            addresses: Theirs, with prefix, one or several each; None: the next /24 of 10.0.0.0/8
+                and /64 of fd00::/16, the left host's first.
+            mtu: Bytes of IP packet.
+            conditions: Of both directions: `delay="20ms"`, `rate="10Mbit/s"`, `loss=0.01` and the
+                others of `Conditions`.
+            back: The conditions of what the right host sends, if they differ.
+
+        Raises:
+            ValueError: A value out of range; a host of another World.
+            TypeError: No such condition.
+        """
+        for one in (left, right):
+            if one.world is not self:
+                raise ValueError(f"{one} is not in this World")
+        there = Conditions(**conditions)
+        number = len(self.links)
+        seed = self._derive(f"link/{number}")
+        made = Link(
+            self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
+        )
+        both = self._addresses(number) if addresses is None else addresses
+        for one, nic, own in zip((left, right), made.nics, both, strict=True):
+            given = [own] if isinstance(own, str) else list(own)
+            one.attach(nic, *given)
+            self._note_names(one, given)
+        self.links.append(made)
+        return made
+
+    @staticmethod
+    def _addresses(number: int) -> tuple[list[str], list[str]]:
+        four = ipaddress.IPv4Address("10.0.0.0") + (number << 8)
+        six = ipaddress.IPv6Address("fd00::") + (number << 64)
+        ends = ([f"{four + i}/24", f"{six + i}/64"] for i in (1, 2))
+        return next(ends), next(ends)
+
+    def _note_names(self, host: Host, addresses: Iterable[str]) -> None:
+        with self.names_file.open("a", encoding="utf-8") as names:
+            for one in addresses:
+                print(one.partition("/")[0], host.name, file=names)
+
+    # --- what runs in it -------------------------------------------------------------------
+
+    def start(self, thread: threading.Thread) -> None:
+        """Starts a thread in it; see `Host.thread`.
+
+        Raises:
+            RuntimeError: Outside of `with World()`.
+        """
+        if not self.clock.takes_part():
+            raise RuntimeError("a World's threads are started inside it: `with World() as world:`")
+        self._threads.append(thread)
+        thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs a coroutine to its end, as `asyncio.run`, in the World's time.
+
+        Its own sockets are nobody's: use `Host.run` and `Host.spawn` in it. When it ends, tasks
+        that still run are cancelled.
+
+        Raises:
+            DeadlockError: All wait, and nothing can ever happen.
+            RuntimeError: Outside of `with World()`, or inside another loop.
+        """
+        if not self._open:
+            coroutine.close()
+            raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
+        with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
+            loop = WorldLoop(self.clock, executor)
+            self._loop = loop
+            try:
+                asyncio.set_event_loop(loop)
+                return loop.run_until_complete(coroutine)
+            finally:
+                try:
+                    self._cancel_all(loop)
+                    loop.run_until_complete(loop.shutdown_asyncgens())
+                finally:
+                    self._loop = None
+                    asyncio.set_event_loop(None)
+                    loop.close()
+
+    @staticmethod
+    def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                loop.call_exception_handler(
+                    {"message": "a task failed", "exception": task.exception(), "task": task}
+                )
+
+    def _explain(self) -> str:
+        return explain(self._threads, self._loop)
