@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 # In the order a reader takes them; a page that isn't named here comes after these.
 ORDER = (
     "tutorial", "commands", "nics", "sockets", "processes", "endings", "settings", "hypercalls",
-    "engines", "lab",
+    "worlds", "engines", "lab",
 )  # fmt: skip
 WIDEST = 110  # columns: longer lines are hard to read
 
