@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pystack._native import WorldClock
+from pystack.nic import Nic
 from pystack.stack import Stack
 
 __all__ = ["Host"]
 
 _T = TypeVar("_T")
+_FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 
 class HostsWorld(Protocol):
@@ -47,11 +49,51 @@ class Host(Stack):
 
     _own_attributes = Stack._own_attributes | {"name", "world"}
 
-    def __init__(self, world: HostsWorld, name: str, **options: Any) -> None:
-        super().__init__(clock=world.clock, threaded=False, **options)
+    def __init__(
+        self, world: HostsWorld, name: str, *, forwards: bool = False, **options: Any
+    ) -> None:
         self.name = name
         self.world = world
-        self.sockets.hosts = world.names_file
+        self._forwards = forwards
+        self._options = options
+        self._wires: list[tuple[Nic, list[str], str]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._starts = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Starts its Stack; another start has other random numbers."""
+        seed = self._options["seed"] + self._starts
+        self._starts += 1
+        options = {**self._options, "seed": seed}
+        super().__init__(clock=self.world.clock, threaded=False, **options)
+        self.sockets.hosts = self.world.names_file
+        for setting in _FORWARDING if self._forwards else ():
+            self.sysctl[setting] = 1
+
+    def plug(self, nic: Nic, addresses: list[str]) -> None:
+        """Attaches the end of a link, now and after each restart; `World.link` does it."""
+        interface = self.attach(nic, *addresses)
+        self._wires.append((nic, addresses, str(interface.mac)))
+
+    def crash(self) -> None:
+        """Stops as a machine that loses power: its peers hear nothing.
+
+        Its tasks are cancelled, and its threads end at their next call of a socket.
+        """
+        for task in self._tasks:
+            task.cancel()
+        self.close(abrupt=True)
+
+    def restart(self) -> None:
+        """Starts again with the same links, addresses and MACs, and nothing else that it had.
+
+        Sockets of before are closed; what is to run on it is started anew.
+        """
+        self.crash()
+        self._begin()
+        for nic, addresses, mac in self._wires:
+            self.attach(nic, *addresses, mac=mac)
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, _T], *, name: str | None = None
@@ -73,7 +115,13 @@ class Host(Stack):
         task: asyncio.Task[_T] = context.run(
             functools.partial(loop.create_task, coroutine, name=named)
         )
-        task.add_done_callback(lambda _task: context.run(block.__exit__, None, None, None))
+        self._tasks.add(task)
+
+        def leave(done: asyncio.Task[_T]) -> None:
+            self._tasks.discard(done)
+            context.run(block.__exit__, None, None, None)
+
+        task.add_done_callback(leave)
         return task
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -97,14 +145,16 @@ class Host(Stack):
             name: The thread's.
             daemon: As `threading.Thread` has it.
         """
+        start = self._starts
 
         def on_this_host() -> None:
             try:
                 with self.active():
                     function(*arguments)
             except OSError as error:
-                # Its World has ended under it, as the machine of a process that loses power.
-                if not self.world.closed or error.errno != errno.EBADF:
+                # The machine has lost power under it.
+                lost = self.world.closed or self.closed or self._starts != start
+                if not lost or error.errno != errno.EBADF:
                     raise
 
         made = threading.Thread(

@@ -184,10 +184,7 @@ class World:
 
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
-        made = self.host(name, **options)
-        for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-            made.sysctl[setting] = 1
-        return made
+        return self.host(name, forwards=True, **options)
 
     def link(
         self,
@@ -227,10 +224,34 @@ class World:
         both = self._addresses(number) if addresses is None else addresses
         for one, nic, own in zip((left, right), made.nics, both, strict=True):
             given = [own] if isinstance(own, str) else list(own)
-            one.attach(nic, *given)
+            one.plug(nic, given)
             self._note_names(one, given)
         self.links.append(made)
         return made
+
+    def partition(self, *groups: Iterable[Host]) -> None:
+        """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
+
+        Args:
+            groups: The hosts that go on reaching each other.
+
+        Raises:
+            ValueError: A host is in two of them.
+        """
+        place: dict[Host, int] = {}
+        for number, group in enumerate(groups):
+            for one in group:
+                if place.setdefault(one, number) != number:
+                    raise ValueError(f"{one} is in two groups")
+        for link in self.links:
+            left, right = (place.get(one) for one in link.ends)
+            if left is not None and right is not None and left != right:
+                link.down()
+
+    def heal(self) -> None:
+        """Brings all links up."""
+        for link in self.links:
+            link.up()
 
     @staticmethod
     def _addresses(number: int) -> tuple[list[str], list[str]]:

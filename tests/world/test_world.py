@@ -170,6 +170,72 @@ def test_routers_forward() -> None:
         assert len(got[0]) == 100_000
 
 
+def test_a_partition_cuts_groups_apart_until_it_heals() -> None:
+    with World() as world:
+        one, two, three = (world.host(name) for name in ("one", "two", "three"))
+        for left, right in ((one, two), (two, three), (one, three)):
+            world.link(left, right)
+        world.partition([one, two], [three])
+        assert one.ping("10.0.0.2").received == 1
+        assert one.ping("10.0.2.2", timeout=0.1).received == 0
+        with pytest.raises(ValueError, match="two groups"):
+            world.partition([one], [one, two])
+        world.heal()
+        assert one.ping("10.0.2.2").received == 1
+
+
+def test_a_crashed_host_says_nothing_and_comes_back_without_its_connections() -> None:
+    with World() as world:
+        left, right, _link = pair(world, delay="10ms")
+        sent: list[bytes] = []
+        serve(right, lambda sock: sent.append(read_all(sock)))
+        sock = left.sockets.create_connection(("right", 80))
+        sock.sendall(b"before")
+        world.sleep(1)
+        before = [one.mac for one in right.interfaces]
+        right.crash()
+        sock.settimeout(5)
+        with pytest.raises(TimeoutError):  # half open: no reset comes
+            sock.recv(1)
+        right.restart()
+        assert [one.mac for one in right.interfaces] == before
+        sock.sendall(b"after")
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+        assert sent == []
+        got: list[bytes] = []
+        server = serve(right, lambda sock: got.append(read_all(sock)))
+        with left.sockets.create_connection(("right", 80)) as again:
+            again.sendall(b"anew")
+        server.join()
+        assert got == [b"anew"]
+        sock.close()
+
+
+def test_a_crash_cancels_what_runs_on_the_host() -> None:
+    ended: list[str] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append(name)
+
+    with World() as world:
+        left, right, _link = pair(world)
+
+        async def main() -> None:
+            tasks = [left.spawn(wait("left")), right.spawn(wait("right"))]
+            await asyncio.sleep(1)
+            right.crash()
+            await asyncio.sleep(1)
+            assert ended == ["right"]
+            await tasks[0]
+
+        world.run(main())
+        assert world.now == pytest.approx(100)
+
+
 def test_conditions_that_make_no_sense_are_refused() -> None:
     for wrong in ({"loss": 1.5}, {"delay": "20 parsecs"}, {"rate": "-1"}, {"queue": 0}):
         with pytest.raises(ValueError):
