@@ -11,6 +11,7 @@ from pystack.nic.base import Nic, NicProtocol, Wrapper, made
 from pystack.nic.python import adapt
 
 _FORMATS = {".pcap": lib.PS_CAPTURE_PCAP, ".pcapng": lib.PS_CAPTURE_PCAPNG}
+_MOST_SECONDS = 1e10
 _SNAP_LENGTH = 262144  # tcpdump's default, larger than any frame
 
 
@@ -39,7 +40,11 @@ def capture_format(path: str | os.PathLike[str]) -> int:
 
 
 def capture(
-    inner: Nic | NicProtocol, path: str | os.PathLike[str], *, snap_length: int = _SNAP_LENGTH
+    inner: Nic | NicProtocol,
+    path: str | os.PathLike[str],
+    *,
+    snap_length: int = _SNAP_LENGTH,
+    epoch: float | None = None,
 ) -> Capture:
     """Wraps a NIC and writes the frames of both directions to a file for Wireshark.
 
@@ -47,19 +52,25 @@ def capture(
         inner: A `nic.Nic` that nothing else holds, or an object with `nic.NicProtocol`.
         path: The file, which is overwritten; its suffix is ".pcap" or ".pcapng".
         snap_length: How many bytes of each frame to keep.
+        epoch: The time written for 0 of the Stack's clock, in seconds since 1970, so that two
+            equal runs under a virtual clock give equal files. None: the machine's clock, as it is
+            at the first frame.
 
     Raises:
         TypeError: `inner` is no NIC.
-        ValueError: Another suffix; a length that is not positive.
+        ValueError: Another suffix; a length that is not positive; an epoch before 1970.
         OSError: The file can't be written; EBUSY, the NIC is held.
     """
     kind = capture_format(path)
     if not 0 < snap_length <= 0x7FFFFFFF:
         raise ValueError("a capture keeps at least one byte of each frame")
+    if epoch is not None and not 0 <= epoch < _MOST_SECONDS:
+        raise ValueError(f"an epoch is from 0 to {_MOST_SECONDS:g} seconds, not {epoch}")
+    epoch_us = -1 if epoch is None else round(epoch * 1e6)
     wrapped = adapt(inner)
     error = ffi.new("int *")
     name = ffi.new("char[]", os.fsencode(path))
-    pointer = lib.ps_nic_capture(wrapped._pointer, name, kind, snap_length, error)
+    pointer = lib.ps_nic_capture(wrapped._pointer, name, kind, snap_length, epoch_us, error)
     if pointer == ffi.NULL and error[0] not in (errno.EBUSY, errno.ENOMEM):  # the file's
         raise OSError(error[0], os.strerror(error[0]), os.fspath(path))
     return Capture(made(pointer, error), wrapped)

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
+from pystack.nic import Nic
 from pystack.world.host import Host
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
@@ -72,6 +74,7 @@ class World:
         lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
         self.hosts: dict[str, Host] = {}
         self.links: list[Link] = []
+        self._captures: list[Nic] = []
         self._start_us = self.clock.now_us()
         self._epoch = epoch - 1.0
         self._threads: list[threading.Thread] = [threading.current_thread()]
@@ -118,6 +121,8 @@ class World:
             left = self._end_threads()
             for host in self.hosts.values():
                 host.close(abrupt=True)
+            for end in self._captures:
+                end.close()
         finally:
             self._left.close()
             self.names_file.unlink(missing_ok=True)
@@ -194,6 +199,7 @@ class World:
         addresses: tuple[str | Iterable[str], str | Iterable[str]] | None = None,
         mtu: int = 1500,
         back: Conditions | None = None,
+        capture: str | os.PathLike[str] | None = None,
         **conditions: Any,
     ) -> Link:
         """A link between two hosts, as a new interface on each.
@@ -207,6 +213,8 @@ class World:
             conditions: Of both directions: `delay="20ms"`, `rate="10Mbit/s"`, `loss=0.01` and the
                 others of `Conditions`.
             back: The conditions of what the right host sends, if they differ.
+            capture: A file for Wireshark (".pcap" or ".pcapng") with the frames as the left host
+                sends and receives them, at the World's times. It is whole when the World closes.
 
         Raises:
             ValueError: A value out of range; a host of another World.
@@ -222,7 +230,11 @@ class World:
             self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
         )
         both = self._addresses(number) if addresses is None else addresses
-        for one, nic, own in zip((left, right), made.nics, both, strict=True):
+        ends: list[Nic] = list(made.nics)
+        if capture is not None:
+            ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
+            self._captures.append(ends[0])
+        for one, nic, own in zip((left, right), ends, both, strict=True):
             given = [own] if isinstance(own, str) else list(own)
             one.plug(nic, given)
             self._note_names(one, given)

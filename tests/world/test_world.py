@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -439,6 +440,23 @@ def test_two_runs_of_one_seed_are_alike() -> None:
     assert run("fifo") == run("fifo")
     assert run("random") == run("random")
     assert run("random") != run("fifo")
+
+
+def test_two_runs_of_one_seed_give_the_same_capture(tmp_path: Path) -> None:
+    def run(name: str, seed: int) -> bytes:
+        path = tmp_path / f"{name}.pcapng"
+        with World(seed=seed) as world:
+            left, right, _link = pair(world, capture=path, delay="3ms", jitter="1ms", loss=0.1)
+            server = serve(right, read_all)
+            with left.sockets.create_connection(("right", 80)) as sock:
+                sock.sendall(bytes(100_000))
+            server.join()
+        return path.read_bytes()
+
+    first = run("first", 1)
+    assert len(first) > 100_000
+    assert first == run("second", 1)
+    assert first != run("other", 2)
 
 
 # --- asyncio --------------------------------------------------------------------------------------

@@ -66,8 +66,9 @@ int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size);
 
 /* Wrappers; each holds its inner NIC. */
 enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };
+/* `epoch_us`: the wall's time at 0 of the Stack's clock; below 0: as it is at the first frame. */
 ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
-                       uint32_t snap_length, int *error);
+                       uint32_t snap_length, int64_t epoch_us, int *error);
 int ps_nic_capture_flush(ps_nic *nic);
 
 struct ps_impairment { /* one direction; probabilities are 0 to 1 */

@@ -2,8 +2,9 @@
  * A wrapper that writes every frame to a file: pcap with nanoseconds, or pcapng
  * (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng).
  *
- * Times are the Stack's own clock, set off from the wall clock at the first frame: exact to
- * each other in virtual time, and true in real time.
+ * Times are the Stack's own clock, set off from the wall clock at the first frame: exact to each
+ * other in virtual time, and true in real time; or set off by a given epoch, so that two runs alike
+ * give the same file.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -183,7 +184,7 @@ static const struct ps_nic_kind kind = {
 };
 
 ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
-                       uint32_t snap_length, int *error)
+                       uint32_t snap_length, int64_t epoch_us, int *error)
 {
     struct capture *self = nic_wrapper_create(sizeof *self, &kind, inner, error);
     if (self == NULL)
@@ -197,6 +198,8 @@ ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format f
     }
     self->format = format;
     self->snap_length = snap_length;
+    self->started = epoch_us >= 0;
+    self->offset_us = epoch_us >= 0 ? (uint64_t)epoch_us : 0;
     if (format == PS_CAPTURE_PCAP)
         write_pcap_header(self);
     else
