@@ -9,6 +9,8 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `asyncio_stacks`: asyncio's streams, the server on one Stack and the client on another.
 - `python_nic`: a NIC written in Python, whose frames an asyncio loop carries.
 - `virtual_time`: an hour of TCP in a moment, under a clock of your own.
+- `crash_and_retry`: a World whose server loses power, and a client that retries.
+- `week_of_keepalive`: a World in which a week passes, and a peer that is gone.
 - `ping`: ping and traceroute as a tool.
 - `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
 - `capture`: a lossy wire and its capture for Wireshark.
