@@ -8,6 +8,7 @@ Linux, and ECONNABORTED here.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -255,6 +256,14 @@ def listener_shut(module: Any) -> Any:
         return told + calls(sock, "recv", "send", "connect")
 
 
+def arrived(sock: Any, size: int) -> None:
+    """Waits a while for so many bytes to be there."""
+    end = time.monotonic() + SHORT_S
+    with contextlib.suppress(OSError):
+        while len(sock.recv(size, socket.MSG_PEEK)) < size and time.monotonic() < end:
+            time.sleep(0.01)
+
+
 def fast_open(module: Any, timeout: float | None) -> Any:
     with module.create_server((LOCAL, 0)) as listener, module.socket() as sock:
         sock.settimeout(timeout)
@@ -263,6 +272,7 @@ def fast_open(module: Any, timeout: float | None) -> Any:
         told += calls(sock, "peer", "send")
         with listener.accept()[0] as far:
             far.settimeout(SHORT_S)
+            arrived(far, len(b"hellox"))
             told += calls(far, "recv")
         return told
 

@@ -152,6 +152,8 @@ def test_gunicorn_executes_itself_anew(place: Namespace, tmp_path: Path) -> None
             assert time.monotonic() < deadline, server.log.read_text()
         assert all(body.startswith(b"worker ") for body in second)
         assert "Traceback" not in server.log.read_text()
+    for left in place.processes():  # the second master is nobody's child
+        os.kill(left, signal.SIGKILL)
 
 
 ASGI = """

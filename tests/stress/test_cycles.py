@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,32 +10,18 @@ from pathlib import Path
 from socket import AF_INET, SOCK_STREAM
 
 import pytest
+from growth import KEPT_BYTES, need, resident_bytes
 from lockstep import PORT, lockstep
 from quick import slow
 
 import pystack
-from pystack._native.engines import engine_path
 
 CYCLES = [1_000, slow(10_000)]
 STACKS = [40, slow(200)]
-# What may stay, however many there were; a Stack touches 3 MiB at least.
-KEPT_BYTES = 2 << 20
 
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def need(engine: str) -> None:
-    try:
-        engine_path(engine)
-    except OSError as error:
-        pytest.skip(str(error.strerror))
 
 
 @pytest.mark.timeout(600)

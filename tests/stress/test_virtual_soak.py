@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from socket import AF_INET, SOCK_STREAM
 
 import pytest
+from growth import KEPT_BYTES, need, resident_bytes
 from lockstep import PORT, Lockstep, lockstep
 from quick import slow
-from test_cycles import KEPT_BYTES, need, resident_bytes
 
 from pystack.nic import Impairment, impair
 from pystack.sockets import Socket

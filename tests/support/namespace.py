@@ -6,6 +6,7 @@ thread; see `Namespace.enter`), or runs programs there.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -95,6 +96,18 @@ class Namespace:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[Any]:
         """Starts a program in the namespace."""
         return subprocess.Popen(self._command(words), **options)
+
+    def processes(self) -> list[int]:
+        """Those in it, but for this one."""
+        here = os.fstat(self._descriptor).st_ino
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):  # it has just ended
+                if (entry / "ns" / "net").stat().st_ino == here:
+                    found.append(int(entry.name))
+        return found
 
     def close(self) -> None:
         """Lets the namespace go; what is in it goes with it."""

@@ -47,10 +47,12 @@ class Path:
             due = [far.step(), near.step()]
             if until():
                 break
-            wait = min(end - self.now if one is None else one for one in due)
+            wait = min([one for one in due if one is not None], default=seconds)
+            if self.now + wait > end:
+                self.clock.advance(end - self.now)
+                near.step(), far.step()
+                return until()
             if wait > 0:
-                if self.now + wait > end:
-                    return False
                 self.clock.advance(wait)
         return True
 
