@@ -23,8 +23,9 @@ VIRTUAL = [name for name in ("lwip", "linux-6.12", "linux-7.2", "gvisor") if nam
 QUICK = ("lwip",)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda one: one.id)
 
-# Whichever test comes first waits for all that runs, on all processors.
-pytestmark = pytest.mark.timeout(900)
+# Whichever test comes first waits for all that runs, on all processors; with `--dist loadgroup` it
+# runs once, and not once for each of xdist's workers.
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("catalogue")]
 
 
 @pytest.fixture(scope="module")
