@@ -22,7 +22,7 @@ def run(
     end = clock.now_us() + round(seconds * 1e6)
     while True:
         due: list[float] = []
-        for _ in range(2):  # a frame and its answer cross the wire in no time
+        for _ in range(4):  # frames and their answers cross the wire in no time
             due = [next_ for net in stacks if (next_ := net.step()) is not None]
         if until():
             return True

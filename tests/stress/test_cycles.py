@@ -79,7 +79,9 @@ def test_stacks_come_and_go(cycles: int, engine: str) -> None:
         near, far = pystack.nic.wire()
         with near, far, pystack.Stack(engine=engine) as net:
             net.attach(near, "10.0.0.1/24")
-            net.linger = 0  # or each close would wait half a second for a neighbour that isn't there
+            net.linger = (
+                0  # or each close would wait half a second for a neighbour that isn't there
+            )
             with net.socket(AF_INET, SOCK_STREAM) as sock:
                 sock.setblocking(False)
                 sock.connect_ex(("10.0.0.2", PORT))
