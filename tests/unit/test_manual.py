@@ -17,6 +17,7 @@ from pystack._native.engines import engine_path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANUAL = ROOT / "pystack" / "manual"
+SITE = ROOT / ".ci" / "site"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(MANUAL.glob("*.md"))]
 PROGRAM = [sys.executable, "-c", "from pystack.cli import main; main()"]
@@ -132,7 +133,7 @@ def test_the_files_named_exist(page: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     text = re.sub(BLOCK, "", page.read_text("utf-8"))
-    roots = r"(?:bindings|pystack|tests|vendor|\.ci|\.github|docs)/"
+    roots = r"(?:bindings|pystack|tests|vendor|\.ci|\.github)/"
     brought = {"vendor/lwip/"}  # by a source distribution
     for path in set(re.findall(rf"`({roots}[\w./-]+)`", text)) - brought:
         assert (ROOT / path).exists(), path
@@ -210,21 +211,21 @@ def test_the_readme_names_every_page() -> None:
 def test_the_site_has_every_page_and_every_public_name() -> None:
     import pystack
 
-    if not (ROOT / "docs").exists():
+    if not SITE.exists():
         pytest.skip("not the whole repository")
-    index = (ROOT / "docs" / "index.md").read_text("utf-8")
-    linked = set(re.findall(r"^\.\./pystack/manual/(\w+)$", index, re.MULTILINE))
-    assert linked == {one.stem for one in PAGES} - {"README"}, "add it to docs/index.md"
-    own = {one.stem for one in (ROOT / "docs").glob("*.md")} - {"index"}
+    index = (SITE / "index.md").read_text("utf-8")
+    linked = set(re.findall(r"^\.\./\.\./pystack/manual/(\w+)$", index, re.MULTILINE))
+    assert linked == {one.stem for one in PAGES} - {"README"}, "add it to .ci/site/index.md"
+    own = {one.stem for one in SITE.glob("*.md")} - {"index"}
     assert own == set(re.findall(r"^(\w+)$", index, re.MULTILINE))
-    reference = "".join((ROOT / "docs" / f"{one}.md").read_text("utf-8") for one in own)
+    reference = "".join((SITE / f"{one}.md").read_text("utf-8") for one in own)
     directive = r"auto(?:class|function|exception|module):: (\S+)$"
     named = set(re.findall(directive, reference, re.MULTILINE))
     for name in pystack.__all__:
         thing = getattr(pystack, name)
         home = getattr(thing, "__module__", name)
         places = {f"pystack.{name}", home, f"{home}.{name}"}
-        assert places & named, f"{name}: add it to a page of docs"
+        assert places & named, f"{name}: add it to a page of .ci/site"
 
 
 def manual(*words: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """How Sphinx builds the site: the manual's pages, and the reference from the docstrings.
 
-`sphinx-build -W -c docs . build/site`, in the repository's root with pystack installed.
+`sphinx-build -W -c .ci/site . build/site`, in the repository's root with pystack installed.
 """
 
 from importlib import metadata
@@ -11,8 +11,8 @@ release = metadata.version("pystack-lwip")
 author = "pystack's authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-root_doc = "docs/index"
-include_patterns = ["docs/*.md", "pystack/manual/*.md"]
+root_doc = ".ci/site/index"
+include_patterns = [".ci/site/*.md", "pystack/manual/*.md"]
 
 html_theme = "furo"
 html_title = "pystack"
