@@ -158,7 +158,7 @@ int turn_wait(ps_turn *turn)
         pthread_mutex_unlock(&world->lock);
         if (next == turn)
             return turn->result;
-        if (!world_step(world, UINT64_MAX - 1))
+        if (!world_step(world))
             tell_deadlock(world, turn);
         if (steps % STEPS_A_LOOK == 0 && monotonic_us() >= look_us) {
             turn_ready(world->first, -EINTR);
@@ -215,7 +215,7 @@ void ps_turn_end(ps_turn *turn)
         }
         world->current = NULL;
         pthread_mutex_unlock(&world->lock);
-        if (!world_step(world, UINT64_MAX - 1)) {
+        if (!world_step(world)) {
             if (world->first == NULL || !world->first->waiting)
                 return; /* nobody is left */
             turn_ready(world->first, -PS_STALLED);

@@ -190,7 +190,7 @@ static bool is_over(const ps_world *world, const struct world_event *next)
     return true;
 }
 
-bool world_step(ps_world *world, uint64_t until_us)
+bool world_step(ps_world *world)
 {
     pthread_mutex_lock(&world->lock);
     struct world_member *ready = world->ready_first;
@@ -204,7 +204,7 @@ bool world_step(ps_world *world, uint64_t until_us)
         return true;
     }
     struct world_event *event = world->heap_count > 0 ? world->heap[1] : NULL;
-    if (event != NULL && (event->due_us > until_us || is_over(world, event)))
+    if (event != NULL && is_over(world, event))
         event = NULL;
     if (event != NULL) {
         take_out(world, event);

@@ -71,9 +71,9 @@ ps_world *world_hold(ps_world *world);
 int world_set(ps_world *world, struct world_event *event, uint64_t due_us);
 /* Something has happened that may lead to more. */
 void world_note_progress(ps_world *world);
-/* Lets one thing happen: what is ready now, else what is due next, if that is by `until_us`.
- * false: there is nothing. By the thread whose turn it is. */
-bool world_step(ps_world *world, uint64_t until_us);
+/* Lets one thing happen: what is ready now, else what is due next. false: there is nothing. By the
+ * thread whose turn it is. */
+bool world_step(ps_world *world);
 
 /* --- members (members.c) --- */
 struct world_member *world_enlist(ps_world *world, void (*move)(void *argument), void *argument);
