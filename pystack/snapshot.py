@@ -35,11 +35,13 @@ class Snapshot:
 
     def __init__(self, handle: StackHandle) -> None:
         out = ffi.new("ps_snapshot **")
-        handle.check(lib.ps_snapshot_create(handle.pointer, out), _WORDS)
+        result = lib.ps_snapshot_create(handle.pointer, out)
+        if result >= 0:  # freed, too, if a hypercall has raised meanwhile
+            self._finalizer = weakref.finalize(self, _destroy, handle, out[0])
+            self._finalizer.atexit = False  # the process's end frees it
+        handle.check(result, _WORDS)
         self._handle = handle
         self._pointer = out[0]
-        self._finalizer = weakref.finalize(self, _destroy, handle, out[0])
-        self._finalizer.atexit = False  # the process's end frees it
         self._sockets = _open_sockets(handle)
         serving = serving_of(handle)
         self._services = None if serving is None else serving.copy()

@@ -363,14 +363,17 @@ class Stack(StackServices, KnownAttributes):
         if index == -errno.EBUSY:
             raise OSError(errno.EBUSY, "the NIC is in use: by a Stack, or inside another NIC")
         name = str(ffi.string(spec.name).decode())
-        self._handle.check(
-            index,
-            {
-                errno.EEXIST: f"another interface of this Stack has the name {name!r}",
-                errno.ENOSPC: "a Stack has 255 interfaces at most",
-                **mtu_words(spec.mtu, wire.mtu),
-            },
-        )
+        words = {
+            errno.EEXIST: f"another interface of this Stack has the name {name!r}",
+            errno.ENOSPC: "a Stack has 255 interfaces at most",
+            **mtu_words(spec.mtu, wire.mtu),
+        }
+        try:
+            self._handle.check(index, words)
+        except BaseException:
+            if index >= 0:  # a hypercall raised: attached though it is, nobody could detach it
+                lib.ps_detach(self._handle.pointer, index)
+            raise
         self._handle.kept[index] = wire
         wire._listen_to(self._handle.answers)
         self._handle.remains.waits &= not any(wire._sinks())

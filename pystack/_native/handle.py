@@ -224,6 +224,16 @@ class StackHandle:
             self.fail(result)
         return result
 
+    def made(self, number: int) -> int:
+        """The number of a new socket; closes it first if a hypercall raised meanwhile.
+
+        The call's exception leaves nobody who could close it.
+        """
+        if number >= 0 and self.answers.raised is not None:
+            lib.ps_close(self.pointer, number)
+            return -errno.ECANCELED
+        return number
+
     def fail(self, result: int) -> None:
         """Raises what a result stands for; see `check`."""
         if result == -errno.EBADF:

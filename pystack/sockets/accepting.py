@@ -42,6 +42,9 @@ class AcceptingSocket(ReceivingSocket):
         fd = ffi.new("int *")
         accepted = lib.ps_accept_shown(self._ps_handle.pointer, self._ps_number, remote, fd)
         if accepted < 0 or self._ps_handle.answers.raised is not None:
+            if accepted >= 0:
+                lib.ps_descriptor_close(self._ps_handle.pointer, accepted, fd[0])
+                accepted = self._ps_handle.made(accepted)
             self._ps_note_end(accepted)
             self._ps_fail(accepted, lib.PS_READY_READ)
         opened = self._ps_opened(accepted)
@@ -66,15 +69,17 @@ class AcceptingSocket(ReceivingSocket):
                 return descriptor.release(), peer
 
     def _ps_accept_number(self, remote: Any) -> int:
-        pointer, number = self._ps_handle.pointer, self._ps_number
+        handle, number = self._ps_handle, self._ps_number
         limit = self._ps_open.receive_timeout
         at_once = -1 if self._ps_timeout is None and limit is None else 0
-        accepted = lib.ps_accept(pointer, number, remote, at_once)
-        if accepted < 0 or self._ps_handle.answers.raised is not None:
+        accepted = handle.made(lib.ps_accept(handle.pointer, number, remote, at_once))
+        if accepted < 0:
             self._ps_note_end(accepted)
             accepted = self._ps_settle(
                 accepted,
-                lambda timeout_us: lib.ps_accept(pointer, number, remote, timeout_us),
+                lambda timeout_us: handle.made(
+                    lib.ps_accept(handle.pointer, number, remote, timeout_us)
+                ),
                 limit,
                 lib.PS_READY_READ,
                 at_once,

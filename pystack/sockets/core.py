@@ -96,7 +96,8 @@ class CoreSocket(AcceptingSocket):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if plain not in TYPES:
             raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
-        number = lib.ps_socket(handle.pointer, addresses.FAMILIES[family], TYPES[plain], proto)
+        made = lib.ps_socket(handle.pointer, addresses.FAMILIES[family], TYPES[plain], proto)
+        number = handle.made(made)
         if number == -errno.EINVAL and _PROTOCOLS <= proto < _PROTOCOLS_END:
             number = -errno.EPROTONOSUPPORT
         handle.check(number, _OF_LINUX if proto in _LINUX_PROTOCOLS else _NO_WORDS)

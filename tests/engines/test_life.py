@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,55 @@ def test_what_a_hypercall_raises_arrives(engine: str) -> None:
             net.step()
         wrong.armed = False
         assert net.connections() == []
+
+
+class Raising:
+    """A `frame_out` that raises when `armed`."""
+
+    armed = False
+    raised = 0
+
+    def frame_out(self, interface: int, frame: bytes) -> bool:
+        if self.armed:
+            self.raised += 1
+            raise ZeroDivisionError
+        return True
+
+
+@pytest.mark.parametrize("what", ["socket", "accept", "attach"])
+def test_a_call_that_raises_leaves_nothing_made(engine: str, what: str) -> None:
+    # The driver's exception comes with the next call, whose result then nobody gets.
+    left, right = pystack.nic.wire()
+    spare, _other = pystack.nic.wire()
+    raising = Raising()
+    with (
+        pystack.Stack(engine=engine, frame_out=raising) as net,
+        pystack.Stack(engine="lwip") as peer,
+    ):
+        net.attach(left, "10.0.0.1/24")
+        peer.attach(right, "10.0.0.2/24")
+        server = net.sockets.create_server(("10.0.0.1", 80))
+        client = peer.sockets.create_connection(("10.0.0.1", 80), timeout=5)
+        calls = {
+            "socket": lambda: net.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            "accept": server.accept,
+            "attach": lambda: net.attach(spare, "10.0.1.1/24"),
+        }
+        sockets, interfaces = len(net.connections()), len(net.interfaces)
+        raising.armed = True
+        peer.ping("10.0.0.1", timeout=0.05)
+        until = time.monotonic() + 5
+        while not raising.raised and time.monotonic() < until:
+            time.sleep(0.005)
+        raising.armed = False
+        with pytest.raises(ZeroDivisionError):
+            calls[what]()
+        assert len(net.interfaces) == interfaces
+        if what == "accept":  # it was accepted, and so is closed
+            client.settimeout(5)
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+        else:
+            assert len(net.connections()) == sockets
+        client.close()
+        server.close()
