@@ -8,10 +8,11 @@ __all__ = ["DeadlockError", "OffStackError", "StackPanic"]
 
 
 class DeadlockError(RuntimeError):
-    """In a World nothing can ever happen again, and something waits.
+    """Nothing can ever happen again, and something waits.
 
-    No frame is on its way, no timer runs, and no thread or task has a timeout. The message says
-    what waits, on which host, and where in its code.
+    In a World no frame is on its way, no timer runs, and no thread or task has a timeout; the
+    message says what waits, on which host, and where in its code. Outside one, every thread waits
+    for a Stack whose `ManualClock` none of them can advance.
     """
 
 

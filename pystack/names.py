@@ -11,7 +11,6 @@ import re
 import secrets
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -193,7 +192,7 @@ class _Question:
         return True
 
 
-def _receive(asker: Any, question: _Question, deadline: float) -> bool:
+def _receive(asker: Any, question: _Question, deadline: float, now: Callable[[], float]) -> bool:
     """Waits for a server's answer; False: timed out.
 
     Raises:
@@ -201,7 +200,7 @@ def _receive(asker: Any, question: _Question, deadline: float) -> bool:
     """
     for _ in range(_FORGED_MAXIMUM):
         # An answer that has arrived counts, even after the deadline.
-        asker.settimeout(max(0.0, deadline - time.monotonic()))
+        asker.settimeout(max(0.0, deadline - now()))
         try:
             return question.take(asker.recv(LARGEST))
         except ValueError:
@@ -216,6 +215,7 @@ def _ask_server(
     server: Server,
     questions: list[_Question],
     until: float | None,
+    now: Callable[[], float],
 ) -> None:
     """Asks one server the open questions, and again while it is silent."""
     family = socket.AF_INET if server.version == 4 else socket.AF_INET6
@@ -233,10 +233,10 @@ def _ask_server(
             for wait in _WAITS_S:
                 for asker, question in pending:
                     asker.send(question.message)
-                end = time.monotonic() + wait
+                end = now() + wait
                 end = end if until is None else min(end, until)
-                pending = [one for one in pending if not _receive(*one, end)]
-                if not pending or (until is not None and time.monotonic() >= until):
+                pending = [one for one in pending if not _receive(*one, end, now)]
+                if not pending or (until is not None and now() >= until):
                     return
         except OSError as error:
             if error.errno not in UNREACHABLE:
@@ -249,6 +249,7 @@ def look_up(
     name: str,
     family: int,
     timeout: float | None,
+    now: Callable[[], float],
 ) -> list[Server] | int:
     """Asks name servers, one after the other, for the addresses of a name.
 
@@ -262,6 +263,7 @@ def look_up(
         name: A host name in ASCII, or an address literal.
         family: 4, 6, or 0 for both.
         timeout: Seconds in total; None: until every server has had its tries.
+        now: The time that the sockets' calls time out by, in seconds.
 
     Returns:
         The addresses, in the answers' order; or an errno: ENOENT, no such name, or no address of
@@ -295,16 +297,18 @@ def look_up(
         return errno.ENOENT
     if not known:
         return errno.ENETUNREACH
-    until = None if timeout is None else time.monotonic() + timeout
+    until = None if timeout is None else now() + timeout
     for server in known:
         unsettled = [one for one in questions if not one.settled]
-        if not unsettled or (until is not None and time.monotonic() >= until):
+        if not unsettled or (until is not None and now() >= until):
             break
-        _ask_server(make_socket, server, unsettled, until)
-    return _outcome(questions, until)
+        _ask_server(make_socket, server, unsettled, until, now)
+    return _outcome(questions, until, now)
 
 
-def _outcome(questions: list[_Question], until: float | None) -> list[Server] | int:
+def _outcome(
+    questions: list[_Question], until: float | None, now: Callable[[], float]
+) -> list[Server] | int:
     found = [address for question in questions for address in question.addresses]
     if found:
         return found
@@ -312,6 +316,6 @@ def _outcome(questions: list[_Question], until: float | None) -> list[Server] | 
         return errno.EMSGSIZE
     if all(one.settled for one in questions):
         return errno.ENOENT
-    if until is not None and time.monotonic() >= until:
+    if until is not None and now() >= until:
         return errno.EAGAIN
     return errno.EREMOTEIO if any(one.failed for one in questions) else errno.ETIMEDOUT

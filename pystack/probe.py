@@ -7,7 +7,6 @@ import ipaddress
 import os
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -207,6 +206,8 @@ class _Prober:
             )
         protocol = socket.IPPROTO_ICMPV6 if self.v6 else socket.IPPROTO_ICMP
         self.sock: Socket = sockets.socket(self.family, socket.SOCK_RAW, protocol)
+        handle = self.sock._ps_handle
+        self.now, self.sleep = handle.monotonic, handle.sleep
         self.identifier = int.from_bytes(os.urandom(2), "big")
         self.destination = str(self.where[0])
         if self.v6:
@@ -227,7 +228,7 @@ class _Prober:
         if not self.v6:  # ICMPv6's is the stack's job
             check = _checksum(message)
             message = _HEADER.pack(kind, 0, check, self.identifier, number) + data
-        started = time.perf_counter()
+        started = self.now()
         try:
             self.sock.sendto(message, self.where)
         except OSError as error:
@@ -238,7 +239,7 @@ class _Prober:
                 raise
             return PingReply(sequence, None, 0, None, None, os.strerror(error.errno))
         deadline = started + timeout
-        while (left := deadline - time.perf_counter()) > 0:
+        while (left := deadline - self.now()) > 0:
             self.sock.settimeout(left)
             try:
                 packet, ancillary, _flags, source = self.sock.recvmsg(_LARGEST + 100, 64)
@@ -251,7 +252,7 @@ class _Prober:
                 raise
             reply = self._read(packet, ancillary, source, number, sequence)
             if reply is not None:
-                elapsed = (time.perf_counter() - started) * 1000
+                elapsed = (self.now() - started) * 1000
                 return PingReply(**{**reply, "rtt_ms": elapsed})
         return PingReply(sequence, None, 0, None, None, "timeout")
 
@@ -320,10 +321,10 @@ def pings(
             if ttl is not None:
                 prober.set_ttl(ttl)
             for sequence in range(1, count + 1):
-                started = time.perf_counter()
+                started = prober.now()
                 yield prober.probe(sequence, size, timeout)
                 if sequence < count:
-                    time.sleep(max(0.0, started + interval - time.perf_counter()))
+                    prober.sleep(max(0.0, started + interval - prober.now()))
 
     return prober.destination, each()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import time
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -205,7 +204,7 @@ class InterfaceServices:
                 EADDRINUSE, a socket has the client's port 68; EOPNOTSUPP, it has no MAC;
                 ENAMETOOLONG; ENOMEM.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self._handle.monotonic() + timeout
         _microseconds(timeout)
         self._set_service(lib.PS_SERVICE_DHCP, start, hostname)
         if not start or timeout == 0:
@@ -213,7 +212,7 @@ class InterfaceServices:
         seen = _NEVER_SEEN
         while True:
             now = ffi.new("uint64_t *")
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else max(0.0, deadline - self._handle.monotonic())
             result = lib.ps_stack_changes(self._handle.pointer, seen, _microseconds(left), now)
             if result == -errno.EAGAIN:
                 raise TimeoutError(errno.ETIMEDOUT, "no DHCP server gave a lease")
@@ -453,12 +452,12 @@ def resolve(
     except UnicodeError as problem:
         raise socket.gaierror(socket.EAI_NONAME, _GAI_TEXTS[errno.ENOENT]) from problem
     out = ffi.new("struct ps_address[]", _ANSWERS_MAXIMUM)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else handle.monotonic() + timeout
     result = request = lib.ps_resolve_start(handle.pointer, encoded, _FAMILIES[family])
     ended = request < 0
     try:
         while not ended:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else max(0.0, deadline - handle.monotonic())
             result = lib.ps_resolve_wait(
                 handle.pointer, request, out, _ANSWERS_MAXIMUM, _microseconds(left)
             )
@@ -475,6 +474,7 @@ def resolve(
             bytes(ffi.string(encoded)).decode("ascii"),
             _FAMILIES[family],
             timeout,
+            handle.monotonic,
         )
         if isinstance(asked, int):
             result = -asked

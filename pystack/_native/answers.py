@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+import threading
 from typing import Any
 
 from pystack._native._host import ffi, lib
+from pystack.hypercalls import ManualClock
 
 # Returned to C when an exception waits in `raised`.
 RAISED = -errno.ECANCELED
@@ -97,6 +99,8 @@ class Answers:
         table.python = user
         if self.clock is not None:
             table.clock = lib.ps_python_clock
+            if getattr(type(self.clock), "now_us", None) is ManualClock.now_us:
+                table.stalled = lib.ps_python_stalled
         if self.memory is not None:
             table.memory_allocate = lib.ps_python_memory_allocate
             table.memory_free = lib.ps_python_memory_free
@@ -122,6 +126,11 @@ def ps_python_clock(python: Any, now_us: Any) -> int:
     except BaseException as error:  # noqa: BLE001
         return int(answers.keep(error))
     return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_stalled(python: Any, waiting: int) -> int:
+    return int(threading.active_count() <= waiting)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
 from pystack._native.fork import share_with_children
 from pystack._native.world import WorldClock
-from pystack.errors import StackPanic
+from pystack.errors import DeadlockError, StackPanic
 
 _NO_WORDS: Mapping[int, str] = {}
 _MESSAGES = {
@@ -27,6 +28,12 @@ _MESSAGES = {
     errno.EDEADLK: "a hypercall or NIC can't use the Stack that called it, nor one that "
     "waits for it",
 }
+
+_STALLED = (
+    "this call waits for ever: every thread waits for a Stack whose ManualClock none of them can "
+    "advance. Step the Stacks and advance their clock in another thread, or use a pystack.World, "
+    "whose clock moves by itself"
+)
 
 
 def check(result: int) -> int:
@@ -224,6 +231,24 @@ class StackHandle:
             self.fail(result)
         return result
 
+    def monotonic(self) -> float:
+        """The time that this Stack's calls time out by, in seconds."""
+        if self.answers.clock is not None:
+            return float(self.answers.clock.now_us() / 1e6)
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps by the Stack's clock; if no thread drives the Stack, this one does meanwhile."""
+        if self.answers.clock is None:
+            time.sleep(seconds)
+            return
+        until, seen = self.monotonic() + seconds, ffi.new("uint64_t *")
+        while (left := until - self.monotonic()) > 0:
+            before = seen[0]
+            result = lib.ps_stack_changes(self.pointer, before, round(left * 1e6), seen)
+            if result not in (-errno.EAGAIN, -errno.EINTR):
+                self.check(result)
+
     def made(self, number: int) -> int:
         """The number of a new socket; closes it first if a hypercall raised meanwhile.
 
@@ -243,6 +268,8 @@ class StackHandle:
             raise error
         if self.world is not None:
             self.world.fail(result)
+        if result == -lib.PS_STALLED:
+            raise DeadlockError(_STALLED)
         if result == -errno.ENOTRECOVERABLE:
             raise StackPanic(self.panic_text() or "unknown")
         if result == -errno.ECANCELED:

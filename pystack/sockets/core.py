@@ -50,6 +50,8 @@ _NO_WORDS: dict[int, str] = {}
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
+# What a connect may end with and is no errno of connect(2).
+_NOT_CONNECTS = (*STACK_ERRORS[1:], -lib.PS_STALLED)
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 _EPIPE, _EBADF = -errno.EPIPE, -errno.EBADF
 
@@ -176,7 +178,7 @@ class CoreSocket(AcceptingSocket):
         result = lib.ps_connect(pointer, number, where, at_once)
         at_an_end = result not in (_EINPROGRESS, _EINTR) or self._ps_timeout == 0
         if at_an_end or (result == _EINPROGRESS and at_once):  # the descriptor has O_NONBLOCK
-            if self._ps_handle.answers.raised is not None or result in STACK_ERRORS[1:]:
+            if self._ps_handle.answers.raised is not None or result in _NOT_CONNECTS:
                 self._ps_handle.fail(result)
             if result == _EBADF:
                 ending.stay_if_over()

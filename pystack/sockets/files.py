@@ -56,6 +56,7 @@ def _receive(opened: OpenSocket, buffers: Iterable[Any]) -> int:
         ),
         None,
         opened.receive_timeout,
+        opened.handle.monotonic,
     )
     del held
     return opened.handle.check(result)
@@ -69,6 +70,7 @@ def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
         ),
         None,
         opened.send_timeout,
+        opened.handle.monotonic,
     )
     del held
     return opened.handle.check(result)

@@ -115,9 +115,11 @@ class SocketModule:
         introduce_stack_sockets()
         introduce_programs()
         self._handle = handle
-        self._resolver = Resolver(
-            handle, lookup, lambda address: reverse.ask(self.socket, servers, address), hosts_file()
-        )
+
+        def name_of(address: str) -> str | None:
+            return reverse.ask(self.socket, servers, address, handle.monotonic)
+
+        self._resolver = Resolver(handle, lookup, name_of, hosts_file())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(options if name in _ALSO else kernel, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -53,6 +52,7 @@ def ask(
     make_socket: Callable[[int, int], Any],
     servers: Iterable[Server],
     address: str,
+    now: Callable[[], float],
 ) -> str | None:
     """Asks name servers, one after the other, for the name of an address.
 
@@ -60,6 +60,7 @@ def ask(
         make_socket: Makes a socket of a family and a type.
         servers: The name servers' addresses.
         address: The address.
+        now: The time that the sockets' calls time out by, in seconds.
 
     Returns:
         The name; None: it has none, or there are no servers to ask.
@@ -78,8 +79,8 @@ def ask(
             with make_socket(family, socket.SOCK_DGRAM) as asker:
                 asker.connect((str(server), PORT))
                 asker.send(message)
-                deadline = time.monotonic() + TIMEOUT_S
-                while (left := deadline - time.monotonic()) > 0:
+                deadline = now() + TIMEOUT_S
+                while (left := deadline - now()) > 0:
                     asker.settimeout(left)
                     try:
                         return read_answer(asker.recv(LARGEST), message)

@@ -27,7 +27,10 @@ _NO_STATE_FOR_IT = frozenset({-errno.EINVAL, -errno.ENOTCONN, -errno.EPIPE, -err
 
 
 def until_something(
-    call: Callable[[int], int], timeout: float | None, limit: float | None = None
+    call: Callable[[int], int],
+    timeout: float | None,
+    limit: float | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> int:
     """Makes a call until it comes to something. Returns its result or -errno.
 
@@ -35,6 +38,7 @@ def until_something(
         call: Takes microseconds (negative: for ever), returns a result or -errno.
         timeout: Seconds; None: for ever.
         limit: SO_RCVTIMEO or SO_SNDTIMEO, of a socket without a timeout; None: none.
+        now: The time by which the call times out, in seconds.
 
     Raises:
         TimeoutError: The timeout is over.
@@ -48,10 +52,10 @@ def until_something(
     elif most == 0:
         result = call(0)
     else:
-        deadline = time.monotonic() + most
+        deadline = now() + most
         left = most
         while (result := call(min(int(left * 1e6) + 1, MOST_MICROSECONDS))) == _EINTR:
-            left = max(deadline - time.monotonic(), 0.0)
+            left = max(deadline - now(), 0.0)
         if result == _EAGAIN and timeout is not None:
             raise TimeoutError("timed out")
     if result == _EAGAIN and most is not None:
@@ -82,10 +86,11 @@ class WaitingSocket(Transfer):
             mask: The readiness (PS_READY_*) that CPython waits for before such a call, if the
                 socket has a timeout: what the socket is in no state for is told after that.
         """
-        result = until_something(call, timeout, limit)
+        now = self._ps_handle.monotonic
+        result = until_something(call, timeout, limit, now)
         if result in _NO_STATE_FOR_IT and mask and timeout:
             self._ps_wait(mask, timeout)
-            result = until_something(call, timeout, limit)
+            result = until_something(call, timeout, limit, now)
         if result < 0 or self._ps_handle.answers.raised is not None:
             self._ps_fail(result, mask)
         return result

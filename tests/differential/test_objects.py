@@ -217,8 +217,9 @@ def os_sendfile(p: Place) -> Any:
         position = file.tell()
         file.seek(90)
         more = p.tried(os.sendfile, near.fileno(), file.fileno(), None, 50)
-        settle()
-        return came, position, more, os.lseek(file.fileno(), 0, os.SEEK_CUR), len(far.recv(999))
+        near.close()
+        arrived = sum(map(len, iter(lambda: far.recv(999), b"")))
+        return came, position, more, file.seek(0, os.SEEK_CUR), arrived
 
 
 # --- copies and descriptors -------------------------------------------------------------------

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import random
+import subprocess
+import sys
+import threading
 import time
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
@@ -51,6 +54,72 @@ def test_a_threaded_stack_follows_a_python_clock(engine: str) -> None:
             clock.advance(1.2)
             again = wait_for_tcp(theirs)
         assert (first.flags, first.seq) == (again.flags, again.seq) == ("S", first.seq)
+
+
+def test_timeouts_follow_a_python_clock(engine: str) -> None:
+    clock = ManualClock()
+    with pystack.Stack(engine=engine, clock=clock) as net, net.socket(AF_INET, SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(3600)
+        over = threading.Event()
+
+        def turn() -> None:
+            time.sleep(0.7)  # so long the time isn't over, however long it takes
+            early.append(not over.is_set())
+            clock.advance(3601)
+
+        early: list[bool] = []
+        thread = threading.Thread(target=turn)
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        over.set()
+        thread.join()
+        assert early == [True]
+        assert time.monotonic() - began < 60
+
+
+# Every thread waits for a clock that one of them would have to turn.
+NOBODY_TURNS = """
+import threading, sys
+import pystack
+import pystack.errors
+
+engine, what = sys.argv[1:]
+clock = pystack.hypercalls.ManualClock()
+a, b = (pystack.Stack(engine=engine, clock=clock, threaded=False) for _ in range(2))
+left, right = pystack.nic.wire()
+a.attach(left, "10.0.0.1/24")
+b.attach(right, "10.0.0.2/24")
+listener = b.sockets.create_server(("10.0.0.2", 80))
+if what == "accept with a timeout":
+    listener.settimeout(5)
+there = listener.getsockname()
+calls = {"ping": lambda: a.ping(there[0]), "connect": lambda: a.socket().connect(there)}
+waits = []
+if what == "two threads":
+    def wait():
+        try:
+            a.socket(2, 2).recv(1)
+        except pystack.errors.DeadlockError:
+            waits.append(True)
+    threading.Thread(target=wait, daemon=True).start()
+try:
+    calls.get(what, listener.accept)()
+except pystack.errors.DeadlockError as error:
+    waits.append("ManualClock" in str(error))
+print(waits)
+"""
+
+
+@pytest.mark.parametrize("what", ["ping", "connect", "accept with a timeout", "two threads"])
+def test_a_clock_that_nobody_can_turn_is_a_deadlock(engine: str, what: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY_TURNS, engine, what],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("[True"), done.stderr
 
 
 def wait_for_tcp(nic: pystack.nic.Nic) -> TCP:

@@ -355,10 +355,11 @@ def test_a_descriptor_that_a_started_python_inherits(place: Namespace, tmp_path:
                 connection.close()
             print(listener.getsockname()[0], listener.family.name)
             ''', str(listener.fileno())], pass_fds=[listener.fileno()])
+        came = []
         for _ in range(2):
             with socket.create_connection(listener.getsockname(), 10) as made:
-                print(made.recv(10))
-        print(child.wait())
+                came.append(made.recv(10))
+        print(child.wait(), *came, sep=chr(10))  # not while the child prints
         """,
     )
     printed = sorted(done.stdout.splitlines())

@@ -158,8 +158,13 @@ class Place:
 
 
 def settle() -> None:
-    """Lets what is under way on loopback arrive."""
+    """Lets what is under way on loopback arrive: longer on a machine that keeps threads waiting."""
     time.sleep(0.03)
+    for _ in range(50):
+        before = time.monotonic()
+        time.sleep(0.005)
+        if time.monotonic() - before < 0.01:
+            return
 
 
 @contextmanager

@@ -28,6 +28,9 @@ typedef struct ps_stack ps_stack;
 struct ps_python_hypercalls {
     void *python;
     int (*clock)(void *python, uint64_t *now_us);
+    /* For a clock that only Python's threads move: whether none of them can, as `waiting` of them
+     * wait for Stacks with such a clock; without the lock. 1, 0. */
+    int (*stalled)(void *python, unsigned waiting);
     int (*memory_allocate)(void *python, size_t size, void **out);
     int (*memory_free)(void *python, void *memory);
     int (*random)(void *python, void *out, size_t size);

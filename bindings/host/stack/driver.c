@@ -31,9 +31,6 @@
 /* How long the thread leaves driving to waiters after one has driven. */
 #define PARK_US 1000
 
-/* A Python clock may run faster than ours: check it often. */
-#define FOREIGN_CLOCK_SLEEP_US 10000
-
 /* A waiter looks for so long before it sleeps: to wake a processor takes about as much, and in
  * an exchange the answer often comes sooner. It gives way to every thread that could run; and
  * where it didn't help, the next waits, up to so many, do without. */

@@ -6,6 +6,9 @@
 
 #include "stack/stack.h"
 
+/* A clock of Python's may run faster than ours: it is read so often while a thread sleeps. */
+#define FOREIGN_CLOCK_SLEEP_US 10000
+
 int driver_start(ps_stack *stack);
 void driver_stop(ps_stack *stack);
 /* Under the lock: driving has stopped; the thread checks whether to take over. */

@@ -48,6 +48,19 @@ static int host_clock(void *user, uint64_t *now_us)
     return 0;
 }
 
+uint64_t stack_clock_us(ps_stack *stack)
+{
+    if (stack->world != NULL)
+        return ps_world_now_us(stack->world->world);
+    if (stack->python.clock == NULL)
+        return monotonic_us();
+    uint64_t now_us;
+    stack_go_inside(stack);
+    host_clock(stack, &now_us);
+    stack_go_outside(stack);
+    return now_us;
+}
+
 static int host_memory_allocate(void *user, size_t size, void **out)
 {
     ps_stack *stack = user;

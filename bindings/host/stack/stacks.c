@@ -3,6 +3,7 @@
  */
 #include "stack/stacks.h"
 #include "nic/nic_python.h"
+#include "stack/gate.h"
 #include "stack/stack.h"
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -89,6 +90,30 @@ bool stacks_need_python(void)
         any = any || needs_python(&stack->python);
     pthread_mutex_unlock(&list_lock);
     return any;
+}
+
+static bool is_still(const ps_stack *stack)
+{
+    int descriptors[2];
+    if (stack->world != NULL || stack->python.stalled == NULL || stack->remote != NULL ||
+        atomic_load(&stack->server) != NULL)
+        return false;
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        if (nic_watched(stack, index, descriptors) > 0)
+            return false;
+    return true;
+}
+
+bool stacks_are_still(void)
+{
+    bool all = true;
+    pthread_mutex_lock(&list_lock);
+    pthread_mutex_lock(&nics_lock);
+    for (const ps_stack *stack = list; stack != NULL; stack = stack->list_next)
+        all = all && is_still(stack);
+    pthread_mutex_unlock(&nics_lock);
+    pthread_mutex_unlock(&list_lock);
+    return all;
 }
 
 ps_stack *stacks_hold(void)

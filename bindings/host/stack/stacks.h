@@ -18,6 +18,9 @@ ps_nic *stacks_take_nic(ps_stack *stack, uint32_t index);
 void stacks_forget(void);
 /* Whether one may ask Python for something. */
 bool stacks_need_python(void);
+/* Whether nothing but Python's threads can move any: their clocks are turned by hand, and neither
+ * a device nor another process leads to them. */
+bool stacks_are_still(void);
 /* The first of all, by `list_next`: for good, none may be made or destroyed any more. */
 ps_stack *stacks_hold(void);
 

@@ -11,10 +11,12 @@
 #include "base/clock.h"
 #include "base/sleep.h"
 #include "stack/driver.h"
+#include "stack/hypercalls.h"
 #include "stack/lock.h"
 #include "stack/move.h"
 #include "stack/serving.h"
 #include "stack/stack.h"
+#include "stack/stacks.h"
 #include "stack/waiters.h"
 #include "world/world.h"
 
@@ -36,11 +38,13 @@ static void hand_over(ps_stack *stack)
     driver_unpark(stack);
 }
 
-uint64_t stack_deadline(const ps_stack *stack, int64_t timeout_us)
+uint64_t stack_deadline(ps_stack *stack, int64_t timeout_us)
 {
-    if (stack->world == NULL || timeout_us < 0)
+    if (timeout_us <= 0)
         return deadline_after(timeout_us);
-    return ps_world_now_us(stack->world->world) + (uint64_t)timeout_us;
+    uint64_t now_us = stack_clock_us(stack);
+    return (uint64_t)timeout_us < NO_DEADLINE - now_us ? now_us + (uint64_t)timeout_us
+                                                       : NO_DEADLINE;
 }
 
 /* Drives the Stack until the waiter is signalled or the moment comes. */
@@ -123,6 +127,41 @@ static int wait_in_world(ps_stack *stack, struct waiter *waiter, uint64_t deadli
     return result;
 }
 
+/* How many threads wait for Stacks with a clock of Python's. */
+static atomic_uint waiting_by_clock;
+
+/* Without the lock: whether this wait can never end. */
+static bool is_stalled(ps_stack *stack)
+{
+    return stack->python.stalled != NULL && stacks_are_still() &&
+           stack->python.stalled(stack->python.python, atomic_load(&waiting_by_clock)) == 1;
+}
+
+/* By a clock of Python's: whatever moves it doesn't tell us, so that it is read now and then. */
+static int wait_by_its_clock(ps_stack *stack, struct waiter *waiter, uint64_t deadline_us)
+{
+    uint64_t began_us = stack->now_us, end_us = monotonic_us() + LONGEST_SLEEP_US;
+    int result = 0;
+    atomic_fetch_add(&waiting_by_clock, 1);
+    waiter_link(stack, waiter);
+    do {
+        if (deadline_us != NO_DEADLINE && stack_clock_us(stack) >= deadline_us)
+            result = -EAGAIN;
+        else
+            result = sleep_or_drive(stack, waiter, monotonic_us() + FOREIGN_CLOCK_SLEEP_US);
+    } while (result == 0 && atomic_load(&waiter->signalled) == NOT_SIGNALLED &&
+             stack->state == STACK_OPEN && !stack->poisoned && monotonic_us() < end_us);
+    if (result == 0 && atomic_load(&waiter->signalled) == NOT_SIGNALLED) {
+        bool stood_still = stack->now_us == began_us;
+        stack_unlock(stack);
+        result = stood_still && is_stalled(stack) ? -PS_STALLED : -EINTR;
+        pthread_mutex_lock(&stack->lock);
+    }
+    waiter_unlink(stack, waiter);
+    atomic_fetch_sub(&waiting_by_clock, 1);
+    return atomic_load(&waiter->signalled) == SIGNALLED ? 0 : result;
+}
+
 static int wait_in_real_time(ps_stack *stack, struct waiter *waiter, uint64_t deadline_us)
 {
     uint64_t now_us = monotonic_us();
@@ -143,8 +182,9 @@ int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t ma
                uint64_t deadline_us)
 {
     struct waiter waiter = {.kind = kind, .id = id, .mask = mask};
-    int result = stack->world != NULL ? wait_in_world(stack, &waiter, deadline_us)
-                                      : wait_in_real_time(stack, &waiter, deadline_us);
+    int result = stack->world != NULL          ? wait_in_world(stack, &waiter, deadline_us)
+                 : stack->python.clock != NULL ? wait_by_its_clock(stack, &waiter, deadline_us)
+                                               : wait_in_real_time(stack, &waiter, deadline_us);
     if (stack->state != STACK_OPEN)
         return -EBADF;
     if (stack->poisoned)

@@ -10,10 +10,11 @@
 #include "stack/descriptors.h"
 #include "stack/lock.h"
 
-/* When a call's time is over: in a World by its clock, else in real time. */
-uint64_t stack_deadline(const ps_stack *stack, int64_t timeout_us);
+/* Under the lock: when a call's time is over, by the Stack's clock. */
+uint64_t stack_deadline(ps_stack *stack, int64_t timeout_us);
 /* Under the lock, given up meanwhile: until the event, the moment, a signal or the end.
- * 0: look again; -EAGAIN: the time is over; -EINTR, -EBADF, -ENOTRECOVERABLE, -ECANCELED. */
+ * 0: look again; -EAGAIN: the time is over; -EINTR, -EBADF, -ENOTRECOVERABLE, -ECANCELED,
+ * -PS_STALLED. */
 int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
                uint64_t deadline_us);
 
