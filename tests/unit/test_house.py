@@ -17,8 +17,8 @@ PACKAGE = ROOT / "pystack"
 # a module or package right under pystack.
 LEVELS = [
     {"errors"},
-    {"_native"},
     {"hypercalls"},
+    {"_native"},
     {"nic"},
     {"serving"},
     {"names", "qdisc", "tables", "sysctl", "services", "snapshot"},
