@@ -6,13 +6,14 @@ given the one that works. They are looked after when they are imported, if they 
 
 from __future__ import annotations
 
+import _socket
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pystack.sockets.children import spawn_places
@@ -127,6 +128,39 @@ def _asking(original: Any, ours: Callable[..., Any], watch: _Watch) -> Callable[
     return method
 
 
+def _trio(module: ModuleType, watch: _Watch) -> Layer:
+    """It takes a socket only if its class is `socket.socket` itself, and has that one's methods.
+
+    So a Stack's socket is given to trio's own function with the Stack's module in the place of
+    `socket`, and its methods are looked up by their names.
+    """
+    kind: Any = getattr(module, "_SocketType", None)
+    if kind is None:
+        return {}
+    original = kind.__init__
+    plain: Any = getattr(original, "__wrapped__", original)  # a block inside another
+
+    def __init__(self: Any, sock: Any) -> None:  # noqa: N807
+        chosen = watch.choose() if watch.is_open else None
+        if chosen is None or type(sock) is not chosen.socket:
+            original(self, sock)
+            return
+        names = {**plain.__globals__, "_stdlib_socket": chosen}
+        FunctionType(plain.__code__, names, closure=plain.__closure__)(self, sock)
+
+    __init__.__wrapped__ = plain  # type: ignore[attr-defined]
+    helper: Any = kind._nonblocking_helper
+
+    async def _nonblocking_helper(
+        self: Any, wait: Any, function: Any, *arguments: Any, **named: Any
+    ) -> Any:
+        if not isinstance(self._sock, _socket.socket):
+            function = getattr(type(self._sock), function.__name__, function)
+        return await helper(self, wait, function, *arguments, **named)
+
+    return {(kind, "__init__"): __init__, (kind, "_nonblocking_helper"): _nonblocking_helper}
+
+
 def _uvicorn(module: ModuleType, watch: _Watch) -> Layer:
     """Its loop "auto" is uvloop if that is installed."""
     places: Layer = {}
@@ -179,6 +213,7 @@ def _zmq(module: ModuleType, watch: _Watch) -> Layer:
 
 _PLACES: dict[str, Callable[[ModuleType, _Watch], Layer]] = {
     "multiprocessing.spawn": lambda module, watch: spawn_places(module, watch.choose, watch.strict),
+    "trio._socket": _trio,
     "uvicorn.loops.auto": _uvicorn,
     "uvloop": _uvloop,
     "zmq.sugar.socket": _zmq,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import errno
 import functools
 import threading
@@ -19,6 +20,11 @@ __all__ = ["Host"]
 
 _T = TypeVar("_T")
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
 class HostsWorld(Protocol):
@@ -57,7 +63,7 @@ class Host(Stack):
         self._forwards = forwards
         self._options = options
         self._wires: list[tuple[Nic, list[str], str]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[Any] = set()  # what has `cancel`: asyncio's tasks, trio's scopes
         self._starts = 0
         self._begin()
 
@@ -81,7 +87,7 @@ class Host(Stack):
 
         Its tasks are cancelled, and its threads end at their next call of a socket.
         """
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         self.close(abrupt=True)
 
@@ -125,8 +131,53 @@ class Host(Stack):
         return task
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Runs a coroutine on this host to its end; from a task, or by `World.run`."""
-        return await self.spawn(coroutine)
+        """Runs a coroutine on this host to its end; from a task, or by `World.run`.
+
+        Raises:
+            CancelledError: The host has crashed; under trio `ConnectionAbortedError`.
+        """
+        if not _in_trio():
+            return await self.spawn(coroutine)
+        outcome = await self._until_crash(coroutine)
+        if not outcome:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"{self.name} has crashed")
+        return outcome[0]
+
+    async def _until_crash(self, coroutine: Coroutine[Any, Any, _T]) -> list[_T]:
+        """A coroutine's result, under trio; none: the host has crashed."""
+        import trio
+
+        outcome: list[_T] = []
+        scope = trio.CancelScope()
+        self._tasks.add(scope)
+        try:
+            with scope, self.active():
+                outcome.append(await coroutine)
+        finally:
+            self._tasks.discard(scope)
+        return outcome
+
+    def start_soon(
+        self,
+        nursery: Any,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        *arguments: Any,
+        name: str | None = None,
+    ) -> None:
+        """Starts a trio task on this host; inside `World.run_trio`.
+
+        Args:
+            nursery: Whose task it is. A crash of the host ends the task, and not the nursery.
+            function: What it runs: `trio.open_tcp_stream` and all else in it use this host.
+            arguments: With what.
+            name: The task's.
+        """
+
+        async def on_this_host() -> None:
+            await self._until_crash(function(*arguments))
+
+        named = name or getattr(function, "__qualname__", repr(function))
+        nursery.start_soon(on_this_host, name=f"{self.name}: {named}")
 
     def thread(
         self,

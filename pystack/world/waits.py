@@ -11,15 +11,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["explain"]
+__all__ = ["explain", "of_coroutines"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _LIBRARY = sysconfig.get_path("stdlib")
 _FOREIGN = ("site-packages", "dist-packages")
 
 
+def _trios() -> list[str]:
+    trio = sys.modules.get("trio")
+    return list(getattr(trio, "__path__", ()))
+
+
 def _is_users(name: str) -> bool:
-    inside = name.startswith((_PACKAGE, "<frozen")) or (
+    inside = name.startswith((_PACKAGE, "<frozen", *_trios())) or (
         name.startswith(_LIBRARY) and not any(part in name for part in _FOREIGN)
     )
     return not inside
@@ -56,6 +61,16 @@ def _frames_of(coroutine: Any) -> list[FrameType]:
     return found[::-1]
 
 
+def of_coroutines(tasks: Iterable[tuple[str, Any]]) -> list[str]:
+    """Where tasks wait in the user's code, a line each, by their names and coroutines."""
+    found = [(name, _frames_of(one)) for name, one in tasks]
+    return [
+        f"task {name!r} waits at {_place(frames)}"
+        for name, frames in found
+        if any(_is_users(frame.f_code.co_filename) for frame in frames)
+    ]
+
+
 def explain(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLoop | None) -> str:
     """What waits where, a line each."""
     frames = sys._current_frames()
@@ -66,8 +81,5 @@ def explain(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLoop
             lines.append(f"thread {thread.name!r} waits at {_place(_frames_out(frame))}")
     if loop is not None:
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-        lines += [
-            f"task {task.get_name()!r} waits at {_place(_frames_of(task.get_coro()))}"
-            for task in tasks
-        ]
+        lines += of_coroutines((task.get_name(), task.get_coro()) for task in tasks)
     return "\n  ".join(["nothing can ever happen in this World again:", *lines])

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,7 @@ class World:
         # Not from 0: Linux takes a timestamp of 0 for none.
         self.clock = WorldClock(1.0)
         self.clock.explain = self._explain
+        self._shuffles = schedule == "random"
         lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
         self.hosts: dict[str, Host] = {}
         self.links: list[Link] = []
@@ -302,7 +303,7 @@ class World:
         """
         if not self._open:
             coroutine.close()
-            raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
+        self._need_open()
         with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
             loop = WorldLoop(self.clock, executor)
             self._loop = loop
@@ -317,6 +318,30 @@ class World:
                     self._loop = None
                     asyncio.set_event_loop(None)
                     loop.close()
+
+    def run_trio(self, function: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
+        """Runs an async function to its end, as `trio.run`, in the World's time.
+
+        Its own sockets are nobody's: use `Host.run` and `Host.start_soon` in it.
+
+        Args:
+            function: What to run.
+            arguments: With what.
+
+        Raises:
+            DeadlockError: All wait, and nothing can ever happen.
+            OSError: EBADF, outside of `with World()`.
+            ModuleNotFoundError: trio is not installed.
+        """
+        from pystack.world import trio_clock
+
+        self._need_open()
+        seed = self._derive("trio") if self._shuffles else None
+        return trio_clock.run(self.clock, seed, function, *arguments)
+
+    def _need_open(self) -> None:
+        if not self._open:
+            raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
 
     @staticmethod
     def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
