@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pystack.errors import OffStackError
-from pystack.sockets.early import Choose, kernel_socket
+from pystack.sockets.early import kernel_socket
 
 __all__ = ["REMEDY", "is_strict", "refuse", "strictly", "tell_of_refusals"]
 
@@ -27,7 +27,8 @@ _FAMILIES = {
     int(getattr(kernel, "AF_PACKET", kernel.AF_INET)): "a packet socket",
     -1: "an IPv4 socket",
 }
-_rules: list[Choose] = []
+# Where what leaves a Stack is refused, and what to do about it.
+_rules: list[tuple[Callable[[], object], str]] = []
 _tellers: list[Callable[[str], None]] = []
 _told: set[str] = set()
 _MOST_TOLD = 100
@@ -50,7 +51,7 @@ def tell_of_refusals(teller: Callable[[str], None]) -> None:
     _tellers.append(teller)
 
 
-def _judge_socket(sock: Any, family: int, *_rest: Any) -> None:
+def _judge_socket(remedy: str, sock: Any, family: int, *_rest: Any) -> None:
     if family not in _FAMILIES:
         return
     kind = type(sock)
@@ -58,14 +59,14 @@ def _judge_socket(sock: Any, family: int, *_rest: Any) -> None:
     # Past the hook: the caller of `_socket.socket.__init__`.
     caller = sys._getframe(2)
     if caller.f_code is not kernel_socket.__init__.__code__:
-        raise refuse(what, f"Use the module socket. {REMEDY}")
+        raise refuse(what, f"Use the module socket. {remedy}")
     if caller.f_locals["fileno"] is not None:
         return  # it is on something that is open
     if kind is kernel_socket:
-        raise refuse(what)
+        raise refuse(what, remedy)
     raise refuse(
         f"{what}, being derived from its class",
-        f"Import what defines it after the Stack is installed. {REMEDY}",
+        f"Import what defines it after the Stack is installed. {remedy}",
     )
 
 
@@ -82,17 +83,17 @@ def _is_number(host: Any) -> bool:
     return False
 
 
-def _judge_name(host: Any, *_rest: Any) -> None:
+def _judge_name(remedy: str, host: Any, *_rest: Any) -> None:
     if not _is_number(host):
         raise refuse(
-            f"the host's resolver was asked for {host!r}", f"Use the module socket. {REMEDY}"
+            f"the host's resolver was asked for {host!r}", f"Use the module socket. {remedy}"
         )
 
 
-def _judge_address(address: Any, *_rest: Any) -> None:
+def _judge_address(remedy: str, address: Any, *_rest: Any) -> None:
     raise refuse(
         f"the host's resolver was asked for the name of {address!r}",
-        f"Use the module socket. {REMEDY}",
+        f"Use the module socket. {remedy}",
     )
 
 
@@ -107,24 +108,37 @@ _JUDGES: dict[str, Callable[..., None]] = {
 
 def is_strict() -> bool:
     """Whether what leaves a Stack is refused here."""
-    return any(rule() is not None for rule in _rules)
+    return _remedy() is not None
+
+
+def _remedy() -> str | None:
+    """What to do about what leaves a Stack here; None: it may."""
+    return next((remedy for where, remedy in _rules if where() is not None), None)
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     judge = _JUDGES.get(event)
-    if judge is not None and is_strict():
-        judge(*arguments)
+    if judge is None:
+        return
+    remedy = _remedy()
+    if remedy is not None:
+        judge(remedy, *arguments)
 
 
 @contextmanager
-def strictly(choose: Choose) -> Iterator[None]:
-    """Refuses in the block what leaves a Stack, wherever `choose` names one."""
+def strictly(where: Callable[[], object], remedy: str = REMEDY) -> Iterator[None]:
+    """Refuses in the block what leaves a Stack.
+
+    Args:
+        where: Gives something else than None where that is so.
+        remedy: What to do instead.
+    """
     global _hooked  # noqa: PLW0603 - one hook a process
     if not _hooked:
         _hooked = True
         sys.addaudithook(_hook)
-    _rules.append(choose)
+    _rules.append((where, remedy))
     try:
         yield
     finally:
-        _rules.remove(choose)
+        _rules.remove((where, remedy))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import errno
 import functools
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -145,7 +145,7 @@ class Host(Stack):
 
     async def _until_crash(self, coroutine: Coroutine[Any, Any, _T]) -> list[_T]:
         """A coroutine's result, under trio; none: the host has crashed."""
-        import trio
+        import trio  # noqa: PLC0415 - it need not be there
 
         outcome: list[_T] = []
         scope = trio.CancelScope()

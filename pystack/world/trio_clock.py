@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import trio
+from trio import _threads
+from trio._core import _run, _thread_cache
 
 from pystack._native import WorldClock, lib
 from pystack.errors import DeadlockError
@@ -80,8 +82,6 @@ def _tasks_below(root: Any) -> list[tuple[str, Any]]:
 
 def _thread_places() -> dict[Place, Any]:
     """Has trio's worker threads be threads of the World, and wait for their answers in it."""
-    from trio import _threads
-    from trio._core import _thread_cache
 
     def with_queue(original: Any) -> Any:
         def __init__(self: Any, *arguments: Any, **named: Any) -> None:  # noqa: N807
@@ -92,8 +92,7 @@ def _thread_places() -> dict[Place, Any]:
         return __init__
 
     places: dict[Place, Any] = {
-        (kind, "__init__"): with_queue(kind.__init__)
-        for kind in (_threads.Run, _threads.RunSync)
+        (kind, "__init__"): with_queue(kind.__init__) for kind in (_threads.Run, _threads.RunSync)
     }
     # Threads that idle in the process's cache take part in no World, or in another.
     places[_thread_cache, "THREAD_CACHE"] = _thread_cache.ThreadCache()
@@ -110,8 +109,6 @@ class _InOrder(random.Random):
 
 def _order_places(seed: int | None) -> dict[Place, Any]:
     """Has trio run tasks that can run in the order in which they became so, or in the seed's."""
-    from trio._core import _run
-
     return {
         (_run, "_r"): _InOrder() if seed is None else random.Random(seed),
         (_run, "_ALLOW_DETERMINISTIC_SCHEDULING"): seed is not None,

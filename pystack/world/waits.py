@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["explain", "of_coroutines"]
+__all__ = ["explain", "of_coroutines", "users_frame"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _LIBRARY = sysconfig.get_path("stdlib")
@@ -28,6 +28,12 @@ def _is_users(name: str) -> bool:
         name.startswith(_LIBRARY) and not any(part in name for part in _FOREIGN)
     )
     return not inside
+
+
+def users_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's code, from a frame outwards; none: the frame itself."""
+    found = (one for one in _frames_out(frame) if _is_users(one.f_code.co_filename))
+    return next(found, frame)
 
 
 def _place(frames: Iterable[FrameType]) -> str:

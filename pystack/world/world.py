@@ -24,6 +24,7 @@ from pystack.nic import Nic
 from pystack.world.host import Host
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
+from pystack.world.outside import watched_from_outside
 from pystack.world.threads import has_ended, taking_part, time_of_world
 from pystack.world.waits import explain
 
@@ -97,6 +98,7 @@ class World:
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
         self._left.enter_context(time_of_world(self.clock, self._epoch))
+        self._left.enter_context(watched_from_outside(self.clock, taking_part))
         self.clock.sleep(0)  # this thread takes part from now on
         self._open = True
         return self
@@ -333,7 +335,7 @@ class World:
             OSError: EBADF, outside of `with World()`.
             ModuleNotFoundError: trio is not installed.
         """
-        from pystack.world import trio_clock
+        from pystack.world import trio_clock  # noqa: PLC0415 - it need not be there
 
         self._need_open()
         seed = self._derive("trio") if self._shuffles else None

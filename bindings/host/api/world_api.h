@@ -24,6 +24,13 @@ uint64_t ps_world_now_us(const ps_world *world);
 void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames);
 /* Which of several that are ready is next: the first (the default), or one drawn by the seed. */
 void ps_world_shuffle(ps_world *world, bool on, uint64_t seed);
+/* The thread whose turn it is. From any thread. */
+struct ps_running {
+    uint64_t thread;       /* by pthread_self(); 0: none's */
+    uint64_t waits;        /* how often any has begun to wait */
+    uint64_t processor_ns; /* what this one has computed so far; UINT64_MAX: nobody can tell */
+};
+void ps_world_running(ps_world *world, struct ps_running *out);
 /* From now on each wait fails with -EBADF. */
 void ps_world_close(ps_world *world);
 

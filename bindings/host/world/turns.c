@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/sleep.h"
@@ -21,6 +22,17 @@
 /* This thread's turn in the World of that number, which may be gone. */
 static _Thread_local ps_turn *mine;
 static _Thread_local uint64_t mine_in;
+
+static void become_mine(ps_turn *turn)
+{
+    mine = turn;
+    mine_in = turn->world->number;
+    turn->thread = pthread_self();
+#ifndef __APPLE__
+    if (pthread_getcpuclockid(turn->thread, &turn->processor) != 0)
+        turn->processor = 0;
+#endif
+}
 
 static void fall_due(struct world_event *event)
 {
@@ -99,8 +111,8 @@ ps_turn *turn_here(ps_world *world)
     pthread_mutex_lock(&world->lock);
     ps_turn *turn = world->first == NULL ? create(world) : NULL;
     if (turn != NULL) {
-        world->first = world->current = mine = turn;
-        mine_in = world->number;
+        world->first = world->current = turn;
+        become_mine(turn);
     }
     pthread_mutex_unlock(&world->lock);
     return turn;
@@ -126,6 +138,7 @@ void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls)
     pthread_mutex_lock(&world->lock);
     turn->waiting = true;
     turn->polls = polls;
+    world->waits++;
     bool woken = turn->woken;
     turn->woken = false;
     if (world->closed || woken)
@@ -190,9 +203,21 @@ ps_turn *ps_turn_create(ps_world *world)
 
 void ps_turn_begin(ps_turn *turn)
 {
-    mine = turn;
-    mine_in = turn->world->number;
+    become_mine(turn);
     sleep_until_turn(turn);
+}
+
+void ps_world_running(ps_world *world, struct ps_running *out)
+{
+    struct timespec computed;
+    pthread_mutex_lock(&world->lock);
+    const ps_turn *turn = world->current;
+    *out = (struct ps_running){0, world->waits, UINT64_MAX};
+    if (turn != NULL && !turn->waiting)
+        out->thread = (uint64_t)(uintptr_t)turn->thread;
+    if (out->thread != 0 && turn->processor != 0 && clock_gettime(turn->processor, &computed) == 0)
+        out->processor_ns = (uint64_t)computed.tv_sec * 1000000000 + (uint64_t)computed.tv_nsec;
+    pthread_mutex_unlock(&world->lock);
 }
 
 void ps_turn_end(ps_turn *turn)
@@ -200,6 +225,7 @@ void ps_turn_end(ps_turn *turn)
     ps_world *world = turn->world;
     mine_in = 0;
     pthread_mutex_lock(&world->lock);
+    world->waits++;
     ps_turn **link = &world->turns;
     while (*link != turn)
         link = &(*link)->next;

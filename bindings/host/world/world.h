@@ -40,6 +40,8 @@ struct ps_turn {
     ps_world *world;
     struct world_event alarm;
     _Atomic uint32_t word; /* its turn has come */
+    pthread_t thread;      /* whose it is, once that has begun, */
+    clockid_t processor;   /* and the clock of what it computes; 0: there is none */
     bool waiting, polls;
     bool ready; /* in the list of those that may go on; */
     int result; /* with this, */
@@ -62,6 +64,7 @@ struct ps_world {
     ps_turn *turn_first, *turn_last; /* those that may go on */
     ps_turn *turns;                  /* all */
     ps_turn *first, *current;        /* the first thread's; the one that runs */
+    uint64_t waits;                  /* how often a thread began to wait */
     bool closed, shuffled;
     struct generator generator;
 };

@@ -1,0 +1,131 @@
+"""What a thread in a World does with the real world: refused, or warned of with its line.
+
+The kernel's sockets and resolver are refused. What the World merely knows nothing of is a warning:
+children, sleeps and waits in real time. Python reports most of it
+to an audit hook (PEP 578); a wait in real time is seen by a thread that looks on from outside.
+"""
+
+from __future__ import annotations
+
+import _thread
+import linecache
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pystack._native import WorldClock, ffi, lib
+from pystack.sockets.strict import strictly
+from pystack.world.waits import users_frame
+
+__all__ = ["OutsideWorldWarning", "watched_from_outside"]
+
+_REMEDY = (
+    "In a World the kernel's network is out of reach: use a host's (host.thread, host.spawn, "
+    "host.sockets)"
+)
+# How long a thread may stand still in real time, in seconds, before that is told.
+PATIENCE_S = 1.0
+_UNKNOWN = (1 << 64) - 1
+_Clocks = Callable[[], "WorldClock | None"]
+
+
+class OutsideWorldWarning(RuntimeWarning):
+    """A program in a World has left it: what comes of that depends on the machine."""
+
+
+_CHILDREN = "is no part of the World: its time is real, and its network the kernel's"
+_EVENTS = {
+    "os.exec": f"another program {_CHILDREN}",
+    "os.fork": f"a child {_CHILDREN}",
+    "os.forkpty": f"a child {_CHILDREN}",
+    "os.posix_spawn": f"a child {_CHILDREN}",
+    "os.spawn": f"a child {_CHILDREN}",
+    "os.system": f"a child {_CHILDREN}",
+    "subprocess.Popen": f"a child {_CHILDREN}",
+    "time.sleep": "a sleep in real time: its caller took `time.sleep` where the World could not "
+    "replace it, and all of the World sleeps",
+}
+# Which Worlds are open, and whose threads are asked about.
+_open: list[_Clocks] = []
+_hooked = False
+
+
+def _warn(text: str, frame: FrameType | None) -> None:
+    if frame is None:
+        warnings.warn(text, OutsideWorldWarning, stacklevel=3)
+        return
+    warnings.warn_explicit(
+        text, OutsideWorldWarning, frame.f_code.co_filename, frame.f_lineno,
+        module=frame.f_globals.get("__name__"), registry=frame.f_globals.get("__warningregistry__"),
+    )  # fmt: skip
+
+
+def _hook(event: str, _arguments: tuple[Any, ...]) -> None:
+    text = _EVENTS.get(event)
+    if text is None or not any(where() is not None for where in _open):
+        return
+    _warn(text, users_frame(sys._getframe(1)))
+
+
+def _told(running: Any) -> tuple[int, int, int]:
+    return int(running.thread), int(running.waits), int(running.processor_ns)
+
+
+def _warn_of_wait(thread: int) -> None:
+    frame = users_frame(sys._current_frames().get(thread))
+    name = next((one.name for one in threading.enumerate() if one.ident == thread), str(thread))
+    line = "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    _warn(
+        f"thread {name!r} holds the World up in real time: it waits for something that is no part "
+        f"of it, as a lock from before, a child or C code: {line.strip()}",
+        frame,
+    )
+
+
+def _look_on(clock: WorldClock, stop: Any) -> None:
+    """Warns of a thread that has its turn and does nothing at all for a while."""
+    running = ffi.new("struct ps_running *")
+    before = (0, 0, 0)
+    while not stop.acquire(timeout=PATIENCE_S):
+        lib.ps_world_running(clock.pointer, running)
+        seen = _told(running)
+        if seen[0] and seen[2] != _UNKNOWN and seen == before:
+            try:
+                _warn_of_wait(seen[0])
+            except Warning:  # where warnings are errors
+                sys.excepthook(*sys.exc_info())
+        before = seen
+
+
+@contextmanager
+def watched_from_outside(clock: WorldClock, where: _Clocks) -> Iterator[None]:
+    """In this block, what leaves the World is refused or warned of.
+
+    Args:
+        clock: The World's.
+        where: Gives the clock of the World that the calling thread takes part in.
+    """
+    global _hooked  # noqa: PLW0603 - one hook a process: it can't be removed
+    if not _hooked:
+        _hooked = True
+        sys.addaudithook(_hook)
+
+    def here() -> WorldClock | None:
+        found = where()
+        return found if found is clock else None
+
+    stop = _thread.allocate_lock()
+    stop.acquire()
+    # Not by threading: nobody is to count or join it.
+    _thread.start_new_thread(_look_on, (clock, stop))
+    _open.append(here)
+    try:
+        with strictly(here, _REMEDY):
+            yield
+    finally:
+        _open.remove(here)
+        stop.release()

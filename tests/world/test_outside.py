@@ -1,0 +1,114 @@
+"""What leaves a World is refused or warned of, with the line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from pystack.errors import OffStackError
+from pystack.world import OutsideWorldWarning, World
+
+KERNELS_SLEEP = functools.partial(time.sleep)  # no World can replace it here
+
+
+def line_of(function: Callable[[], object]) -> int:
+    return function.__code__.co_firstlineno
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        socket.socket,
+        lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM),
+        lambda: socket.create_connection(("127.0.0.1", 9)),
+        lambda: socket.getaddrinfo("example.org", 80),
+        lambda: socket.gethostbyname("example.org"),
+    ],
+)
+def test_the_kernels_network_is_refused(call: Callable[[], object]) -> None:
+    with World() as world:
+        world.host("a")
+        with pytest.raises(OffStackError, match=r"host\.thread, host\.spawn"):
+            call()
+    if not isinstance(call, socket.socket):
+        socket.socket().close()  # and only inside
+
+
+def test_what_a_host_does_is_its_own() -> None:
+    with World() as world, warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideWorldWarning)
+        host = world.host("a")
+        done: list[object] = []
+
+        def work() -> None:
+            with socket.socket() as made:
+                made.bind(("", 0))
+                done.append(made.getsockname()[1])
+            left, right = socket.socketpair()  # AF_UNIX stays in the process
+            left.close()
+            right.close()
+            thread = threading.Thread(target=done.append, args=(1,))
+            thread.start()
+            thread.join()
+            time.sleep(5)
+            done.append(world.now)
+
+        host.thread(work)
+        world.sleep(10)
+        assert len(done) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: subprocess.run([sys.executable, "-c", ""], check=True),
+        lambda: os.system("true"),
+    ],
+)
+def test_children_are_warned_of_with_the_line(call: Callable[[], object]) -> None:
+    with World(), pytest.warns(OutsideWorldWarning, match="a child is no part") as caught:
+        call()
+    assert {(one.filename, one.lineno) for one in caught} == {(__file__, line_of(call))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideWorldWarning)
+        call()
+
+
+def test_a_wait_in_real_time_is_warned_of_with_the_line() -> None:
+    from_before = threading.Lock()
+    from_before.acquire()
+    release = threading.Timer(2.6, from_before.release)
+    release.start()
+    with World(), pytest.warns(OutsideWorldWarning, match="holds the World up") as caught:
+        from_before.acquire()
+    release.join()
+    lines = {(one.filename, one.lineno) for one in caught}
+    first = test_a_wait_in_real_time_is_warned_of_with_the_line.__code__.co_firstlineno
+    assert lines == {(__file__, first + 6)}
+    assert "from_before.acquire()" in str(caught[0].message)
+
+
+def test_a_sleep_that_is_not_the_worlds_is_warned_of() -> None:
+    with World() as world, pytest.warns(OutsideWorldWarning) as caught:
+        before = world.now
+        KERNELS_SLEEP(2.5)
+        assert world.now == before
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_a_long_computation_is_no_wait() -> None:
+    with World(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        until = time.thread_time() + 2.2
+        while time.thread_time() < until:
+            pass
+    assert [str(one.message) for one in caught] == []
