@@ -18,6 +18,15 @@ except ModuleNotFoundError as error:
     from pystack._native._host import ffi, lib
 from pystack._native.handle import StackHandle, check
 from pystack._native.transfer import Transfer
-from pystack._native.world import WorldClock
+from pystack._native.world import HostLostError, WorldClock, note_thread_of_world
 
-__all__ = ["StackHandle", "Transfer", "WorldClock", "check", "ffi", "lib"]
+__all__ = [
+    "HostLostError",
+    "StackHandle",
+    "Transfer",
+    "WorldClock",
+    "check",
+    "ffi",
+    "lib",
+    "note_thread_of_world",
+]

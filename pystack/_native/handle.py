@@ -17,7 +17,7 @@ from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
 from pystack._native.fork import share_with_children
-from pystack._native.world import WorldClock
+from pystack._native.world import WorldClock, end_thread_of_world
 from pystack.errors import DeadlockError, StackPanic
 
 _NO_WORDS: Mapping[int, str] = {}
@@ -275,10 +275,16 @@ class StackHandle:
         if result == -errno.ECANCELED:
             raise OSError(errno.ECANCELED, "a hypercall raised; another thread got the exception")
         if result == -errno.EBADF:
+            self.end_thread_if_lost()
             self.need_open()
         if result == -errno.EOWNERDEAD and self.trouble is not None:
             raise OSError(errno.EOWNERDEAD, f"no channel to the Stack's process: {self.trouble}")
         check(result)
+
+    def end_thread_if_lost(self) -> None:
+        """Ends a thread of a World whose host has crashed, or with the World: see SystemExit."""
+        if self.world is not None and (self.closed or self.world.closed):
+            end_thread_of_world()
 
     def need_open(self) -> None:
         """Raises OSError (EBADF) for a Stack that is closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,29 @@ _NO_PART = (
 )
 
 
+# In a thread that was started inside a World.
+_started_inside = threading.local()
+
+
+class HostLostError(SystemExit):
+    """Ends a thread of a World whose host has lost power, or whose World has ended."""
+
+
+def end_thread_of_world() -> None:
+    """Ends this thread, if it was started inside a World: its machine has lost power.
+
+    Raises:
+        HostLostError: Then.
+    """
+    if getattr(_started_inside, "yes", False):
+        raise HostLostError("the host has lost power, or the World has ended")
+
+
+def note_thread_of_world() -> None:
+    """Notes that this thread was started inside a World."""
+    _started_inside.yes = True
+
+
 class WorldClock:
     """The virtual clock of a World; a `pystack.hypercalls.Clock`.
 
@@ -27,6 +51,7 @@ class WorldClock:
     Attributes:
         pointer: The `ps_world *`.
         explain: Says what waits, for `DeadlockError`.
+        closed: Whether the World has ended.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -36,6 +61,7 @@ class WorldClock:
             raise OSError(-result, os.strerror(-result))
         self.pointer = ffi.gc(out[0], lib.ps_world_release)
         self.explain: Callable[[], str] = str
+        self.closed = False
 
     def now_us(self) -> int:
         """The reading in microseconds."""
@@ -71,6 +97,8 @@ class WorldClock:
                 break
         if result == -errno.EAGAIN:
             return False
+        if result == -errno.EBADF:
+            end_thread_of_world()
         if result < 0:
             self.fail(result)
             raise OSError(-result, os.strerror(-result))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket as kernel
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
@@ -25,7 +25,7 @@ from pystack.sockets.libraries import watching_libraries
 from pystack.sockets.patch import patched
 from pystack.sockets.socket import Socket
 
-__all__ = ["active", "in_the_process", "outside"]
+__all__ = ["active", "in_the_process", "inherited", "outside"]
 
 _current: ContextVar[StackSockets | None] = ContextVar("pystack_active", default=None)
 _outside: ContextVar[bool] = ContextVar("pystack_outside", default=False)
@@ -83,6 +83,14 @@ def active(module: StackSockets, strict: bool) -> Iterator[None]:
             yield
         finally:
             _current.reset(token)
+
+
+def inherited() -> Callable[[], AbstractContextManager[None]]:
+    """What makes a block, in another thread, of what is meant by `socket` here."""
+    module = _in_context()
+    if module is None:
+        return nullcontext
+    return lambda: active(module, strict=False)
 
 
 @contextmanager

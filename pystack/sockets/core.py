@@ -181,6 +181,7 @@ class CoreSocket(AcceptingSocket):
             if self._ps_handle.answers.raised is not None or result in _NOT_CONNECTS:
                 self._ps_handle.fail(result)
             if result == _EBADF:
+                self._ps_handle.end_thread_if_lost()
                 ending.stay_if_over()
             return int(-result)
         try:

@@ -85,7 +85,7 @@ class Host(Stack):
     def crash(self) -> None:
         """Stops as a machine that loses power: its peers hear nothing.
 
-        Its tasks are cancelled, and its threads end at their next call of a socket.
+        Its tasks are cancelled, and its threads end (`SystemExit`) at their next call of a socket.
         """
         for task in list(self._tasks):
             task.cancel()
@@ -196,17 +196,10 @@ class Host(Stack):
             name: The thread's.
             daemon: As `threading.Thread` has it.
         """
-        start = self._starts
 
         def on_this_host() -> None:
-            try:
-                with self.active():
-                    function(*arguments)
-            except OSError as error:
-                # The machine has lost power under it.
-                lost = self.world.closed or self.closed or self._starts != start
-                if not lost or error.errno != errno.EBADF:
-                    raise
+            with self.active():
+                function(*arguments)
 
         made = threading.Thread(
             target=on_this_host, name=name or f"{self.name}: {function.__qualname__}", daemon=daemon

@@ -49,6 +49,8 @@ _EVENTS = {
     "time.sleep": "a sleep in real time: its caller took `time.sleep` where the World could not "
     "replace it, and all of the World sleeps",
 }
+# Modules that ask the machine's programs about it, some at their import.
+_ASKING = frozenset({"ctypes.util", "platform", "uuid"})
 # Which Worlds are open, and whose threads are asked about.
 _open: list[_Clocks] = []
 _hooked = False
@@ -68,7 +70,16 @@ def _hook(event: str, _arguments: tuple[Any, ...]) -> None:
     text = _EVENTS.get(event)
     if text is None or not any(where() is not None for where in _open):
         return
-    _warn(text, users_frame(sys._getframe(1)))
+    frame = sys._getframe(1)
+    if not _is_librarys(frame):
+        _warn(text, users_frame(frame))
+
+
+def _is_librarys(frame: FrameType | None) -> bool:
+    """Whether Python's library starts a child to find something out about the machine."""
+    while frame is not None and frame.f_globals.get("__name__") == "subprocess":
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") in _ASKING
 
 
 def _told(running: Any) -> tuple[int, int, int]:

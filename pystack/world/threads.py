@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import random
 import sys
 import threading
 import time
@@ -18,9 +19,11 @@ from collections.abc import Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
-from pystack._native import WorldClock, ffi, lib
+from pystack._native import HostLostError, WorldClock, ffi, lib, note_thread_of_world
+from pystack.sockets.active import inherited
 from pystack.sockets.patch import Place, patched
 from pystack.world import polling
+from pystack.world.chance import KERNELS_URANDOM, urandom_of
 
 __all__ = ["WorldLock", "has_ended", "taking_part", "time_of_world"]
 
@@ -129,6 +132,16 @@ _starters = {name: getattr(threading, name) for name in _start_names if hasattr(
 _join = threading.Thread.join
 
 
+def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:
+    """What a thread reports its exception by; that its host is gone is none."""
+
+    def invoke(thread: threading.Thread) -> None:
+        if not isinstance(sys.exc_info()[1], HostLostError):
+            report(thread)
+
+    return invoke
+
+
 def _starter(name: str) -> Callable[..., Any]:
     original = _starters[name]
 
@@ -140,14 +153,17 @@ def _starter(name: str) -> Callable[..., Any]:
         if turn == ffi.NULL:
             raise MemoryError("no memory for a thread of the World")
         owner = getattr(function, "__self__", None)
-        end = threading.Event()
+        end, block = threading.Event(), inherited()
         if owner is not None:
             owner._ps_end = end
+            owner._invoke_excepthook = _silent_about_ends(owner._invoke_excepthook)
 
         def run(*given: Any) -> None:
+            note_thread_of_world()
             lib.ps_turn_begin(turn)
             try:
-                function(*given)
+                with block():
+                    function(*given)
             finally:
                 end.set()
                 lib.ps_turn_end(turn)
@@ -210,7 +226,8 @@ def _sleep(duration: float) -> None:
 
 
 _originals = {id(value): value for value in (
-    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, *_real.values(), *_starters.values(),
+    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM, *_real.values(),
+    *_starters.values(),
 )}  # fmt: skip
 # How many modules there were, and the names in them that are one of those.
 _known: tuple[int, list[tuple[ModuleType, str, int]]] = (0, [])
@@ -236,18 +253,25 @@ _POLLING = polling.places(taking_part)
 
 
 @contextlib.contextmanager
-def time_of_world(clock: WorldClock, epoch: float) -> Iterator[None]:
-    """In this block, time and threads of those that take part are the World's.
+def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Iterator[None]:
+    """In this block, time, threads and `os.urandom` of those that take part are the World's.
 
     Args:
         clock: The World's.
         epoch: What `time.time` says at 0 of the World's clock.
+        chance: Where `os.urandom` takes its bytes from.
     """
+    worlds_urandom = urandom_of(chance)
+
+    def urandom(size: int, /) -> bytes:
+        return (worlds_urandom if taking_part() else KERNELS_URANDOM)(size)
+
     ours: dict[int, Any] = {
         id(_lock_of_c): _allocate_lock,
         id(_reentrant_lock_of_c): _reentrant_lock,
         id(_simple_queue_of_c): _simple_queue,
         id(_real["sleep"]): _sleep,
+        id(KERNELS_URANDOM): urandom,
     }
     ours |= {id(original): _starter(name) for name, original in _starters.items()}
     ours |= {id(_real[name]): _reading(name, epoch) for name in _real if name != "sleep"}

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import ipaddress
 import os
+import random
 import tempfile
 import threading
 import warnings
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
+from pystack.world.chance import chance_of_world
 from pystack.world.host import Host
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
@@ -97,7 +99,9 @@ class World:
     def __enter__(self) -> World:
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
-        self._left.enter_context(time_of_world(self.clock, self._epoch))
+        chance = random.Random(self._derive("urandom"))
+        self._left.enter_context(time_of_world(self.clock, self._epoch, chance))
+        self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
         self.clock.sleep(0)  # this thread takes part from now on
         self._open = True
@@ -112,13 +116,13 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """Ends it: threads that wait in it fail with EBADF, hosts send nothing any more.
+        """Ends it: threads that wait in it end (`SystemExit`), hosts send nothing any more.
 
         May be called again.
         """
         if self._closed:
             return
-        self._closed = True
+        self._closed = self.clock.closed = True
         lib.ps_world_close(self.clock.pointer)
         try:
             left = self._end_threads()

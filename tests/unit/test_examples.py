@@ -39,6 +39,10 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("python_nic", "HELLO THROUGH PYTHON\n"),
         ("ping", "1  10.0.1.1"),
         ("crash_and_retry", "58.80 s  'half and half'\n"),
+        ("chat", "6.0 s  Ann hears 'Hi Ann.'\n"),
+        ("chat", "s  Bob hears 'Anybody?'\n"),
+        ("http_threads", "3202016 bytes in "),
+        ("http_clients", "  6.40 s  httpx, 20 s: ReadTimeout\n 21.34 s  aiohttp, 20 s: here"),
         ("week_of_keepalive", "ESTABLISHED\nConnection timed out after 0.19 hours\n"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import functools
 import os
 import socket
@@ -112,3 +113,9 @@ def test_a_long_computation_is_no_wait() -> None:
         while time.thread_time() < until:
             pass
     assert [str(one.message) for one in caught] == []
+
+
+def test_what_the_library_asks_of_the_machine_is_no_warning() -> None:
+    with World(), warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideWorldWarning)
+        ctypes.util.find_library("c")

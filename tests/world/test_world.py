@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import errno
 import itertools
 import queue
 import random
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pystack.errors import OffStackError
 from pystack.world import Conditions, DeadlockError, World
 
 
@@ -387,15 +387,16 @@ def test_closing_ends_threads_that_wait() -> None:
         def wait(call, *arguments) -> None:
             try:
                 call(*arguments)
-            except OSError as error:
-                ended.append(error.errno)
+            except SystemExit as error:
+                ended.append(str(error))
+                raise
 
         taker = right.sockets.socket(type=socket.SOCK_DGRAM)
         taker.bind(("", 9))
         left.thread(wait, time.sleep, 1000)
         right.thread(wait, taker.recv, 10)
         time.sleep(1)
-    assert ended == [errno.EBADF, errno.EBADF]
+    assert ended == ["the host has lost power, or the World has ended"] * 2
 
 
 def test_nothing_left_to_happen_is_an_error_that_says_who_waits() -> None:
@@ -545,3 +546,34 @@ def test_a_web_server_in_a_thread_and_urllib_in_another() -> None:
                     assert answer.read().decode() == path
         server.join()
         assert 0.3 < world.now < 1
+
+
+def test_threads_that_a_hosts_thread_starts_are_the_hosts() -> None:
+    with World() as world:
+        client, server = world.host("client"), world.host("server")
+        world.link(client, server)
+        heard: list[object] = []
+
+        def serve() -> None:
+            with socket.create_server(("", 80)) as listener:
+                for _ in range(6):
+                    connection, peer = listener.accept()
+                    with connection:
+                        connection.sendall(peer[0].encode())
+
+        def ask(_number: int) -> str:
+            with socket.create_connection(("server", 80)) as sock:
+                return sock.recv(100).decode()
+
+        def work() -> None:
+            with concurrent.futures.ThreadPoolExecutor(3) as pool:
+                heard.extend(pool.map(ask, range(4)))
+            one = threading.Thread(target=lambda: heard.append(ask(4)))
+            one.start()
+            one.join()
+
+        server.thread(serve)
+        client.thread(work).join()
+        assert heard == ["10.0.0.1"] * 5
+        with pytest.raises(OffStackError):
+            ask(5)  # this thread is on no host
