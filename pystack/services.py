@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
-from pystack._native.interfaces import interface_index
+from pystack._native.interfaces import interface_index, working_links
+from pystack.local_names import is_local, look_up_local
 from pystack.names import look_up
 from pystack.serving import serving_of
 from pystack.serving.dhcp import DhcpClient
@@ -254,14 +255,15 @@ class InterfaceServices:
     def dhcp6(self, on: bool = True) -> None:
         """Ask DHCPv6 servers for name servers (RFC 8415 18.2.6, stateless), or stop that.
 
-        Asks when a router's advertisement has the O flag, and solicits routers at once. lwIP has
-        no stateful DHCPv6: addresses come from `slaac`.
+        Asks when a router's advertisement has the O flag, and solicits routers at once. No engine
+        has stateful DHCPv6: addresses come from `slaac`.
 
         Args:
             on: Whether to do it.
 
         Raises:
-            OSError: EADDRINUSE, a socket has the client's port 546; ENOMEM.
+            OSError: EADDRINUSE, a socket has the client's port 546; EOPNOTSUPP, the loopback, or
+                an interface without a MAC (gvisor, linux); ENOMEM.
         """
         self._set_service(lib.PS_SERVICE_DHCP6, on)
 
@@ -284,14 +286,16 @@ class InterfaceServices:
         """Answer for a host name in ".local" by multicast DNS (RFC 6762), or stop that.
 
         Probes for and announces the name first, which takes about two seconds. If another host
-        has it, appends "-2", then "-3", and logs that. lwIP sends no goodbye when it stops.
+        has it, appends "-2", then "-3", and logs that. lwIP sends no goodbye when it stops; the
+        other engines' responder (`pystack.serving`) does.
 
         Args:
             name: One label of at most 63 bytes, with or without ".local"; None stops.
 
         Raises:
             ValueError: EINVAL, the name has dots or is empty.
-            OSError: EADDRINUSE, a socket has port 5353 for itself; ENAMETOOLONG; ENOMEM.
+            OSError: EADDRINUSE, a socket has port 5353 for itself; EOPNOTSUPP, the loopback, or
+                an interface without a MAC (gvisor, linux); ENAMETOOLONG; ENOMEM.
         """
         if name is None:
             self._set_service(lib.PS_SERVICE_MDNS, False)
@@ -469,13 +473,12 @@ def resolve(
         if not ended:
             lib.ps_resolve_cancel(handle.pointer, request)
     if result == -errno.EOPNOTSUPP:
-        asked = look_up(
-            make_socket,
-            list(NameServers(handle)),
-            bytes(ffi.string(encoded)).decode("ascii"),
-            _FAMILIES[family],
-            timeout,
-        )
+        plain = bytes(ffi.string(encoded)).decode("ascii")
+        version = _FAMILIES[family]
+        if is_local(plain):
+            asked = look_up_local(make_socket, working_links(handle), plain, version, timeout)
+        else:
+            asked = look_up(make_socket, list(NameServers(handle)), plain, version, timeout)
         if isinstance(asked, int):
             result = -asked
         else:
@@ -524,8 +527,8 @@ class StackServices:
 
         Asks the name servers in turn, by UDP (RFC 1035), or the hosts on the link when the name
         ends in ".local" (RFC 6762 5.1). There is no cache, no search domain and no TCP: a truncated
-        answer is used as far as it goes. Engines without a resolver (gVisor) are asked through
-        their sockets, and know no ".local".
+        answer is used as far as it goes. With engines without a resolver (linux, gvisor) the
+        questions leave by the Stack's sockets.
 
         Args:
             name: A host name, encoded by IDNA if it is not ASCII, or an address literal.

@@ -16,6 +16,7 @@ from pystack.serving import dhcp_message
 from pystack.serving.conflict import Detector, Verdict, announce
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT, Kind, Message, Reply, is_host
 from pystack.serving.frame import BROADCAST, Arp, Datagram, udp4_frame
+from pystack.serving.frame6 import Advertisement
 from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
 
 __all__ = ["DhcpClient", "Phase"]
@@ -94,6 +95,7 @@ class DhcpClient:
 
     flag = lib.PS_IF_DHCP
     origin = lib.PS_ORIGIN_DHCP
+    hears = CLIENT_PORT
 
     def __init__(self, port: Port, hostname: str, checks: Callable[[], bool]) -> None:
         self._port = port
@@ -377,6 +379,12 @@ class DhcpClient:
         self._withdraw()
         self._detector = None
         self.address = self.reply = None
+
+    def look(self, now_us: int) -> None:
+        """See `Service`."""
+
+    def advertised(self, packet: Advertisement, now_us: int) -> None:
+        """See `Service`: routers have nothing to say to it."""
 
     def link_is_back(self, now_us: int) -> None:
         """See `Service`."""
