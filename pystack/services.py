@@ -101,6 +101,10 @@ def _seconds(value: int) -> int | None:
     return None if value == _FOREVER else value
 
 
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)
+
+
 def _read_lease(handle: StackHandle, index: int) -> Lease:
     raw = ffi.new("struct ps_lease *")
     handle.check(lib.ps_lease_get(handle.pointer, index, raw))
@@ -134,8 +138,8 @@ def _lease_of(client: DhcpClient, now_us: int) -> Lease:
         dns=() if reply is None else reply.dns[:NAME_SERVERS_MAXIMUM],
         obtained_s=max(0, now_us - client.obtained_us) // 1_000_000 if known else 0,
         lease_s=lease_s if known else 0,
-        renew_s=renew_s if known else 0,
-        rebind_s=rebind_s if known else 0,
+        renew_s=_whole(renew_s) if known else 0,
+        rebind_s=_whole(rebind_s) if known else 0,
         hostname=client.hostname,
         domain="" if reply is None else reply.domain,
     )

@@ -47,6 +47,7 @@ class Tap(IntEnum):
     DHCP6 = lib.PS_TAP_DHCP6
     MDNS = lib.PS_TAP_MDNS
     ROUTERS = lib.PS_TAP_ROUTERS
+    FRAGMENTS = lib.PS_TAP_FRAGMENTS
 
 
 @dataclass

@@ -21,6 +21,7 @@ from pystack._native.address import to_c
 from pystack.serving.autoip import AutoIp
 from pystack.serving.dhcp import DhcpClient
 from pystack.serving.dhcp6 import Dhcp6Client
+from pystack.serving.fragments import Reassembly
 from pystack.serving.frame import read_arp, read_udp4
 from pystack.serving.frame6 import read_advertisement, read_udp6
 from pystack.serving.mdns import Responder
@@ -36,9 +37,9 @@ SETTINGS = {
 
 _FRAME_BYTES = 65536
 _ARP = b"\x08\x06"
-_IPV4 = b"\x08\x00"
 _IPV6 = b"\x86\xdd"
 _ICMP6 = 58
+_FRAGMENT = 0x3FFF  # an offset, or more to come
 
 
 class _Served:
@@ -47,12 +48,14 @@ class _Served:
     Attributes:
         port: It, as they see it.
         services: By the number of their kind.
+        fragments: Those of datagrams that aren't whole.
         shown: What the host was told of them last.
     """
 
     def __init__(self, port: Port) -> None:
         self.port = port
         self.services: dict[int, Service] = {}
+        self.fragments = Reassembly()
         self.shown: bytes | None = None
 
     def is_leased(self) -> bool:
@@ -138,11 +141,20 @@ class Serving:
                     for service in services:
                         service.advertised(said, now_us)
             else:
-                read = {_IPV4: read_udp4, _IPV6: read_udp6}[kind]
-                if (datagram := read(frame, whole)) is not None:
-                    for service in services:
-                        if service.hears == datagram.target_port:
-                            service.datagram(datagram, now_us)
+                self._take_datagram(served, frame, whole, now_us)
+
+    def _take_datagram(self, served: _Served, frame: bytes, whole: bool, now_us: int) -> None:
+        if frame[12:14] == _IPV6:
+            datagram = read_udp6(frame, whole)
+        elif int.from_bytes(frame[20:22], "big") & _FRAGMENT:
+            made = served.fragments.take(frame, now_us)
+            datagram = None if made is None else read_udp4(made, whole)
+        else:
+            datagram = read_udp4(frame, whole)
+        if datagram is not None:
+            for service in list(served.services.values()):
+                if service.hears == datagram.target_port:
+                    service.datagram(datagram, now_us)
 
     def _look(self, now_us: int) -> None:
         """Sees which interfaces have changed, or gone."""

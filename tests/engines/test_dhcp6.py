@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from link import ALL_NODES, ALL_NODES_MAC, MAC, ROUTER, ROUTER_MAC, Link, link
-from scapy.all import ICMPv6ND_RA, Ether, IPv6, Raw
+from scapy.all import Ether, ICMPv6ND_RA, IPv6, Raw
 from scapy.layers.dhcp6 import DHCP6_InfoRequest
 from scapy.layers.inet import UDP
 

@@ -61,17 +61,6 @@ def test_it_has_to_be_built_first(monkeypatch: pytest.MonkeyPatch, tmp_path: os.
 
 
 @pytest.mark.usefixtures("built")
-def test_what_netstack_has_not() -> None:
-    with pystack.Stack(engine="gvisor", threaded=False) as net:
-        left, _right = pystack.nic.wire()
-        eth = net.attach(left, "10.0.0.1/24")
-        with fails_with(errno.EOPNOTSUPP):
-            eth.mdns("printer")
-        with fails_with(errno.EOPNOTSUPP):
-            net.resolve("printer.local")
-
-
-@pytest.mark.usefixtures("built")
 def test_a_snapshot_is_refused_and_harms_nothing() -> None:
     with pystack.Stack(engine="gvisor", threaded=False) as net:
         with pytest.raises(OSError, match="the state of all its Stacks") as refused:

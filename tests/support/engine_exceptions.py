@@ -27,11 +27,19 @@ _SNAPSHOTS = (
     "test_a_snapshot_comes_back_to_the_probes",
 )
 
+# tests/engines/test_lying_dhcp.py
+_STATION = "takes frames to any station that its NIC passes on"
+_HARDWARE = "doesn't look at the hardware's type"
+
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "lwip": {
         "test_a_little_memory_is_refused": "its state is in its image: 312 bytes of arena do",
         "test_a_clock_that_jumps_over_the_end_ends_the_lease": "counts a lease in ticks",
         "test_an_interface_that_comes_up_again_asks_whether_the_address_is_right": "waits for T1",
+        "test_what_is_not_for_it_is_not_believed[lwip-to another station]": _STATION,
+        "test_nor_when_a_lease_is_asked_for[lwip-to another station]": _STATION,
+        "test_what_is_not_for_it_is_not_believed[lwip-of another hardware]": _HARDWARE,
+        "test_nor_when_a_lease_is_asked_for[lwip-of another hardware]": _HARDWARE,
         "test_what_is_no_conflict[lwip-error-probing]": "reads responses that say an error",
         "test_who_stops_says_goodbye": "says none",
         "test_what_a_name_has_not_is_said_at_once": "has no NSEC",

@@ -12,6 +12,9 @@ from typing import Any
 import pystack
 from pystack.serving.frame import BROADCAST, read_arp, read_udp4, udp4_frame
 
+MASK, ROUTER, NAMES, DOMAIN, LEASE, OVERLOAD, TYPE, SERVER, T1, T2 = (
+    1, 3, 6, 15, 51, 52, 53, 54, 58, 59,
+)  # fmt: skip
 DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
 OURS, SERVERS, DNS = map(IPv4Address, ("10.0.0.9", "10.0.0.1", "10.0.0.53"))
 SERVER_MAC, MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
@@ -19,11 +22,40 @@ ALL = IPv4Address("255.255.255.255")
 COOKIE = bytes((99, 130, 83, 99))
 
 
+def option(code: int, value: bytes) -> bytes:
+    return bytes((code, len(value))) + value
+
+
+def reply(
+    asked: bytes,
+    kind: int,
+    options: bytes,
+    *,
+    address: IPv4Address = OURS,
+    begins: bytes = b"\2\1\6\0",
+    transaction: bytes = b"",
+    client: bytes = b"",
+    sname: bytes = b"",
+    file: bytes = b"",
+    cookie: bytes = COOKIE,
+    station: bytes = BROADCAST,
+    port: int = 67,
+    size: int | None = None,
+) -> bytes:
+    """The frame of a server's message (RFC 2131 2), of which `size` bytes are sent."""
+    head = begins + (transaction or asked[4:8]) + asked[8:12] + bytes(4) + address.packed
+    head += bytes(8) + (client or asked[28:34]).ljust(16, b"\0")
+    head += sname.ljust(64, b"\0") + file.ljust(128, b"\0")
+    payload = head + cookie + option(TYPE, bytes((kind,))) + options + b"\xff"
+    return udp4_frame((SERVER_MAC, station), (SERVERS, ALL), (port, 68), payload[:size])
+
+
 class Server:
     """A DHCP server at the far end of a wire.
 
     Attributes:
         heard: The types of the messages that came, in order.
+        asked: The last of them.
         lease_s: The lease's length.
         answers: What it says to a message of a type; a type that is missing gets no answer.
     """
@@ -31,6 +63,7 @@ class Server:
     def __init__(self) -> None:
         self.nic = pystack.nic.PythonNic(self._frame)
         self.heard: list[int] = []
+        self.asked = b""
         self.lease_s = 600
         self.answers = {DISCOVER: OFFER, REQUEST: ACK}
         self.frames: list[bytes] = []
@@ -48,19 +81,22 @@ class Server:
         assert datagram is not None
         kind = datagram.payload[242]  # the type is the first option
         self.heard.append(kind)
+        self.asked = datagram.payload
         if kind in self.answers:
             self.nic.deliver(self.reply(datagram.payload, self.answers[kind]))
 
     def reply(self, asked: bytes, kind: int) -> bytes:
         """A message of the server's."""
-        head = b"\2" + asked[1:12] + bytes(4) + OURS.packed + bytes(8) + asked[28:236]
-        options = bytes((53, 1, kind, 54, 4)) + SERVERS.packed
+        return reply(asked, kind, self.options(kind))
+
+    def options(self, kind: int) -> bytes:
+        """What it says beside the message's type."""
+        found = option(SERVER, SERVERS.packed)
         if kind != NAK:
-            options += bytes((51, 4)) + self.lease_s.to_bytes(4, "big")
-            options += bytes((1, 4, 255, 255, 255, 0, 3, 4)) + SERVERS.packed
-            options += bytes((6, 4)) + DNS.packed + b"\x0f\x04home"
-        payload = head + COOKIE + options + b"\xff"
-        return udp4_frame((SERVER_MAC, BROADCAST), (SERVERS, ALL), (67, 68), payload)
+            found += option(LEASE, self.lease_s.to_bytes(4, "big"))
+            found += option(MASK, bytes((255, 255, 255, 0))) + option(ROUTER, SERVERS.packed)
+            found += option(NAMES, DNS.packed) + option(DOMAIN, b"home")
+        return found
 
 
 class Place:
