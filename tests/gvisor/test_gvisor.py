@@ -9,7 +9,6 @@ import sys
 import tempfile
 
 import pytest
-from failing import fails_with
 
 import pystack
 from pystack._native.engines import engine_path
