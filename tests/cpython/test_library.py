@@ -65,7 +65,7 @@ def test_as_on_the_kernels_sockets(way: str, module: str) -> None:
     named = TABLE["modules"][module][way]["differences"]
     kernel, stack = table_module.run_both(way, module, named)
     assert table_module.count(kernel, "pass") > 0
-    found = table_module.differences(kernel, stack)
+    found = table_module.differences(way, kernel, stack)
     new = {name: why for name, why in found.items() if name not in named}
     assert not new, "\n".join(f"{name}: {why}" for name, why in new.items())
     passes = {name for name in named if stack.get(name, ("", ""))[0] == "pass"}

@@ -21,6 +21,9 @@ HOST = "fe80::ff:fe00:2"
 OTHER = "2001:db8::99"
 
 
+pytestmark = pytest.mark.sanitize
+
+
 @pytest.fixture
 def wire(engine: str) -> Iterator[Link]:
     with link(engine=engine) as made:

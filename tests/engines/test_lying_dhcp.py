@@ -37,6 +37,9 @@ STRANGER = bytes.fromhex("0200000000ff")
 LEASED = ["10.0.0.9/24"]
 
 
+pytestmark = pytest.mark.sanitize
+
+
 @pytest.fixture
 def place(engine: str) -> Iterator[Place]:
     with placed(engine) as made:

@@ -99,6 +99,9 @@ def probes(it: Link, label: str = "printer") -> list[Heard]:
     return [one for one in heard(it) if not one.is_response and one.v4 and one.holds(text)]
 
 
+pytestmark = pytest.mark.sanitize
+
+
 @pytest.fixture
 def wire(engine: str) -> Iterator[Link]:
     with link(f"{OURS}/24", f"{OURS6}/64", engine=engine) as made:

@@ -269,3 +269,41 @@ def test_a_child_can_use_the_lease_and_not_change_it(engine: str) -> None:
 
         in_child(child)
         assert eth.lease.bound
+
+
+def test_a_close_ends_who_waits_for_a_lease(engine: str) -> None:
+    server = Server()
+    server.answers = {}
+    raised: list[BaseException] = []
+    with pystack.Stack(engine=engine) as net:
+        eth = net.attach(server.nic, mac=MAC)
+
+        def wait() -> None:
+            try:
+                eth.dhcp(timeout=60)
+            except OSError as error:
+                raised.append(error)
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        while DISCOVER not in server.heard:
+            waiter.join(0.01)
+        net.close(linger=0)
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert raised
+
+
+def test_a_snapshot_comes_back_to_the_exchange(place: Place) -> None:
+    place.server.answers = {DISCOVER: OFFER}
+    place.eth.dhcp(timeout=0)
+    place.run(1)
+    moment = place.net.snapshot()
+    place.server.answers[REQUEST] = ACK
+    for _ in range(2):
+        place.run(10)
+        assert place.addresses() == ["10.0.0.9/24"]
+        assert place.net.nameservers == [DNS]
+        place.net.restore(moment)
+        assert place.addresses() == []
+        assert place.net.nameservers == []
