@@ -38,6 +38,7 @@ GROUP4, GROUP6 = IPv4Address("224.0.0.251"), IPv6Address("ff02::fb")
 
 _GROUP4_MAC = bytes.fromhex("01005e0000fb")
 _TTL = 255
+_OVERHEAD = 40 + 8 + 12 + 80  # IPv6's and UDP's headers, a message's, and a question for our name
 _LONGEST_LABEL = 63
 _LEGACY_TTL_S = 10  # RFC 6762 6.7
 _PROBES, _PROBE_US = 3, 250_000
@@ -145,8 +146,9 @@ class Responder:
             self._stage, self._count = Stage.ANNOUNCING, 0
             self._announce(now_us)
             return
-        question = probe_question(self.name)
-        self._to_groups(pack([question], [], self._hosts(), response=False))
+        # More than fits into one question nobody else need know to see that we differ.
+        wanted = self._fitting(self._hosts())[0]
+        self._to_groups(pack([probe_question(self.name)], [], wanted, response=False))
         self._count += 1
         self.due_us = now_us + _PROBE_US
 
@@ -254,7 +256,8 @@ class Responder:
             by_unicast = True
         stale = [one for one in answers if now_us - self._sent_us(version, one) >= _FRESH_US]
         if by_unicast and not stale:
-            self._unicast(pack([], answers, [], response=True), datagram)
+            for some in self._fitting(answers):
+                self._unicast(pack([], some, [], response=True), datagram)
             return
         is_probe = any(one.is_of(self.name) for one in message.authorities)
         quiet_us = _DEFENDS_US if is_probe else _QUIET_US
@@ -266,10 +269,10 @@ class Responder:
         """Answers who knows ordinary DNS alone (RFC 6762 6.7)."""
         short = [Record(one.name, one.kind, one.data, _LEGACY_TTL_S) for one in answers]
         questions = [one.wire for one in message.questions]
-        payload = pack(
-            questions, short, [], response=True, identifier=message.identifier, unique=False
-        )
-        self._unicast(payload, datagram)
+        number = message.identifier
+        some = self._fitting(short)[0]
+        answer = pack(questions, some, [], response=True, identifier=number, unique=False)
+        self._unicast(answer, datagram)
 
     # --- what goes ---------------------------------------------------------------------------
 
@@ -289,7 +292,21 @@ class Responder:
             self._sent[version, record.name + record.data, record.kind] = now_us
         if len(self._sent) > 16 * max(1, len(self._addresses)):
             self._sent = {key: at for key, at in self._sent.items() if now_us - at < _FRESH_US}
-        self._send(version, pack([], records, [], response=True))
+        for some in self._fitting(records):
+            self._send(version, pack([], some, [], response=True))
+
+    def _fitting(self, records: list[Record]) -> list[list[Record]]:
+        """Records in as many messages as the MTU asks for."""
+        found: list[list[Record]] = [[]]
+        left = room = self._port.mtu - _OVERHEAD
+        for record in records:
+            size = len(record.packed(unique=True))
+            if size > left and found[-1]:
+                found.append([])
+                left = room
+            found[-1].append(record)
+            left -= size
+        return found
 
     def _to_groups(self, payload: bytes) -> None:
         for version in self._versions():
@@ -301,7 +318,9 @@ class Responder:
         self._transmit(group, mac, PORT, payload)
 
     def _unicast(self, payload: bytes, asked: Datagram) -> None:
-        self._transmit(asked.source, asked.source_mac, asked.source_port, payload)
+        # Whoever isn't on the link would have a router carry what nobody asked for (RFC 6762 11).
+        if self._is_near(asked.source):
+            self._transmit(asked.source, asked.source_mac, asked.source_port, payload)
 
     def _transmit(self, to: _Source, mac: bytes, port: int, payload: bytes) -> None:
         source = self._source(to.version)
@@ -326,8 +345,8 @@ class Responder:
     def stop(self) -> None:
         """See `Service`: says goodbye (RFC 6762 10.1)."""
         if self._stage in (Stage.ANNOUNCING, Stage.ANSWERING):
-            gone = [ended(one) for one in self._records()]
-            self._to_groups(pack([], gone, [], response=True))
+            for some in self._fitting([ended(one) for one in self._records()]):
+                self._to_groups(pack([], some, [], response=True))
         self._stage = Stage.IDLE
         for member in self._members:
             self._port.leave(member)

@@ -19,6 +19,7 @@ __all__ = ["NEVER", "SECOND_US", "Address", "Cancelled", "Ended", "Port", "Servi
 SECOND_US = 1_000_000
 NEVER = (1 << 64) - 1
 
+_ETHERNET = 14
 _LOST = {errno.ENOBUFS, errno.ENODEV, errno.ENETDOWN, errno.EIO}
 # Why a datagram can't leave: as if it was lost.
 _UNSENT = _LOST | {
@@ -172,8 +173,8 @@ class Port:
     # --- sending -----------------------------------------------------------------------------
 
     def transmit(self, frame: bytes) -> None:
-        """Sends a frame past the engine; a wire without room loses it."""
-        if self.works:
+        """Sends a frame past the engine; a wire without room, or too small for it, loses it."""
+        if self.works and len(frame) <= self.mtu + _ETHERNET:
             self.call(lib.ps_serving_transmit(self.pointer, self.index, frame, len(frame)), _LOST)
 
     def identification(self) -> int:

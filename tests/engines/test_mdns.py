@@ -348,6 +348,32 @@ def test_a_new_address_is_answered_for(wire: Link) -> None:
     assert answers(wire, "10.0.0.77")
 
 
+def test_more_addresses_than_one_message_holds(wire: Link) -> None:
+    label = "p" * 63
+    added = [socket.inet_pton(socket.AF_INET6, f"fd00::1:{number}") for number in range(20)]
+    for one in added:
+        wire.interface.addresses.add(f"{socket.inet_ntop(socket.AF_INET6, one)}/64")
+    wire.run(3)
+    wire.interface.mdns(label)
+    wire.run(6)
+    heard(wire)
+    say(wire, query((name(f"{label}.local"), AAAA)))
+    wire.run(1)
+    said = heard(wire)
+    assert all(len(one.packet[IP]) <= 1500 for one in said)
+    assert all(any(each.holds(one) for each in said) for one in added)
+
+
+def test_who_is_not_on_the_link_is_not_answered_by_a_router(wire: Link) -> None:
+    announced(wire)
+    wire.run(2)
+    heard(wire)
+    wire.net.routes.add("default", "10.0.0.1", wire.interface)
+    say(wire, query((PRINTER, A), identifier=7), port=4000, source="192.0.2.1")
+    wire.run(1)
+    assert [one for one in heard(wire) if one.to == "192.0.2.1"] == []
+
+
 def test_a_clock_that_jumps_loses_nothing(wire: Link) -> None:
     wire.interface.mdns("printer")
     wire.run(0.4)
