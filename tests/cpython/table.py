@@ -84,6 +84,15 @@ def differences(way: str, kernel: Outcomes, stack: Outcomes) -> dict[str, str]:
     }
 
 
+def kernels_alone(way: str, kernel: Outcomes, stack: Outcomes) -> set[str]:
+    """The tests that pass on the kernel's sockets, and whose protocol the engine doesn't have."""
+    return {
+        name
+        for name, (outcome, _why) in kernel.items()
+        if outcome == "pass" and is_absent(way, name, stack.get(name, ("", "")))
+    }
+
+
 def run_both(way: str, module: str, expected: Collection[str] = ()) -> tuple[Outcomes, Outcomes]:
     """A module's outcomes on the kernel's sockets, and in one of `WAYS` on a Stack's.
 
@@ -133,7 +142,7 @@ def main() -> None:
             row[way] = {
                 "passes": count(stack, "pass"),
                 "skipped": count(stack, "skip"),
-                "absent": sum(is_absent(way, name, one) for name, one in stack.items()),
+                "absent": len(kernels_alone(way, kernel, stack)),
                 "differences": {name: reasons.get(name, "?") for name in sorted(found)},
             }
             print(module, way, count(kernel, "pass"), count(stack, "pass"), flush=True)
