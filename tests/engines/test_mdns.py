@@ -7,11 +7,12 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from link import MAC, Link, link
-from pair import LEFT, RIGHT, pair
+from pair import LEFT, LEFT6, RIGHT, RIGHT6, pair
 from scapy.all import IP, Ether, IPv6, Raw
 from scapy.layers.inet import UDP
 
@@ -446,15 +447,19 @@ def test_two_find_each_other(engines: tuple[str, str]) -> None:
     with pair(engines=engines) as it:
         it.left_interface.mdns("left")
         it.right_interface.mdns("right")
-        for net, other, where in ((it.left, "right", RIGHT), (it.right, "left", LEFT)):
-            host, found = f"{other}.local", list[str]()
-            for _ in range(20):
-                try:
-                    found = [str(one) for one in net.resolve(host, socket.AF_INET, timeout=2)]
-                except socket.gaierror:
-                    continue
-                break
-            assert found == [where]
+        ends = ((it.left, "right", RIGHT, RIGHT6), (it.right, "left", LEFT, LEFT6))
+        for net, other, where, where6 in ends:
+            for family, wanted in ((socket.AF_INET, where), (socket.AF_INET6, where6)):
+                found: list[str] = []
+                for _ in range(20):
+                    with suppress(socket.gaierror):
+                        addresses = net.resolve(f"{other}.local", family, timeout=2)
+                        found = [str(one) for one in addresses if not one.is_link_local]
+                    if found:
+                        break
+                assert found == [wanted]
+            both = {str(one) for one in net.resolve(f"{other}.local")}
+            assert {where, where6} <= both
 
 
 def test_an_end_ends_who_asks(engine: str) -> None:
