@@ -142,7 +142,7 @@ class Message:
         questions: What it asks.
         answers: Its answers; of a question, what the asker knows (RFC 6762 7.1).
         authorities: Of a probe, what it wants to have (8.2).
-        additionals: What may be of use as well.
+        additional: What may be of use as well.
     """
 
     identifier: int
@@ -150,7 +150,7 @@ class Message:
     questions: tuple[Question, ...]
     answers: tuple[Record, ...]
     authorities: tuple[Record, ...]
-    additionals: tuple[Record, ...]
+    additional: tuple[Record, ...]
 
 
 def read(message: bytes) -> Message | None:

@@ -208,7 +208,7 @@ class Responder:
         """Looks whether another host has the name (RFC 6762 8.1, 9)."""
         ours = self._hosts()
         kinds = {one.kind for one in host_records(b"", [bytes(4), bytes(16)])}
-        for record in message.answers + message.additionals:
+        for record in message.answers + message.additional:
             if record.ttl == 0 or record.kind not in kinds or not record.is_of(self.name):
                 continue
             if any(record.is_same(one) for one in ours):
