@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from pystack.serving.dns_message import read_labels
+
 __all__ = ["CNAME", "PORT", "Answer", "Server", "look_up", "make_question", "read_answer"]
 
 Server: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
@@ -86,26 +88,9 @@ def read_name(message: bytes, place: int) -> tuple[str, int]:
     Raises:
         ValueError: It runs past the message, or its pointers loop.
     """
-    labels: list[str] = []
-    end = -1
-    size = 0
-    while True:
-        length = message[place] if place < len(message) else 0xFF
-        if length == 0:
-            return ".".join(labels), end if end >= 0 else place + 1
-        if length >= 0xC0 and place + 1 < len(message):
-            target = (length & 0x3F) << 8 | message[place + 1]
-            if target >= place:  # only backwards, so that it ends
-                raise ValueError("a name with a forward pointer")
-            end = place + 2 if end < 0 else end
-            place = target
-            continue
-        label = message[place + 1 : place + 1 + length]
-        size += length + 1
-        if length > 63 or len(label) != length or size > _LONGEST_NAME - 1:
-            raise ValueError("a name that is truncated or too long")
-        labels.append(label.decode("ascii", "backslashreplace").replace(".", "\\."))
-        place += 1 + length
+    labels, end = read_labels(message, place)
+    decoded = [label.decode("ascii", "backslashreplace").replace(".", "\\.") for label in labels]
+    return ".".join(decoded), end
 
 
 def read_answer(message: bytes, asked: bytes) -> Answer:
@@ -272,8 +257,7 @@ def look_up(
         before its first address.
 
     Raises:
-        OSError: EOPNOTSUPP, a name in ".local", which takes multicast DNS; any other error of the
-            sockets.
+        OSError: Any error of the sockets but that a server can't be reached.
     """
     known = list(servers)
     try:
@@ -289,8 +273,6 @@ def look_up(
     if plain == "localhost":  # RFC 6761 6.3
         both = [ipaddress.ip_address(one) for one in ("::1", "127.0.0.1")]
         return [one for one in both if family in (0, one.version)]
-    if plain.endswith(".local"):
-        raise OSError(errno.EOPNOTSUPP, f"{name!r}: this engine has no multicast DNS")
     try:
         questions = [_Question(make_question(name, kind, 0), kind) for kind in _FAMILIES[family]]
     except ValueError:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
-from pystack._native.interfaces import interface_index
+from pystack._native.interfaces import interface_index, working_links
+from pystack.local_names import is_local, look_up_local
 from pystack.names import look_up
 from pystack.serving import serving_of
 from pystack.serving.dhcp import DhcpClient
@@ -99,6 +100,10 @@ def _seconds(value: int) -> int | None:
     return None if value == _FOREVER else value
 
 
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)
+
+
 def _read_lease(handle: StackHandle, index: int) -> Lease:
     raw = ffi.new("struct ps_lease *")
     handle.check(lib.ps_lease_get(handle.pointer, index, raw))
@@ -132,8 +137,8 @@ def _lease_of(client: DhcpClient, now_us: int) -> Lease:
         dns=() if reply is None else reply.dns[:NAME_SERVERS_MAXIMUM],
         obtained_s=max(0, now_us - client.obtained_us) // 1_000_000 if known else 0,
         lease_s=lease_s if known else 0,
-        renew_s=renew_s if known else 0,
-        rebind_s=rebind_s if known else 0,
+        renew_s=_whole(renew_s) if known else 0,
+        rebind_s=_whole(rebind_s) if known else 0,
         hostname=client.hostname,
         domain="" if reply is None else reply.domain,
     )
@@ -253,14 +258,15 @@ class InterfaceServices:
     def dhcp6(self, on: bool = True) -> None:
         """Ask DHCPv6 servers for name servers (RFC 8415 18.2.6, stateless), or stop that.
 
-        Asks when a router's advertisement has the O flag, and solicits routers at once. lwIP has
-        no stateful DHCPv6: addresses come from `slaac`.
+        Asks when a router's advertisement has the O flag, and solicits routers at once. No engine
+        has stateful DHCPv6: addresses come from `slaac`.
 
         Args:
             on: Whether to do it.
 
         Raises:
-            OSError: EADDRINUSE, a socket has the client's port 546; ENOMEM.
+            OSError: EADDRINUSE, a socket has the client's port 546; EOPNOTSUPP, the loopback, or
+                an interface without a MAC (gvisor, linux); ENOMEM.
         """
         self._set_service(lib.PS_SERVICE_DHCP6, on)
 
@@ -283,14 +289,16 @@ class InterfaceServices:
         """Answer for a host name in ".local" by multicast DNS (RFC 6762), or stop that.
 
         Probes for and announces the name first, which takes about two seconds. If another host
-        has it, appends "-2", then "-3", and logs that. lwIP sends no goodbye when it stops.
+        has it, appends "-2", then "-3", and logs that. lwIP sends no goodbye when it stops; the
+        other engines' responder (`pystack.serving`) does.
 
         Args:
             name: One label of at most 63 bytes, with or without ".local"; None stops.
 
         Raises:
             ValueError: EINVAL, the name has dots or is empty.
-            OSError: EADDRINUSE, a socket has port 5353 for itself; ENAMETOOLONG; ENOMEM.
+            OSError: EADDRINUSE, a socket has port 5353 for itself; EOPNOTSUPP, the loopback, or
+                an interface without a MAC (gvisor, linux); ENAMETOOLONG; ENOMEM.
         """
         if name is None:
             self._set_service(lib.PS_SERVICE_MDNS, False)
@@ -468,14 +476,14 @@ def resolve(
         if not ended:
             lib.ps_resolve_cancel(handle.pointer, request)
     if result == -errno.EOPNOTSUPP:
-        asked = look_up(
-            make_socket,
-            list(NameServers(handle)),
-            bytes(ffi.string(encoded)).decode("ascii"),
-            _FAMILIES[family],
-            timeout,
-            handle.monotonic,
-        )
+        plain = bytes(ffi.string(encoded)).decode("ascii")
+        version, now = _FAMILIES[family], handle.monotonic
+        if is_local(plain):
+            links = working_links(handle)
+            asked = look_up_local(make_socket, links, plain, version, timeout, now)
+        else:
+            servers = list(NameServers(handle))
+            asked = look_up(make_socket, servers, plain, version, timeout, now)
         if isinstance(asked, int):
             result = -asked
         else:
@@ -524,8 +532,8 @@ class StackServices:
 
         Asks the name servers in turn, by UDP (RFC 1035), or the hosts on the link when the name
         ends in ".local" (RFC 6762 5.1). There is no cache, no search domain and no TCP: a truncated
-        answer is used as far as it goes. Engines without a resolver (gVisor) are asked through
-        their sockets, and know no ".local".
+        answer is used as far as it goes. With engines without a resolver (linux, gvisor) the
+        questions leave by the Stack's sockets.
 
         Args:
             name: A host name, encoded by IDNA if it is not ASCII, or an address literal.

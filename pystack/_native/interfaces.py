@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 from pystack._native._host import ffi, lib
 from pystack._native.handle import StackHandle
 
-__all__ = ["InterfaceLike", "interface_index", "no_interface"]
+__all__ = ["InterfaceLike", "interface_index", "no_interface", "working_links"]
 
 
 class _HasIndex(Protocol):
@@ -35,6 +35,18 @@ def interface_index(handle: StackHandle, interface: InterfaceLike | None) -> int
     if not isinstance(index, int):
         raise TypeError(f"an interface is an Interface, a name or an index, not {interface!r}")
     return index
+
+
+def working_links(handle: StackHandle) -> list[int]:
+    """The indices of the interfaces that are up and have a link on which others may be."""
+    works = lib.PS_IF_UP | lib.PS_IF_LINK
+    return [
+        int(one.index)
+        for one in handle.listing(
+            "struct ps_interface", lambda out, room: lib.ps_interfaces(handle.pointer, out, room)
+        )
+        if one.flags & (works | lib.PS_IF_LOOPBACK) == works
+    ]
 
 
 def no_interface(index: int) -> dict[int, str]:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from pystack._native import lib
 from pystack.serving.conflict import MAX_CONFLICTS, Detector, Verdict
 from pystack.serving.frame import Arp, Datagram
+from pystack.serving.frame6 import Advertisement
 from pystack.serving.port import NEVER, Port, Shown, Tap
 
 __all__ = ["AutoIp"]
@@ -40,6 +41,7 @@ class AutoIp:
 
     flag = lib.PS_IF_AUTOIP
     origin = lib.PS_ORIGIN_AUTOIP
+    hears = 0
 
     def __init__(self, port: Port, is_leased: Callable[[], bool]) -> None:
         self._port = port
@@ -111,6 +113,9 @@ class AutoIp:
 
     def datagram(self, datagram: Datagram, now_us: int) -> None:
         """See `Service`: it hears none."""
+
+    def advertised(self, packet: Advertisement, now_us: int) -> None:
+        """See `Service`: routers have nothing to say to it."""
 
     def link_is_back(self, now_us: int) -> None:
         """See `Service`: another network, perhaps, and another host with the address."""

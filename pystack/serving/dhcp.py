@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface
+from typing import TypeAlias
 
 from pystack._native import lib
 from pystack.serving import dhcp_message
 from pystack.serving.conflict import Detector, Verdict, announce
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT, Kind, Message, Reply, is_host
 from pystack.serving.frame import BROADCAST, Arp, Datagram, udp4_frame
+from pystack.serving.frame6 import Advertisement
 from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
 
 __all__ = ["DhcpClient", "Phase"]
@@ -27,6 +29,10 @@ _SHORT_S = 60  # a lease of no time, or of none that is said
 _REQUESTS = 4  # a minute's (RFC 2131 3.1)
 _REBOOT_REQUESTS = 2
 _AFTER_DECLINE_US = 10 * SECOND_US
+
+
+# A lease's length, T1 and T2 in seconds; None: never.
+Times: TypeAlias = "tuple[int | None, float | None, float | None]"
 
 
 class Phase(Enum):
@@ -53,19 +59,27 @@ class Phase(Enum):
         return self in (Phase.BOUND, Phase.RENEWING, Phase.REBINDING, Phase.REBOOTING)
 
 
-def _usual_t2(lease_s: int) -> int:
-    return lease_s // 8 * 7 + lease_s % 8 * 7 // 8
+_ASKING = (
+    Phase.SELECTING,
+    Phase.REQUESTING,
+    Phase.RENEWING,
+    Phase.REBINDING,
+    Phase.REBOOTING,
+)
 
 
-def _times(reply: Reply) -> tuple[int | None, int | None, int | None]:
-    """The lease's length, T1 and T2 in seconds; None: never."""
+def _times(reply: Reply) -> Times:
+    """The lease's length, T1 and T2 in seconds; None: never.
+
+    Fractions of seconds keep a lease of one second from being renewed without end at one moment.
+    """
     lease = reply.lease_s or _SHORT_S
     if lease == _FOREVER_S:
         return None, None, None
-    t1 = lease // 2 if reply.t1_s is None else reply.t1_s
-    t2 = _usual_t2(lease) if reply.t2_s is None else reply.t2_s
+    t1 = lease / 2 if reply.t1_s is None else reply.t1_s
+    t2 = lease * 7 / 8 if reply.t2_s is None else reply.t2_s
     if not 0 < t1 < t2 < lease:  # or it would never be renewed
-        t1, t2 = lease // 2, _usual_t2(lease)
+        t1, t2 = lease / 2, lease * 7 / 8
     return lease, t1, t2
 
 
@@ -94,6 +108,7 @@ class DhcpClient:
 
     flag = lib.PS_IF_DHCP
     origin = lib.PS_ORIGIN_DHCP
+    hears = CLIENT_PORT
 
     def __init__(self, port: Port, hostname: str, checks: Callable[[], bool]) -> None:
         self._port = port
@@ -106,7 +121,7 @@ class DhcpClient:
         self.server: IPv4Address | None = None
         self._server_mac = BROADCAST
         self.reply: Reply | None = None
-        self.times_s: tuple[int | None, int | None, int | None] = (None, None, None)
+        self.times_s: Times = (None, None, None)
         self.obtained_us = 0
         self._offered = _NOBODY
         self._transaction = 0
@@ -118,7 +133,9 @@ class DhcpClient:
 
     def taps(self) -> int:
         """See `Service`."""
-        return Tap.DHCP | (Tap.ARP if self._detector is not None else 0)
+        taps = Tap.DHCP | (Tap.ARP if self._detector is not None else 0)
+        # Only while an answer is waited for: all of UDP's fragments come with it.
+        return taps | (Tap.FRAGMENTS if self.phase in _ASKING else 0)
 
     # --- time --------------------------------------------------------------------------------
 
@@ -129,7 +146,7 @@ class DhcpClient:
 
     def _at_us(self, which: int) -> int:
         after = self.times_s[which]
-        return NEVER if after is None else self.obtained_us + after * SECOND_US
+        return NEVER if after is None else self.obtained_us + round(after * SECOND_US)
 
     def tick(self, now_us: int) -> None:
         """See `Service`."""
@@ -377,6 +394,12 @@ class DhcpClient:
         self._withdraw()
         self._detector = None
         self.address = self.reply = None
+
+    def look(self, now_us: int) -> None:
+        """See `Service`."""
+
+    def advertised(self, packet: Advertisement, now_us: int) -> None:
+        """See `Service`: routers have nothing to say to it."""
 
     def link_is_back(self, now_us: int) -> None:
         """See `Service`."""

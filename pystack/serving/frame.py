@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 __all__ = ["BROADCAST", "Arp", "Datagram", "arp_frame", "read_arp", "read_udp4", "udp4_frame"]
 
@@ -55,13 +55,15 @@ def arp_frame(mac: bytes, sender: IPv4Address, target: IPv4Address) -> bytes:
 
 @dataclass(frozen=True)
 class Datagram:
-    """A UDP datagram over IPv4, and which station it came from and went to."""
+    """A UDP datagram, and which station it came from and went to."""
 
     source_mac: bytes
     target_mac: bytes
-    source: IPv4Address
+    source: IPv4Address | IPv6Address
     source_port: int
     payload: bytes
+    target: IPv4Address | IPv6Address
+    target_port: int
 
 
 def read_udp4(frame: bytes, is_whole: bool) -> Datagram | None:
@@ -91,6 +93,8 @@ def read_udp4(frame: bytes, is_whole: bool) -> Datagram | None:
         IPv4Address(packet[12:16]),
         int.from_bytes(udp[:2], "big"),
         udp[_UDP:],
+        IPv4Address(packet[16:20]),
+        int.from_bytes(udp[2:4], "big"),
     )
 
 
@@ -100,6 +104,7 @@ def udp4_frame(
     ports: tuple[int, int],
     payload: bytes,
     identification: int = 0,
+    ttl: int = _TTL,
 ) -> bytes:
     """A datagram, each pair being its source and its target."""
     size = _UDP + len(payload)
@@ -107,7 +112,7 @@ def udp4_frame(
     udp = struct.pack(">HHHH", *ports, size, 0) + payload
     check = checksum(both + struct.pack(">BBH", 0, 17, size) + udp) or 0xFFFF
     udp = udp[:6] + check.to_bytes(2, "big") + payload
-    fields = (0x45, 0, _IPV4 + size, identification, 0, _TTL, 17)
+    fields = (0x45, 0, _IPV4 + size, identification, 0, ttl, 17)
     head = struct.pack(">BBHHHBB", *fields)
     check = checksum(head + b"\0\0" + both)
     head += check.to_bytes(2, "big") + both

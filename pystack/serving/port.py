@@ -6,24 +6,30 @@ import errno
 import os
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address
-from typing import Any, Protocol
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import Any, Protocol, TypeAlias
 
 from pystack._native import ffi, lib
-from pystack._native.address import to_c
+from pystack._native.address import interface_from_c, to_c
 from pystack.serving.frame import Arp, Datagram
+from pystack.serving.frame6 import Advertisement
 
-__all__ = ["NEVER", "SECOND_US", "Cancelled", "Ended", "Port", "Service", "Shown", "Tap"]
+__all__ = ["NEVER", "SECOND_US", "Address", "Cancelled", "Ended", "Port", "Service", "Shown", "Tap"]
 
 SECOND_US = 1_000_000
 NEVER = (1 << 64) - 1
 
+_ETHERNET = 14
 _LOST = {errno.ENOBUFS, errno.ENODEV, errno.ENETDOWN, errno.EIO}
 # Why a datagram can't leave: as if it was lost.
 _UNSENT = _LOST | {
     errno.EAGAIN, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENETUNREACH, errno.EHOSTUNREACH,
     errno.EHOSTDOWN, errno.ECONNREFUSED, errno.ENOMEM, errno.EINVAL,
 }  # fmt: skip
+
+# An interface's address with its network.
+Address: TypeAlias = "IPv4Interface | IPv6Interface"
+_USABLE = (lib.PS_ADDRESS_PREFERRED, lib.PS_ADDRESS_DEPRECATED)
 
 
 class Ended(Exception):  # noqa: N818 - no error: there is nothing left to serve
@@ -39,6 +45,10 @@ class Tap(IntEnum):
 
     ARP = lib.PS_TAP_ARP
     DHCP = lib.PS_TAP_DHCP
+    DHCP6 = lib.PS_TAP_DHCP6
+    MDNS = lib.PS_TAP_MDNS
+    ROUTERS = lib.PS_TAP_ROUTERS
+    FRAGMENTS = lib.PS_TAP_FRAGMENTS
 
 
 @dataclass
@@ -60,16 +70,21 @@ class Service(Protocol):
     """One service of an interface.
 
     Attributes:
-        due_us: When it wants to be told the time.
         flag: The interface's flag that stands for it.
         origin: Of the address that it gives.
+        hears: The UDP port whose datagrams it is shown; 0: of none.
         shown: What it has done.
     """
 
-    due_us: int
     flag: int
     origin: int
+    hears: int
     shown: Shown
+
+    @property
+    def due_us(self) -> int:
+        """When it wants to be told the time."""
+        ...
 
     def taps(self) -> int:
         """The frames that it is to be shown now."""
@@ -85,6 +100,14 @@ class Service(Protocol):
 
     def datagram(self, datagram: Datagram, now_us: int) -> None:
         """A datagram for it has come."""
+        ...
+
+    def advertised(self, packet: Advertisement, now_us: int) -> None:
+        """A router's advertisement has come."""
+        ...
+
+    def look(self, now_us: int) -> None:
+        """The interface, or another service of it, may have changed."""
         ...
 
     def link_is_back(self, now_us: int) -> None:
@@ -150,8 +173,8 @@ class Port:
     # --- sending -----------------------------------------------------------------------------
 
     def transmit(self, frame: bytes) -> None:
-        """Sends a frame past the engine; a wire without room loses it."""
-        if self.works:
+        """Sends a frame past the engine; a wire without room, or too small for it, loses it."""
+        if self.works and len(frame) <= self.mtu + _ETHERNET:
             self.call(lib.ps_serving_transmit(self.pointer, self.index, frame, len(frame)), _LOST)
 
     def identification(self) -> int:
@@ -174,7 +197,60 @@ class Port:
         finally:
             lib.ps_close(self.pointer, handle)
 
+    # --- groups ------------------------------------------------------------------------------
+
+    def join(self, group: IPv4Address | IPv6Address) -> int | None:
+        """Joins a group; what `leave` takes. None: the engine has no room, or no such family."""
+        where = to_c(group)
+        handle = lib.ps_socket(self.pointer, where.family, lib.PS_DATAGRAM, 0)
+        if self.call(handle, _UNSENT | {errno.EAFNOSUPPORT}) < 0:
+            return None
+        membership = ffi.new("struct ps_membership *")
+        membership.group, membership.interface = where[0], self.index
+        result = lib.ps_membership(self.pointer, handle, True, membership)
+        if result < 0:
+            lib.ps_close(self.pointer, handle)
+            self.call(result, _UNSENT)
+            self.warn(f"can't join {group}: {os.strerror(-result)}")
+            return None
+        return int(handle)
+
+    def leave(self, member: int) -> None:
+        """Undoes `join`."""
+        lib.ps_close(self.pointer, member)
+
     # --- the interface's addresses -----------------------------------------------------------
+
+    def addresses(self) -> list[Address]:
+        """Those that it has and may use now."""
+        return [
+            address
+            for index, state, address in self._addresses()
+            if index == self.index and state in _USABLE
+        ]
+
+    def stack_addresses(self) -> set[bytes]:
+        """Those of all interfaces, whatever their state, as they stand in a packet."""
+        return {address.packed for _, _, address in self._addresses()}
+
+    def _addresses(self) -> list[tuple[int, int, Address]]:
+        room = 64
+        while True:
+            out = ffi.new("struct ps_interface_address[]", room)
+            count = self.call(lib.ps_addresses(self.pointer, out, room))
+            if count <= room:
+                entries = (out[i] for i in range(count))
+                return [
+                    (one.interface, one.state, interface_from_c(one.address)) for one in entries
+                ]
+            room = count + 16
+
+    def link_local(self) -> IPv6Address | None:
+        """Its IPv6 address for what doesn't leave the link; None: it has none yet."""
+        for entry in self.addresses():
+            if isinstance(entry, IPv6Interface) and entry.ip.is_link_local:
+                return entry.ip
+        return None
 
     def put(self, address: IPv4Interface) -> bool:
         """Gives it an address; whether it has it now."""

@@ -20,7 +20,12 @@ from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import to_c
 from pystack.serving.autoip import AutoIp
 from pystack.serving.dhcp import DhcpClient
+from pystack.serving.dhcp6 import Dhcp6Client
+from pystack.serving.fragments import Reassembly
 from pystack.serving.frame import read_arp, read_udp4
+from pystack.serving.frame6 import read_advertisement, read_udp6
+from pystack.serving.mdns import Responder
+from pystack.serving.needs import Described, need
 from pystack.serving.port import NEVER, Cancelled, Ended, Port, Service
 
 __all__ = ["SETTINGS", "Serving", "serving_of"]
@@ -32,28 +37,9 @@ SETTINGS = {
 
 _FRAME_BYTES = 65536
 _ARP = b"\x08\x06"
-_IPV4 = b"\x08\x00"
-_SMALLEST_DHCP_MTU = 576  # RFC 2131 2
-_LONGEST_NAME = 63
-_WORKS = lib.PS_IF_UP | lib.PS_IF_LINK
-
-
-class _Described:
-    """What an interface is like; a copy of its `struct ps_interface`."""
-
-    def __init__(self, raw: Any) -> None:
-        self.is_ethernet = raw.layer == lib.PS_LAYER_ETHERNET and not raw.flags & lib.PS_IF_LOOPBACK
-        self.is_up = bool(raw.flags & lib.PS_IF_UP)
-        self.works = raw.flags & _WORKS == _WORKS
-        self.name = bytes(ffi.string(raw.name)).decode()
-        self.mac = bytes(raw.mac)
-        self.mtu = int(raw.mtu)
-
-    def tell(self, port: Port) -> bool:
-        """Passes it on; whether the interface works again."""
-        worked, port.works = port.works, self.works
-        port.name, port.mac, port.mtu = self.name, self.mac, self.mtu
-        return port.works and not worked
+_IPV6 = b"\x86\xdd"
+_ICMP6 = 58
+_FRAGMENT = 0x3FFF  # an offset, or more to come
 
 
 class _Served:
@@ -62,22 +48,20 @@ class _Served:
     Attributes:
         port: It, as they see it.
         services: By the number of their kind.
+        fragments: Those of datagrams that aren't whole.
         shown: What the host was told of them last.
     """
 
     def __init__(self, port: Port) -> None:
         self.port = port
         self.services: dict[int, Service] = {}
+        self.fragments = Reassembly()
         self.shown: bytes | None = None
 
     def is_leased(self) -> bool:
         """Whether a leased address stands in the place of a link-local one."""
         client = self.services.get(lib.PS_SERVICE_DHCP)
         return client is not None and client.shown.address is not None
-
-
-def _error(number: int, text: str = "") -> OSError:
-    return OSError(number, text or os.strerror(number))
 
 
 class Serving:
@@ -121,7 +105,9 @@ class Serving:
                     for service in list(served.services.values()):
                         if now_us >= service.due_us:
                             service.tick(now_us)
-                self._give_way(now_us)
+                for served in self._served.values():
+                    for service in list(served.services.values()):
+                        service.look(now_us)
                 self._show()
             except Ended:
                 self._served.clear()
@@ -142,10 +128,32 @@ class Serving:
     def _take_frames(self, now_us: int) -> None:
         for index, whole, frame in self._frames():
             served = self._served.get(index)
-            for service in list(served.services.values()) if served is not None else ():
-                if frame[12:14] == _ARP and (packet := read_arp(frame)) is not None:
-                    service.arp(packet, now_us)
-                elif frame[12:14] == _IPV4 and (datagram := read_udp4(frame, whole)) is not None:
+            if served is None:
+                continue
+            services = list(served.services.values())
+            kind = frame[12:14]
+            if kind == _ARP:
+                if (packet := read_arp(frame)) is not None:
+                    for service in services:
+                        service.arp(packet, now_us)
+            elif kind == _IPV6 and frame[20] == _ICMP6:
+                if (said := read_advertisement(frame, whole)) is not None:
+                    for service in services:
+                        service.advertised(said, now_us)
+            else:
+                self._take_datagram(served, frame, whole, now_us)
+
+    def _take_datagram(self, served: _Served, frame: bytes, whole: bool, now_us: int) -> None:
+        if frame[12:14] == _IPV6:
+            datagram = read_udp6(frame, whole)
+        elif int.from_bytes(frame[20:22], "big") & _FRAGMENT:
+            made = served.fragments.take(frame, now_us)
+            datagram = None if made is None else read_udp4(made, whole)
+        else:
+            datagram = read_udp4(frame, whole)
+        if datagram is not None:
+            for service in list(served.services.values()):
+                if service.hears == datagram.target_port:
                     service.datagram(datagram, now_us)
 
     def _look(self, now_us: int) -> None:
@@ -158,7 +166,7 @@ class Serving:
                 for service in list(served.services.values()):
                     service.link_is_back(now_us)
 
-    def _interfaces(self) -> dict[int, _Described]:
+    def _interfaces(self) -> dict[int, Described]:
         room = 32
         while True:
             out = ffi.new("struct ps_interface[]", room)
@@ -170,14 +178,8 @@ class Serving:
             if count < 0:
                 raise OSError(-count, os.strerror(-count))
             if count <= room:
-                return {out[i].index: _Described(out[i]) for i in range(count)}
+                return {out[i].index: Described(out[i]) for i in range(count)}
             room = count + 16
-
-    def _give_way(self, now_us: int) -> None:
-        for served in self._served.values():
-            for service in served.services.values():
-                if isinstance(service, AutoIp):
-                    service.look(now_us)
 
     # --- what the host is told -----------------------------------------------------------------
 
@@ -214,23 +216,8 @@ class Serving:
     def _start(self, index: int, service: int, name: str | None) -> None:
         described = self._interfaces().get(index)
         if described is None:
-            raise _error(errno.ENODEV)
-        if not described.is_ethernet:
-            raise _error(errno.EOPNOTSUPP)
-        if service not in (lib.PS_SERVICE_DHCP, lib.PS_SERVICE_AUTOIP):
-            raise _error(errno.EOPNOTSUPP, "this engine has no such service yet")
-        if name is not None and not name:
-            raise _error(errno.EINVAL)
-        if name is not None and len(name) > _LONGEST_NAME:
-            raise _error(errno.ENAMETOOLONG)
-        if not described.is_up:
-            raise _error(errno.ENETDOWN)
-        if self._has_static_address(index):
-            raise _error(errno.EEXIST)
-        if service == lib.PS_SERVICE_DHCP:
-            if described.mtu < _SMALLEST_DHCP_MTU:
-                raise _error(errno.EMSGSIZE)
-            self._need_port(68)
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        need(self._pointer, described, service, name)
         served = self._served.get(index)
         if served is None:
             served = self._served[index] = _Served(Port(self._pointer, index, self._warn))
@@ -238,32 +225,16 @@ class Serving:
         before = served.services.pop(service, None)
         if before is not None:
             before.stop()
+        made: Service
         if service == lib.PS_SERVICE_DHCP:
-            served.services[service] = DhcpClient(served.port, name or "", self._checks)
+            made = DhcpClient(served.port, name or "", self._checks)
+        elif service == lib.PS_SERVICE_AUTOIP:
+            made = AutoIp(served.port, served.is_leased)
+        elif service == lib.PS_SERVICE_DHCP6:
+            made = Dhcp6Client(served.port)
         else:
-            served.services[service] = AutoIp(served.port, served.is_leased)
-
-    def _has_static_address(self, index: int) -> bool:
-        room = 256
-        out = ffi.new("struct ps_interface_address[]", room)
-        count = lib.ps_addresses(self._pointer, out, room)
-        given = (lib.PS_ORIGIN_DHCP, lib.PS_ORIGIN_AUTOIP)
-        return any(
-            each.interface == index
-            and each.address.family == lib.PS_INET
-            and each.origin not in given
-            for each in (out[i] for i in range(min(max(count, 0), room)))
-        )
-
-    def _need_port(self, number: int) -> None:
-        """Raises OSError (EADDRINUSE) if a socket has a service's port."""
-        handle = lib.ps_socket(self._pointer, lib.PS_INET, lib.PS_DATAGRAM, 0)
-        if handle < 0:
-            raise _error(-handle)
-        result = lib.ps_bind(self._pointer, handle, to_c("0.0.0.0", number))
-        lib.ps_close(self._pointer, handle)
-        if result < 0:
-            raise _error(-result)
+            made = Responder(served.port, (name or "").encode())
+        served.services[service] = made
 
     def stop(self, index: int, service: int) -> None:
         """Stops a service, if it runs."""
@@ -347,7 +318,8 @@ def _shown(served: _Served) -> Any:
         learnt += shown.nameservers
     raw.nameserver_count = min(len(learnt), lib.PS_SERVED_NAMESERVERS)
     for i in range(raw.nameserver_count):
-        raw.nameservers[i] = to_c(learnt[i])[0]
+        scope = served.port.index if learnt[i].is_link_local and learnt[i].version == 6 else 0
+        raw.nameservers[i] = to_c(learnt[i], scope=scope)[0]
     return raw
 
 

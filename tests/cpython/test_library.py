@@ -65,7 +65,7 @@ def test_as_on_the_kernels_sockets(way: str, module: str) -> None:
     named = TABLE["modules"][module][way]["differences"]
     kernel, stack = table_module.run_both(way, module, named)
     assert table_module.count(kernel, "pass") > 0
-    found = table_module.differences(kernel, stack)
+    found = table_module.differences(way, kernel, stack)
     new = {name: why for name, why in found.items() if name not in named}
     assert not new, "\n".join(f"{name}: {why}" for name, why in new.items())
     passes = {name for name in named if stack.get(name, ("", ""))[0] == "pass"}
@@ -100,5 +100,7 @@ def test_the_manual_has_the_totals() -> None:
     files = sum("stack linux-7.2" in row for row in TABLE["modules"].values())
     assert f"{under} tests of {len(TABLE['modules'])} files pass on a stack's, {few} differ" in flat
     assert f"{installed} pass within `installed()`, {some} differ" in flat
-    tried = f"{linux} tests of the {files} files tried pass, {different} differ"
+    rows = [row.get("stack linux-7.2", {}) for row in TABLE["modules"].values()]
+    absent = sum(row.get("absent", 0) for row in rows)
+    tried = f"{linux} tests of the {files} files tried pass, {different} differ; {absent} more"
     assert f"On Linux 7.2 in the process, {tried}" in flat

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from compare import compare, outcome
+from declared import of_engine
 from namespace import Namespace, needs_namespace
 
 import pystack
@@ -39,7 +40,7 @@ VALUES = (0, 1, 2, -1, 64, 256)
 
 # What stays different, and why. The numbers are those of asm-generic/socket.h, linux/in.h, in6.h
 # and udp.h.
-REASONS: dict[str, list[tuple[int, list[int]]]] = {
+LWIP: dict[str, list[tuple[int, list[int]]]] = {
     "sizes of buffers are the Stack's own": [(SOL, [7, 8])],
     "less than nothing is one byte: TCP's buffer would have to grow": [(SOL, [18])],
     "an interface that isn't there can't be bound to": [(SOL, [62])],
@@ -82,6 +83,25 @@ REASONS: dict[str, list[tuple[int, list[int]]]] = {
         (TCP, [27, 28, 37, 44, 45, 46])
     ],
 }
+# Of Linux 7.2 in the process, beside the machine's 6.18: what one was built without, or changed.
+LINUX: dict[str, list[tuple[int, list[int]]]] = {
+    "BPF is not built in": [(SOL, [50, 52])],
+    "the process's pages are not the kernel's to send, or to receive into": [
+        (SOL, [60]),
+        (TCP, [35]),
+    ],
+    "the buffer that bounds it grows less far: tcp_rmem follows the memory": [(SOL, [18])],
+    "IPsec is not built in": [(IP, [16, 17]), (IPV6, [34, 35]), (UDP, [100])],
+    "7.2 has no UDP-Lite": [(UDP, [10, 11])],
+    "netfilter is not built in": [(IPV6, [64, 65, 68, 69, 80])],
+    "the address family of an open socket": [(IPV6, [1])],
+    "which congestion control is the usual one is for who builds": [(TCP, [13])],
+    "the clock of timestamps": [(TCP, [24])],
+    "TCP-AO is built in (RFC 5925), and the machine's kernel may be without": [
+        (TCP, [38, 39, 40, 41, 42])
+    ],
+}
+REASONS = of_engine(lwip=LWIP, linux=LINUX)
 DIFFERENT = {
     (level, option): reason
     for reason, groups in REASONS.items()

@@ -152,8 +152,9 @@ def swapped(peers: dict[Any, str]) -> Iterator[None]:
 
 @pytest.mark.xfail(
     ENGINE == "linux",
-    reason="the modes INTERFACE and OMIT believe a report; on the machine's kernel they don't, "
-    "and nobody knows why",
+    reason="a report is believed whichever port it is about, and so where the modes INTERFACE and "
+    "OMIT would not; on the machine's kernel it takes a socket that believes it, and nobody knows "
+    "why",
     strict=True,
 )
 @FAMILIES

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from compare import outcome
+from declared import of_engine
 
 import pystack
 
@@ -27,7 +28,7 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 SYNCNT, INFO, CONGESTION, CLAMP, INQ = 7, 11, 13, 10, 36
 LAST = 50  # a number beyond Linux's
 
-REASONS = {
+LWIP = {
     "timers for thin streams": [16, 17],
     "repair, and what it looks into": [19, 20, 21, 22, 29],
     "the clock of timestamps": [24],
@@ -38,6 +39,14 @@ REASONS = {
     "MD5 signatures": [14, 32],
     "delays and timeouts of one's own": [37, 43, 44, 46],
 }
+# Of Linux 7.2 in the process, beside the machine's 6.18.
+LINUX = {
+    "the clock of timestamps": [24],
+    "the process's pages are not the kernel's to receive into": [35],
+    "TCP-AO is built in (RFC 5925), and the machine's kernel may be without": [38, 39, 40, 41, 42],
+    "times are rounded to ticks, of which each kernel has its own number a second": [44, 45, 46],
+}
+REASONS = of_engine(lwip=LWIP, linux=LINUX)
 DIFFERENT = {number: reason for reason, numbers in REASONS.items() for number in numbers}
 
 

@@ -7,114 +7,31 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from ipaddress import IPv4Address
-from typing import Any
 
 import pytest
 from children import in_child
+from served import (
+    ACK,
+    DISCOVER,
+    DNS,
+    MAC,
+    NAK,
+    OFFER,
+    RELEASE,
+    REQUEST,
+    SERVER_MAC,
+    SERVERS,
+    Place,
+    Server,
+    placed,
+)
 
 import pystack
 from pystack.interface import AddressOrigin, InterfaceFlag
 from pystack.services import LeaseState
-from pystack.serving.frame import BROADCAST, read_arp, read_udp4, udp4_frame
+from pystack.serving.frame import BROADCAST
 from pystack.tables import RouteOrigin
-
-DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
-OURS, SERVERS, DNS = map(IPv4Address, ("10.0.0.9", "10.0.0.1", "10.0.0.53"))
-SERVER_MAC, MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
-ALL = IPv4Address("255.255.255.255")
-COOKIE = bytes((99, 130, 83, 99))
-
-
-class Server:
-    """A DHCP server at the far end of a wire.
-
-    Attributes:
-        heard: The types of the messages that came, in order.
-        lease_s: The lease's length.
-        answers: What it says to a message of a type; a type that is missing gets no answer.
-    """
-
-    def __init__(self) -> None:
-        self.nic = pystack.nic.PythonNic(self._frame)
-        self.heard: list[int] = []
-        self.lease_s = 600
-        self.answers = {DISCOVER: OFFER, REQUEST: ACK}
-        self.frames: list[bytes] = []
-
-    def _frame(self, frame: bytes) -> None:
-        self.frames.append(frame)
-        packet = read_arp(frame) if frame[12:14] == b"\x08\x06" else None
-        if packet is not None and packet.target == SERVERS and packet.operation == 1:
-            body = struct.pack(">HHBBH6s4s6s4s", 1, 0x800, 6, 4, 2, SERVER_MAC, SERVERS.packed,
-                               packet.sender_mac, packet.sender.packed)  # fmt: skip
-            self.nic.deliver(packet.sender_mac + SERVER_MAC + b"\x08\x06" + body)
-        if frame[12:14] != b"\x08\x00" or frame[23] != 17 or frame[36:38] != b"\0\x43":
-            return
-        datagram = read_udp4(frame, True)
-        assert datagram is not None
-        kind = datagram.payload[242]  # the type is the first option
-        self.heard.append(kind)
-        if kind in self.answers:
-            self.nic.deliver(self.reply(datagram.payload, self.answers[kind]))
-
-    def reply(self, asked: bytes, kind: int) -> bytes:
-        """A message of the server's."""
-        head = b"\2" + asked[1:12] + bytes(4) + OURS.packed + bytes(8) + asked[28:236]
-        options = bytes((53, 1, kind, 54, 4)) + SERVERS.packed
-        if kind != NAK:
-            options += bytes((51, 4)) + self.lease_s.to_bytes(4, "big")
-            options += bytes((1, 4, 255, 255, 255, 0, 3, 4)) + SERVERS.packed
-            options += bytes((6, 4)) + DNS.packed + b"\x0f\x04home"
-        payload = head + COOKIE + options + b"\xff"
-        return udp4_frame((SERVER_MAC, BROADCAST), (SERVERS, ALL), (67, 68), payload)
-
-
-class Place:
-    """A Stack under a clock turned by hand, on a wire to a server."""
-
-    def __init__(self, engine: str, **options: Any) -> None:
-        self.clock = pystack.hypercalls.ManualClock(start=1)
-        self.server = Server()
-        self.lines: list[str] = []
-        settings = {"seed": 1, "log": self, "threaded": False, **options}
-        self.net = pystack.Stack(engine=engine, clock=self.clock, **settings)
-        self.eth = self.net.attach(self.server.nic, mac=MAC)
-
-    def log(self, level: int, text: str) -> None:
-        self.lines.append(text)
-
-    def run(self, seconds: float) -> None:
-        """Lets time pass, timer by timer."""
-        until = self.clock.now_us() + round(seconds * 1e6)
-        while True:
-            seen = len(self.server.frames)
-            due = self.net.step()
-            if len(self.server.frames) != seen:
-                continue  # the answers are there now
-            left = (until - self.clock.now_us()) / 1e6
-            if left <= 0:
-                return
-            self.clock.advance(max(1e-6, left if due is None else min(left, due)))
-
-    def meet(self) -> None:
-        """Has the Stack know the server's station: lwIP's last word doesn't wait for ARP."""
-        with self.net.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"", (str(SERVERS), 9))
-        self.run(1)
-
-    def addresses(self) -> list[str]:
-        return [str(one.address) for one in self.eth.addresses if one.address.version == 4]
-
-
-@contextmanager
-def placed(engine: str, **options: Any) -> Iterator[Place]:
-    place = Place(engine, **options)
-    try:
-        yield place
-    finally:
-        place.net.close(abrupt=True)
 
 
 @pytest.fixture
@@ -352,3 +269,41 @@ def test_a_child_can_use_the_lease_and_not_change_it(engine: str) -> None:
 
         in_child(child)
         assert eth.lease.bound
+
+
+def test_a_close_ends_who_waits_for_a_lease(engine: str) -> None:
+    server = Server()
+    server.answers = {}
+    raised: list[BaseException] = []
+    with pystack.Stack(engine=engine) as net:
+        eth = net.attach(server.nic, mac=MAC)
+
+        def wait() -> None:
+            try:
+                eth.dhcp(timeout=60)
+            except OSError as error:
+                raised.append(error)
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        while DISCOVER not in server.heard:
+            waiter.join(0.01)
+        net.close(linger=0)
+    waiter.join(30)
+    assert not waiter.is_alive()
+    assert raised
+
+
+def test_a_snapshot_comes_back_to_the_exchange(place: Place) -> None:
+    place.server.answers = {DISCOVER: OFFER}
+    place.eth.dhcp(timeout=0)
+    place.run(1)
+    moment = place.net.snapshot()
+    place.server.answers[REQUEST] = ACK
+    for _ in range(2):
+        place.run(10)
+        assert place.addresses() == ["10.0.0.9/24"]
+        assert place.net.nameservers == [DNS]
+        place.net.restore(moment)
+        assert place.addresses() == []
+        assert place.net.nameservers == []

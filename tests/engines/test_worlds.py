@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
@@ -37,3 +38,29 @@ def test_two_runs_of_a_world_are_alike(engine: str) -> None:
     assert first[0] == [SIZE]
     assert first[2].lost > 0
     assert first == run(engine)
+
+
+def find(engine: str) -> tuple[Any, ...]:
+    """When a name has been found on the link, and when another has not; and the frames."""
+    with World(seed=6) as world:
+        left, right = (world.host(name, engine=engine) for name in ("left", "right"))
+        link = world.link(left, right, delay="3ms", rate="50Mbit/s")
+        time.sleep(3)
+        right.interfaces[-1].mdns("printer")
+        time.sleep(3)
+        found = left.resolve("printer.local", socket.AF_INET, timeout=5)
+        moments = [world.now]
+        try:
+            left.resolve("nobody.local", socket.AF_INET, timeout=5)
+        except socket.gaierror as error:
+            moments += [error.errno, world.now]
+        return found, moments, link.counts(left), link.counts(right)
+
+
+def test_names_of_the_link_in_a_world(engine: str) -> None:
+    found, (first, error, second), *counts = find(engine)
+    assert [str(one) for one in found] == ["10.0.0.2"]
+    assert 6 < first < 6.1
+    assert error == socket.EAI_AGAIN
+    assert 4.9 < second - first < 5.3
+    assert (found, [first, error, second], *counts) == find(engine)

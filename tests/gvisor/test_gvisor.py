@@ -9,7 +9,6 @@ import sys
 import tempfile
 
 import pytest
-from failing import fails_with
 
 import pystack
 from pystack._native.engines import engine_path
@@ -58,17 +57,6 @@ def test_it_has_to_be_built_first(monkeypatch: pytest.MonkeyPatch, tmp_path: os.
     with pytest.raises(OSError, match="pystack engine build gvisor") as caught:
         pystack.Stack(engine="gvisor")
     assert caught.value.errno == errno.ENOENT
-
-
-@pytest.mark.usefixtures("built")
-def test_what_netstack_has_not() -> None:
-    with pystack.Stack(engine="gvisor", threaded=False) as net:
-        left, _right = pystack.nic.wire()
-        eth = net.attach(left, "10.0.0.1/24")
-        with fails_with(errno.EOPNOTSUPP):
-            eth.mdns("printer")
-        with fails_with(errno.EOPNOTSUPP):
-            net.resolve("printer.local")
 
 
 @pytest.mark.usefixtures("built")

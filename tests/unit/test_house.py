@@ -21,7 +21,7 @@ LEVELS = [
     {"_native"},
     {"nic"},
     {"serving"},
-    {"names", "qdisc", "tables", "sysctl", "services", "snapshot"},
+    {"local_names", "names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
     {"probe"},
     {"stack"},

@@ -178,10 +178,11 @@ int ps_resolve_cancel(ps_stack *stack, int64_t request);
  * are theirs alone. */
 enum ps_tap {
     PS_TAP_ARP = 1,
-    PS_TAP_DHCP = 2,    /* UDP over IPv4 to port 68 */
-    PS_TAP_DHCP6 = 4,   /* UDP over IPv6 to port 546 */
-    PS_TAP_MDNS = 8,    /* UDP to port 5353 */
-    PS_TAP_ROUTERS = 16 /* router advertisements */
+    PS_TAP_DHCP = 2,      /* UDP over IPv4 to port 68 */
+    PS_TAP_DHCP6 = 4,     /* UDP over IPv6 to port 546 */
+    PS_TAP_MDNS = 8,      /* UDP to port 5353 */
+    PS_TAP_ROUTERS = 16,  /* router advertisements */
+    PS_TAP_FRAGMENTS = 32 /* of UDP over IPv4, whatever its port */
 };
 
 #define PS_SERVED_NAMESERVERS 8

@@ -14,7 +14,7 @@
  * socket's full buffer. */
 #define MOST_WAITING 64
 
-enum { ETHERNET = 14, IPV4_LEAST = 20, IPV6 = 40, UDP = 8, FRAGMENT = 0x3fff };
+enum { ETHERNET = 14, ARP = 28, IPV4_LEAST = 20, IPV6 = 40, UDP = 8, FRAGMENT = 0x3fff };
 
 static unsigned word(const uint8_t *at)
 {
@@ -28,23 +28,28 @@ static uint32_t tap_of_udp(unsigned port, bool v6)
     return port == (v6 ? 546 : 68) ? v6 ? PS_TAP_DHCP6 : PS_TAP_DHCP : 0;
 }
 
-/* Which of the taps a whole, ordinary packet is for. */
+static uint32_t tap_of_ip4(const uint8_t *packet, size_t left)
+{
+    size_t header = (size_t)(packet[0] & 15) * 4;
+    if (packet[0] >> 4 != 4 || header < IPV4_LEAST || left < header || packet[9] != IPPROTO_UDP)
+        return 0;
+    if ((word(packet + 6) & FRAGMENT) != 0)
+        return PS_TAP_FRAGMENTS;
+    return left < header + UDP ? 0 : tap_of_udp(word(packet + header + 2), false);
+}
+
+/* Which of the taps an ordinary packet is for. */
 static uint32_t tap_of(const uint8_t *frame, size_t size)
 {
-    if (size < ETHERNET + IPV4_LEAST + UDP)
+    if (size < ETHERNET + IPV4_LEAST)
         return 0;
     const uint8_t *packet = frame + ETHERNET;
     size_t left = size - ETHERNET;
     switch (word(frame + 12)) {
     case 0x0806:
-        return PS_TAP_ARP;
-    case 0x0800: {
-        size_t header = (size_t)(packet[0] & 15) * 4;
-        if (packet[0] >> 4 != 4 || header < IPV4_LEAST || left < header + UDP ||
-            packet[9] != IPPROTO_UDP || (word(packet + 6) & FRAGMENT) != 0)
-            return 0;
-        return tap_of_udp(word(packet + header + 2), false);
-    }
+        return left < ARP ? 0 : PS_TAP_ARP;
+    case 0x0800:
+        return tap_of_ip4(packet, left);
     case 0x86dd:
         if (packet[0] >> 4 != 6 || left < IPV6 + UDP)
             return 0;

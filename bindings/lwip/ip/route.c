@@ -146,7 +146,7 @@ static struct netif *dhcp_gateway_netif(void)
     return NULL;
 }
 
-static struct netif *any_interface(void)
+struct netif *route_any_interface(void)
 {
     struct netif *netif;
     NETIF_FOREACH(netif)
@@ -176,7 +176,7 @@ struct netif *hook_ip4_route(const ip4_addr_t *source, const ip4_addr_t *destina
     if (netif == NULL)
         netif = dhcp_gateway_netif();
     if (netif == NULL && group)
-        netif = any_interface();
+        netif = route_any_interface();
     /* Of several addresses on the way out, a socket that is bound to one leaves by it. */
     if (netif != NULL && route_usable(own) && interface_index(own) == interface_index(netif))
         return own;

@@ -29,6 +29,8 @@ static inline bool route_usable(const struct netif *netif)
 {
     return netif != NULL && netif_is_up(netif) && netif_is_link_up(netif);
 }
+/* One that packets can leave by, the loopback and aliases apart; NULL: none. */
+struct netif *route_any_interface(void);
 /* The netif on whose network, of `prefix` bits, an address is; interface 0: of any interface's. */
 struct netif *route_connected(const ip_addr_t *ip, uint32_t interface, unsigned *prefix);
 bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix);
