@@ -158,7 +158,7 @@ ANCILLARY = {
     (TCP, TCP_INQ): 512,
 }
 
-# What all engines do: RFC 5681. TCP_CA_NAME_MAX bytes hold a name.
+# What all engines do: RFC 5681. TCP_CA_NAME_MAX bytes hold a name, and IFNAMSIZ an interface's.
 _CONGESTION = b"reno"
 _NAME_SIZE = 16
 
@@ -348,7 +348,10 @@ def get_option(sock: ReceivingSocket, level: int, name: int, length: int) -> Any
         limit = opened.receive_timeout if key[1] == SO_RCVTIMEO else opened.send_timeout
         data = _TIMEVAL.pack(*divmod(round((limit or 0) * 1e6), 1_000_000))
     elif key == (SOL, SO_BINDTODEVICE):
-        data = _name_of(sock, _get(sock, lib.PS_OPT_BINDTODEVICE))
+        bound = _get(sock, lib.PS_OPT_BINDTODEVICE)
+        if bound and length < _NAME_SIZE:  # as Linux: room for any name, whatever this one's length
+            raise _error(errno.EINVAL)
+        data = _name_of(sock, bound)
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
         data = _address_of(sock, _get(sock, lib.PS_OPT_IP_MULTICAST_IF))
     elif key == (IPV6, IPV6_PATHMTU):  # struct ip6_mtuinfo, whose address Linux leaves empty
@@ -453,6 +456,8 @@ def _name_of(sock: ReceivingSocket, index: int) -> bytes:
     for interface in _interfaces(sock):
         if interface.index == index:
             return bytes(ffi.string(interface.name)) + b"\0"
+    if index:
+        raise _error(errno.ENODEV)
     return b""
 
 

@@ -42,7 +42,6 @@ VALUES = (0, 1, 2, -1, 64, 256)
 REASONS: dict[str, list[tuple[int, list[int]]]] = {
     "sizes of buffers are the Stack's own": [(SOL, [7, 8])],
     "less than nothing is one byte: TCP's buffer would have to grow": [(SOL, [18])],
-    "an interface that isn't there can't be bound to": [(SOL, [62])],
     "checksums are always made and looked at": [(SOL, [11]), (IP, [23]), (UDP, [101, 102])],
     "BPF and what goes with it": [(SOL, [26, 27, 44, 48, 50, 51, 52, 68])],
     "of other families: credentials, labels, processes, namespaces": [

@@ -60,6 +60,8 @@ static int check_link(const struct port_socket *head, const ip_addr_t *ip)
         return -EINVAL;
     uint32_t index = zone != 0 ? zone : head->options.bound_interface;
     struct netif *netif = index != 0 ? interface_by_index(index) : NULL;
+    if (index != 0 && netif == NULL)
+        return IP_IS_V6(ip) ? -ENETUNREACH : -ENODEV;
     return netif != NULL && interface_of(netif) == NULL && !address_is_ours(ip) ? -ENETUNREACH : 0;
 }
 
@@ -112,6 +114,9 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
         return -EINVAL;
     if (IP_IS_V6(ip) && (ip_addr_ismulticast(ip) || lacks_link(head, ip)))
         return -EINVAL;
+    if (head->family == PS_INET6 && !ip_addr_isany(ip) && head->options.bound_interface != 0 &&
+        interface_by_index(head->options.bound_interface) == NULL)
+        return -ENODEV;
     if (foreign)
         return -EADDRNOTAVAIL;
     int result = tcp_need_pcb(socket);
