@@ -60,7 +60,9 @@ SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 TCP_CONGESTION = _constant("TCP_CONGESTION", 13)
 TCP_INQ = _constant("TCP_INQ", 36)
+TCP_FASTOPEN_CONNECT = _constant("TCP_FASTOPEN_CONNECT", 30)
 UDP, UDP_SEGMENT, UDP_GRO = int(socket.IPPROTO_UDP), 103, 104
+SO_MAX_PACING_RATE = 47
 SO_LINGER = int(socket.SO_LINGER)
 SO_RCVTIMEO, SO_SNDTIMEO = _constant("SO_RCVTIMEO", 20), _constant("SO_SNDTIMEO", 21)
 
@@ -188,6 +190,7 @@ _OF_ANY_SOURCE = ((IP, int(socket.IP_ADD_MEMBERSHIP)), (IP, int(socket.IP_DROP_M
 _INT = struct.Struct("i")
 _TIMEVAL = struct.Struct("ll")
 _COOKIE = struct.Struct("Q")
+_RATE, _UNLIMITED = struct.Struct("N"), (1 << 8 * struct.calcsize("N")) - 1
 _MTUINFO = struct.Struct("28xI")
 
 
@@ -229,10 +232,11 @@ def set_option(
     if value is None:
         if length is None:
             raise TypeError("setsockopt() with None as value takes an option length")
-        if key == (SOL, SO_BINDTODEVICE) and length == 0:
+        if (key == (SOL, SO_BINDTODEVICE) or key[0] == IP) and length == 0:
             set_option(sock, *key, b"", None)
             return
-        raise _error(errno.EFAULT if to_int(length) > 0 else errno.EINVAL)
+        least = _INT.size if key[0] in (SOL, TCP, UDP) else 1
+        raise _error(errno.EFAULT if to_int(length) >= least else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
     data = _bytes_of(value)
@@ -240,8 +244,15 @@ def set_option(
         _set_linger(sock, data)
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
         _set_limit(sock, key[1], data)
+    elif _is_paced(sock, key):
+        sock._ps_open.kept[key] = _rate(data)
     elif _is_kept(sock, key):
-        kept.keep(sock._ps_open, key, _number(data))
+        if key[0] in (SOL, TCP) and len(data) < _INT.size:
+            raise _error(errno.EINVAL)
+        value = _number(data)
+        if key == (TCP, TCP_FASTOPEN_CONNECT) and value in (0, 1):
+            _check_closed(sock)
+        kept.keep(sock._ps_open, key, value)
     elif key == (SOL, SO_BINDTODEVICE):
         _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
@@ -309,6 +320,33 @@ def _within_int(number: int) -> int:
     return number
 
 
+def _is_paced(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
+    """SO_MAX_PACING_RATE of datagrams: on Linux it is the queueing discipline fq that obeys it."""
+    return key == (SOL, SO_MAX_PACING_RATE) and sock._ps_type != socket.SOCK_STREAM
+
+
+def _signed(number: int) -> int:
+    return int(_INT.unpack(struct.pack("I", number))[0])
+
+
+def _rate(data: bytes) -> int:
+    """Bytes a second, in a long or an int, where -1 is no limit."""
+    if len(data) >= _RATE.size:
+        return int(_RATE.unpack_from(data)[0])
+    if len(data) < _INT.size:
+        raise _error(errno.EINVAL)
+    number = _number(data)
+    return _UNLIMITED if number == -1 else number & 0xFFFFFFFF
+
+
+def _check_closed(sock: ReceivingSocket) -> None:
+    """What may be set before a connection alone."""
+    info = ffi.new("struct ps_tcp_info *")
+    sock._ps_handle.check(lib.ps_tcp_info(sock._ps_handle.pointer, sock._ps_number, info))
+    if info.state != lib.PS_TCP_CLOSED:
+        raise _error(errno.EINVAL)
+
+
 def _is_kept(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
     return kept.get(sock._ps_open, key) is not None
 
@@ -336,6 +374,10 @@ def get_option(sock: ReceivingSocket, level: int, name: int, length: int) -> Any
     key = _SAME.get(key, key)
     if (number := kept.get(sock._ps_open, key)) is not None:
         data = _INT.pack(number)
+    elif _is_paced(sock, key):
+        rate = sock._ps_open.kept.get(key, _UNLIMITED)
+        wide = length >= _RATE.size
+        data = _RATE.pack(rate) if wide else _INT.pack(_signed(min(rate, 0xFFFFFFFF)))
     elif key == (SOL, SO_COOKIE):
         if length < _COOKIE.size:
             raise _error(errno.EINVAL)

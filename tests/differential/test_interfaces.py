@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import socket
 import struct
 from typing import Any
 
+import pytest
 from differential import LOCAL, LOCAL6, MAPPED, Place, differential, needs_root
+
+import pystack
 
 SOL, IP, IPV6 = socket.SOL_SOCKET, 0, 41
 TO_DEVICE, TO_INDEX = 25, 62
@@ -213,3 +217,11 @@ def nowhere_to_go(place: Place) -> Any:
         if kind[1] == socket.SOCK_DGRAM:
             found[f"{name} {scope}"].append(place.tried(sending.sendto, b"x", to))
     return found
+
+
+def test_a_loopback_alone_leads_nowhere() -> None:
+    with pystack.Stack() as net, net.socket(socket.AF_INET6) as sock:
+        sock.settimeout(1)
+        with pytest.raises(OSError, match="unreachable") as raised:
+            sock.connect(("2001:db8::1", 9))
+        assert raised.value.errno == errno.ENETUNREACH

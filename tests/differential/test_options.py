@@ -75,7 +75,7 @@ REASONS: dict[str, list[tuple[int, list[int]]]] = {
     "ICMP_FILTER": [(RAW, [1])],
     "how many SYNs, and the congestion control, are the Stack's own": [(TCP, [7, 13, 26])],
     "TCP's of other RFCs, and of kernels: MD5, Fast Open, thin streams, repair, ULP, MPTCP": [
-        (TCP, [14, 16, 17, 19, 20, 21, 22, 24, 29, 30, 31, 32, 33, 34, 35, 43])
+        (TCP, [14, 16, 17, 19, 20, 21, 22, 24, 29, 31, 32, 33, 34, 35, 43])
     ],
     "SYNs that are kept, delays of one's own, bounds of timeouts": [
         (TCP, [27, 28, 37, 44, 45, 46])
