@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from operator import index
 from typing import Any
 
 from pystack._native import ffi, lib
@@ -135,6 +136,9 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (SOL, SO_BINDTOIFINDEX): lib.PS_OPT_BINDTODEVICE,
 }
 
+# Those of IP that Linux refuses without a byte: IP_TTL, IP_FREEBIND, IP_TRANSPARENT, IP_MINTTL,
+# IP_MULTICAST_TTL, _LOOP and _ALL.
+_NEVER_EMPTY = (2, 15, 19, 21, 33, 34, 49)
 # Whose index of an interface is in network byte order.
 _UNICAST_IF = (lib.PS_OPT_IP_UNICAST_IF, lib.PS_OPT_IPV6_UNICAST_IF)
 # Other numbers of the same: with times of 64 bits, and beyond what others may set.
@@ -235,11 +239,13 @@ def set_option(
         if (key == (SOL, SO_BINDTODEVICE) or key[0] == IP) and length == 0:
             set_option(sock, *key, b"", None)
             return
-        least = _INT.size if key[0] in (SOL, TCP, UDP) else 1
-        raise _error(errno.EFAULT if to_int(length) >= least else errno.EINVAL)
+        least = 1 if key[0] == IP else _INT.size
+        raise _error(errno.EFAULT if _optlen(length) >= least else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
     data = _bytes_of(value)
+    if not data and key[0] == IP and key[1] in _NEVER_EMPTY:
+        raise _error(errno.EINVAL)
     if key == (SOL, SO_LINGER):
         _set_linger(sock, data)
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
@@ -247,9 +253,7 @@ def set_option(
     elif _is_paced(sock, key):
         sock._ps_open.kept[key] = _rate(data)
     elif _is_kept(sock, key):
-        if key[0] in (SOL, TCP) and len(data) < _INT.size:
-            raise _error(errno.EINVAL)
-        value = _number(data)
+        value = _integer(data, key[0])
         if key == (TCP, TCP_FASTOPEN_CONNECT) and value in (0, 1):
             _check_closed(sock)
         kept.keep(sock._ps_open, key, value)
@@ -265,18 +269,18 @@ def set_option(
         if data[: _NAME_SIZE - 1].partition(b"\0")[0] != _CONGESTION:
             raise _error(errno.ENOENT if data else errno.EINVAL)
     elif key in ANCILLARY:
-        if key == (TCP, TCP_INQ) and _number(data) not in (0, 1):
+        if key == (TCP, TCP_INQ) and _integer(data, key[0]) not in (0, 1):
             raise _error(errno.EINVAL)
         bit = ANCILLARY[key]
         opened = sock._ps_open
-        opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
+        opened.ancillary = (
+            opened.ancillary | bit if _integer(data, key[0]) else opened.ancillary & ~bit
+        )
     elif key[0] == SOL and key[1] in TIMESTAMPS:
         asked = sock._ps_open.ancillary & ~TIMESTAMP_BITS
-        sock._ps_open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
+        sock._ps_open.ancillary = asked | TIMESTAMPS[key[1]] if _integer(data, key[0]) else asked
     elif key in _INTEGERS:
-        if key[0] == SOL and len(data) < _INT.size:
-            raise _error(errno.EINVAL)
-        _set_integer(sock, _INTEGERS[key], _number(data))
+        _set_integer(sock, _INTEGERS[key], _integer(data, key[0]))
     else:
         raise _error(errno.ENOPROTOOPT)
 
@@ -333,9 +337,7 @@ def _rate(data: bytes) -> int:
     """Bytes a second, in a long or an int, where -1 is no limit."""
     if len(data) >= _RATE.size:
         return int(_RATE.unpack_from(data)[0])
-    if len(data) < _INT.size:
-        raise _error(errno.EINVAL)
-    number = _number(data)
+    number = _integer(data, SOL)
     return _UNLIMITED if number == -1 else number & 0xFFFFFFFF
 
 
@@ -440,12 +442,18 @@ def _set_limit(sock: ReceivingSocket, name: int, data: bytes) -> None:
         sock._ps_open.send_timeout = limit
 
 
-def _number(data: bytes) -> int:
-    if len(data) == 1:  # ip(7): these options may be given as one byte
-        return data[0]
-    if len(data) < _INT.size:
+def _optlen(length: Any) -> int:
+    """What C's int holds of it: CPython lets what is too large pass."""
+    return (index(length) + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
+
+
+def _integer(data: bytes, level: int) -> int:
+    """The int of a value; ip(7): one of IP may be a byte, and without one it is 0."""
+    if len(data) >= _INT.size:
+        return int(_INT.unpack_from(data)[0])
+    if level != IP:
         raise _error(errno.EINVAL)
-    return int(_INT.unpack(data[: _INT.size])[0])
+    return data[0] if data else 0
 
 
 def _set(sock: ReceivingSocket, option: int, value: int) -> None:

@@ -84,3 +84,59 @@ def fast_open_that_does_not_wait(place: Place) -> Any:
     came.append([mask for _, mask in poll.poll(3000)])
     came.append(place.tried(near.getsockopt, SOL, socket.SO_ERROR))
     return [*came, place.tried(near.send, b"hello"), place.tried(near.getsockopt, TCP, CONNECT)]
+
+
+@differential
+def values_of_few_bytes(place: Place) -> Any:
+    found = {}
+    options = [
+        (0, 1),
+        (0, 2),
+        (0, 24),
+        (0, 10),
+        (0, 8),
+        (0, 15),
+        (0, 19),
+        (0, 21),
+        (0, 49),
+        (0, 33),
+        (0, 34),
+        (41, 16),
+        (41, 67),
+        (41, 49),
+    ]
+    for key in [*options, (SOL, 2), (SOL, 29), (SOL, 36)]:
+        sock = place.socket(socket.AF_INET6 if key[0] == 41 else socket.AF_INET, socket.SOCK_DGRAM)
+        for value in (b"", b"\1", b"\1\0", b"\1\0\0"):
+            found[f"{key} {value!r}"] = [
+                place.tried(sock.setsockopt, *key, value),
+                place.tried(sock.getsockopt, *key),
+            ]
+    return found
+
+
+@differential
+def integers_beyond_c(place: Place) -> Any:
+    """Numbers that a field in C doesn't hold, and things that are no numbers."""
+    found = {}
+    sock, new = place.udp("::1"), place.module.socket
+    where = sock.getsockname()[:2]
+    for value in (-1, 1 << 31, 1 << 32, 1 << 63, 1 << 64, -(1 << 31) - 1, 1.5, "1", None, b"1"):
+        found[repr(value)] = place.tries(
+            lambda value=value: sock.sendto(b"x", (*where, value)),
+            lambda value=value: sock.sendto(b"x", (*where, 0, value)),
+            lambda value=value: sock.sendto(b"x", ("::1", value)),
+            lambda value=value: sock.setsockopt(SOL, 2, None, value),
+            lambda value=value: sock.setsockopt(SOL, value, 1),
+            lambda value=value: sock.getsockopt(SOL, 2, value),
+            lambda value=value: sock.recvmsg(1, value, socket.MSG_DONTWAIT)[0],
+            lambda value=value: sock.sendmsg([b"x"], [(value, 1, b"")], 0, where),
+            lambda value=value: sock.sendmsg([b"x"], [(0, value, b"")], 0, where),
+        )
+        if value != -1:
+            found[f"socket {value!r}"] = place.tries(
+                lambda value=value: new(value),
+                lambda value=value: new(socket.AF_INET, value),
+                lambda value=value: new(socket.AF_INET, socket.SOCK_STREAM, value),
+            )
+    return found
