@@ -8,8 +8,11 @@ import socket
 import struct
 from typing import Any
 
+import place
 import pytest
+from compare import outcome
 from differential import LOCAL, LOCAL6, MAPPED, Place, differential, needs_root
+from namespace import needs_namespace
 
 import pystack
 
@@ -225,3 +228,71 @@ def test_a_loopback_alone_leads_nowhere() -> None:
         with pytest.raises(OSError, match="unreachable") as raised:
             sock.connect(("2001:db8::1", 9))
         assert raised.value.errno == errno.ENETUNREACH
+
+
+# --- on a link --------------------------------------------------------------------------------
+
+OURS, PEER = place.OURS, place.PEER
+NOWHERE = {socket.AF_INET: "203.0.113.9", socket.AF_INET6: "2001:db8::9"}
+LOOPBACK = {socket.AF_INET: LOCAL, socket.AF_INET6: LOCAL6}
+
+
+def bound_and_connected(module: Any, link: int, family: int) -> dict[str, Any]:
+    """What a source address and an interface that are bound to lead to.
+
+    Without what Linux lets vanish: IPv4 by the loopback to others, ::1 to a host on a link.
+    """
+    found = {}
+    for kind, to, source, device in itertools.product(
+        (socket.SOCK_STREAM, socket.SOCK_DGRAM),
+        (OURS[family], PEER[family], NOWHERE[family]),
+        (None, LOOPBACK[family], OURS[family]),
+        (0, link),
+    ):
+        if family == socket.AF_INET6 and to == PEER[family] and source == LOCAL6 and not device:
+            continue
+        with module.socket(family, kind) as sock:
+            sock.setblocking(False)
+            sock.setsockopt(SOL, TO_INDEX, device)
+            bound = outcome(sock.bind, (source, 0)) if source else None
+            came = outcome(sock.connect, (to, 9))
+            name = f"{kind.name} {to} from {source} by {bool(device)}"
+            found[name] = bound, came, sock.getsockname()[0]
+    return found
+
+
+def sent_by_a_scope(module: Any, link: int, family: int) -> dict[str, Any]:
+    found = {}
+    names = {0: "any", link: "the link", ABSENT: "an absent one"}
+    for to, scope, device, source, index in itertools.product(
+        ("fe80::9", "fd09::2", "fd09::1", "2001:db8::9", "::1"),
+        (0, link, ABSENT), (0, link), ("::", "::1", "fd09::1", "fd09::2"), (0, link, ABSENT),
+    ):  # fmt: skip
+        if to in ("fd09::2", "fe80::9") and source == "::1":
+            continue  # Linux lets it vanish
+        with module.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(SOL, TO_INDEX, device)
+            control = [pktinfo6(source, index)]
+            name = f"{to}%{names[scope]} by {names[device]} from {source}%{names[index]}"
+            found[name] = outcome(sock.sendmsg, [b"x"], control, 0, (to, 9, 0, scope))
+    return found
+
+
+@needs_namespace
+@pytest.mark.parametrize(
+    ("tried", "family"),
+    [
+        (bound_and_connected, socket.AF_INET),
+        (bound_and_connected, socket.AF_INET6),
+        (sent_by_a_scope, socket.AF_INET6),
+    ],
+)
+def test_on_a_link(tried: Any, family: int) -> None:
+    with place.kernels() as kernel, place.stacks() as stack:
+        link = kernel.run(socket.if_nametoindex, "h0")
+        kernels = kernel.run(tried, socket, link, family)
+        link = stack.module.if_nametoindex(
+            next(name for _, name in stack.module.if_nameindex() if name != "lo")
+        )
+        stacks = tried(stack.module, link, family)
+    assert {name: stacks[name] for name in stacks if stacks[name] != kernels.get(name)} == {}

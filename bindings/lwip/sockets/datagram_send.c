@@ -83,18 +83,14 @@ static bool is_on_link(const ip_addr_t *to)
 static int chosen_interface(const struct datagram_socket *socket, const ip_addr_t *to,
                             const struct ps_send_control *control, uint32_t *index)
 {
-    *index = socket->head.options.bound_interface;
+    uint32_t zone =
+        IP_IS_V6(to) && ip6_addr_has_zone(ip_2_ip6(to)) ? ip6_addr_zone(ip_2_ip6(to)) : 0;
+    /* As in Linux, a destination's scope comes before the socket's interface. */
+    *index = zone != 0 ? zone : socket->head.options.bound_interface;
     if (control != NULL && control->interface != 0) {
         if (IP_IS_V6(to) && *index != 0 && *index != control->interface)
             return -EINVAL;
         *index = control->interface;
-    }
-    uint32_t zone =
-        IP_IS_V6(to) && ip6_addr_has_zone(ip_2_ip6(to)) ? ip6_addr_zone(ip_2_ip6(to)) : 0;
-    if (zone != 0) {
-        if (*index != 0 && *index != zone)
-            return -EINVAL;
-        *index = zone;
     }
     if (*index == 0 && ip_addr_ismulticast(to))
         *index = IP_IS_V6(to) ? socket->multicast_interface6 : socket->multicast_interface4;
@@ -143,7 +139,7 @@ int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *t
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
  * Group and broadcast addresses may be bound to, but are never a source. */
 static int wanted_source(const struct port_socket *socket, const ip_addr_t *local,
-                         const ip_addr_t *to, const struct ps_send_control *control,
+                         const ip_addr_t *to, const struct ps_send_control *control, uint32_t index,
                          ip_addr_t *source)
 {
     bool asked = control != NULL && control->source.family != PS_UNSPECIFIED;
@@ -157,12 +153,12 @@ static int wanted_source(const struct port_socket *socket, const ip_addr_t *loca
             if (!address_is_ours(source) && !socket->options.transparent &&
                 !(socket->options.free_bind && IP_IS_V6(to)))
                 return IP_IS_V6(to) ? -EINVAL : -ENETUNREACH;
-            return 0;
+            return address_is_elsewhere(source, index) ? -EINVAL : 0;
         }
     }
     /* To name none is to take the socket's own in IPv6, and in IPv4 to have one chosen. */
     if ((!asked || IP_IS_V6(to)) && !IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
-               !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
+        !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
         ip_addr_copy(*source, *local);
         /* As in Linux, to be bound to an address that isn't the host's makes no source of it in
          * IPv4 yet. */
@@ -186,7 +182,7 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
         netif_of_interface(index, to) == NULL)
         result = -ENODEV;
     if (result == 0)
-        result = wanted_source(&socket->head, local, to, control, &out->source);
+        result = wanted_source(&socket->head, local, to, control, index, &out->source);
     if (result < 0)
         return result;
     if ((flags & PS_MSG_DONTROUTE || socket->head.options.dont_route) && !is_on_link(to))
@@ -210,6 +206,8 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
         if (out->netif == NULL || (IP_IS_V6(to) && leads_nowhere(out->netif, to)))
             return -ENETUNREACH;
     }
+    if (IP_IS_V6(to) && !(index == 0 && address_is_ours(to)) && !route_reaches6(out->netif, to))
+        return -ENETUNREACH;
     if (IP_IS_V6(to)) {
         if (ip6_addr_lacks_zone(ip_2_ip6(to), IP6_UNKNOWN))
             ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNKNOWN, out->netif);
@@ -242,6 +240,8 @@ int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip)
         return -EINVAL;
     if (ip_addr_ismulticast(ip))
         return 0;
+    if (address_is_elsewhere(ip, socket->options.bound_interface))
+        return -EADDRNOTAVAIL;
     return address_is_ours(ip) || address_is_broadcast(ip) || socket->options.free_bind ||
                    socket->options.transparent
                ? 0
