@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from pystack._native._host import ffi, lib
 
-__all__ = ["keep_over_fork", "share_with_children"]
+__all__ = ["keep_over_fork", "share_with_children", "watch_orphans"]
 
 
 class _Prepared:
@@ -45,6 +46,7 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _handles: Any = None
+_note_orphan: Callable[[], None] | None = None
 # The children's ends of all threads that are forking; a process forked meanwhile closes them.
 _ends: set[int] = set()
 
@@ -57,6 +59,12 @@ def share_with_children(handles: Any) -> None:
             before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
         )
     _handles = handles
+
+
+def watch_orphans(note: Callable[[], None]) -> None:
+    """Has this called before a fork of which a child gets sockets of a Stack that has ended."""
+    global _note_orphan  # noqa: PLW0603
+    _note_orphan = note
 
 
 def keep_over_fork(lock: Any) -> None:
@@ -74,6 +82,9 @@ def _before() -> None:
         if one.descriptor >= 0:
             _ends.add(one.descriptor)
         prepared.append(one)
+    orphaned = any(one.descriptor == -errno.EOWNERDEAD and len(one.numbers) for one in prepared)
+    if orphaned and _note_orphan is not None:
+        _note_orphan()
 
 
 def _after_in_parent() -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from functools import lru_cache
+from operator import index
 from typing import Any, TypeAlias
 
 from pystack._native import StackHandle, ffi, lib
@@ -128,8 +129,9 @@ def to_c(
         raise TypeError("AF_INET6 address must be a tuple (host, port[, flowinfo[, scopeid]])")
     if not v6 and len(address) != 2:
         raise TypeError("AF_INET address must be a pair (host, port)")
-    flow = int(address[2].__index__()) if len(address) > 2 else 0
-    scope = int(address[3].__index__()) & 0xFFFFFFFF if len(address) > 3 else 0
+    # CPython takes of both what an unsigned int in C holds.
+    flow = index(address[2]) & 0xFFFFFFFF if len(address) > 2 else 0
+    scope = index(address[3]) & 0xFFFFFFFF if len(address) > 3 else 0
     if not 0 <= flow <= 0xFFFFF:
         raise OverflowError(f"{caller}(): flowinfo must be 0-1048575.")
     port = _port(address[1], caller)

@@ -18,7 +18,7 @@ from pystack.sockets.options import ANCILLARY, IP, IPV6, _constant
 if TYPE_CHECKING:
     from pystack.sockets.descriptors import OpenSocket
 
-__all__ = ["Item", "fitting", "laid_out", "of_error", "of_message"]
+__all__ = ["MAPPED", "Item", "fitting", "laid_out", "of_error", "of_message"]
 
 Item = tuple[int, int, bytes]
 """Level, type and data."""
@@ -34,7 +34,7 @@ _HEADER = struct.calcsize("Nii")
 
 _ORIGINAL = ANCILLARY[IP, options.IP_ORIGDSTADDR] | ANCILLARY[IPV6, options.IPV6_ORIGDSTADDR]
 
-_MAPPED = bytes(10) + b"\xff\xff"
+MAPPED = bytes(10) + b"\xff\xff"
 # struct sock_extended_err, whose last word is for RFC 4884, and the offender after it.
 _ERROR = struct.Struct("=I4BIHBx")
 _ADDRESS4 = struct.Struct("=HH4s8x")
@@ -90,10 +90,10 @@ def _of_packet(asked: int, message: Any, local: bytes | None) -> list[Item]:
     """
     items: list[Item] = []
     to, port = packed(message.to), message.to.port
-    full = to if len(to) == 16 else _MAPPED + to
+    full = to if len(to) == 16 else MAPPED + to
     if asked & ANCILLARY[IPV6, options.IPV6_RECVPKTINFO]:
         items.append((IPV6, IPV6_PKTINFO, struct.pack("16sI", full, message.interface)))
-    if full.startswith(_MAPPED):
+    if full.startswith(MAPPED):
         to = full[12:]
         if asked & ANCILLARY[IP, options.IP_PKTINFO]:
             data = struct.pack("i4s4s", message.interface, to if local is None else local, to)

@@ -88,9 +88,9 @@ class CoreSocket(AcceptingSocket):
                 protocol if proto == -1 else index(proto),
             )
             return
-        family = int(socket.AF_INET) if family == -1 else index(family)
-        kind = int(socket.SOCK_STREAM) if type == -1 else index(type)
-        proto = 0 if proto == -1 else index(proto)
+        family = int(socket.AF_INET) if family == -1 else to_int(family)
+        kind = int(socket.SOCK_STREAM) if type == -1 else to_int(type)
+        proto = 0 if proto == -1 else to_int(proto)
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
         plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["get", "keep"]
 
 IP, IPV6, SOL = int(socket.IPPROTO_IP), int(socket.IPPROTO_IPV6), int(socket.SOL_SOCKET)
+TCP = int(socket.IPPROTO_TCP)
 STREAM, DATAGRAM, RAW = int(socket.SOCK_STREAM), int(socket.SOCK_DGRAM), int(socket.SOCK_RAW)
 ALL = (STREAM, DATAGRAM, RAW)
 
@@ -67,7 +68,6 @@ _TABLE: dict[tuple[int, int], list[_Kept]] = {
     (SOL, 41): [_Kept(0, _flag)],  # SO_WIFI_STATUS
     (SOL, 43): [_Kept(0, _flag)],  # SO_NOFCS
     (SOL, 46): [_Kept(0, _from_zero)],  # SO_BUSY_POLL
-    (SOL, 47): [_Kept(-1, _any, (DATAGRAM, RAW))],  # SO_MAX_PACING_RATE, with sch_fq alone
     (SOL, 49): [_Kept(-1, _any)],  # SO_INCOMING_CPU
     (SOL, 56): [_Kept(0, _UNKNOWN)],  # SO_INCOMING_NAPI_ID
     (SOL, 69): [_Kept(0, _flag)],  # SO_PREFER_BUSY_POLL
@@ -84,6 +84,8 @@ _TABLE: dict[tuple[int, int], list[_Kept]] = {
     (IPV6, 19): [_Kept(1, _zero_or_one, (STREAM,))],  # IPV6_MULTICAST_LOOP
     (IPV6, 22): [_Kept(0, _UNKNOWN)],  # IPV6_ROUTER_ALERT
     (IPV6, 29): [_Kept(1, _flag, (STREAM,))],  # IPV6_MULTICAST_ALL
+    # TCP_FASTOPEN_CONNECT: the handshake comes first, as on Linux without a cookie.
+    (TCP, 30): [_Kept(0, _zero_or_one, (STREAM,))],
 }
 
 

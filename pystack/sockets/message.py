@@ -16,9 +16,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import ffi, lib
+from pystack._native.address import packed
 from pystack.sockets import ancillary, options
 from pystack.sockets.address import SocketAddress
-from pystack.sockets.ancillary import IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_TCLASS, Item
+from pystack.sockets.ancillary import (
+    IP_TOS,
+    IP_TTL,
+    IPV6_HOPLIMIT,
+    IPV6_PKTINFO,
+    IPV6_TCLASS,
+    MAPPED,
+    Item,
+)
 from pystack.sockets.arguments import MSG_ERRQUEUE, readable, to_int, to_size, writable
 from pystack.sockets.core import CoreSocket
 from pystack.sockets.options import IP, IPV6
@@ -70,7 +79,7 @@ class MessageSocket(CoreSocket):
         """
         flags = to_int(flags)
         to = ffi.NULL if address is None else self._ps_address(address, "sendmsg")
-        control = self._ps_control(list(ancdata))
+        control = self._ps_control(list(ancdata), to)
         with ExitStack() as views:
             sources = [views.enter_context(readable(buffer)) for buffer in buffers]
             if len(sources) > _MOST_PIECES and self._ps_number >= 0:
@@ -83,7 +92,7 @@ class MessageSocket(CoreSocket):
                 self._ps_wait_to_send_nothing()
             return self._ps_send_pieces(pieces, len(sources), flags, to, control)
 
-    def _ps_control(self, ancdata: list[Any]) -> Any:
+    def _ps_control(self, ancdata: list[Any], to: Any) -> Any:
         if not ancdata:
             return ffi.NULL
         out = ffi.new("struct ps_send_control *")
@@ -96,15 +105,17 @@ class MessageSocket(CoreSocket):
                 items.append(((to_int(entry[0]), to_int(entry[1])), view.tobytes()))
         if self._ps_number >= 0 and self._ps_handle.takes_any_option(self._ps_number):
             return self._ps_raw_control(out, ancillary.laid_out(items))
+        own = self._ps_own_level(to)
         for key, data in items:
-            # Ignored by the kernel for such a socket.
+            # Linux looks at what is of the packet's own version, and of a stream at nothing else.
+            mapped = key == (IPV6, IPV6_PKTINFO) and self._ps_family == socket.AF_INET6
             if key[0] != options.SOL and (
                 self._ps_type == socket.SOCK_STREAM
-                or (key[0] == IPV6 and self._ps_family == socket.AF_INET)
+                or (key[0] in (IP, IPV6) and key[0] != own and not mapped)
             ):
                 continue
             try:
-                self._ps_control_one(out, key, data)
+                self._ps_control_one(out, key, data, own)
             except struct.error:
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
         return out
@@ -121,13 +132,18 @@ class MessageSocket(CoreSocket):
         ffi.memmove(out.ancillary, data, len(data))
         return out
 
-    def _ps_control_one(self, out: Any, key: tuple[int, int], data: bytes) -> None:
+    def _ps_control_one(self, out: Any, key: tuple[int, int], data: bytes, own: int) -> None:
         if key == (IP, options.IP_PKTINFO):
             interface, source, _destination = struct.unpack("i4s4s", data)
             self._ps_source(out, interface, source, lib.PS_INET)
         elif key == (IPV6, IPV6_PKTINFO):
-            source, interface = struct.unpack("16sI", data)
-            self._ps_source(out, interface, source, lib.PS_INET6)
+            source, interface = struct.unpack_from("16sI", data)
+            if own == IPV6:
+                self._ps_source(out, interface, source, lib.PS_INET6)
+            elif source.startswith(MAPPED):
+                self._ps_source(out, interface, source[len(MAPPED) :], lib.PS_INET)
+            else:
+                raise OSError(errno.EINVAL, "an IPv6 source address, and an IPv4 destination")
         elif key in ((IP, IP_TTL), (IPV6, IPV6_HOPLIMIT)):
             out.ttl = self._ps_byte(data, 1 if key[0] == IP else -1)
         elif key in ((IP, IP_TOS), (IPV6, IPV6_TCLASS)):
@@ -139,11 +155,21 @@ class MessageSocket(CoreSocket):
             struct.unpack("I", data)
         elif key == (options.UDP, options.UDP_SEGMENT):
             out.segment_size = struct.unpack("H", data)[0]
-        elif key[0] in (options.SOL, self._ps_own_level(), options.UDP) and key not in _IGNORED:
+        elif key[0] in (options.SOL, own, options.UDP) and key not in _IGNORED:
             raise OSError(errno.EINVAL, f"no ancillary data of level {key[0]}, type {key[1]} here")
 
-    def _ps_own_level(self) -> int:
-        return IP if self._ps_family == socket.AF_INET else IPV6
+    def _ps_own_level(self, to: Any) -> int:
+        """That of the packets that go to `to`, or to where the socket is connected to."""
+        if self._ps_family == socket.AF_INET:
+            return IP
+        if self._ps_type != socket.SOCK_DGRAM:
+            return IPV6
+        if not to:
+            to = ffi.new("struct ps_address *")
+            peer = lib.PS_NAME_REMOTE
+            if lib.ps_name(self._ps_handle.pointer, self._ps_number, peer, to) < 0:
+                return IPV6  # sending says why there is no destination
+        return IP if packed(to).startswith(MAPPED) else IPV6
 
     @staticmethod
     def _ps_flag(data: bytes) -> int:
@@ -161,10 +187,10 @@ class MessageSocket(CoreSocket):
 
     @staticmethod
     def _ps_source(out: Any, interface: int, source: bytes, family: int) -> None:
-        out.interface = interface & 0xFFFFFFFF  # a negative one is none, as any that isn't there
-        if source.strip(b"\0"):
-            out.source.family = family
-            ffi.memmove(out.source.bytes, source, len(source))
+        # A negative one is none, as any that isn't there; 0 leaves what was asked for before.
+        out.interface = interface & 0xFFFFFFFF or out.interface
+        out.source.family = family
+        ffi.memmove(out.source.bytes, source, len(source))
 
     def recvmsg(
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /

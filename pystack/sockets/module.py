@@ -27,6 +27,8 @@ from pystack.sockets.standard import introduce_stack_sockets
 _DEFAULT: Any = kernel._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 # The kernel's, also while ours stand in their places.
 _fromfd, _dup, _close = kernel.fromfd, kernel.dup, kernel.close
+# What CPython itself makes of a host, whoever knows names.
+_NOT_ASKED_FOR = {"": "0.0.0.0", "<broadcast>": "255.255.255.255"}
 # Of what `setsockopt` takes, the names that the module socket has in later versions of Python only,
 # or on other systems.
 _ALSO = (
@@ -288,7 +290,9 @@ class SocketModule:
     def gethostbyname(self, hostname: str) -> str:
         """The first IPv4 address of a host."""
         name = to_host(hostname)
-        return self._resolver.one(name, kernel.AF_INET) if name else "0.0.0.0"
+        if name in _NOT_ASKED_FOR:
+            return _NOT_ASKED_FOR[name]
+        return self._resolver.one(name, kernel.AF_INET)
 
     def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
         """The name, no aliases, and all IPv4 addresses."""

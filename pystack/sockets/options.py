@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from operator import index
 from typing import Any
 
 from pystack._native import ffi, lib
@@ -60,7 +61,9 @@ SO_BINDTODEVICE = _constant("SO_BINDTODEVICE", 25)
 TCP_INFO = _constant("TCP_INFO", 11)
 TCP_CONGESTION = _constant("TCP_CONGESTION", 13)
 TCP_INQ = _constant("TCP_INQ", 36)
+TCP_FASTOPEN_CONNECT = _constant("TCP_FASTOPEN_CONNECT", 30)
 UDP, UDP_SEGMENT, UDP_GRO = int(socket.IPPROTO_UDP), 103, 104
+SO_MAX_PACING_RATE = 47
 SO_LINGER = int(socket.SO_LINGER)
 SO_RCVTIMEO, SO_SNDTIMEO = _constant("SO_RCVTIMEO", 20), _constant("SO_SNDTIMEO", 21)
 
@@ -133,6 +136,9 @@ _INTEGERS: dict[tuple[int, int], int] = {
     (SOL, SO_BINDTOIFINDEX): lib.PS_OPT_BINDTODEVICE,
 }
 
+# Those of IP that Linux refuses without a byte: IP_TTL, IP_FREEBIND, IP_TRANSPARENT, IP_MINTTL,
+# IP_MULTICAST_TTL, _LOOP and _ALL.
+_NEVER_EMPTY = (2, 15, 19, 21, 33, 34, 49)
 # Whose index of an interface is in network byte order.
 _UNICAST_IF = (lib.PS_OPT_IP_UNICAST_IF, lib.PS_OPT_IPV6_UNICAST_IF)
 # Other numbers of the same: with times of 64 bits, and beyond what others may set.
@@ -158,7 +164,7 @@ ANCILLARY = {
     (TCP, TCP_INQ): 512,
 }
 
-# What all engines do: RFC 5681. TCP_CA_NAME_MAX bytes hold a name.
+# What all engines do: RFC 5681. TCP_CA_NAME_MAX bytes hold a name, and IFNAMSIZ an interface's.
 _CONGESTION = b"reno"
 _NAME_SIZE = 16
 
@@ -188,6 +194,7 @@ _OF_ANY_SOURCE = ((IP, int(socket.IP_ADD_MEMBERSHIP)), (IP, int(socket.IP_DROP_M
 _INT = struct.Struct("i")
 _TIMEVAL = struct.Struct("ll")
 _COOKIE = struct.Struct("Q")
+_RATE, _UNLIMITED = struct.Struct("N"), (1 << 8 * struct.calcsize("N")) - 1
 _MTUINFO = struct.Struct("28xI")
 
 
@@ -229,19 +236,27 @@ def set_option(
     if value is None:
         if length is None:
             raise TypeError("setsockopt() with None as value takes an option length")
-        if key == (SOL, SO_BINDTODEVICE) and length == 0:
+        if (key == (SOL, SO_BINDTODEVICE) or key[0] == IP) and length == 0:
             set_option(sock, *key, b"", None)
             return
-        raise _error(errno.EFAULT if to_int(length) > 0 else errno.EINVAL)
+        least = 1 if key[0] == IP else _INT.size
+        raise _error(errno.EFAULT if _optlen(length) >= least else errno.EINVAL)
     if length is not None:
         raise TypeError("an option length goes with None as value only")
     data = _bytes_of(value)
+    if not data and key[0] == IP and key[1] in _NEVER_EMPTY:
+        raise _error(errno.EINVAL)
     if key == (SOL, SO_LINGER):
         _set_linger(sock, data)
     elif key in ((SOL, SO_RCVTIMEO), (SOL, SO_SNDTIMEO)):
         _set_limit(sock, key[1], data)
+    elif _is_paced(sock, key):
+        sock._ps_open.kept[key] = _rate(data)
     elif _is_kept(sock, key):
-        kept.keep(sock._ps_open, key, _number(data))
+        value = _integer(data, key[0])
+        if key == (TCP, TCP_FASTOPEN_CONNECT) and value in (0, 1):
+            _check_closed(sock)
+        kept.keep(sock._ps_open, key, value)
     elif key == (SOL, SO_BINDTODEVICE):
         _set(sock, lib.PS_OPT_BINDTODEVICE, _index_of(sock, data.partition(b"\0")[0]))
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
@@ -254,18 +269,18 @@ def set_option(
         if data[: _NAME_SIZE - 1].partition(b"\0")[0] != _CONGESTION:
             raise _error(errno.ENOENT if data else errno.EINVAL)
     elif key in ANCILLARY:
-        if key == (TCP, TCP_INQ) and _number(data) not in (0, 1):
+        if key == (TCP, TCP_INQ) and _integer(data, key[0]) not in (0, 1):
             raise _error(errno.EINVAL)
         bit = ANCILLARY[key]
         opened = sock._ps_open
-        opened.ancillary = opened.ancillary | bit if _number(data) else opened.ancillary & ~bit
+        opened.ancillary = (
+            opened.ancillary | bit if _integer(data, key[0]) else opened.ancillary & ~bit
+        )
     elif key[0] == SOL and key[1] in TIMESTAMPS:
         asked = sock._ps_open.ancillary & ~TIMESTAMP_BITS
-        sock._ps_open.ancillary = asked | TIMESTAMPS[key[1]] if _number(data) else asked
+        sock._ps_open.ancillary = asked | TIMESTAMPS[key[1]] if _integer(data, key[0]) else asked
     elif key in _INTEGERS:
-        if key[0] == SOL and len(data) < _INT.size:
-            raise _error(errno.EINVAL)
-        _set_integer(sock, _INTEGERS[key], _number(data))
+        _set_integer(sock, _INTEGERS[key], _integer(data, key[0]))
     else:
         raise _error(errno.ENOPROTOOPT)
 
@@ -309,6 +324,31 @@ def _within_int(number: int) -> int:
     return number
 
 
+def _is_paced(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
+    """SO_MAX_PACING_RATE of datagrams: on Linux it is the queueing discipline fq that obeys it."""
+    return key == (SOL, SO_MAX_PACING_RATE) and sock._ps_type != socket.SOCK_STREAM
+
+
+def _signed(number: int) -> int:
+    return int(_INT.unpack(struct.pack("I", number))[0])
+
+
+def _rate(data: bytes) -> int:
+    """Bytes a second, in a long or an int, where -1 is no limit."""
+    if len(data) >= _RATE.size:
+        return int(_RATE.unpack_from(data)[0])
+    number = _integer(data, SOL)
+    return _UNLIMITED if number == -1 else number & 0xFFFFFFFF
+
+
+def _check_closed(sock: ReceivingSocket) -> None:
+    """What may be set before a connection alone."""
+    info = ffi.new("struct ps_tcp_info *")
+    sock._ps_handle.check(lib.ps_tcp_info(sock._ps_handle.pointer, sock._ps_number, info))
+    if info.state != lib.PS_TCP_CLOSED:
+        raise _error(errno.EINVAL)
+
+
 def _is_kept(sock: ReceivingSocket, key: tuple[int, int]) -> bool:
     return kept.get(sock._ps_open, key) is not None
 
@@ -336,6 +376,10 @@ def get_option(sock: ReceivingSocket, level: int, name: int, length: int) -> Any
     key = _SAME.get(key, key)
     if (number := kept.get(sock._ps_open, key)) is not None:
         data = _INT.pack(number)
+    elif _is_paced(sock, key):
+        rate = sock._ps_open.kept.get(key, _UNLIMITED)
+        wide = length >= _RATE.size
+        data = _RATE.pack(rate) if wide else _INT.pack(_signed(min(rate, 0xFFFFFFFF)))
     elif key == (SOL, SO_COOKIE):
         if length < _COOKIE.size:
             raise _error(errno.EINVAL)
@@ -348,7 +392,10 @@ def get_option(sock: ReceivingSocket, level: int, name: int, length: int) -> Any
         limit = opened.receive_timeout if key[1] == SO_RCVTIMEO else opened.send_timeout
         data = _TIMEVAL.pack(*divmod(round((limit or 0) * 1e6), 1_000_000))
     elif key == (SOL, SO_BINDTODEVICE):
-        data = _name_of(sock, _get(sock, lib.PS_OPT_BINDTODEVICE))
+        bound = _get(sock, lib.PS_OPT_BINDTODEVICE)
+        if bound and length < _NAME_SIZE:  # as Linux: room for any name, whatever this one's length
+            raise _error(errno.EINVAL)
+        data = _name_of(sock, bound)
     elif key == (IP, int(socket.IP_MULTICAST_IF)):
         data = _address_of(sock, _get(sock, lib.PS_OPT_IP_MULTICAST_IF))
     elif key == (IPV6, IPV6_PATHMTU):  # struct ip6_mtuinfo, whose address Linux leaves empty
@@ -395,12 +442,18 @@ def _set_limit(sock: ReceivingSocket, name: int, data: bytes) -> None:
         sock._ps_open.send_timeout = limit
 
 
-def _number(data: bytes) -> int:
-    if len(data) == 1:  # ip(7): these options may be given as one byte
-        return data[0]
-    if len(data) < _INT.size:
+def _optlen(length: Any) -> int:
+    """What C's int holds of it: CPython lets what is too large pass."""
+    return (index(length) + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
+
+
+def _integer(data: bytes, level: int) -> int:
+    """The int of a value; ip(7): one of IP may be a byte, and without one it is 0."""
+    if len(data) >= _INT.size:
+        return int(_INT.unpack_from(data)[0])
+    if level != IP:
         raise _error(errno.EINVAL)
-    return int(_INT.unpack(data[: _INT.size])[0])
+    return data[0] if data else 0
 
 
 def _set(sock: ReceivingSocket, option: int, value: int) -> None:
@@ -453,6 +506,8 @@ def _name_of(sock: ReceivingSocket, index: int) -> bytes:
     for interface in _interfaces(sock):
         if interface.index == index:
             return bytes(ffi.string(interface.name)) + b"\0"
+    if index:
+        raise _error(errno.ENODEV)
     return b""
 
 

@@ -50,8 +50,7 @@ class ReceivingSocket(WaitingSocket):
         size, flags = to_size(size), to_int(flags)
         if size == 0:
             return b""
-        buffer, got = self._ps_receive_new(size, flags, _NULL, "recv")
-        return bytes(ffi.buffer(buffer, min(got, size)))
+        return self._ps_receive_new(size, flags, _NULL, "recv")
 
     def _ps_recv_on(self, size: int | bytes, result: int, /) -> bytes:
         """Goes on with a `recv` without flags that said `result`; after data, with the data."""
@@ -66,14 +65,17 @@ class ReceivingSocket(WaitingSocket):
         """As `recv`, and where it came from."""
         size, flags = to_size(size), to_int(flags)
         message = ffi.new("struct ps_message *")
-        buffer, got = self._ps_receive_new(size, flags, message, "recvfrom")
-        return bytes(ffi.buffer(buffer, min(got, size))), self._ps_sender(message)
+        data = self._ps_receive_new(size, flags, message, "recvfrom")
+        return data, self._ps_sender(message)
 
-    def _ps_receive_new(self, size: int, flags: int, message: Any, caller: str) -> tuple[Any, int]:
+    def _ps_receive_new(self, size: int, flags: int, message: Any, caller: str) -> bytes:
         if size < 0:
             raise ValueError(f"negative buffersize in {caller}")
         buffer = _uncleared(_bytes, size)
-        return buffer, self._ps_receive(buffer, size, flags, message)
+        got = self._ps_receive(buffer, size, flags, message)
+        # MSG_TRUNC: as many as the datagram has, so that their number can be asked for; which
+        # those beyond the size are, CPython doesn't say.
+        return bytes(ffi.buffer(buffer, min(got, size))).ljust(got, b"\0")
 
     def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes."""

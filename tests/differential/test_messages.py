@@ -225,6 +225,20 @@ def a_peeked_datagram_stays(p: Place) -> Any:
 
 
 @differential
+def the_length_of_a_datagram(p: Place) -> Any:
+    """It is asked for by how much comes, of which only what was to be received means anything."""
+    near, far = two(p)
+    for size in (0, 6, 6, 6, 6):
+        near.send(b"abcdef"[:size])
+    settle()
+    peek, trunc = socket.MSG_PEEK, socket.MSG_TRUNC
+    told = [len(far.recv(1, peek | trunc)), far.recv(9)]
+    told += [len(far.recv(1, peek | trunc)), len(far.recvfrom(0, peek | trunc)[0])]
+    told += [far.recv(0, peek | trunc), len(far.recv(3, trunc)), far.recv(3, trunc)[:3]]
+    return [*told, len(far.recvfrom(2, trunc)[0]), len(far.recv(9, trunc))]
+
+
+@differential
 def a_datagram_in_parts(p: Place) -> Any:
     near, far = two(p)
     near.send(b"ab", socket.MSG_MORE)

@@ -127,7 +127,8 @@ def localhost_has_a_name(p: Place) -> Any:
 @differential
 def hosts_by_their_names(p: Place) -> Any:
     return all_of(
-        p.module.gethostbyname, ("localhost", "127.0.0.1", "0", "", "127.1", "a b", "::1")
+        p.module.gethostbyname,
+        ("localhost", "127.0.0.1", "0", "", "<broadcast>", "127.1", "a b", "::1"),
     )
 
 

@@ -43,7 +43,6 @@ VALUES = (0, 1, 2, -1, 64, 256)
 LWIP: dict[str, list[tuple[int, list[int]]]] = {
     "sizes of buffers are the Stack's own": [(SOL, [7, 8])],
     "less than nothing is one byte: TCP's buffer would have to grow": [(SOL, [18])],
-    "an interface that isn't there can't be bound to": [(SOL, [62])],
     "checksums are always made and looked at": [(SOL, [11]), (IP, [23]), (UDP, [101, 102])],
     "BPF and what goes with it": [(SOL, [26, 27, 44, 48, 50, 51, 52, 68])],
     "of other families: credentials, labels, processes, namespaces": [
@@ -77,7 +76,7 @@ LWIP: dict[str, list[tuple[int, list[int]]]] = {
     "ICMP_FILTER": [(RAW, [1])],
     "how many SYNs, and the congestion control, are the Stack's own": [(TCP, [7, 13, 26])],
     "TCP's of other RFCs, and of kernels: MD5, Fast Open, thin streams, repair, ULP, MPTCP": [
-        (TCP, [14, 16, 17, 19, 20, 21, 22, 24, 29, 30, 31, 32, 33, 34, 35, 43])
+        (TCP, [14, 16, 17, 19, 20, 21, 22, 24, 29, 31, 32, 33, 34, 35, 43])
     ],
     "SYNs that are kept, delays of one's own, bounds of timeouts": [
         (TCP, [27, 28, 37, 44, 45, 46])

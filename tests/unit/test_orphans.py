@@ -85,3 +85,54 @@ def test_a_child_that_reads_on_without_its_owner_ends_in_words(way: str) -> None
     assert done.stderr.count(line) == 1
     assert done.stdout.count("this Stack is another process's, which has ended") <= 1
     assert "pystack: process " in done.stderr  # anywhere: another thread may be writing, too
+
+
+MASTER = """
+import os, signal, socket, sys, time, pystack
+net = pystack.Stack()
+listener = net.sockets.create_server(("127.0.0.1", 0))
+if os.fork():
+    time.sleep(0.3)
+    os._exit(0)
+if sys.argv[1] == "in order":
+    def leave(*_):
+        print("leaves", flush=True)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, leave)
+elif sys.argv[1] == "never":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for number in range(100):
+    worker = os.fork()
+    if worker == 0:
+        try:
+            if sys.argv[1] == "idle":
+                time.sleep(0.01)
+            else:
+                listener.accept()
+        finally:
+            os._exit(3)
+    os.waitpid(worker, 0)
+    print("worker", flush=True)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "least", "most", "end"),
+    [
+        ("by default", 3, 4, "worker"),
+        ("in order", 3, 4, "leaves"),
+        ("never", 12, 13, "worker"),
+        ("idle", 100, 100, "done"),
+    ],
+)
+def test_a_master_makes_no_workers_for_ever(way: str, least: int, most: int, end: str) -> None:
+    """Each is told that the owner has gone, and ends; one that asks for nothing needs no owner."""
+    done = subprocess.run(
+        [sys.executable, "-c", MASTER, way],
+        capture_output=True, text=True, timeout=30, check=True, cwd="/",
+    )  # fmt: skip
+    lines = done.stdout.split()
+    assert least <= lines.count("worker") <= most
+    assert lines[-1] == end
+    assert done.stderr.count("pystack: process") == (way != "idle")

@@ -12,6 +12,8 @@ from link import ROUTER, ROUTER_MAC, Link, link, prefix
 from namespace import Namespace, namespace, needs_namespace
 from scapy.all import UDP, ICMPv6ND_NS
 
+import pystack
+
 HERE = "fd00:0:0:5::1"
 # What shares ever fewer bits with it.
 PLACES = (
@@ -130,3 +132,28 @@ def test_a_source_shares_no_more_than_its_prefix() -> None:
         with it.net.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
             sock.connect(("fd00:0:0:1::9", 9))
             assert sock.getsockname()[0] == "fd00:0:0:1::1"
+
+
+@pytest.mark.parametrize("layer", [pystack.nic.Layer.ETHERNET, pystack.nic.Layer.IP])
+def test_two_hosts_on_a_link_of_31_bits(layer: pystack.nic.Layer) -> None:
+    """RFC 3021: neither address is the network's or a broadcast."""
+    near, far = pystack.nic.wire(layer=layer)
+    with pystack.Stack() as lower, pystack.Stack() as upper:
+        lower.attach(near, "192.0.2.4/31")
+        upper.attach(far, "192.0.2.5/31")
+        for server, client, address in (
+            (upper, lower, "192.0.2.5"),
+            (lower, upper, "192.0.2.4"),
+        ):
+            with server.sockets.create_server((address, 80)) as listener:
+                listener.settimeout(5)
+                with client.sockets.create_connection((address, 80), timeout=5):
+                    listener.accept()[0].close()
+            with (
+                server.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+                client.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+            ):
+                there.bind((address, 9))
+                there.settimeout(5)
+                here.sendto(b"hello", (address, 9))
+                assert there.recv(9) == b"hello"

@@ -247,6 +247,26 @@ struct netif *hook_ip6_route(const ip6_addr_t *source, const ip6_addr_t *destina
                : netif_of(route);
 }
 
+bool route_reaches6(struct netif *netif, const ip_addr_t *ip)
+{
+    unsigned prefix;
+    uint32_t index = interface_index(netif);
+    if (ip_addr_ismulticast(ip) || ip_addr_islinklocal(ip) ||
+        netif_get_ip6_addr_match(netif, ip_2_ip6(ip)) >= 0 ||
+        route_connected(ip, index, &prefix) != NULL || nd_on_link(ip_2_ip6(ip), &prefix) == netif)
+        return true;
+    for (const struct route *route = static_routes; route != NULL; route = route->next)
+        if (route->spec.interface == index &&
+            route_is_in(ip, &route->destination, route->spec.destination.prefix))
+            return true;
+    for (unsigned i = 0; i < LWIP_ND6_NUM_ROUTERS; i++)
+        if (default_router_list[i].neighbor_entry != NULL &&
+            default_router_list[i].neighbor_entry->netif == netif &&
+            default_router_list[i].invalidation_timer > 0)
+            return true;
+    return false;
+}
+
 const ip6_addr_t *hook_nd_gateway(struct netif *netif, const ip6_addr_t *destination, int on_link)
 {
     ip_addr_t ip;

@@ -33,6 +33,9 @@ static inline bool route_usable(const struct netif *netif)
 struct netif *route_any_interface(void);
 /* The netif on whose network, of `prefix` bits, an address is; interface 0: of any interface's. */
 struct netif *route_connected(const ip_addr_t *ip, uint32_t interface, unsigned *prefix);
+/* Whether a route, a prefix on its link or a router leads from the netif to an IPv6 address that is
+ * not this host's. lwIP, asked by source, names a netif that none of them does. */
+bool route_reaches6(struct netif *netif, const ip_addr_t *ip);
 bool route_is_in(const ip_addr_t *ip, const ip_addr_t *network, unsigned prefix);
 /* How many bits of a netif's IPv4 address, and of its IPv6 address at a position, name a network
  * that is on its link. */

@@ -81,6 +81,13 @@ bool address_is_ours(const ip_addr_t *ip)
     return IP_IS_V4(ip) && ip4_addr_isloopback(ip_2_ip4(ip));
 }
 
+bool address_is_elsewhere(const ip_addr_t *ip, uint32_t index)
+{
+    struct netif *netif = index != 0 ? interface_by_index(index) : NULL;
+    return netif != NULL && interface_of(netif) != NULL && IP_IS_V6(ip) &&
+           ip6_addr_isloopback(ip_2_ip6(ip));
+}
+
 bool hook_ip_is_ours(const ip_addr_t *address)
 {
     return address_is_ours(address);

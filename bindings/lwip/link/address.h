@@ -13,6 +13,8 @@ int address_to_lwip(const struct ps_address *address, ip_addr_t *out);
 void address_from_lwip(const ip_addr_t *ip, uint16_t port_number, enum ps_family family,
                        struct ps_address *out);
 bool address_is_ours(const ip_addr_t *ip);
+/* Whether it is ::1, and the interface isn't its own (RFC 4291 2.5.3); index 0: of no interface. */
+bool address_is_elsewhere(const ip_addr_t *ip, uint32_t index);
 #define LOOPBACK_BROADCAST PP_HTONL(IPADDR_LOOPBACK | 0x00ffffffUL)
 /* To all of a network of ours, or of the loopback's. */
 bool address_is_broadcast(const ip_addr_t *ip);

@@ -43,6 +43,14 @@ struct netif *interface_by_index(uint32_t index)
     return interface != NULL && interface->owner != NULL ? NULL : netif;
 }
 
+uint8_t interface_bound_index(uint32_t index)
+{
+    return index == 0 || (index < UINT8_MAX && netif_get_by_index((u8_t)index) == NULL) ||
+                   interface_by_index(index) != NULL
+               ? (uint8_t)index
+               : UINT8_MAX; /* more than there can be, or an alias's */
+}
+
 void interface_changed(const struct netif *netif)
 {
     port.hypercalls.event(port.hypercalls.user, PS_EVENT_INTERFACE, interface_index(netif), 0);

@@ -31,6 +31,8 @@ struct port_interface {
 
 /* NULL when there is none; an alias is never found by index. */
 struct netif *interface_by_index(uint32_t index);
+/* What a PCB that is bound to the interface has for it; one that isn't there fits no packet. */
+uint8_t interface_bound_index(uint32_t index);
 /* An alias's owner, else the interface itself. */
 struct port_interface *interface_owner(struct port_interface *interface);
 /* The index that the user knows a netif by: an alias gives its owner's. */

@@ -68,7 +68,8 @@ int datagram_option_set(struct port_socket *socket, enum ps_option option, int64
 
 /* Reads a destination given by the user of a socket that is bound to `local`. */
 int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
-                         const ip_addr_t *local, ip_addr_t *ip);
+                         const ip_addr_t *local, const struct ps_send_control *control,
+                         ip_addr_t *ip);
 
 /* Chooses interface and source address for `to`, and gives `to` the interface's zone where
  * its scope needs one. `local` is the address that the socket is bound to. -EACCES for a

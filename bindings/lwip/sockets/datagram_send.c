@@ -14,14 +14,24 @@
 #include "lwip/ip6_addr.h"
 #include "sockets/datagram.h"
 
+/* Why nothing goes by a scope that isn't there. As in Linux, IPV6_PKTINFO looks for the interface
+ * before any route is looked for. */
+static int absent_scope(uint32_t scope, const struct ps_send_control *control)
+{
+    if (control == NULL || control->source.family == PS_UNSPECIFIED)
+        return -ENETUNREACH;
+    return control->interface != 0 && control->interface != scope ? -EINVAL : -ENODEV;
+}
+
 int datagram_destination(const struct port_socket *socket, const struct ps_address *to,
-                         const ip_addr_t *local, ip_addr_t *ip)
+                         const ip_addr_t *local, const struct ps_send_control *control,
+                         ip_addr_t *ip)
 {
     if (to->family != socket->family)
         return -EAFNOSUPPORT;
     int result = address_to_lwip(to, ip);
     if (result < 0)
-        return result == -ENODEV ? -ENETUNREACH : result;
+        return result == -ENODEV ? absent_scope(to->scope, control) : result;
     if (socket->family == PS_INET6 && socket->options.v6only && IP_IS_V4(ip))
         return -ENETUNREACH;
     address_replace_unspecified(local, ip);
@@ -73,24 +83,27 @@ static bool is_on_link(const ip_addr_t *to)
 static int chosen_interface(const struct datagram_socket *socket, const ip_addr_t *to,
                             const struct ps_send_control *control, uint32_t *index)
 {
-    *index = socket->head.options.bound_interface;
-    if (control != NULL && control->interface != 0) {
-        if (*index != 0 && *index != control->interface)
-            return -EINVAL;
-        *index = control->interface;
-    }
     uint32_t zone =
         IP_IS_V6(to) && ip6_addr_has_zone(ip_2_ip6(to)) ? ip6_addr_zone(ip_2_ip6(to)) : 0;
-    if (zone != 0) {
-        if (*index != 0 && *index != zone)
+    /* As in Linux, a destination's scope comes before the socket's interface. */
+    *index = zone != 0 ? zone : socket->head.options.bound_interface;
+    if (control != NULL && control->interface != 0) {
+        if (IP_IS_V6(to) && *index != 0 && *index != control->interface)
             return -EINVAL;
-        *index = zone;
+        *index = control->interface;
     }
     if (*index == 0 && ip_addr_ismulticast(to))
         *index = IP_IS_V6(to) ? socket->multicast_interface6 : socket->multicast_interface4;
     else if (*index == 0)
         *index = IP_IS_V6(to) ? socket->unicast_interface6 : socket->unicast_interface4;
     return 0;
+}
+
+/* What Linux says where the interface that is to be sent by isn't there. */
+static int absent_interface(const ip_addr_t *to, const struct ps_send_control *control)
+{
+    bool asked = control != NULL && control->source.family != PS_UNSPECIFIED;
+    return IP_IS_V6(to) && !asked ? -ENETUNREACH : -ENODEV;
 }
 
 /* A packet for another host on the loopback interface. */
@@ -126,22 +139,26 @@ int datagram_check_link(const struct datagram_socket *socket, const ip_addr_t *t
 /* The source address that was asked for or bound; the wildcard of `to`'s version: none.
  * Group and broadcast addresses may be bound to, but are never a source. */
 static int wanted_source(const struct port_socket *socket, const ip_addr_t *local,
-                         const ip_addr_t *to, const struct ps_send_control *control,
+                         const ip_addr_t *to, const struct ps_send_control *control, uint32_t index,
                          ip_addr_t *source)
 {
-    if (control != NULL && control->source.family != PS_UNSPECIFIED) {
+    bool asked = control != NULL && control->source.family != PS_UNSPECIFIED;
+    if (asked) {
         int result = address_to_lwip(&control->source, source);
         if (result < 0)
             return result;
         if (!ip_addr_isany(source)) {
-            if (IP_GET_TYPE(source) != IP_GET_TYPE(to) ||
-                (!address_is_ours(source) && !socket->options.transparent &&
-                 !(socket->options.free_bind && IP_IS_V6(to))))
+            if (IP_GET_TYPE(source) != IP_GET_TYPE(to) || ip_addr_ismulticast(source))
                 return -EINVAL;
-            return 0;
+            if (!address_is_ours(source) && !socket->options.transparent &&
+                !(socket->options.free_bind && IP_IS_V6(to)))
+                return IP_IS_V6(to) ? -EINVAL : -ENETUNREACH;
+            return address_is_elsewhere(source, index) ? -EINVAL : 0;
         }
-    } else if (!IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
-               !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
+    }
+    /* To name none is to take the socket's own in IPv6, and in IPv4 to have one chosen. */
+    if ((!asked || IP_IS_V6(to)) && !IP_IS_ANY_TYPE_VAL(*local) && !ip_addr_isany(local) &&
+        !ip_addr_ismulticast(local) && !address_is_broadcast(local)) {
         ip_addr_copy(*source, *local);
         /* As in Linux, to be bound to an address that isn't the host's makes no source of it in
          * IPv4 yet. */
@@ -151,9 +168,7 @@ static int wanted_source(const struct port_socket *socket, const ip_addr_t *loca
         return address_may_reach(local, to);
     }
     ip_addr_set_any(IP_IS_V6(to), source);
-    return control != NULL && control->source.family != PS_UNSPECIFIED
-               ? 0
-               : address_may_reach(local, to);
+    return asked ? 0 : address_may_reach(local, to);
 }
 
 int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local, ip_addr_t *to,
@@ -162,11 +177,12 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
     uint32_t index = 0;
     int result = chosen_interface(socket, to, control, &index);
     /* As in Linux, IPV6_PKTINFO's interface comes before its address. */
-    if (result == 0 && IP_IS_V6(to) && control != NULL && control->interface != 0 &&
+    if (result == 0 && IP_IS_V6(to) && control != NULL &&
+        control->source.family != PS_UNSPECIFIED && index != 0 &&
         netif_of_interface(index, to) == NULL)
         result = -ENODEV;
     if (result == 0)
-        result = wanted_source(&socket->head, local, to, control, &out->source);
+        result = wanted_source(&socket->head, local, to, control, index, &out->source);
     if (result < 0)
         return result;
     if ((flags & PS_MSG_DONTROUTE || socket->head.options.dont_route) && !is_on_link(to))
@@ -174,7 +190,7 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
     if (index != 0) {
         out->netif = netif_of_interface(index, to);
         if (out->netif == NULL)
-            return -ENODEV;
+            return absent_interface(to, control);
         if (!netif_is_up(out->netif) || leads_nowhere(out->netif, to))
             return -ENETUNREACH;
         /* ::1 is on no other link, not even where the destination is an address of ours. */
@@ -187,9 +203,11 @@ int datagram_route(const struct datagram_socket *socket, const ip_addr_t *local,
                          : ip_route(&out->source, to);
         if (out->netif == NULL && IP_IS_V6(to) && ip_addr_ismulticast(to))
             out->netif = first_link(&out->source);
-        if (out->netif == NULL)
+        if (out->netif == NULL || (IP_IS_V6(to) && leads_nowhere(out->netif, to)))
             return -ENETUNREACH;
     }
+    if (IP_IS_V6(to) && !(index == 0 && address_is_ours(to)) && !route_reaches6(out->netif, to))
+        return -ENETUNREACH;
     if (IP_IS_V6(to)) {
         if (ip6_addr_lacks_zone(ip_2_ip6(to), IP6_UNKNOWN))
             ip6_addr_assign_zone(ip_2_ip6(to), IP6_UNKNOWN, out->netif);
@@ -214,11 +232,16 @@ int datagram_check_bind(const struct port_socket *socket, const ip_addr_t *ip)
 {
     if (IP_IS_ANY_TYPE_VAL(*ip) || ip_addr_isany(ip))
         return 0;
+    if (socket->family == PS_INET6 && socket->options.bound_interface != 0 &&
+        interface_by_index(socket->options.bound_interface) == NULL)
+        return -ENODEV;
     if (IP_IS_V6(ip) && ip6_addr_lacks_zone(ip_2_ip6(ip), IP6_UNKNOWN) &&
         socket->options.bound_interface == 0)
         return -EINVAL;
     if (ip_addr_ismulticast(ip))
         return 0;
+    if (address_is_elsewhere(ip, socket->options.bound_interface))
+        return -EADDRNOTAVAIL;
     return address_is_ours(ip) || address_is_broadcast(ip) || socket->options.free_bind ||
                    socket->options.transparent
                ? 0

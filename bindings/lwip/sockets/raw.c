@@ -145,7 +145,7 @@ static int raw_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t
 
 static void restore_device(struct raw_socket *raw)
 {
-    raw->pcb->netif_idx = (u8_t)raw->base.head.options.bound_interface;
+    raw->pcb->netif_idx = interface_bound_index(raw->base.head.options.bound_interface);
 }
 
 static int raw_kind_connect(struct port_socket *head, const ip_addr_t *ip, uint16_t port_number)
@@ -287,7 +287,7 @@ static int64_t raw_kind_send(struct port_socket *head, const struct ps_piece *pi
     if (result < 0)
         return result;
     if (to != NULL) {
-        result = datagram_destination(head, to, &raw->pcb->local_ip, &ip);
+        result = datagram_destination(head, to, &raw->pcb->local_ip, control, &ip);
         if (result < 0)
             return result;
         /* RFC 2292 had the protocol there; anything else is a mistake, says Linux. */

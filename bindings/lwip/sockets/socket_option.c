@@ -231,8 +231,9 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
         socket->options.linger_s = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value;
         return 0;
     case PS_OPT_BINDTODEVICE:
-        if (value != 0 && (value < 0 || interface_by_index((uint32_t)value) == NULL))
-            return -ENODEV;
+        /* As in Linux, there need not be such an interface, and what then goes by it fails. */
+        if (value < 0 || value > INT32_MAX)
+            return -EINVAL;
         socket->options.bound_interface = (uint32_t)value;
         break;
     case PS_OPT_IPV6_V6ONLY:

@@ -42,7 +42,7 @@ static int udp_kind_bind(struct port_socket *head, const ip_addr_t *ip, uint16_t
 
 static void restore_device(struct udp_socket *udp)
 {
-    udp->pcb->netif_idx = (u8_t)udp->base.head.options.bound_interface;
+    udp->pcb->netif_idx = interface_bound_index(udp->base.head.options.bound_interface);
 }
 
 static void disconnect(struct udp_socket *udp)
@@ -117,8 +117,8 @@ static size_t headers(const ip_addr_t *to)
     return UDP_HLEN + (IP_IS_V6(to) ? IP6_HLEN : IP_HLEN);
 }
 
-static int destination(struct udp_socket *udp, const struct ps_address *to, ip_addr_t *ip,
-                       uint16_t *port_number)
+static int destination(struct udp_socket *udp, const struct ps_address *to,
+                       const struct ps_send_control *control, ip_addr_t *ip, uint16_t *port_number)
 {
     if (udp->pending != NULL) {
         *ip = udp->pending_to;
@@ -126,9 +126,9 @@ static int destination(struct udp_socket *udp, const struct ps_address *to, ip_a
         return 0;
     }
     if (to != NULL) {
-        int result = datagram_destination(&udp->base.head, to, &udp->pcb->local_ip, ip);
+        int result = datagram_destination(&udp->base.head, to, &udp->pcb->local_ip, control, ip);
         *port_number = to->port;
-        return result == 0 && to->port == 0 ? -EINVAL : result;
+        return to->port == 0 && (result == 0 || to->scope != 0) ? -EINVAL : result;
     }
     if (!udp_is_connected(udp))
         return -EDESTADDRREQ;
@@ -220,7 +220,7 @@ static int64_t udp_kind_send(struct port_socket *head, const struct ps_piece *pi
     if (result == 0 && head->family == PS_INET)
         result = datagram_may_send(size, flags);
     if (result == 0)
-        result = destination(udp, to, &ip, &port_number);
+        result = destination(udp, to, control, &ip, &port_number);
     if (result == 0 && head->family == PS_INET6 && IP_IS_V4(&ip))
         result = datagram_may_send(size, flags);
     if (result < 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/tunables.h"
+#include "link/interface.h"
 #include "sockets/option_field.h"
 #include "tcp/tcp_path.h"
 #include "tcp/tcp_socket.h"
@@ -29,7 +30,7 @@ void tcp_apply_options(struct tcp_socket *socket)
     bool is_v6 = is_version6(socket);
     pcb->ttl = tcp_ttl(socket, is_v6);
     pcb->tos = tcp_tos(socket, is_v6);
-    pcb->netif_idx = (u8_t)head->options.bound_interface;
+    pcb->netif_idx = interface_bound_index(head->options.bound_interface);
     if (head->options.reuse_address ||
         head->options.reuse_port) /* tcp_port_is_taken() tells them apart */
         ip_set_option(pcb, SOF_REUSEADDR);

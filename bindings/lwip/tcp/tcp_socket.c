@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/hooks.h"
 #include "base/tunables.h"
+#include "ip/route.h"
 #include "link/address.h"
 #include "link/interface.h"
 #include "sockets/error_queue.h"
@@ -50,8 +51,8 @@ static bool lacks_link(const struct port_socket *head, const ip_addr_t *ip)
            head->options.bound_interface == 0;
 }
 
-/* Another link than the socket's, or one that leads only here. */
-static int check_link(const struct port_socket *head, const ip_addr_t *ip)
+/* Another link than the socket's, one that leads only here, or nowhere near the address. */
+static int check_link(const struct port_socket *head, const ip_addr_t *local, const ip_addr_t *ip)
 {
     uint32_t zone =
         IP_IS_V6(ip) && ip6_addr_has_zone(ip_2_ip6(ip)) ? ip6_addr_zone(ip_2_ip6(ip)) : 0;
@@ -60,7 +61,18 @@ static int check_link(const struct port_socket *head, const ip_addr_t *ip)
         return -EINVAL;
     uint32_t index = zone != 0 ? zone : head->options.bound_interface;
     struct netif *netif = index != 0 ? interface_by_index(index) : NULL;
-    return netif != NULL && interface_of(netif) == NULL && !address_is_ours(ip) ? -ENETUNREACH : 0;
+    if (index != 0 && netif == NULL)
+        return IP_IS_V6(ip) ? -ENETUNREACH : -ENODEV;
+    bool ours = address_is_ours(ip);
+    if (netif != NULL && interface_of(netif) == NULL && !ours)
+        return -ENETUNREACH;
+    if (netif == NULL && !ours)
+        netif = ip_route(local, ip);
+    if (IP_IS_V6(ip))
+        return netif != NULL && !route_reaches6(netif, ip) ? -ENETUNREACH : 0;
+    /* RFC 1122 3.2.1.3 g: the loopback's addresses never appear outside a host. */
+    bool strange = !ours && !IP_IS_ANY_TYPE_VAL(*local) && ip_addr_isloopback(local);
+    return strange && netif != NULL ? -EINVAL : 0; /* without a way tcp_connect() says so */
 }
 
 /* A connect that has told of its failure leaves the socket as it was before, as in Linux. */
@@ -112,7 +124,10 @@ static int bind_socket(struct port_socket *head, const ip_addr_t *ip, uint16_t p
         return -EINVAL;
     if (IP_IS_V6(ip) && (ip_addr_ismulticast(ip) || lacks_link(head, ip)))
         return -EINVAL;
-    if (foreign)
+    if (head->family == PS_INET6 && !ip_addr_isany(ip) && head->options.bound_interface != 0 &&
+        interface_by_index(head->options.bound_interface) == NULL)
+        return -ENODEV;
+    if (foreign || address_is_elsewhere(ip, head->options.bound_interface))
         return -EADDRNOTAVAIL;
     int result = tcp_need_pcb(socket);
     if (result < 0)
@@ -175,7 +190,7 @@ static int connect_socket(struct port_socket *head, const ip_addr_t *ip, uint16_
         return -ENETUNREACH;
     int result = address_may_reach(&local, &target);
     if (result == 0)
-        result = check_link(head, &target);
+        result = check_link(head, &local, &target);
     if (result < 0)
         return result;
     result = tcp_need_pcb(socket);
