@@ -3,6 +3,21 @@
 from pystack.errors import DeadlockError
 from pystack.world.host import Host
 from pystack.world.link import Conditions, Link, LinkCounts
+from pystack.world.queues import CoDel, Fifo, FqCoDel
+from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
 
-__all__ = ["Conditions", "DeadlockError", "Host", "Link", "LinkCounts", "World"]
+__all__ = [
+    "CoDel",
+    "Conditions",
+    "DeadlockError",
+    "DelayTrace",
+    "Fifo",
+    "FqCoDel",
+    "Host",
+    "Link",
+    "LinkCounts",
+    "NormalDelay",
+    "RateTrace",
+    "World",
+]

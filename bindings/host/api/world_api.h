@@ -49,6 +49,17 @@ int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
 void ps_turn_wake(ps_turn *turn);
 
 /* --- links --- */
+/* How frames wait for the rate: in order; with CoDel (RFC 8289); in fair queues with CoDel (RFC
+ * 8290). */
+enum ps_queue_kind { PS_QUEUE_FIFO, PS_QUEUE_CODEL, PS_QUEUE_FQ_CODEL };
+struct ps_queue {
+    uint8_t kind;         /* enum ps_queue_kind */
+    bool ecn;             /* CoDel marks what knows ECN instead of dropping it */
+    uint32_t most_frames; /* how many may wait, */
+    uint64_t most_bytes;  /* and how much; 0: no limit */
+    uint64_t target_us, interval_us;
+    uint32_t flows, quantum_bytes; /* of FQ-CoDel */
+};
 /* One direction. Probabilities are 0 to 1; all zeros is a wire that changes nothing. */
 struct ps_link {
     double loss, duplicate, corrupt, reorder;
@@ -56,12 +67,24 @@ struct ps_link {
      * one back, and is lost in the bad; `loss` is the good state's. */
     double to_bad, to_good, bad_loss;
     uint64_t delay_us, jitter_us, reorder_delay_us;
+    /* More than 0: the delay is normally distributed about delay_us. */
+    uint64_t deviation_us;
+    double correlation; /* of each frame's delay with the one before */
+    /* Delays instead, from the first again behind the last: the next one for each frame, or for
+     * each time of so long. Copied; more than 0 of them. */
+    const uint64_t *delays_us;
+    uint32_t delay_count;
+    uint64_t delays_every_us;
     uint64_t rate_bits_per_second; /* 0: no limit */
-    uint32_t queue_frames;         /* how many may wait for the rate */
-    bool down;                     /* nothing gets through, neither what is on its way */
+    /* Moments, not falling, at which 1504 bytes each may leave instead, with the last one's as
+     * their period. Copied. */
+    const uint32_t *opportunities_ms;
+    uint32_t opportunity_count;
+    struct ps_queue queue;
+    bool down; /* nothing gets through, neither what is on its way */
 };
 struct ps_link_counts { /* frames, of one direction */
-    uint64_t sent, lost, overflowed, corrupted, duplicated, cut_off;
+    uint64_t sent, lost, overflowed, dropped, marked, corrupted, duplicated, cut_off;
 };
 /* Two ends of a link in a World; a direction's settings are those of what its end sends. */
 int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,

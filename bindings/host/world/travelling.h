@@ -1,0 +1,22 @@
+/*
+ * Frames in a World, between one NIC and another.
+ */
+#ifndef PYSTACK_HOST_TRAVELLING_H
+#define PYSTACK_HOST_TRAVELLING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine.h"
+
+struct travelling {
+    struct travelling *next, *before;
+    uint64_t due_us; /* when it arrives; while it waits for the rate: when it began to */
+    size_t size;
+    uint8_t bytes[];
+};
+
+/* A flat copy; NULL: no memory. */
+struct travelling *travelling_copy(const struct ps_piece *pieces, size_t count, size_t total);
+
+#endif
