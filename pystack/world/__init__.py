@@ -2,8 +2,11 @@
 
 from pystack.errors import DeadlockError
 from pystack.world.host import Host
+from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link, LinkCounts
+from pystack.world.nat import Nat, NatCounts, NatMapping, NatSide
 from pystack.world.queues import CoDel, Fifo, FqCoDel
+from pystack.world.switch import Switch
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
 
@@ -15,9 +18,15 @@ __all__ = [
     "Fifo",
     "FqCoDel",
     "Host",
+    "Internet",
     "Link",
     "LinkCounts",
+    "Nat",
+    "NatCounts",
+    "NatMapping",
+    "NatSide",
     "NormalDelay",
     "RateTrace",
+    "Switch",
     "World",
 ]

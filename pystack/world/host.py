@@ -71,6 +71,16 @@ class Host(Stack):
         for setting in _FORWARDING if self._forwards else ():
             self.sysctl[setting] = 1
 
+    @property
+    def machine(self) -> Host:
+        """Itself."""
+        return self
+
+    @property
+    def segment(self) -> None:
+        """None: it is no switch."""
+        return None
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Attaches the end of a link, now and after each restart; `World.link` does it."""
         interface = self.attach(nic, *addresses)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
 from pystack.nic import Layer, Nic
-from pystack.world.host import Host
+from pystack.world.node import Node
 from pystack.world.queues import CoDel, Fifo, FqCoDel, as_queue
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.units import bits_per_second, seconds
@@ -126,17 +126,17 @@ class LinkCounts:
 
 
 class Link:
-    """A link between two hosts; made by `World.link`.
+    """A link between two hosts, or switches or sides of NATs; made by `World.link`.
 
     Attributes:
-        ends: The hosts.
+        ends: What it is between.
         nics: Their ends of it.
     """
 
     def __init__(
         self,
         clock: WorldClock,
-        ends: tuple[Host, Host],
+        ends: tuple[Node, Node],
         there: Conditions,
         back: Conditions,
         mtu: int,
@@ -152,14 +152,14 @@ class Link:
         self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
 
-    def _sides(self, sender: Host | None) -> tuple[int, ...]:
+    def _sides(self, sender: Node | None) -> tuple[int, ...]:
         if sender is None:
             return (0, 1)
         if sender not in self.ends:
             raise ValueError(f"{sender} is at neither end of {self}")
         return (self.ends.index(sender),)
 
-    def change(self, sender: Host | None = None, /, **conditions: Any) -> None:
+    def change(self, sender: Node | None = None, /, **conditions: Any) -> None:
         """Changes what happens to frames that are sent from now on.
 
         Args:
@@ -178,11 +178,11 @@ class Link:
             del kept  # what they pointed to is copied
             self._conditions[side] = made
 
-    def conditions(self, sender: Host) -> Conditions:
+    def conditions(self, sender: Node) -> Conditions:
         """What happens to the frames that a host sends."""
         return self._conditions[self._sides(sender)[0]]
 
-    def down(self, sender: Host | None = None, /) -> None:
+    def down(self, sender: Node | None = None, /) -> None:
         """Lets nothing through any more; what is on its way is lost.
 
         Args:
@@ -190,7 +190,7 @@ class Link:
         """
         self.change(sender, down=True)
 
-    def up(self, sender: Host | None = None, /) -> None:
+    def up(self, sender: Node | None = None, /) -> None:
         """Lets frames through again.
 
         Args:
@@ -198,7 +198,7 @@ class Link:
         """
         self.change(sender, down=False)
 
-    def counts(self, sender: Host) -> LinkCounts:
+    def counts(self, sender: Node) -> LinkCounts:
         """What became of the frames that a host has sent."""
         raw = ffi.new("struct ps_link_counts *")
         check(lib.ps_link_counts(self.nics[self._sides(sender)[0]]._pointer, raw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -135,13 +136,11 @@ class RateTrace:
     opportunities_ms: tuple[int, ...]
 
     def __init__(self, opportunities_ms: Iterable[int]) -> None:
-        found = tuple(opportunities_ms)
+        found = tuple(map(operator.index, opportunities_ms))
         if not found or found[-1] == 0:
             raise ValueError("a trace of a rate has at least one moment after 0")
         before = 0
         for one in found:
-            if not isinstance(one, int) or isinstance(one, bool):
-                raise TypeError(f"a moment is an int, in milliseconds, not {one!r}")
             if not before <= one <= _MOST_MS:
                 raise ValueError(f"the moment {one} is not from {before} to {_MOST_MS}")
             before = one

@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import errno
 import hashlib
-import ipaddress
 import os
 import tempfile
 import threading
@@ -22,8 +21,12 @@ from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
 from pystack.world.host import Host
+from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
+from pystack.world.nat import Nat
+from pystack.world.node import Network, Node, addresses_of
+from pystack.world.switch import Switch
 from pystack.world.threads import has_ended, taking_part, time_of_world
 from pystack.world.waits import explain
 
@@ -57,6 +60,7 @@ class World:
         clock: The clock; a `pystack.hypercalls.Clock`.
         seed: The seed.
         hosts: The hosts by their names.
+        switches: The switches by theirs.
         links: The links, in the order of their making.
         names_file: The hosts file (hosts(5)) that its hosts look names up in.
 
@@ -73,6 +77,7 @@ class World:
         self.clock.explain = self._explain
         lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
         self.hosts: dict[str, Host] = {}
+        self.switches: dict[str, Switch] = {}
         self.links: list[Link] = []
         self._captures: list[Nic] = []
         self._start_us = self.clock.now_us()
@@ -121,6 +126,8 @@ class World:
             left = self._end_threads()
             for host in self.hosts.values():
                 host.close(abrupt=True)
+            for switch in self.switches.values():
+                switch.close()
             for end in self._captures:
                 end.close()
         finally:
@@ -178,23 +185,89 @@ class World:
         Raises:
             ValueError: There is a host of this name, or it can't be a host's name.
         """
-        if name in self.hosts:
-            raise ValueError(f"there is a host {name!r} already")
-        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
-            raise ValueError(f"a host's name has letters, digits, '-' and '.', not {name!r}")
+        self._check_name(name)
         options.setdefault("seed", self._derive(f"host/{name}"))
         made = Host(self, name, **options)
         self.hosts[name] = made
         return made
 
+    def _check_name(self, name: str) -> None:
+        if name in self.hosts or name in self.switches:
+            raise ValueError(f"there is a host or a switch {name!r} already")
+        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
+            raise ValueError(f"a name has letters, digits, '-' and '.', not {name!r}")
+
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
         return self.host(name, forwards=True, **options)
 
+    def nat(self, name: str, kind: str = "port-restricted", **options: Any) -> Nat:
+        """A NAT, of IPv4: a router with an inside and an outside.
+
+        Args:
+            name: By which others find it.
+            kind: "full-cone", whose open ports let everybody in; "restricted", only addresses that
+                were sent to; "port-restricted", only endpoints that were sent to; "symmetric", with
+                another outside port for each of these (RFC 3489's names; RFC 4787 calls the first
+                three endpoint-independent mappings, with endpoint-independent, address-dependent
+                and address and port-dependent filtering).
+            options: `udp_timeout` (300 s), `tcp_timeout` (7440), `tcp_transitory_timeout` (240),
+                `icmp_timeout` (60), seconds of the World's clock or strings; `preserve_ports`, the
+                inside port is kept where it is free; `hairpin`, hosts inside reach each other by
+                the outside address; `limit` (4096), how many sessions it knows; and as `Stack` has
+                them, but for `clock` and `threaded`.
+
+        Raises:
+            ValueError: No such kind; a value out of range; a name as with `host`.
+        """
+        self._check_name(name)
+        options.setdefault("seed", self._derive(f"host/{name}"))
+        made = Nat(self, name, kind, **options)
+        self.hosts[name] = made
+        return made
+
+    def switch(self, name: str, *, networks: tuple[str, str] | None = None) -> Switch:
+        """A switch: hosts that are linked to it are on one network.
+
+        Args:
+            name: What it is called.
+            networks: From which they get addresses, IPv4's and IPv6's; None: the next /24 of
+                10.0.0.0/8 and /64 of fd00::/16.
+
+        Raises:
+            ValueError: A name as with `host`; no networks.
+        """
+        self._check_name(name)
+        network = None if networks is None else Network(*networks)
+        made = Switch(self, self.clock, name, network)
+        self.switches[name] = made
+        return made
+
+    def internet(
+        self,
+        hosts: int | Iterable[str],
+        *,
+        core: str = "core",
+        back: Conditions | None = None,
+        **conditions: Any,
+    ) -> Internet:
+        """Hosts with an access link each to one router, who reach each other by name.
+
+        Args:
+            hosts: How many (named host1, host2 and so on), or their names; at most 250.
+            core: The router's name.
+            back: The conditions of what the router sends to a host, if they differ.
+            conditions: Of each link, as with `link`.
+
+        Raises:
+            ValueError: Too many or none; a name or a value as with `host` and `link`.
+        """
+        return Internet(self, hosts, core, back, conditions)
+
     def link(
         self,
-        left: Host,
-        right: Host,
+        left: Node,
+        right: Node,
         *,
         addresses: tuple[str | Iterable[str], str | Iterable[str]] | None = None,
         mtu: int = 1500,
@@ -202,10 +275,10 @@ class World:
         capture: str | os.PathLike[str] | None = None,
         **conditions: Any,
     ) -> Link:
-        """A link between two hosts, as a new interface on each.
+        """A link between two hosts, as a new interface on each; also to switches and NATs.
 
         Args:
-            left: One.
+            left: One: a host, a switch, or a NAT's `inside` or `outside`.
             right: The other.
             addresses: Theirs, with prefix, one or several each; None: the next /24 of 10.0.0.0/8
                 and /64 of fd00::/16, the left host's first.
@@ -223,13 +296,17 @@ class World:
         for one in (left, right):
             if one.world is not self:
                 raise ValueError(f"{one} is not in this World")
+        if left is right:
+            raise ValueError(f"a link has two ends, and {left} is only one")
+        if isinstance(left, Switch) and isinstance(right, Switch):
+            left.join(right)
         there = Conditions(**conditions)
         number = len(self.links)
         seed = self._derive(f"link/{number}")
         made = Link(
             self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
         )
-        both = self._addresses(number) if addresses is None else addresses
+        both = addresses_of(left, right, number) if addresses is None else addresses
         ends: list[Nic] = list(made.nics)
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
@@ -237,11 +314,11 @@ class World:
         for one, nic, own in zip((left, right), ends, both, strict=True):
             given = [own] if isinstance(own, str) else list(own)
             one.plug(nic, given)
-            self._note_names(one, given)
+            self._note_names(one.machine, given)
         self.links.append(made)
         return made
 
-    def partition(self, *groups: Iterable[Host]) -> None:
+    def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
 
         Args:
@@ -250,13 +327,13 @@ class World:
         Raises:
             ValueError: A host is in two of them.
         """
-        place: dict[Host, int] = {}
+        place: dict[Host | Switch, int] = {}
         for number, group in enumerate(groups):
             for one in group:
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
         for link in self.links:
-            left, right = (place.get(one) for one in link.ends)
+            left, right = (place.get(one.machine) for one in link.ends)
             if left is not None and right is not None and left != right:
                 link.down()
 
@@ -265,14 +342,7 @@ class World:
         for link in self.links:
             link.up()
 
-    @staticmethod
-    def _addresses(number: int) -> tuple[list[str], list[str]]:
-        four = ipaddress.IPv4Address("10.0.0.0") + (number << 8)
-        six = ipaddress.IPv6Address("fd00::") + (number << 64)
-        ends = ([f"{four + i}/24", f"{six + i}/64"] for i in (1, 2))
-        return next(ends), next(ends)
-
-    def _note_names(self, host: Host, addresses: Iterable[str]) -> None:
+    def _note_names(self, host: Host | Switch, addresses: Iterable[str]) -> None:
         with self.names_file.open("a", encoding="utf-8") as names:
             for one in addresses:
                 print(one.partition("/")[0], host.name, file=names)

@@ -63,7 +63,7 @@ class Line:
     def send(self, arrivals: list[tuple[int, int, int]], tos: int = 0) -> None:
         """Sends (moment in µs, size of the frame, flow), and waits until the queue is empty."""
         self.world.sleep(0)
-        with _sockets(self.sender, {flow for _us, _size, flow in arrivals}, tos) as socks:
+        with Sockets(self.sender, {flow for _us, _size, flow in arrivals}, tos) as socks:
             for number, (moment_us, size, flow) in enumerate(arrivals):
                 self.world.sleep((self.began_us + moment_us - self.world.clock.now_us()) / 1e6)
                 data = number.to_bytes(4, "big") + bytes(size - HEADERS - 4)
@@ -71,7 +71,7 @@ class Line:
             self.world.sleep(30)
 
 
-class _sockets:
+class Sockets:
     def __init__(self, host: Host, flows: set[int], tos: int) -> None:
         self.socks = {flow: host.socket(type=socket.SOCK_DGRAM) for flow in sorted(flows)}
         for flow, sock in self.socks.items():
@@ -376,7 +376,7 @@ def test_fq_codel_that_is_full_drops_from_the_longest() -> None:
         assert counts.overflowed + counts.dropped == 43 - len(numbers) > 20
 
 
-# --- limits, traces, delays ------------------------------------------------------------------------
+# --- limits, traces, delays ----------------------------------------------------------------------
 
 
 def test_a_queue_is_limited_in_bytes() -> None:
@@ -494,7 +494,7 @@ def test_queues_and_traces_that_make_no_sense_are_refused(tmp_path: Path) -> Non
             make()
     with pytest.raises(TypeError, match="CoDel"):
         Conditions(queue="codel")
-    with pytest.raises(TypeError, match="an int"):
+    with pytest.raises(TypeError, match="float"):
         RateTrace([1.5])
     bad = tmp_path / "bad"
     bad.write_text("5\nfive\n")
@@ -504,7 +504,7 @@ def test_queues_and_traces_that_make_no_sense_are_refused(tmp_path: Path) -> Non
         DelayTrace.from_file(bad)
 
 
-# --- reading captures --------------------------------------------------------------------------------
+# --- reading captures ----------------------------------------------------------------------------
 
 
 def frames(path: Path) -> Iterator[bytes]:

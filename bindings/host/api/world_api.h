@@ -93,4 +93,55 @@ int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,
 int ps_link_set(ps_nic *end, const struct ps_link *settings);
 int ps_link_counts(ps_nic *end, struct ps_link_counts *out);
 
+/* --- switches ---
+ *
+ * A learning Ethernet switch among ends of links (IEEE 802.1D).
+ */
+typedef struct ps_bridge ps_bridge;
+int ps_bridge_create(ps_world *world, ps_bridge **out);
+/* Its next port: -EBUSY, the NIC is held. */
+int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic);
+/* Frames that went to one port, and to all others. */
+void ps_bridge_counts(ps_bridge *bridge, uint64_t *forwarded, uint64_t *flooded);
+void ps_bridge_release(ps_bridge *bridge);
+
+/* --- NATs ---
+ *
+ * Between the NICs of a Stack that forwards and their links: IPv4 alone. Addresses and ports are in
+ * network byte order.
+ */
+enum ps_nat_kind { PS_NAT_FULL_CONE, PS_NAT_RESTRICTED, PS_NAT_PORT_RESTRICTED, PS_NAT_SYMMETRIC };
+struct ps_nat_settings {
+    uint8_t kind; /* enum ps_nat_kind */
+    bool preserves_ports, hairpins;
+    uint32_t most_sessions;
+    uint64_t udp_us, tcp_us, tcp_transitory_us, icmp_us; /* after which a session is over */
+};
+struct ps_nat_counts { /* packets; `refused`: for the table or the ports were all taken */
+    uint64_t outgoing, incoming, hairpinned, filtered, refused, untranslatable;
+};
+struct ps_nat_mapping {
+    uint8_t protocol;
+    bool is_fixed;
+    uint16_t inside_port, outside_port, remote_port;
+    uint32_t inside_address, remote_address; /* remote: 0, but for a symmetric NAT's */
+    uint32_t sessions;
+};
+typedef struct ps_nat ps_nat;
+int ps_nat_create(ps_world *world, const struct ps_nat_settings *settings, uint64_t seed,
+                  ps_nat **out);
+void ps_nat_release(ps_nat *nat);
+/* A NIC around one whose far side is the inside, or the outside. NULL: *error. */
+ps_nic *ps_nat_nic(ps_nat *nat, ps_nic *inner, bool is_outside, int *error);
+/* The address that it gives what leaves. */
+void ps_nat_set_address(ps_nat *nat, uint32_t address);
+/* Forgets all mappings but for fixed ones. */
+void ps_nat_reset(ps_nat *nat);
+/* A port that is always open: -EADDRINUSE. */
+int ps_nat_forward(ps_nat *nat, uint8_t protocol, uint16_t outside_port, uint32_t inside_address,
+                   uint16_t inside_port);
+void ps_nat_counts(ps_nat *nat, struct ps_nat_counts *out);
+/* Those that live, in no order: how many, of which `room` at most are written. */
+size_t ps_nat_mappings(ps_nat *nat, struct ps_nat_mapping *out, size_t room);
+
 #endif
