@@ -11,6 +11,9 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `virtual_time`: an hour of TCP in a moment, under a clock of your own.
 - `crash_and_retry`: a World whose server loses power, and a client that retries.
 - `week_of_keepalive`: a World in which a week passes, and a peer that is gone.
+- `hole_punching`: a World with NATs, and two peers behind them that find each other.
+- `black_hole`: a World in which a part of the way carries less, and nobody says so.
+- `bufferbloat`: a World with a buffer that is too long, and CoDel.
 - `ping`: ping and traceroute as a tool.
 - `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
 - `capture`: a lossy wire and its capture for Wireshark.

@@ -6,7 +6,7 @@ from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link, LinkCounts
 from pystack.world.nat import Nat, NatCounts, NatMapping, NatSide
 from pystack.world.queues import CoDel, Fifo, FqCoDel
-from pystack.world.switch import Switch
+from pystack.world.switch import Switch, SwitchCounts
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
 
@@ -28,5 +28,6 @@ __all__ = [
     "NormalDelay",
     "RateTrace",
     "Switch",
+    "SwitchCounts",
     "World",
 ]

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
 from pystack.nic import Nic
 from pystack.world.node import Network, Segment
 
-__all__ = ["Switch"]
+__all__ = ["Switch", "SwitchCounts"]
+
+
+@dataclass(frozen=True)
+class SwitchCounts:
+    """What became of frames.
+
+    Attributes:
+        forwarded: To the one port that their address is behind.
+        flooded: To all ports but their own.
+        oversized: Copies that were dropped, for they were longer than the link's MTU.
+    """
+
+    forwarded: int
+    flooded: int
+    oversized: int
 
 
 class Switch:
@@ -77,11 +93,11 @@ class Switch:
             raise ValueError(f"a switch has no addresses, so {self} can't have {addresses}")
         check(lib.ps_bridge_plug(self._bridge, nic._pointer))
 
-    def counts(self) -> tuple[int, int]:
-        """How many frames went to one port, and how many to all but their own."""
-        forwarded, flooded = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        lib.ps_bridge_counts(self._bridge, forwarded, flooded)
-        return int(forwarded[0]), int(flooded[0])
+    def counts(self) -> SwitchCounts:
+        """What became of frames."""
+        raw = ffi.new("struct ps_bridge_counts *")
+        lib.ps_bridge_counts(self._bridge, raw)
+        return SwitchCounts(int(raw.forwarded), int(raw.flooded), int(raw.oversized))
 
     def close(self) -> None:
         """Unplugs everything; `World.close` does it. May be called again."""

@@ -311,10 +311,13 @@ class World:
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
+        named = []
         for one, nic, own in zip((left, right), ends, both, strict=True):
             given = [own] if isinstance(own, str) else list(own)
             one.plug(nic, given)
-            self._note_names(one.machine, given)
+            named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in given]
+        with self.names_file.open("a", encoding="utf-8") as names:
+            names.writelines(named)
         self.links.append(made)
         return made
 
@@ -341,11 +344,6 @@ class World:
         """Brings all links up."""
         for link in self.links:
             link.up()
-
-    def _note_names(self, host: Host | Switch, addresses: Iterable[str]) -> None:
-        with self.names_file.open("a", encoding="utf-8") as names:
-            for one in addresses:
-                print(one.partition("/")[0], host.name, file=names)
 
     # --- what runs in it -------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pystack.world import Host, Nat, NatMapping, Switch, World
+from pystack.world import Host, Nat, NatMapping, Switch, SwitchCounts, World
 
 KINDS = ("full-cone", "restricted", "port-restricted", "symmetric")
 
@@ -41,9 +41,9 @@ def test_a_switch_learns_where_hosts_are() -> None:
         links = [world.link(host, lan) for host in (a, b, c)]
         a.ping("10.0.0.2")
         world.sleep(60)
-        before = links[2].counts(lan).sent, lan.counts()[1]
+        before = links[2].counts(lan).sent, lan.counts().flooded
         a.ping("10.0.0.2", count=10, interval=0.1)
-        assert (links[2].counts(lan).sent, lan.counts()[1]) == before
+        assert (links[2].counts(lan).sent, lan.counts().flooded) == before
         world.sleep(400)  # longer than a switch remembers (IEEE 802.1D: 300 s)
         a.ping("10.0.0.2")
         assert links[2].counts(lan).sent > before[0]
@@ -96,6 +96,26 @@ def test_ports_of_a_switch_can_be_cut_and_captured(tmp_path: Path) -> None:
         world.heal()
         assert a.ping("b").received == 1
     assert path.stat().st_size > 500
+
+
+def test_a_frame_that_is_too_long_for_a_port_is_dropped_in_silence() -> None:
+    with World() as world:
+        lan = world.switch("lan")
+        a, b = world.host("a"), world.host("b")
+        world.link(a, lan)
+        world.link(lan, b, mtu=1280, addresses=((), "10.0.0.2/24"))
+        a.ping("b")
+        taker = b.sockets.socket(type=socket.SOCK_DGRAM)
+        taker.bind(("", 9))
+        taker.settimeout(1)
+        with a.socket(type=socket.SOCK_DGRAM) as sender:
+            for size in (1252, 1253, 1472):
+                sender.sendto(bytes(size), ("10.0.0.2", 9))
+        assert len(taker.recv(2000)) == 1252
+        with pytest.raises(TimeoutError):
+            taker.recv(2000)
+        assert lan.counts().oversized == 2
+        taker.close()
 
 
 # --- NATs -----------------------------------------------------------------------------------------
@@ -491,5 +511,5 @@ def test_an_internet_has_all_its_routes_and_names() -> None:
 def test_a_switch_alone_does_nothing() -> None:
     with World() as world:
         lan: Switch = world.switch("lan")
-        assert lan.counts() == (0, 0)
+        assert lan.counts() == SwitchCounts(0, 0, 0)
         assert repr(lan) == "<Switch lan>"

@@ -101,8 +101,10 @@ typedef struct ps_bridge ps_bridge;
 int ps_bridge_create(ps_world *world, ps_bridge **out);
 /* Its next port: -EBUSY, the NIC is held. */
 int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic);
-/* Frames that went to one port, and to all others. */
-void ps_bridge_counts(ps_bridge *bridge, uint64_t *forwarded, uint64_t *flooded);
+struct ps_bridge_counts { /* frames: to one port, to all others, too long for a port */
+    uint64_t forwarded, flooded, oversized;
+};
+void ps_bridge_counts(ps_bridge *bridge, struct ps_bridge_counts *out);
 void ps_bridge_release(ps_bridge *bridge);
 
 /* --- NATs ---

@@ -10,6 +10,8 @@
 #include "nic/nic.h"
 #include "world/world.h"
 
+enum { HEADER = 14 }; /* Ethernet's */
+
 struct port {
     ps_bridge *bridge;
     ps_nic *nic;
@@ -21,8 +23,8 @@ struct port {
 struct ps_bridge {
     pthread_mutex_t lock; /* the list of those that are ready */
     struct world_member *member;
-    struct port *ports, *ready_first, *ready_last;
-    uint64_t forwarded, flooded;
+    struct port *ports, *last_port, *ready_first, *ready_last;
+    struct ps_bridge_counts counts;
     struct mac_table table;
     uint8_t frame[PS_FRAME_SIZE];
 };
@@ -57,23 +59,34 @@ static struct port *take_ready(ps_bridge *bridge)
     return port;
 }
 
+/* A frame that is too long for a link has no way through, and nobody is told (IEEE 802.1D 6.3.8).
+ */
+static void pass(ps_bridge *bridge, const struct port *port, const struct ps_piece *frame,
+                 uint64_t now_us)
+{
+    if (frame->size > port->nic->mtu + HEADER)
+        bridge->counts.oversized++;
+    else
+        nic_transmit(port->nic, frame, 1, frame->size, now_us);
+}
+
 static void send(ps_bridge *bridge, struct port *from, size_t size, uint64_t now_us)
 {
     const struct ps_piece piece = {bridge->frame, size};
-    if (size < 14)
+    if (size < HEADER)
         return;
     mac_table_learn(&bridge->table, bridge->frame + 6, from, now_us);
     struct port *known = mac_table_find(&bridge->table, bridge->frame, now_us);
     if (known != NULL) {
-        bridge->forwarded++;
+        bridge->counts.forwarded++;
         if (known != from)
-            nic_transmit(known->nic, &piece, 1, size, now_us);
+            pass(bridge, known, &piece, now_us);
         return;
     }
-    bridge->flooded++;
+    bridge->counts.flooded++;
     for (struct port *port = bridge->ports; port != NULL; port = port->next)
         if (port != from)
-            nic_transmit(port->nic, &piece, 1, size, now_us);
+            pass(bridge, port, &piece, now_us);
 }
 
 static void move(void *argument)
@@ -114,18 +127,15 @@ int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic)
     }
     port->bridge = bridge;
     port->nic = nic_hold(nic);
-    struct port **last = &bridge->ports;
-    while (*last != NULL)
-        last = &(*last)->next;
-    *last = port;
+    *(bridge->last_port != NULL ? &bridge->last_port->next : &bridge->ports) = port;
+    bridge->last_port = port;
     nic_watch(nic, wake, port);
     return 0;
 }
 
-void ps_bridge_counts(ps_bridge *bridge, uint64_t *forwarded, uint64_t *flooded)
+void ps_bridge_counts(ps_bridge *bridge, struct ps_bridge_counts *out)
 {
-    *forwarded = bridge->forwarded;
-    *flooded = bridge->flooded;
+    *out = bridge->counts;
 }
 
 void ps_bridge_release(ps_bridge *bridge)

@@ -194,13 +194,13 @@ static void drop_from_longest(struct codel *self)
     }
 }
 
-int codel_put(struct codel *self, struct travelling *frame, uint64_t now_us)
+void codel_put(struct codel *self, struct travelling *frame, uint64_t now_us)
 {
     bool is_fair = self->settings.kind == PS_QUEUE_FQ_CODEL;
     if (!is_fair && !has_room(self, 1, frame->size)) {
         self->counts->overflowed++;
         free(frame);
-        return -ENOBUFS;
+        return;
     }
     struct codel_flow *flow = flow_of(self, frame);
     frame->due_us = now_us;
@@ -219,7 +219,6 @@ int codel_put(struct codel *self, struct travelling *frame, uint64_t now_us)
     }
     while (!has_room(self, 0, 0))
         drop_from_longest(self);
-    return 0;
 }
 
 struct travelling *codel_take(struct codel *self, uint64_t now_us)

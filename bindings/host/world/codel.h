@@ -39,8 +39,8 @@ struct codel {
 int codel_open(struct codel *self, const struct ps_queue *settings);
 /* Only with nothing in it. */
 void codel_close(struct codel *self);
-/* The frame is its own from now on. -ENOBUFS: it was dropped, for there is no room. */
-int codel_put(struct codel *self, struct travelling *frame, uint64_t now_us);
+/* The frame is its own from now on, or dropped where there is no room. */
+void codel_put(struct codel *self, struct travelling *frame, uint64_t now_us);
 /* The next to be sent; NULL: nothing is left. */
 struct travelling *codel_take(struct codel *self, uint64_t now_us);
 /* Any of those that wait, whatever CoDel thinks of it. */

@@ -5,6 +5,9 @@
  * doubled, and arrives at the far end when its delay is over. Each direction has its own generator,
  * so that the same frames meet the same fate whatever goes the other way.
  *
+ * Whoever sends isn't told of what is dropped, as if the queue were a hop further: TCP is to find
+ * out by what is missing.
+ *
  * In a queue that is first in, first out each frame's departure is known when it is sent, so that
  * no event of the World's is needed for it. With CoDel it depends on what happens meanwhile: there
  * the frames are kept, and the next one is taken when the transmitter is free.
@@ -65,7 +68,7 @@ static int send_in_order(struct way *way, struct travelling *frame, uint64_t now
             (queue->most_bytes > 0 && way->waiting_bytes + frame->size > queue->most_bytes)) {
             way->counts.overflowed++;
             free(frame);
-            return -ENOBUFS;
+            return 0;
         }
         uint32_t place = (way->first + way->waiting++) % way->room;
         way->departures[place] = (struct departure){begins_ns, (uint32_t)frame->size};
@@ -233,10 +236,10 @@ static int send_once(struct way *way, struct travelling *frame, uint64_t now_us)
         return travel(way, frame, now_us * 1000);
     if (way->settings.queue.kind == PS_QUEUE_FIFO)
         return send_in_order(way, frame, now_us);
-    int result = codel_put(&way->codel, frame, now_us);
+    codel_put(&way->codel, frame, now_us);
     if (way->departure.place == 0)
         way_go_on(way, now_us);
-    return result;
+    return 0;
 }
 
 int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_t total,

@@ -42,7 +42,7 @@ int way_open(struct way *way, ps_world *world, enum ps_layer layer, uint32_t mtu
              const struct ps_link *settings);
 int way_set(struct way *way, const struct ps_link *settings);
 void way_close(struct way *way);
-/* -ENOBUFS: it was dropped, for the queue is full. */
+/* -ENOBUFS: there is no memory. */
 int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_t total,
              bool is_plugged, uint64_t now_us);
 /* The departure has come. */
