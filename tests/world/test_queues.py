@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import socket
 import statistics
-import struct
 from collections import defaultdict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from far_end import checksum
+from scapy.utils import RawPcapReader
 
 from pystack.world import (
     CoDel,
@@ -85,6 +85,11 @@ class Sockets:
     def __exit__(self, *_error: object) -> None:
         for sock in self.socks.values():
             sock.close()
+
+
+def captured(path: Path) -> list[bytes]:
+    with RawPcapReader(str(path)) as reader:
+        return [frame for frame, _metadata in reader]
 
 
 # --- a model of RFC 8289 and RFC 8290, written from their text ----------------------------------
@@ -267,7 +272,7 @@ def test_codel_marks_what_knows_ecn_and_drops_what_does_not(tmp_path: Path) -> N
         assert line.got == expected
         assert (counts.marked, counts.dropped) == (len(model.gone), 0)
     marked = []
-    for frame in frames(path):
+    for frame in captured(path):
         packet = frame[14:]
         if frame[12:14] == b"\x08\x00" and packet[9] == socket.IPPROTO_UDP:
             assert checksum(packet[:20]) == 0
@@ -296,11 +301,36 @@ def test_marks_of_ipv6_are_in_the_traffic_class(tmp_path: Path) -> None:
         assert counts.marked > 5
     classes = [
         int.from_bytes(frame[14:18], "big") >> 20 & 0xFF
-        for frame in frames(path)
+        for frame in captured(path)
         if frame[12:14] == b"\x86\xdd" and frame[20] == socket.IPPROTO_UDP
     ]
     assert set(classes) == {0x0D, 0x0F}
     assert classes.count(0x0F) == counts.marked
+
+
+def test_tcp_learns_of_a_full_queue_by_what_is_missing() -> None:
+    with World() as world:
+        left, right = world.host("left", engine="lwip"), world.host("right")
+        link = world.link(left, right, rate="10Mbit/s", delay="10ms", queue=50)
+
+        def take() -> None:
+            with socket.create_server(("", 80)) as listener:
+                connection, _peer = listener.accept()
+                with connection:
+                    while connection.recv(65536):
+                        pass
+
+        thread = right.thread(take)
+        with left.sockets.create_connection(("right", 80)) as sock:
+            sock.sendall(bytes(20_000_000))
+            info = sock.tcp_info()
+        thread.join()
+        dropped = link.counts(left).overflowed
+        # A sawtooth, in which the window is halved: not a packet in two.
+        assert 0 < dropped < 300
+        assert info.total_retransmits <= dropped + 5
+        assert info.send_ssthresh < 200_000
+        assert world.now < 20_000_000 * 8 / 10e6 * 1.06
 
 
 def test_tcp_fills_a_link_with_codel() -> None:
@@ -502,21 +532,3 @@ def test_queues_and_traces_that_make_no_sense_are_refused(tmp_path: Path) -> Non
         RateTrace.from_file(bad)
     with pytest.raises(ValueError, match="bad:2"):
         DelayTrace.from_file(bad)
-
-
-# --- reading captures ----------------------------------------------------------------------------
-
-
-def frames(path: Path) -> Iterator[bytes]:
-    data = path.read_bytes()
-    at = 24
-    while at < len(data):
-        (size,) = struct.unpack_from("=8xI", data, at)
-        yield data[at + 16 : at + 16 + size]
-        at += 16 + size
-
-
-def checksum(header: bytes) -> int:
-    total = sum(struct.unpack(f">{len(header) // 2}H", header))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
