@@ -10,11 +10,12 @@ import sys
 
 from pystack.world import CoDel, Fifo, FqCoDel, World
 
-QUEUES = {"FIFO": Fifo(300), "CoDel": CoDel(), "FQ-CoDel": FqCoDel()}
+Queue = Fifo | CoDel | FqCoDel
+QUEUES: dict[str, Queue] = {"FIFO": Fifo(300), "CoDel": CoDel(), "FQ-CoDel": FqCoDel()}
 SECONDS = 20
 
 
-def measure(queue: Fifo | CoDel | FqCoDel) -> tuple[dict[float, float], float]:
+def measure(queue: Queue) -> tuple[dict[float, float], float]:
     """Round-trip times in ms, by the moment, during an upload; and its rate in Mbit/s."""
     with World(seed=1) as world:
         home, server = world.host("home"), world.host("server")
@@ -31,12 +32,12 @@ def measure(queue: Fifo | CoDel | FqCoDel) -> tuple[dict[float, float], float]:
                     sock.sendall(bytes(16384))
 
         listener = server.sockets.create_server(("", 80))
-        threads, times = (server.thread(take), home.thread(upload)), {}
+        taking, _sending, times = server.thread(take), home.thread(upload), {}
         while world.now < SECONDS:
             times[world.now] = home.ping("10.0.0.2", timeout=5).replies[0].rtt_ms or 5000.0
             world.sleep(0.1)
         rate = home.interfaces[-1].counters()["out_octets"] * 8 / world.now / 1e6
-        threads[0].join()
+        taking.join()
         return times, rate
 
 
@@ -49,7 +50,7 @@ def main() -> None:
         from matplotlib import pyplot  # noqa: PLC0415 - only a plot needs it
 
         for name, (times, _rate) in found.items():
-            pyplot.plot(times.keys(), times.values(), label=name)
+            pyplot.plot(list(times), list(times.values()), label=name)
         pyplot.gca().set(xlabel="seconds", ylabel="round trip, ms", yscale="log")
         pyplot.legend()
         pyplot.savefig(sys.argv[1])

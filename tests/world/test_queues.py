@@ -292,7 +292,9 @@ def test_marks_of_ipv6_are_in_the_traffic_class(tmp_path: Path) -> None:
     with World() as world:
         line = Line(world, path, rate="1Mbit/s", queue=CoDel(ecn=True))
         with line.sender.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0x0D)  # ECT(1), and a DSCP
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0x0D
+            )  # it knows ECN; and a DSCP
             for _each in range(400):
                 sock.sendto(bytes(1188), ("fd00::1", 9))
                 world.sleep(0.008)
