@@ -8,9 +8,8 @@ CoDel (RFC 8289) or FQ-CoDel (RFC 8290) in the long queue's place it doesn't. Wi
 import statistics
 import sys
 
-from pystack.world import CoDel, Fifo, FqCoDel, World
+from pystack.world import CoDel, Fifo, FqCoDel, Queue, World
 
-Queue = Fifo | CoDel | FqCoDel
 QUEUES: dict[str, Queue] = {"FIFO": Fifo(300), "CoDel": CoDel(), "FQ-CoDel": FqCoDel()}
 SECONDS = 20
 

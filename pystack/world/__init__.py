@@ -5,7 +5,7 @@ from pystack.world.host import Host
 from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link, LinkCounts
 from pystack.world.nat import Nat, NatCounts, NatMapping, NatSide
-from pystack.world.queues import CoDel, Fifo, FqCoDel
+from pystack.world.queues import CoDel, Fifo, FqCoDel, Queue
 from pystack.world.switch import Switch, SwitchCounts
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
@@ -26,6 +26,7 @@ __all__ = [
     "NatMapping",
     "NatSide",
     "NormalDelay",
+    "Queue",
     "RateTrace",
     "Switch",
     "SwitchCounts",

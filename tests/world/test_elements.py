@@ -250,6 +250,35 @@ def test_connections_of_tcp_live_longer_than_their_ends() -> None:
         listener.close()
 
 
+def test_two_peers_open_one_connection_of_tcp_through_two_nats() -> None:
+    """RFC 5382, requirement 2: a simultaneous open."""
+    with World() as world:
+        wan, got = world.switch("wan", networks=("198.51.100.0/24", "fd02::/64")), []
+        peers = [world.host("left"), world.host("right")]
+        for peer in peers:
+            nat = world.nat(f"{peer.name}s")
+            world.link(nat.inside, peer, addresses=("192.168.1.1/24", "192.168.1.2/24"))
+            world.link(nat.outside, wan, delay="20ms")
+            peer.routes.add("0.0.0.0/0", gateway="192.168.1.1")
+            peer.ping("198.51.100.1", timeout=0.1)  # until the next hops are known
+            peer.ping("198.51.100.2", timeout=0.1)
+
+        def meet(to: str) -> None:
+            with socket.socket() as sock:
+                sock.bind(("", 5000))
+                sock.connect((to, 5000))
+                sock.sendall(b"hello")
+                got.append((sock.recv(10), sock.getpeername()))
+
+        threads = [peers[0].thread(meet, "198.51.100.2"), peers[1].thread(meet, "198.51.100.1")]
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == [
+            (b"hello", ("198.51.100.1", 5000)),
+            (b"hello", ("198.51.100.2", 5000)),
+        ]
+
+
 def test_an_answerless_syn_is_forgotten_and_a_strange_one_not_answered() -> None:
     with home() as it:
         sock = it.a.socket()
