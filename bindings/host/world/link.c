@@ -15,6 +15,8 @@
 struct travelling {
     struct travelling *next;
     uint64_t due_us;
+    uint64_t number; /* of those that its end has sent, from 1 */
+    bool is_twin;
     size_t size;
     uint8_t bytes[];
 };
@@ -28,6 +30,7 @@ struct link_end {
     struct ps_link settings;
     struct ps_link_counts counts;
     struct generator generator;
+    uint64_t stream;   /* its name on the tape */
     bool is_bad;       /* the state of Gilbert and Elliott's model */
     uint64_t free_us;  /* when the last frame that waits for the rate has been sent */
     uint64_t *departs; /* when each of those that wait begins to be: a ring */
@@ -44,18 +47,28 @@ struct link {
     struct link_end *ends[2]; /* NULL: unplugged */
 };
 
-static bool happens(struct link_end *end, double probability)
+/* What becomes of a frame that it has sent. */
+static void tell(struct link_end *end, enum ps_trace_kind what, uint64_t number, uint64_t now_us)
 {
-    /* A number is drawn only for what can happen, so that one setting doesn't move another. */
-    return probability > 0 && generator_uniform(&end->generator) < probability;
+    struct trace *trace = &end->link->world->trace;
+    if (trace_is_on(trace))
+        trace_write(trace, &(struct ps_trace){now_us, end->stream, number, what, 0}, NULL, 0);
+}
+
+/* To the frame that is being sent. */
+static bool happens(struct link_end *end, enum ps_choice_kind kind, double probability)
+{
+    struct ps_choice choice = {kind, end->stream, end->counts.sent, 1};
+    return tape_happens(&end->link->world->tape, choice, &end->generator, probability);
 }
 
 static bool is_lost(struct link_end *end)
 {
     const struct ps_link *settings = &end->settings;
-    if (happens(end, end->is_bad ? settings->to_good : settings->to_bad))
+    double turns = end->is_bad ? settings->to_good : settings->to_bad;
+    if (turns > 0 && generator_uniform(&end->generator) < turns)
         end->is_bad = !end->is_bad;
-    return happens(end, end->is_bad ? settings->bad_loss : settings->loss);
+    return happens(end, PS_CHOICE_LOST, end->is_bad ? settings->bad_loss : settings->loss);
 }
 
 /* --- the rate ------------------------------------------------------------------------------ */
@@ -87,15 +100,26 @@ static uint64_t queue(struct link_end *end, size_t size, uint64_t now_us)
 
 /* --- on its way ----------------------------------------------------------------------------- */
 
-static uint64_t arrives(struct link_end *end, uint64_t sent_us)
+/* By how much its delay is longer than the link's. */
+static int64_t late_us(struct link_end *end, const struct travelling *frame)
 {
     const struct ps_link *settings = &end->settings;
-    uint64_t at_us = sent_us + settings->delay_us;
-    if (settings->jitter_us > 0)
-        at_us += (uint64_t)(generator_uniform(&end->generator) * (double)settings->jitter_us);
-    if (happens(end, settings->reorder))
-        at_us += settings->reorder_delay_us;
-    return at_us;
+    struct tape *tape = &end->link->world->tape;
+    uint64_t late_us = 0;
+    if (!tape_replays(tape) && settings->jitter_us > 0)
+        late_us += (uint64_t)(generator_uniform(&end->generator) * (double)settings->jitter_us);
+    if (!tape_replays(tape) && settings->reorder > 0 &&
+        generator_uniform(&end->generator) < settings->reorder)
+        late_us += settings->reorder_delay_us;
+    struct ps_choice choice = {frame->is_twin ? PS_CHOICE_TWIN_LATE : PS_CHOICE_LATE, end->stream,
+                               frame->number, (int64_t)late_us};
+    return late_us > 0 || tape_replays(tape) ? tape_value(tape, choice) : 0;
+}
+
+static uint64_t arrives(struct link_end *end, const struct travelling *frame, uint64_t sent_us)
+{
+    int64_t takes_us = (int64_t)end->settings.delay_us + late_us(end, frame);
+    return sent_us + (takes_us > 0 ? (uint64_t)takes_us : 0);
 }
 
 static void insert(struct link_end *to, struct travelling *frame)
@@ -116,6 +140,7 @@ static struct travelling *flatten(const struct ps_piece *pieces, size_t count, s
     struct travelling *frame = malloc(sizeof *frame + total);
     if (frame == NULL)
         return NULL;
+    frame->is_twin = false;
     frame->size = 0;
     for (size_t i = 0; i < count; i++) {
         memcpy(frame->bytes + frame->size, pieces[i].base, pieces[i].size);
@@ -124,16 +149,31 @@ static struct travelling *flatten(const struct ps_piece *pieces, size_t count, s
     return frame;
 }
 
+/* Which bit of the frame that is being sent is to be flipped, from 1; 0: none. */
+static uint64_t wrong_bit(struct link_end *from, size_t total)
+{
+    struct tape *tape = &from->link->world->tape;
+    double corrupt = from->settings.corrupt;
+    struct ps_choice choice = {PS_CHOICE_CORRUPT, from->stream, from->counts.sent, 0};
+    if (!tape_replays(tape) && corrupt > 0 && generator_uniform(&from->generator) < corrupt)
+        choice.value = 1 + (int64_t)(generator_next(&from->generator) % (total * 8));
+    if (choice.value == 0 && !tape_replays(tape))
+        return 0;
+    int64_t bit = tape_value(tape, choice);
+    return bit > 0 ? 1 + (uint64_t)(bit - 1) % (total * 8) : 0;
+}
+
 static int send_once(struct link_end *from, struct link_end *to, struct travelling *frame,
                      uint64_t now_us)
 {
     uint64_t sent_us = queue(from, frame->size, now_us);
     if (sent_us == 0) {
         from->counts.overflowed++;
+        tell(from, PS_TRACE_OVERFLOWED, frame->number, now_us);
         free(frame);
         return -ENOBUFS;
     }
-    frame->due_us = arrives(from, sent_us);
+    frame->due_us = arrives(from, frame, sent_us);
     insert(to, frame);
     return world_set(from->link->world, &to->arrival, to->first->due_us);
 }
@@ -143,27 +183,41 @@ static int send(struct link_end *from, struct link_end *to, const struct ps_piec
 {
     from->counts.sent++;
     world_note_progress(from->link->world);
+    uint64_t number = from->counts.sent;
+    struct trace *trace = &from->link->world->trace;
+    if (trace_is_on(trace))
+        trace_write(trace, &(struct ps_trace){now_us, from->stream, number, PS_TRACE_SENT, 0},
+                    pieces, count);
     if (from->settings.down || to == NULL) {
         from->counts.cut_off++;
+        tell(from, PS_TRACE_CUT_OFF, number, now_us);
         return 0;
     }
     if (is_lost(from)) {
         from->counts.lost++;
+        tell(from, PS_TRACE_LOST, number, now_us);
         return 0;
     }
     struct travelling *frame = flatten(pieces, count, total);
     if (frame == NULL)
         return -ENOBUFS;
-    if (happens(from, from->settings.corrupt)) {
-        uint64_t bit = generator_next(&from->generator) % (total * 8);
+    frame->number = number;
+    uint64_t bit = wrong_bit(from, total);
+    if (bit-- > 0) {
         frame->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         from->counts.corrupted++;
+        tell(from, PS_TRACE_CORRUPTED, number, now_us);
     }
     struct travelling *twin = NULL;
-    if (happens(from, from->settings.duplicate)) {
+    if (happens(from, PS_CHOICE_DUPLICATE, from->settings.duplicate)) {
         const struct ps_piece whole = {frame->bytes, frame->size};
         twin = flatten(&whole, 1, total);
-        from->counts.duplicated += twin != NULL;
+    }
+    if (twin != NULL) {
+        from->counts.duplicated++;
+        tell(from, PS_TRACE_DUPLICATED, number, now_us);
+        twin->number = frame->number;
+        twin->is_twin = true;
     }
     int result = send_once(from, to, frame, now_us);
     if (twin != NULL)
@@ -199,6 +253,8 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
         end->first = frame->next;
         memcpy(bytes, frame->bytes, frame->size);
         result = (ssize_t)frame->size;
+        if (link->ends[!end->side] != NULL)
+            tell(link->ends[!end->side], PS_TRACE_ARRIVED, frame->number, now_us);
         free(frame);
         atomic_fetch_add(&link->world->frames, 1);
     } else if (frame != NULL) {
@@ -212,10 +268,13 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
 
 static uint64_t drop_all(struct link_end *end)
 {
+    struct link_end *from = end->link->ends[!end->side];
     uint64_t count = 0;
     while (end->first != NULL) {
         struct travelling *frame = end->first;
         end->first = frame->next;
+        if (from != NULL)
+            tell(from, PS_TRACE_CUT_OFF, frame->number, ps_world_now_us(end->link->world));
         free(frame);
         count++;
     }
@@ -301,7 +360,8 @@ static struct link_end *create_end(struct link *link, int side, uint32_t mtu, ui
     end->link = link;
     end->side = side;
     end->arrival.happen = arrive;
-    generator_seed(&end->generator, seed + (uint64_t)side);
+    end->stream = seed + (uint64_t)side;
+    generator_seed(&end->generator, end->stream);
     return end;
 }
 
@@ -345,6 +405,11 @@ int ps_link_set(ps_nic *end, const struct ps_link *settings)
         self->counts.cut_off += drop_all(far);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+uint64_t ps_link_stream(ps_nic *end)
+{
+    return end->kind == &kind ? ((struct link_end *)end)->stream : 0;
 }
 
 int ps_link_counts(ps_nic *end, struct ps_link_counts *out)
