@@ -153,8 +153,7 @@ bool tape_happens(struct tape *tape, struct ps_choice choice, struct generator *
                   double probability)
 {
     /* A number is drawn only for what can happen, so that one setting doesn't move another. */
-    choice.value =
-        !tape->replays && probability > 0 && generator_uniform(generator) < probability;
+    choice.value = !tape->replays && probability > 0 && generator_uniform(generator) < probability;
     return (choice.value || tape->replays) && tape_value(tape, choice) != 0;
 }
 

@@ -37,8 +37,6 @@ static uint64_t count_records(const uint8_t *bytes, size_t size)
 /* Under the lock: room for so much more. */
 static bool make_room(struct trace *trace, size_t size)
 {
-    if (trace->newer_size + size <= trace->room)
-        return true;
     if (trace->newer_size > 0 && trace->newer_size + size > trace->most / 2) {
         trace->forgotten += count_records(trace->older, trace->older_size);
         free(trace->older);
@@ -47,6 +45,8 @@ static bool make_room(struct trace *trace, size_t size)
         trace->newer = NULL;
         trace->newer_size = trace->room = 0;
     }
+    if (trace->newer_size + size <= trace->room)
+        return true;
     size_t room = trace->room > 0 ? 2 * trace->room : FIRST_ROOM;
     while (room < trace->newer_size + size)
         room *= 2;
