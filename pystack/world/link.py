@@ -131,6 +131,8 @@ class Link:
     Attributes:
         ends: What it is between.
         nics: Their ends of it.
+        number: Which of the links between these two it is, from 1.
+        streams: What its directions are called in C.
     """
 
     def __init__(
@@ -151,6 +153,19 @@ class Link:
         self.ends = ends
         self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
+        self.number = 1
+        self.streams = tuple(int(lib.ps_link_stream(nic._pointer)) for nic in self.nics)
+
+    @property
+    def name(self) -> str:
+        """As faults and tapes have it: "a-b"; a second one between the same two is "a-b#2"."""
+        left, right = (one.name for one in self.ends)
+        return f"{left}-{right}" + (f"#{self.number}" if self.number > 1 else "")
+
+    def direction(self, side: int) -> str:
+        """The name of what an end sends: "a>b"."""
+        sender, taker = self.ends[side].name, self.ends[not side].name
+        return f"{sender}>{taker}" + (f"#{self.number}" if self.number > 1 else "")
 
     def _sides(self, sender: Node | None) -> tuple[int, ...]:
         if sender is None:

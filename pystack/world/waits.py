@@ -6,12 +6,13 @@ import asyncio
 import sys
 import sysconfig
 import threading
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["explain"]
+__all__ = ["explain", "place_of_error"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _LIBRARY = sysconfig.get_path("stdlib")
@@ -42,6 +43,16 @@ def _frames_out(frame: FrameType | None) -> Iterable[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def place_of_error(error: BaseException) -> str:
+    """Where in the user's code an exception was raised, or passed last."""
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    lines = [line for _frame, line in traceback.walk_tb(error.__traceback__)]
+    for frame, line in zip(reversed(frames), reversed(lines), strict=True):
+        if _is_users(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{line}"
+    return "somewhere"
 
 
 def _frames_of(coroutine: Any) -> list[FrameType]:

@@ -8,10 +8,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import random
 import tempfile
 import threading
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +21,19 @@ from typing import Any, TypeVar
 from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
+from pystack.world.faults import Fault, Faults, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
+from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of
+from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
+from pystack.world.tape import Deck, Tape
 from pystack.world.threads import has_ended, taking_part, time_of_world
+from pystack.world.trace import Note, Trace, read_trace
 from pystack.world.waits import explain
 
 __all__ = ["World"]
@@ -35,6 +41,8 @@ __all__ = ["World"]
 _T = TypeVar("_T")
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
+# What a trace keeps.
+_TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
 
@@ -52,8 +60,13 @@ class World:
 
     Args:
         seed: From which all randomness of its Stacks and links comes.
-        schedule: Which of several threads that may go on is next: "fifo", the first that became
-            ready, or "random", chosen by the seed.
+        schedule: Which of several threads, or of asyncio's tasks, that may go on is next: "fifo",
+            the first that became ready; "random", chosen by the seed; "pct" or a `Pct`, by
+            priorities.
+        tape: What is to happen, in the place of all chance: the seed and the faults are the tape's.
+        faults: What goes wrong: `Faults`, from which the seed draws; or each `Fault`.
+        trace: Whether each frame is kept, with what became of it, for `trace`; or how many bytes
+            of them at most (64 MiB).
         epoch: What `time.time` says at the beginning, in seconds since 1970.
 
     Attributes:
@@ -65,17 +78,42 @@ class World:
         names_file: The hosts file (hosts(5)) that its hosts look names up in.
 
     Raises:
-        ValueError: No such schedule.
+        ValueError: No such schedule; or a tape together with another seed or faults.
     """
 
-    def __init__(self, *, seed: int = 0, schedule: str = "fifo", epoch: float = _EPOCH) -> None:
-        if schedule not in ("fifo", "random"):
-            raise ValueError(f'a schedule is "fifo" or "random", not {schedule!r}')
-        self.seed = seed
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        schedule: str | Pct = "fifo",
+        tape: Tape | None = None,
+        faults: Faults | Iterable[Fault] = (),
+        trace: bool | int = False,
+        epoch: float = _EPOCH,
+    ) -> None:
+        if tape is not None and (seed not in (None, tape.seed) or faults != ()):
+            raise ValueError("a tape has its own seed and faults: give it alone")
+        self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
         self.clock = WorldClock(1.0)
         self.clock.explain = self._explain
-        lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
+        chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
+        self._chooses = chooses or tape is not None
+        self._deck = Deck(self.clock, tape)
+        if tape is not None:
+            self._faults = tape.faults
+        elif isinstance(faults, Faults):
+            self._faults = faults.draw(random.Random(self._derive("faults")))
+        else:
+            self._faults = tuple(faults)
+        self._streams: dict[int, tuple[str, str, str]] = {}
+        self._notes: list[Note] = []
+        self._traces = bool(trace)
+        if trace:
+            most = _TRACE_BYTES if trace is True else trace
+            lib.ps_trace_on(self.clock.pointer, True, most)
+        self._chances: dict[str, random.Random] = {}
+        self._failures: list[BaseException] = []
         self.hosts: dict[str, Host] = {}
         self.switches: dict[str, Switch] = {}
         self.links: list[Link] = []
@@ -103,6 +141,8 @@ class World:
         self._left.enter_context(time_of_world(self.clock, self._epoch))
         self.clock.sleep(0)  # this thread takes part from now on
         self._open = True
+        if self._faults:
+            self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
         return self
 
     def __exit__(
@@ -172,6 +212,49 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Lets others run for so long; as `time.sleep` inside a World."""
         self.clock.sleep(seconds)
+
+    # --- chance ----------------------------------------------------------------------------
+
+    @property
+    def tape(self) -> Tape:
+        """All that chance has decided until now, and the faults; also after the end."""
+        return Tape(self.seed, [*self._deck.read(), *self._faults])
+
+    def choose(self, name: str, options: Sequence[_T]) -> _T:
+        """One of several, drawn by the seed, or as the tape says.
+
+        Args:
+            name: What is chosen; each name has random numbers of its own.
+            options: The first is the ordinary one: a tape without this choice has it, and
+                shrinking tends to it.
+
+        Raises:
+            ValueError: There are none, or the name has a ":" or "=".
+        """
+        if not options:
+            raise ValueError(f"there are no options for {name!r}")
+        if not name or set(name) & set(":= @"):
+            raise ValueError(f"a choice's name has no ':', '=', '@' or blank, not {name!r}")
+        stream = self._derive(f"choice/{name}")
+        chance = self._chances.setdefault(name, random.Random(stream))
+        drawn = chance.randrange(len(options))
+        return options[self._deck.choose(stream, name, drawn) % len(options)]
+
+    def _go_wrong(self) -> None:
+        try:
+            play(self, self._faults)
+        except BaseException as error:
+            if not (isinstance(error, OSError) and self._closed):
+                self._failures.append(error)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Keeps what a thread has ended with, for `failures`."""
+        self._failures.append(error)
+
+    @property
+    def failures(self) -> tuple[BaseException, ...]:
+        """What threads of its hosts have ended with, and its faults, if they couldn't happen."""
+        return tuple(self._failures)
 
     # --- what is in it ---------------------------------------------------------------------
 
@@ -306,6 +389,7 @@ class World:
         made = Link(
             self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
         )
+        self._name(made)
         both = addresses_of(left, right, number) if addresses is None else addresses
         ends: list[Nic] = list(made.nics)
         if capture is not None:
@@ -320,6 +404,26 @@ class World:
             names.writelines(named)
         self.links.append(made)
         return made
+
+    def _name(self, link: Link) -> None:
+        before = sum(set(one.ends) == set(link.ends) for one in self.links)
+        link.number = before + 1
+        for side in (0, 1):
+            self._deck.name_stream(link.streams[side], link.direction(side))
+            names = (link.name, link.ends[side].name, link.ends[not side].name)
+            self._streams[link.streams[side]] = names
+
+    def find_link(self, name: str) -> Link:
+        """A link by its name: "a-b", or "a>b" for a direction of it; "a-b#2" for a second one.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for link in self.links:
+            if name in (link.name, link.direction(0), link.direction(1)):
+                return link
+        told = ", ".join(link.name for link in self.links) or "none"
+        raise ValueError(f"there is no link {name!r}; there are {told}")
 
     def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
@@ -345,6 +449,45 @@ class World:
         for link in self.links:
             link.up()
 
+    # --- what is seen of it ----------------------------------------------------------------
+
+    @property
+    def trace(self) -> Trace:
+        """The frames that were sent until now, and the notes; also after the end.
+
+        Raises:
+            RuntimeError: The World was made without `trace=True`.
+        """
+        if not self._traces:
+            raise RuntimeError("this World keeps no trace: World(trace=True)")
+        return read_trace(self.clock, self._start_us, self._streams, self._notes)
+
+    def note(self, text: str) -> None:
+        """Puts words on the trace; nothing where none is kept."""
+        if self._traces:
+            self._notes.append(Note(self.now, text))
+
+    def save_trace(self, path: str | os.PathLike[str]) -> None:
+        """Writes the trace for Wireshark (pcapng); a frame's comment says what became of it."""
+        self.trace.save(path, self._epoch + 1.0)
+
+    def sequence(self, *hosts: Host, last: int | None = None, svg: bool = False) -> str:
+        """The trace as a ladder.
+
+        Args:
+            hosts: Its columns; frames of others are left out. None given: all.
+            last: Only the last so many frames and notes.
+            svg: As a drawing, and not as text.
+        """
+        names = [one.name for one in hosts] or None
+        return (ladder_svg if svg else ladder)(self.trace, names, last)
+
+    def diagram(self, *, svg: bool = False) -> str:
+        """Its hosts and links, as text or as a drawing."""
+        return (diagram_svg if svg else diagram)(
+            [*self.hosts.values(), *self.switches.values()], self.links
+        )
+
     # --- what runs in it -------------------------------------------------------------------
 
     def start(self, thread: threading.Thread) -> None:
@@ -357,6 +500,13 @@ class World:
             raise RuntimeError("a World's threads are started inside it: `with World() as world:`")
         self._threads.append(thread)
         thread.start()
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Calls a function in the loop of `run`, from any thread of the World; False: none runs."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        self._loop.call_soon_threadsafe(function)
+        return True
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Runs a coroutine to its end, as `asyncio.run`, in the World's time.
@@ -372,7 +522,7 @@ class World:
             coroutine.close()
             raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
         with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
-            loop = WorldLoop(self.clock, executor)
+            loop = WorldLoop(self.clock, executor, self._chooses)
             self._loop = loop
             try:
                 asyncio.set_event_loop(loop)
@@ -387,8 +537,8 @@ class World:
                     loop.close()
 
     @staticmethod
-    def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-        tasks = asyncio.all_tasks(loop)
+    def _cancel_all(loop: WorldLoop) -> None:
+        tasks = loop.tasks()
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -22,8 +22,6 @@ void ps_world_release(ps_world *world);
 uint64_t ps_world_now_us(const ps_world *world);
 /* How often the clock has moved on, and how many frames have arrived. */
 void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames);
-/* Which of several that are ready is next: the first (the default), or one drawn by the seed. */
-void ps_world_shuffle(ps_world *world, bool on, uint64_t seed);
 /* From now on each wait fails with -EBADF. */
 void ps_world_close(ps_world *world);
 
@@ -48,7 +46,67 @@ int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
 /* It need not wait; the next wait of one that doesn't ends at once. */
 void ps_turn_wake(ps_turn *turn);
 
+/* --- the tape: what chance decides --- */
+/* Which of several that may go on is next: the first (the default); any, drawn by the seed; or the
+ * one with the highest of priorities that the seed gives, and changes at some of the first steps
+ * (PCT). */
+enum ps_schedule { PS_SCHEDULE_FIFO, PS_SCHEDULE_RANDOM, PS_SCHEDULE_PCT };
+/* What was chosen: which thread or task is next, counted from 0; that a frame is lost, has a wrong
+ * bit (counted from 1), arrives twice, or later by so many microseconds than its link's delay says
+ * (its twin: PS_CHOICE_TWIN_LATE); what Python drew. */
+enum ps_choice_kind {
+    PS_CHOICE_TURN,
+    PS_CHOICE_TASK,
+    PS_CHOICE_LOST,
+    PS_CHOICE_CORRUPT,
+    PS_CHOICE_DUPLICATE,
+    PS_CHOICE_LATE,
+    PS_CHOICE_TWIN_LATE,
+    PS_CHOICE_OWN,
+};
+struct ps_choice {
+    uint32_t kind;           /* enum ps_choice_kind */
+    uint64_t stream, number; /* of what: a direction of a link; which of it, from 1 */
+    int64_t value;           /* 0: the ordinary, which isn't on a tape */
+};
+void ps_world_schedule(ps_world *world, enum ps_schedule schedule, uint64_t seed, uint32_t changes,
+                       uint64_t steps);
+/* From now on nothing is drawn: what happens is what was put. */
+void ps_tape_replay(ps_world *world);
+int ps_tape_put(ps_world *world, const struct ps_choice *choice);
+/* All that was chosen: how many, of which `room` at most are copied. -ENOMEM: some are missing. */
+int64_t ps_tape_read(ps_world *world, struct ps_choice *out, uint64_t room);
+/* Which of several tasks, known by their numbers, is next. */
+uint32_t ps_tape_next(ps_world *world, const uint64_t *tasks, uint32_t count);
+/* The choice's value, noted; or in its place the one that was put. */
+int64_t ps_tape_value(ps_world *world, const struct ps_choice *choice);
+
+/* --- the trace: what becomes of frames --- */
+enum ps_trace_kind {
+    PS_TRACE_SENT, /* the only one with the frame's bytes */
+    PS_TRACE_ARRIVED,
+    PS_TRACE_LOST,
+    PS_TRACE_CUT_OFF,
+    PS_TRACE_OVERFLOWED,
+    PS_TRACE_CORRUPTED,
+    PS_TRACE_DUPLICATED,
+    PS_TRACE_DROPPED, /* by CoDel; */
+    PS_TRACE_MARKED,  /* and by it, too: congestion was experienced */
+};
+struct ps_trace {
+    uint64_t at_us, stream, number; /* as in struct ps_choice */
+    uint32_t kind;                  /* enum ps_trace_kind */
+    uint32_t kept;                  /* bytes of the frame that follow */
+};
+/* `most_bytes`: of what is older a half is forgotten. */
+void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
+/* The records, each with its bytes: how long they are; they are copied where there is room for all.
+ * `forgotten`: how many there were before. */
+uint64_t ps_trace_read(ps_world *world, uint8_t *out, uint64_t room, uint64_t *forgotten);
+
 /* --- links --- */
+/* The stream of what this end sends. */
+uint64_t ps_link_stream(ps_nic *end);
 /* How frames wait for the rate: in order; with CoDel (RFC 8289); in fair queues with CoDel (RFC
  * 8290). */
 enum ps_queue_kind { PS_QUEUE_FIFO, PS_QUEUE_CODEL, PS_QUEUE_FQ_CODEL };

@@ -112,10 +112,10 @@ static uint64_t next_drop_us(const struct codel *self, uint64_t last_us, uint32_
 static bool mark(struct codel *self, struct travelling *frame)
 {
     if (self->settings.ecn && ecn_mark(frame->bytes, frame->size, self->layer)) {
-        self->counts->marked++;
+        self->tell(self, frame, PS_TRACE_MARKED);
         return true;
     }
-    self->counts->dropped++;
+    self->tell(self, frame, PS_TRACE_DROPPED);
     free(frame);
     return false;
 }
@@ -187,8 +187,8 @@ static void drop_from_longest(struct codel *self)
     for (int i = 0; i < MOST_DROPPED_AT_ONCE && longest->first != NULL; i++) {
         struct travelling *frame = pop(self, longest);
         dropped += frame->size;
+        self->tell(self, frame, PS_TRACE_OVERFLOWED);
         free(frame);
-        self->counts->overflowed++;
         if (dropped >= enough)
             break;
     }
@@ -198,7 +198,7 @@ void codel_put(struct codel *self, struct travelling *frame, uint64_t now_us)
 {
     bool is_fair = self->settings.kind == PS_QUEUE_FQ_CODEL;
     if (!is_fair && !has_room(self, 1, frame->size)) {
-        self->counts->overflowed++;
+        self->tell(self, frame, PS_TRACE_OVERFLOWED);
         free(frame);
         return;
     }

@@ -25,7 +25,8 @@ struct codel_list {
 
 struct codel {
     struct ps_queue settings;
-    struct ps_link_counts *counts;
+    /* A frame is dropped, for the queue is full or by CoDel, or marked. */
+    void (*tell)(struct codel *self, const struct travelling *frame, enum ps_trace_kind what);
     enum ps_layer layer;
     uint32_t largest_bytes; /* of a frame */
     uint64_t salt;

@@ -66,18 +66,19 @@ static double normal(struct generator *generator)
     return x * sqrt(-2 * log(square) / square);
 }
 
-static uint64_t around(struct delay *self, struct generator *generator)
+/* First-order autoregression, which keeps the deviation. */
+static double around(struct delay *self, struct generator *generator)
 {
     double value = normal(generator), kept = self->has_last ? self->correlation : 0;
-    /* First-order autoregression, which keeps the deviation. */
     self->last = kept * self->last + sqrt(1 - kept * kept) * value;
     self->has_last = true;
-    double found_us = (double)self->constant_us + self->deviation_us * self->last;
-    return found_us > 0 ? (uint64_t)(found_us + 0.5) : 0;
+    return self->deviation_us * self->last;
 }
 
-static uint64_t sample(struct delay *self, uint64_t moment_us)
+uint64_t delay_us(struct delay *self, uint64_t moment_us)
 {
+    if (self->count == 0)
+        return self->constant_us;
     if (self->every_us > 0)
         return self->samples_us[(moment_us - self->origin_us) / self->every_us % self->count];
     uint64_t found_us = self->samples_us[self->next];
@@ -85,12 +86,12 @@ static uint64_t sample(struct delay *self, uint64_t moment_us)
     return found_us;
 }
 
-uint64_t delay_us(struct delay *self, struct generator *generator, uint64_t moment_us)
+int64_t delay_drift_us(struct delay *self, struct generator *generator)
 {
-    uint64_t found_us = self->count > 0          ? sample(self, moment_us)
-                        : self->deviation_us > 0 ? around(self, generator)
-                                                 : self->constant_us;
+    int64_t drift_us = 0;
+    if (self->deviation_us > 0)
+        drift_us += (int64_t)floor(around(self, generator) + 0.5);
     if (self->jitter_us > 0)
-        found_us += (uint64_t)(generator_uniform(generator) * (double)self->jitter_us);
-    return found_us;
+        drift_us += (int64_t)(generator_uniform(generator) * (double)self->jitter_us);
+    return drift_us;
 }

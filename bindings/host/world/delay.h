@@ -20,7 +20,9 @@ struct delay {
 /* Takes over what changed; samples that stay the same go on. -ENOMEM. */
 int delay_set(struct delay *self, const struct ps_link *settings, uint64_t now_us);
 void delay_clear(struct delay *self);
-/* The next frame's, which leaves at this moment. */
-uint64_t delay_us(struct delay *self, struct generator *generator, uint64_t moment_us);
+/* The next frame's, which leaves at this moment, without what chance adds. */
+uint64_t delay_us(struct delay *self, uint64_t moment_us);
+/* What chance adds to the next frame's, or takes off. */
+int64_t delay_drift_us(struct delay *self, struct generator *generator);
 
 #endif

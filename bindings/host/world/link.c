@@ -94,6 +94,8 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
         take_first(end);
         memcpy(bytes, frame->bytes, frame->size);
         result = (ssize_t)frame->size;
+        if (link->ends[!end->side] != NULL)
+            way_tell(&link->ends[!end->side]->out, PS_TRACE_ARRIVED, frame->number, now_us);
         free(frame);
         atomic_fetch_add(&link->world->frames, 1);
     } else if (frame != NULL) {
@@ -107,9 +109,14 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
 
 static uint64_t drop_all(struct link_end *end)
 {
+    struct link_end *from = end->link->ends[!end->side];
     uint64_t count = 0;
     while (end->first != NULL) {
-        free(take_first(end));
+        struct travelling *frame = take_first(end);
+        if (from != NULL)
+            way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number,
+                     ps_world_now_us(end->link->world));
+        free(frame);
         count++;
     }
     world_set(end->link->world, &end->arrival, NOT_DUE);
@@ -217,6 +224,11 @@ int ps_link_set(ps_nic *end, const struct ps_link *settings)
         self->out.counts.cut_off += drop_all(far);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+uint64_t ps_link_stream(ps_nic *end)
+{
+    return end->kind == &kind ? ((struct link_end *)end)->out.stream : 0;
 }
 
 int ps_link_counts(ps_nic *end, struct ps_link_counts *out)

@@ -11,6 +11,7 @@ struct travelling *travelling_copy(const struct ps_piece *pieces, size_t count, 
     struct travelling *frame = malloc(sizeof *frame + total);
     if (frame == NULL)
         return NULL;
+    frame->is_twin = false;
     frame->size = 0;
     for (size_t i = 0; i < count; i++) {
         memcpy(frame->bytes + frame->size, pieces[i].base, pieces[i].size);

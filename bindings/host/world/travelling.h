@@ -4,6 +4,7 @@
 #ifndef PYSTACK_HOST_TRAVELLING_H
 #define PYSTACK_HOST_TRAVELLING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,8 @@
 struct travelling {
     struct travelling *next, *before;
     uint64_t due_us; /* when it arrives; while it waits for the rate: when it began to */
+    uint64_t number; /* of those that were sent this way, from 1 */
+    bool is_twin;
     size_t size;
     uint8_t bytes[];
 };

@@ -17,18 +17,27 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static bool happens(struct way *way, double probability)
+void way_tell(const struct way *way, enum ps_trace_kind what, uint64_t number, uint64_t now_us)
 {
-    /* A number is drawn only for what can happen, so that one setting doesn't move another. */
-    return probability > 0 && generator_uniform(&way->generator) < probability;
+    struct trace *trace = &way->world->trace;
+    if (trace_is_on(trace))
+        trace_write(trace, &(struct ps_trace){now_us, way->stream, number, what, 0}, NULL, 0);
+}
+
+/* To the frame that is being sent. */
+static bool happens(struct way *way, enum ps_choice_kind kind, double probability)
+{
+    struct ps_choice choice = {kind, way->stream, way->counts.sent, 1};
+    return tape_happens(&way->world->tape, choice, &way->generator, probability);
 }
 
 static bool is_lost(struct way *way)
 {
     const struct ps_link *settings = &way->settings;
-    if (happens(way, way->is_bad ? settings->to_good : settings->to_bad))
+    double turns = way->is_bad ? settings->to_good : settings->to_bad;
+    if (turns > 0 && generator_uniform(&way->generator) < turns)
         way->is_bad = !way->is_bad;
-    return happens(way, way->is_bad ? settings->bad_loss : settings->loss);
+    return happens(way, PS_CHOICE_LOST, way->is_bad ? settings->bad_loss : settings->loss);
 }
 
 static uint64_t up_to_us(uint64_t time_ns)
@@ -36,14 +45,26 @@ static uint64_t up_to_us(uint64_t time_ns)
     return (time_ns + 999) / 1000;
 }
 
+/* By how much its delay is longer than the link's, or shorter. */
+static int64_t late_us(struct way *way, const struct travelling *frame)
+{
+    const struct ps_link *settings = &way->settings;
+    struct tape *tape = &way->world->tape;
+    bool replays = tape_replays(tape);
+    int64_t late_us = replays ? 0 : delay_drift_us(&way->delay, &way->generator);
+    if (!replays && settings->reorder > 0 && generator_uniform(&way->generator) < settings->reorder)
+        late_us += (int64_t)settings->reorder_delay_us;
+    struct ps_choice choice = {frame->is_twin ? PS_CHOICE_TWIN_LATE : PS_CHOICE_LATE, way->stream,
+                               frame->number, late_us};
+    return late_us != 0 || replays ? tape_value(tape, choice) : 0;
+}
+
 /* It has been sent. */
 static int travel(struct way *way, struct travelling *frame, uint64_t sent_ns)
 {
-    const struct ps_link *settings = &way->settings;
-    frame->due_us = up_to_us(sent_ns);
-    frame->due_us += delay_us(&way->delay, &way->generator, frame->due_us);
-    if (happens(way, settings->reorder))
-        frame->due_us += settings->reorder_delay_us;
+    uint64_t sent_us = up_to_us(sent_ns);
+    int64_t takes_us = (int64_t)delay_us(&way->delay, sent_us) + late_us(way, frame);
+    frame->due_us = sent_us + (takes_us > 0 ? (uint64_t)takes_us : 0);
     return way->pass(way, frame);
 }
 
@@ -67,6 +88,7 @@ static int send_in_order(struct way *way, struct travelling *frame, uint64_t now
         if (way->waiting >= queue->most_frames ||
             (queue->most_bytes > 0 && way->waiting_bytes + frame->size > queue->most_bytes)) {
             way->counts.overflowed++;
+            way_tell(way, PS_TRACE_OVERFLOWED, frame->number, now_us);
             free(frame);
             return 0;
         }
@@ -78,6 +100,15 @@ static int send_in_order(struct way *way, struct travelling *frame, uint64_t now
 }
 
 /* --- with CoDel ---------------------------------------------------------------------------- */
+
+static void tell_of(struct codel *codel, const struct travelling *frame, enum ps_trace_kind what)
+{
+    struct way *way = (struct way *)((char *)codel - offsetof(struct way, codel));
+    way->counts.overflowed += what == PS_TRACE_OVERFLOWED;
+    way->counts.dropped += what == PS_TRACE_DROPPED;
+    way->counts.marked += what == PS_TRACE_MARKED;
+    way_tell(way, what, frame->number, ps_world_now_us(way->world));
+}
 
 void way_go_on(struct way *way, uint64_t now_us)
 {
@@ -109,6 +140,7 @@ static void empty(struct way *way, void (*each)(struct way *way, struct travelli
 static void drop(struct way *way, struct travelling *frame)
 {
     way->counts.cut_off++;
+    way_tell(way, PS_TRACE_CUT_OFF, frame->number, ps_world_now_us(way->world));
     free(frame);
 }
 
@@ -208,8 +240,9 @@ int way_open(struct way *way, ps_world *world, enum ps_layer layer, uint32_t mtu
              const struct ps_link *settings)
 {
     way->world = world;
+    way->stream = seed;
     generator_seed(&way->generator, seed);
-    way->codel.counts = &way->counts;
+    way->codel.tell = tell_of;
     way->codel.layer = layer;
     way->codel.largest_bytes = mtu + (layer == PS_LAYER_ETHERNET ? 14 : 0);
     way->codel.salt = seed ^ UINT64_C(14695981039346656037);
@@ -230,6 +263,20 @@ void way_close(struct way *way)
 
 /* --- sending ------------------------------------------------------------------------------- */
 
+/* Which bit of the frame that is being sent is to be flipped, from 1; 0: none. */
+static uint64_t wrong_bit(struct way *way, size_t total)
+{
+    struct tape *tape = &way->world->tape;
+    double corrupt = way->settings.corrupt;
+    struct ps_choice choice = {PS_CHOICE_CORRUPT, way->stream, way->counts.sent, 0};
+    if (!tape_replays(tape) && corrupt > 0 && generator_uniform(&way->generator) < corrupt)
+        choice.value = 1 + (int64_t)(generator_next(&way->generator) % (total * 8));
+    if (choice.value == 0 && !tape_replays(tape))
+        return 0;
+    int64_t bit = tape_value(tape, choice);
+    return bit > 0 ? 1 + (uint64_t)(bit - 1) % (total * 8) : 0;
+}
+
 static int send_once(struct way *way, struct travelling *frame, uint64_t now_us)
 {
     if (!transmitter_has_limit(&way->transmitter))
@@ -245,29 +292,42 @@ static int send_once(struct way *way, struct travelling *frame, uint64_t now_us)
 int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_t total,
              bool is_plugged, uint64_t now_us)
 {
-    way->counts.sent++;
+    uint64_t number = ++way->counts.sent;
+    struct trace *trace = &way->world->trace;
     world_note_progress(way->world);
+    if (trace_is_on(trace))
+        trace_write(trace, &(struct ps_trace){now_us, way->stream, number, PS_TRACE_SENT, 0},
+                    pieces, count);
     if (way->settings.down || !is_plugged) {
         way->counts.cut_off++;
+        way_tell(way, PS_TRACE_CUT_OFF, number, now_us);
         return 0;
     }
     if (is_lost(way)) {
         way->counts.lost++;
+        way_tell(way, PS_TRACE_LOST, number, now_us);
         return 0;
     }
     struct travelling *frame = travelling_copy(pieces, count, total);
     if (frame == NULL)
         return -ENOBUFS;
-    if (happens(way, way->settings.corrupt)) {
-        uint64_t bit = generator_next(&way->generator) % (total * 8);
+    frame->number = number;
+    uint64_t bit = wrong_bit(way, total);
+    if (bit-- > 0) {
         frame->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         way->counts.corrupted++;
+        way_tell(way, PS_TRACE_CORRUPTED, number, now_us);
     }
     struct travelling *twin = NULL;
-    if (happens(way, way->settings.duplicate)) {
+    if (happens(way, PS_CHOICE_DUPLICATE, way->settings.duplicate)) {
         const struct ps_piece whole = {frame->bytes, frame->size};
         twin = travelling_copy(&whole, 1, total);
-        way->counts.duplicated += twin != NULL;
+    }
+    if (twin != NULL) {
+        way->counts.duplicated++;
+        way_tell(way, PS_TRACE_DUPLICATED, number, now_us);
+        twin->number = number;
+        twin->is_twin = true;
     }
     int result = send_once(way, frame, now_us);
     if (twin != NULL)

@@ -21,7 +21,8 @@ struct way {
     struct ps_link settings; /* without what it points to */
     struct ps_link_counts counts;
     struct generator generator;
-    bool is_bad; /* the state of Gilbert and Elliott's model */
+    uint64_t stream; /* its name on the tape */
+    bool is_bad;     /* the state of Gilbert and Elliott's model */
     struct delay delay;
     struct transmitter transmitter;
 
@@ -45,6 +46,8 @@ void way_close(struct way *way);
 /* -ENOBUFS: there is no memory. */
 int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_t total,
              bool is_plugged, uint64_t now_us);
+/* What becomes of a frame that it has sent; nothing where no trace is kept. */
+void way_tell(const struct way *way, enum ps_trace_kind what, uint64_t number, uint64_t now_us);
 /* The departure has come. */
 void way_go_on(struct way *way, uint64_t now_us);
 
