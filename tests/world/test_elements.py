@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -542,3 +545,48 @@ def test_a_switch_alone_does_nothing() -> None:
         lan: Switch = world.switch("lan")
         assert lan.counts() == SwitchCounts(0, 0, 0)
         assert repr(lan) == "<Switch lan>"
+
+
+ALIKE = """
+import hashlib, socket, sys
+from pystack.world import FqCoDel, NormalDelay, World
+
+with World(seed=3) as world:
+    net = world.internet(3, rate="5Mbit/s", delay=NormalDelay("9ms", "1ms"), queue=FqCoDel(flows=4))
+    nat, peer = world.nat("nat", "symmetric", preserve_ports=False), world.host("peer")
+    world.link(peer, nat.inside, addresses=("192.168.1.2/24", "192.168.1.1/24"))
+    world.link(nat.outside, net.core, capture=sys.argv[1], addresses=("9.0.0.1/24", "9.0.0.2/24"))
+    peer.routes.add("0.0.0.0/0", gateway="192.168.1.1")
+    nat.routes.add("0.0.0.0/0", gateway="9.0.0.2")
+
+    def take():
+        with socket.create_server(("", 80)) as listener:
+            connection, _peer = listener.accept()
+            with connection:
+                while connection.recv(65536):
+                    pass
+
+    def send(to):
+        with socket.create_connection((to, 80)) as sock:
+            sock.sendall(bytes(300_000))
+
+    threads = [host.thread(take) for host in net.hosts]
+    threads += [peer.thread(send, host.name) for host in net.hosts]
+    for thread in threads:
+        thread.join()
+print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())
+"""
+
+
+def test_two_processes_with_one_seed_are_alike(tmp_path: Path) -> None:
+    def run(hash_seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", ALIKE, str(tmp_path / f"{hash_seed}.pcapng")],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True, text=True, check=True, timeout=100,
+        ).stdout  # fmt: skip
+
+    first = run("1")
+    assert len(first) == 65
+    assert (tmp_path / "1.pcapng").stat().st_size > 900_000
+    assert run("2") == first
