@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from pystack.tables import format_connections
 from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
 from pystack.world.shrink import shrink as shrink_tape
@@ -75,14 +76,16 @@ def _quiet_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _tables(world: World) -> str:
+def tables(world: World) -> str:
+    """What netstat shows on each host of a World."""
     told = []
     for name, host in world.hosts.items():
-        if not host.closed:
-            rows = "\n".join(f"  {row}" for row in str(host.connections()).splitlines())
-            told.append(f"{name}:\n{rows}" if rows.strip() else f"{name}: nothing open")
-        else:
+        if host.closed:
             told.append(f"{name}: without power")
+        elif rows := host.connections():
+            told.append(f"{name}:\n" + "\n".join(f"  {row}" for row in format_connections(rows)))
+        else:
+            told.append(f"{name}: nothing open")
     return "\n".join(told)
 
 
@@ -113,7 +116,7 @@ def run_once(
     keeps = trace or capture is not None
     world = World(seed=seed, schedule=schedule, faults=faults, tape=tape, trace=keeps)
     error: BaseException | None = None
-    tables = ""
+    told_tables = ""
     with _quiet_threads(), world:
         try:
             test(world)
@@ -123,7 +126,7 @@ def run_once(
             error = world.failures[0]
         virtual = world.now
         if error is not None:
-            tables = _tables(world)
+            told_tables = tables(world)
     ladder = world.sequence(last=_LAST_FRAMES) if trace else ""
     if capture is not None:
         world.save_trace(capture)
@@ -133,7 +136,7 @@ def run_once(
     told = f"{type(error).__name__}: {error}".rstrip(": ")
     kind = f"{type(error).__name__} at {place_of_error(error)}"
     report = "".join(traceback.format_exception(error))
-    return Outcome(world.tape, told, kind, report, ladder, tables, virtual, real)
+    return Outcome(world.tape, told, kind, report, ladder, told_tables, virtual, real)
 
 
 def name_of_test(test: Test) -> str:
