@@ -32,13 +32,15 @@ def publish() -> None:
 def subscribe(heard: list[float], keep_alive: bool) -> None:
     """Notes when it has heard something."""
     while True:
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            with socket.create_connection(("publisher", 80), timeout=5) as sock:
-                sock.settimeout(None)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keep_alive)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
-                while sock.recv(100):
-                    heard.append(time.monotonic())
+        with (
+            contextlib.suppress(ConnectionError, TimeoutError),
+            socket.create_connection(("publisher", 80), timeout=5) as sock,
+        ):
+            sock.settimeout(None)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keep_alive)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
+            while sock.recv(100):
+                heard.append(time.monotonic())
         time.sleep(1)
 
 

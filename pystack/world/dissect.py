@@ -74,9 +74,7 @@ class Packet:
 
 
 def _tcp(source: str, target: str, data: bytes, size: int) -> Packet:
-    one, other, sequence, acknowledged, offset, flags, window = struct.unpack_from(
-        "!HHIIBBH", data
-    )
+    one, other, sequence, acknowledged, offset, flags, window = struct.unpack_from("!HHIIBBH", data)
     words = [name for bit, name in _FLAGS if flags & bit]
     if len(words) > 1 and "ACK" in words:
         words.remove("ACK")

@@ -70,9 +70,7 @@ class TaskNumbers:
     """The order in which a loop's tasks were made, on which no address has a say."""
 
     def __init__(self) -> None:
-        self._found: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._found: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._count = 0
 
     def add(self, task: asyncio.Task[Any]) -> None:

@@ -111,5 +111,3 @@ def shrink(tape: Tape, fails: Try, *, most: int = 500) -> tuple[Tape, int]:
             _by_halves(search)
             _by_values(search)
     return search.best, search.tries
-
-

@@ -18,7 +18,9 @@ __all__ = ["Choice", "Tape"]
 # By the numbers of enum ps_choice_kind.
 _KINDS = ("turn", "task", "lost", "corrupt", "twice", "late", "twin", "choice")
 _OF_FRAMES = ("lost", "corrupt", "twice", "late", "twin")
-_WORD = re.compile(r"(?P<kind>[a-z]+)(?::(?P<stream>[^=]+?))?:(?P<number>\d+)(?:=(?P<value>-?\d+))?")
+_WORD = re.compile(
+    r"(?P<kind>[a-z]+)(?::(?P<stream>[^=]+?))?:(?P<number>\d+)(?:=(?P<value>-?\d+))?"
+)
 _VERSION = 1
 
 
