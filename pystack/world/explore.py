@@ -13,11 +13,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from pystack.tables import Connection, format_connections
 from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
 from pystack.world.shrink import shrink as shrink_tape
@@ -26,7 +27,16 @@ from pystack.world.threads import taking_part
 from pystack.world.waits import place_of_error
 from pystack.world.world import World
 
-__all__ = ["Exploration", "Outcome", "explore", "find_test", "name_of_test", "run_once"]
+__all__ = [
+    "Exploration",
+    "Outcome",
+    "explore",
+    "find_test",
+    "name_of_test",
+    "netstat",
+    "run_once",
+    "tables",
+]
 
 Test = Callable[[World], object]
 _SHOW_EVERY = 0.2  # seconds
@@ -75,15 +85,32 @@ def _quiet_threads() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _tables(world: World) -> str:
+def netstat(connections: list[Connection]) -> str:
+    """Connections as netstat shows them."""
+    rows = format_connections(connections)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  " + "  ".join(map(str.ljust, row, widths)).rstrip()  # a line each
+        for row in rows
+    )
+
+
+def tables(world: World) -> str:
+    """What netstat shows on each host of a World."""
     told = []
     for name, host in world.hosts.items():
-        if not host.closed:
-            rows = "\n".join(f"  {row}" for row in str(host.connections()).splitlines())
-            told.append(f"{name}:\n{rows}" if rows.strip() else f"{name}: nothing open")
-        else:
+        if host.closed:
             told.append(f"{name}: without power")
+        elif rows := host.connections():
+            told.append(f"{name}:\n{netstat(rows)}")
+        else:
+            told.append(f"{name}: nothing open")
     return "\n".join(told)
+
+
+def _is_failure(error: BaseException) -> bool:
+    # pytest's own is no Exception, so that programs don't catch it.
+    return isinstance(error, Exception) or type(error).__qualname__ == "Failed"
 
 
 def run_once(
@@ -113,17 +140,19 @@ def run_once(
     keeps = trace or capture is not None
     world = World(seed=seed, schedule=schedule, faults=faults, tape=tape, trace=keeps)
     error: BaseException | None = None
-    tables = ""
+    told_tables = ""
     with _quiet_threads(), world:
         try:
             test(world)
-        except Exception as caught:
+        except BaseException as caught:
+            if not _is_failure(caught):
+                raise
             error = caught
         if error is None and world.failures:
             error = world.failures[0]
         virtual = world.now
         if error is not None:
-            tables = _tables(world)
+            told_tables = tables(world)
     ladder = world.sequence(last=_LAST_FRAMES) if trace else ""
     if capture is not None:
         world.save_trace(capture)
@@ -133,7 +162,7 @@ def run_once(
     told = f"{type(error).__name__}: {error}".rstrip(": ")
     kind = f"{type(error).__name__} at {place_of_error(error)}"
     report = "".join(traceback.format_exception(error))
-    return Outcome(world.tape, told, kind, report, ladder, tables, virtual, real)
+    return Outcome(world.tape, told, kind, report, ladder, told_tables, virtual, real)
 
 
 def name_of_test(test: Test) -> str:
@@ -164,7 +193,9 @@ def find_test(name: str) -> Test:
         for part in function.split("."):
             found = getattr(found, part, None)
     if not callable(found):
-        raise ValueError(f"there is no function {function!r} in {module}")
+        raise ValueError(  # noqa: TRY004 - the name is wrong
+            f"there is no function {function!r} in {module}"
+        )
     return found  # type: ignore[no-any-return]
 
 
@@ -233,7 +264,7 @@ class _Here(concurrent.futures.Executor):
 
 def _outcomes(
     executor: Any, test: Test, seeds: Iterable[int], options: dict[str, Any], ahead: int
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Those of the seeds in their order, with some under way ahead."""
     left = iter(seeds)
     waiting = [

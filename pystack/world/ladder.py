@@ -122,7 +122,7 @@ def ladder_svg(trace: Trace, hosts: Sequence[str] | None = None, last: int | Non
         if isinstance(one, Note):
             parts.append(_text(120, y + 4, one.text, "start", "blue"))
             continue
-        start, end = x_of[one.sender], x_of[one.taker]
+        start, end = float(x_of[one.sender]), float(x_of[one.taker])
         colour = "red" if one.dropped else "black"
         if one.dropped:
             end = start + (end - start) * 3 / 4

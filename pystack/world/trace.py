@@ -176,8 +176,8 @@ class Trace(Sequence["Frame | Note"]):
         links = sorted({one.link for one in self.frames})
         blocks = [_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))]
         for link in links:
-            told = _option(2, link.encode()) + _option(9, b"\x06") + _option(0, b"")
-            blocks.append(_block(1, struct.pack("<HHI", 1, 0, 0) + told))
+            options = _option(2, link.encode()) + _option(9, b"\x06") + _option(0, b"")
+            blocks.append(_block(1, struct.pack("<HHI", 1, 0, 0) + options))
         for one in self.frames:
             moment = round((epoch + one.at) * 1e6)
             size = len(one.data)
@@ -237,7 +237,8 @@ def read_trace(
             found[key] = _after(found[key], kind, moment)
         at += kept
     # Notes go before frames of the same moment: they are what led to them.
-    records = sorted([*notes, *found.values()], key=lambda one: (one.at, isinstance(one, Frame)))
+    records: list[Frame | Note] = [*notes, *found.values()]
+    records.sort(key=lambda one: (one.at, isinstance(one, Frame)))
     return Trace(records, int(forgotten[0]))
 
 

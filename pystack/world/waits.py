@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["explain", "place_of_error"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
+_EXAMPLES = str(Path(_PACKAGE) / "examples")  # written as a user writes
 _LIBRARY = sysconfig.get_path("stdlib")
 _FOREIGN = ("site-packages", "dist-packages")
 
@@ -23,7 +24,7 @@ def _is_users(name: str) -> bool:
     inside = name.startswith((_PACKAGE, "<frozen")) or (
         name.startswith(_LIBRARY) and not any(part in name for part in _FOREIGN)
     )
-    return not inside
+    return not inside or name.startswith(_EXAMPLES)
 
 
 def _place(frames: Iterable[FrameType]) -> str:

@@ -243,7 +243,7 @@ class World:
     def _go_wrong(self) -> None:
         try:
             play(self, self._faults)
-        except BaseException as error:
+        except (OSError, ValueError) as error:
             if not (isinstance(error, OSError) and self._closed):
                 self._failures.append(error)
 

@@ -7,8 +7,8 @@ import shutil
 import socket
 import struct
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
