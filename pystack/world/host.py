@@ -94,6 +94,9 @@ class Host(Stack):
         """None: it is no switch."""
         return None
 
+    def accept(self, addresses: list[str]) -> None:
+        """Whatever they are: `plug` says what is wrong with them."""
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Attaches the end of a link, now and after each restart; `World.link` does it."""
         interface = self.attach(nic, *addresses)

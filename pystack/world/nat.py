@@ -103,11 +103,20 @@ class NatSide:
         """None: it is no switch."""
         return None
 
+    def accept(self, addresses: list[str]) -> None:
+        """Says whether a link with these addresses is possible.
+
+        Raises:
+            ValueError: It is a second one outside, or has no IPv4 address there.
+        """
+        if self._is_outside:
+            self.nat._outside_address(addresses)
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Attaches the end of a link; `World.link` does it.
 
         Raises:
-            ValueError: It is a second one outside, or has no IPv4 address there.
+            ValueError: As of `accept`.
         """
         self.nat._plug_side(nic, addresses, is_outside=self._is_outside)
 
@@ -172,14 +181,17 @@ class Nat(Host):
         self.inside = NatSide(self, "inside", is_outside=False)
         self.outside = NatSide(self, "outside", is_outside=True)
 
+    def _outside_address(self, addresses: list[str]) -> ipaddress.IPv4Address:
+        four = [one for one in addresses if ":" not in one]
+        if self._address is not None:
+            raise ValueError(f"{self} has its outside link already")
+        if not four:
+            raise ValueError(f"{self} needs an IPv4 address outside, and gets {addresses}")
+        return ipaddress.IPv4Address(four[0].partition("/")[0])
+
     def _plug_side(self, nic: Nic, addresses: list[str], *, is_outside: bool) -> None:
         if is_outside:
-            four = [one for one in addresses if ":" not in one]
-            if self._address is not None:
-                raise ValueError(f"{self} has its outside link already")
-            if not four:
-                raise ValueError(f"{self} needs an IPv4 address outside, and gets {addresses}")
-            self._address = ipaddress.IPv4Address(four[0].partition("/")[0])
+            self._address = self._outside_address(addresses)
             lib.ps_nat_set_address(self._nat, _number(self._address))
         error = ffi.new("int *")
         pointer = lib.ps_nat_nic(self._nat, nic._pointer, is_outside, error)
@@ -187,7 +199,7 @@ class Nat(Host):
             check(-int(error[0]))
         super().plug(Nic(pointer), addresses)
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
+    def accept(self, addresses: list[str]) -> None:
         """Refuses: a link is plugged into one of its sides.
 
         Raises:

@@ -34,6 +34,10 @@ class Node(Protocol):
         """The switches that it is one of; None: it is none."""
         ...
 
+    def accept(self, addresses: list[str]) -> None:
+        """Raises what `plug` would with these addresses, before anything is made."""
+        ...
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Takes the end of a link."""
         ...
@@ -102,6 +106,8 @@ def addresses_of(left: Node, right: Node, number: int) -> tuple[list[str], list[
         ValueError: A switch's network has none left.
     """
     network = Network.numbered(number)
+    if left.segment is not None and right.segment is not None:
+        return [], []
     for one in (left, right):
         if one.segment is not None:
             one.segment.network = network = one.segment.network or network

@@ -140,6 +140,7 @@ class FqCoDel:
         out.quantum_bytes = self.quantum
 
 
+#: What `Conditions.queue` takes, beside a number of frames.
 Queue = Fifo | CoDel | FqCoDel
 
 

@@ -82,15 +82,23 @@ class Switch:
         self._neighbours.append(other)
         other._neighbours.append(self)
 
+    def accept(self, addresses: list[str]) -> None:
+        """Refuses addresses.
+
+        Raises:
+            ValueError: There are some, which a switch has not.
+        """
+        if addresses:
+            raise ValueError(f"a switch has no addresses, so {self} can't have {addresses}")
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Takes the end of a link as its next port; `World.link` does it.
 
         Raises:
-            ValueError: There are addresses, which a switch has not.
+            ValueError: There are addresses.
             OSError: EBUSY, the NIC is held.
         """
-        if addresses:
-            raise ValueError(f"a switch has no addresses, so {self} can't have {addresses}")
+        self.accept(addresses)
         check(lib.ps_bridge_plug(self._bridge, nic._pointer))
 
     def counts(self) -> SwitchCounts:

@@ -381,25 +381,27 @@ class World:
                 raise ValueError(f"{one} is not in this World")
         if left is right:
             raise ValueError(f"a link has two ends, and {left} is only one")
-        if isinstance(left, Switch) and isinstance(right, Switch):
-            left.join(right)
         there = Conditions(**conditions)
         number = len(self.links)
+        both = addresses_of(left, right, number) if addresses is None else addresses
+        given = [[own] if isinstance(own, str) else list(own) for own in both]
+        for one, own in zip((left, right), given, strict=True):
+            one.accept(own)
+        if isinstance(left, Switch) and isinstance(right, Switch):
+            left.join(right)
         seed = self._derive(f"link/{number}")
         made = Link(
             self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
         )
         self._name(made)
-        both = addresses_of(left, right, number) if addresses is None else addresses
         ends: list[Nic] = list(made.nics)
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
         named = []
-        for one, nic, own in zip((left, right), ends, both, strict=True):
-            given = [own] if isinstance(own, str) else list(own)
-            one.plug(nic, given)
-            named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in given]
+        for one, nic, own in zip((left, right), ends, given, strict=True):
+            one.plug(nic, own)
+            named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in own]
         with self.names_file.open("a", encoding="utf-8") as names:
             names.writelines(named)
         self.links.append(made)

@@ -71,6 +71,7 @@ def test_switches_are_linked_to_each_other_but_not_in_a_circle() -> None:
             world.host("s1")
         with pytest.raises(ValueError, match="no addresses"):
             world.link(b, switches[0], addresses=("10.9.9.1/24", "10.9.9.2/24"))
+        assert len(b.interfaces) == 2  # nothing is left of what was refused
 
 
 def test_a_switch_has_a_network_of_its_own_choice_and_an_end_of_it() -> None:
@@ -511,7 +512,8 @@ def test_nats_that_make_no_sense_are_refused() -> None:
             world.link(host, nat)
         world.link(nat.outside, host)
         with pytest.raises(ValueError, match="outside link already"):
-            world.link(nat.outside, host)
+            world.link(host, nat.outside)
+        assert len(host.interfaces) == 2
         with pytest.raises(ValueError, match="IPv4 address"):
             world.link(world.nat("six").outside, host, addresses=("fd05::1/64", "fd05::2/64"))
         for wrong in (("sctp", 1), ("udp", 0), ("udp", 70_000)):

@@ -25,6 +25,9 @@ class Stranger:
         self.world, self.name, self.segment = world, name, None
         self.machine = self
 
+    def accept(self, addresses: list[str]) -> None:
+        del addresses
+
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         del addresses
         self.nic = nic
