@@ -11,6 +11,8 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `virtual_time`: an hour of TCP in a moment, under a clock of your own.
 - `crash_and_retry`: a World whose server loses power, and a client that retries.
 - `week_of_keepalive`: a World in which a week passes, and a peer that is gone.
+- `election`: a World in which a search finds two leaders in one term, under a partition.
+- `half_open`: another that finds a connection which stays half open after a crash.
 - `ping`: ping and traceroute as a tool.
 - `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
 - `capture`: a lossy wire and its capture for Wireshark.
