@@ -15,6 +15,7 @@ __all__ = ["Fault", "Faults"]
 
 _KINDS = ("crash", "cut", "mute", "partition")
 _WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
+_AT_LEAST = 1e-6  # seconds
 _STEP = 1000  # a plan's times are whole milliseconds, which read well
 
 
@@ -169,6 +170,6 @@ def play(world: FaultyWorld, faults: Iterable[Fault]) -> None:
     moments = [(fault.at, 0, fault) for fault in faults]
     moments += [(fault.at + fault.lasts, 1, fault) for fault in faults]
     for at, ends, fault in sorted(moments):
-        if at > world.now:
-            world.sleep(at - world.now)
+        # The clock has to move once, so that what is to go wrong has been made.
+        world.sleep(max(at - world.now, _AT_LEAST if world.now == 0 else 0))
         _apply(world, fault, not ends)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from pystack._native import WorldClock
 from pystack.nic import Nic
 from pystack.stack import Stack
+from pystack.world.threads import EndOfWorld
 
 __all__ = ["Host"]
 
@@ -204,6 +205,8 @@ class Host(Stack):
             try:
                 with self.active():
                     function(*arguments)
+            except EndOfWorld:
+                pass
             except OSError as error:
                 # The machine has lost power under it.
                 lost = self.world.closed or self.closed or self._starts != start

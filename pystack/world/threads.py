@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import ctypes
 import queue
 import sys
 import threading
@@ -23,7 +24,7 @@ from pystack._native import WorldClock, ffi, lib
 from pystack.sockets.patch import Place, patched
 from pystack.world import polling
 
-__all__ = ["WorldLock", "has_ended", "taking_part", "time_of_world"]
+__all__ = ["EndOfWorld", "WorldLock", "end_by_force", "has_ended", "taking_part", "time_of_world"]
 
 _FOREVER = -1.0
 # A thread's own World, for what is created in it.
@@ -190,6 +191,17 @@ def has_ended(thread: threading.Thread) -> bool:
         return False
     _join(thread)
     return True
+
+
+class EndOfWorld(SystemExit):
+    """What ends a thread that swallows the errors of a closed World."""
+
+
+def end_by_force(thread: threading.Thread) -> None:
+    """Raises `EndOfWorld` in a thread, wherever it is when it has its turn."""
+    if thread.ident is not None:
+        identity = ctypes.c_ulong(thread.ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(EndOfWorld))
 
 
 _real = {

@@ -32,7 +32,7 @@ from pystack.world.node import Network, Node, addresses_of
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import has_ended, taking_part, time_of_world
+from pystack.world.threads import end_by_force, has_ended, taking_part, time_of_world
 from pystack.world.trace import Note, Trace, read_trace
 from pystack.world.waits import explain
 
@@ -45,6 +45,8 @@ _EPOCH = 1_704_067_200.0
 _TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
+# Who has had so many and hasn't, as a loop that swallows each OSError, is ended all the same.
+_PATIENCE = 50
 
 
 class World:
@@ -180,10 +182,13 @@ class World:
     def _end_threads(self) -> list[str]:
         """Gives each thread turns in which its waits fail; the names of those that go on."""
         threads = self._threads[1:]
-        for _each in range(_FAREWELLS):
+        for turn in range(1, _FAREWELLS):
             threads = [thread for thread in threads if not has_ended(thread)]
             if not threads:
                 break
+            if turn % _PATIENCE == 0:
+                for thread in threads:
+                    end_by_force(thread)
             with contextlib.suppress(OSError):
                 self.clock.wait(None)
         return [thread.name for thread in threads]

@@ -201,6 +201,16 @@ def test_a_service_of_asyncio_starts_again_with_its_host() -> None:
     assert got == [b"hello"] * 3
 
 
+def test_a_fault_at_the_very_beginning_finds_its_host() -> None:
+    with World(faults=[Fault("crash", "b", 0, 1)]) as world:
+        one, other = world.host("a"), world.host("b")
+        world.link(one, other, delay="1ms")
+        assert one.ping("b", timeout=0.5).received == 0
+        world.sleep(1)
+        assert one.ping("b", timeout=0.5).received == 1
+        assert world.failures == ()
+
+
 def test_a_fault_of_something_that_is_not_there_is_told() -> None:
     with World(faults=[Fault("crash", "nobody", 1, 1)]) as world:
         world.sleep(5)
