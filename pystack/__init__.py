@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from pystack import hypercalls, nic
 from pystack.errors import OffStackError, StackPanic
@@ -34,7 +35,21 @@ __all__ = [
     "hypercalls",
     "nic",
     "outside",
+    "world_test",
 ]
+
+if TYPE_CHECKING:
+    from pystack.world.testing import world_test
+
+
+def __getattr__(name: str) -> Any:
+    # What is for tests alone is imported when it is used.
+    if name == "world_test":
+        from pystack.world.testing import world_test  # noqa: PLC0415
+
+        return world_test
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 try:
     __version__ = version("pystack-lwip")

@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pystack.cli.options import OUTPUT
 from pystack.cli.values import Number
 
-SCALE, QUEUES, FLOODS, HTTP = "scale", "queues", "floods", "http"
+SCALE, QUEUES, WORLDS, FLOODS, HTTP = "scale", "queues", "worlds", "floods", "http"
 
 
 def _names() -> list[str]:
     from pystack.bench import WORKLOADS  # noqa: PLC0415 - only this command needs it
 
-    return [*WORKLOADS, SCALE, QUEUES, FLOODS, HTTP]
+    return [*WORKLOADS, SCALE, QUEUES, WORLDS, FLOODS, HTTP]
 
 
 def _check(congestion: str) -> None:
@@ -91,7 +91,8 @@ def bench(
 ) -> None:
     """Measures a Stack beside the kernel, interleaved in one run.
 
-    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, floods and http.
+    NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, worlds,
+    floods and http.
     Default: all except floods, which take eight times as long and run once in five rounds, and
     http, which needs wrk, and aiohttp or uvicorn to serve it. Workloads that need TAP or network
     namespaces run in their own namespaces, and are named where this machine doesn't allow them.
@@ -103,6 +104,7 @@ def bench(
     from pystack.bench.report import figure_table, flood_table, plot, table  # noqa: PLC0415
     from pystack.bench.scale import scale  # noqa: PLC0415
     from pystack.bench.worker import WorkerError  # noqa: PLC0415
+    from pystack.bench.worlds import worlds  # noqa: PLC0415
 
     for name in names:
         if name not in _names():
@@ -133,7 +135,7 @@ def bench(
                 "a plot needs matplotlib: pip install '.[bench]' in a clone of pystack"
             ) from error
     console = Console()
-    figures, shared, missing, flooded, web = [], [], [], [], []
+    figures, shared, virtual, missing, flooded, web = [], [], [], [], [], []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -164,6 +166,11 @@ def bench(
                 )
             except WorkerError as error:
                 missing.append(f"{QUEUES}: {error}")
+        if not names or WORLDS in names:
+            try:
+                virtual = worlds(10 * seconds, lambda text: bar.update(task, description=text))
+            except WorkerError as error:
+                missing.append(f"{WORLDS}: {error}")
         if FLOODS in names:
             flooded = floods(
                 max(1, rounds // 5),
@@ -182,6 +189,8 @@ def bench(
         console.print(figure_table(SCALE, figures))
     if shared:
         console.print(figure_table("two processes that share a TAP by its queues", shared))
+    if virtual:
+        console.print(figure_table("Worlds, in real time", virtual))
     if flooded:
         console.print(flood_table(flooded))
     if web:
@@ -192,6 +201,7 @@ def bench(
         found = result.as_json() if result is not None else {}
         found[SCALE] = {one.name: one.value for one in figures}
         found[QUEUES] = {one.name: one.value for one in shared}
+        found[WORLDS] = {one.name: one.value for one in virtual}
         found[HTTP] = {one.name: one.value for one in web}
         found[FLOODS] = [one.as_json() for one in flooded]
         json_file.write_text(json.dumps(found, indent=1))

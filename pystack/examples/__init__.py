@@ -14,6 +14,11 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `chat`: an asyncio chat over a link that is cut for two minutes and heals.
 - `http_threads`: requests in eight threads against `http.server`.
 - `http_clients`: aiohttp and httpx in one loop.
+- `hole_punching`: a World with NATs, and two peers behind them that find each other.
+- `black_hole`: a World in which a part of the way carries less, and nobody says so.
+- `bufferbloat`: a World with a buffer that is too long, and CoDel.
+- `election`: a World in which a search finds two leaders in one term, under a partition.
+- `half_open`: another that finds a connection which stays half open after a crash.
 - `ping`: ping and traceroute as a tool.
 - `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
 - `capture`: a lossy wire and its capture for Wireshark.

@@ -42,6 +42,18 @@ class HostsWorld(Protocol):
         """Starts a thread that takes part in it."""
         ...
 
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Calls it in the World's loop; False: none runs."""
+        ...
+
+    def note_failure(self, error: BaseException) -> None:
+        """Keeps what a thread has ended with."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Puts words on the trace."""
+        ...
+
 
 class Host(Stack):
     """A Stack in a World; made by `World.host`. Everything of `Stack` is here, too.
@@ -65,6 +77,7 @@ class Host(Stack):
         self._wires: list[tuple[Nic, list[str], str]] = []
         self._tasks: set[Any] = set()  # what has `cancel`: asyncio's tasks, trio's scopes
         self._starts = 0
+        self._services: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -76,6 +89,19 @@ class Host(Stack):
         self.sockets.hosts = self.world.names_file
         for setting in _FORWARDING if self._forwards else ():
             self.sysctl[setting] = 1
+
+    @property
+    def machine(self) -> Host:
+        """Itself."""
+        return self
+
+    @property
+    def segment(self) -> None:
+        """None: it is no switch."""
+        return None
+
+    def accept(self, addresses: list[str]) -> None:
+        """Whatever they are: `plug` says what is wrong with them."""
 
     def plug(self, nic: Nic, addresses: list[str]) -> None:
         """Attaches the end of a link, now and after each restart; `World.link` does it."""
@@ -89,17 +115,44 @@ class Host(Stack):
         """
         for task in list(self._tasks):
             task.cancel()
+        if self._tasks:
+            self.world.call_soon(int)  # the loop may wait while a thread calls this
+        if not self.closed:
+            self.world.note(f"{self.name} loses power")
         self.close(abrupt=True)
 
     def restart(self) -> None:
         """Starts again with the same links, addresses and MACs, and nothing else that it had.
 
-        Sockets of before are closed; what is to run on it is started anew.
+        Sockets of before are closed; what is to run on it is started anew, as each `service` is.
         """
         self.crash()
         self._begin()
         for nic, addresses, mac in self._wires:
             self.attach(nic, *addresses, mac=mac)
+        self.world.note(f"{self.name} starts again")
+        for function, arguments in self._services:
+            self._serve(function, arguments)
+
+    def service(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Runs a program on this host, now and after each restart.
+
+        Args:
+            function: A function, which gets a thread; or a coroutine function, which gets a task
+                of `World.run`.
+            arguments: With what it is called.
+
+        Raises:
+            RuntimeError: A coroutine function outside of `World.run`.
+        """
+        self._serve(function, arguments)
+        self._services.append((function, arguments))
+
+    def _serve(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        if not asyncio.iscoroutinefunction(function):
+            self.thread(function, *arguments)
+        elif not self.world.call_soon(lambda: self.spawn(function(*arguments))):
+            raise RuntimeError(f"{function.__qualname__} is asyncio's: start it inside World.run")
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, _T], *, name: str | None = None
@@ -198,8 +251,12 @@ class Host(Stack):
         """
 
         def on_this_host() -> None:
-            with self.active():
-                function(*arguments)
+            try:
+                with self.active():
+                    function(*arguments)
+            except Exception as error:
+                self.world.note_failure(error)
+                raise
 
         made = threading.Thread(
             target=on_this_host, name=name or f"{self.name}: {function.__qualname__}", daemon=daemon

@@ -7,14 +7,15 @@ from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
 from pystack.nic import Layer, Nic
-from pystack.world.host import Host
+from pystack.world.node import Node
+from pystack.world.queues import CoDel, Fifo, FqCoDel, as_queue
+from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.units import bits_per_second, seconds
 
 __all__ = ["Conditions", "Link", "LinkCounts"]
 
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
-_TIMES = ("delay", "jitter", "reorder_delay")
-_MOST_QUEUED = 1 << 20
+_TIMES = ("jitter", "reorder_delay")
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,12 @@ class Conditions:
     """What happens to the frames of one direction of a link.
 
     Attributes:
-        delay: Seconds that each frame travels; or a string, as "20ms".
-        rate: Bits per second that are sent; or a string, as "10Mbit/s". 0: no limit.
-        queue: How many frames may wait for the rate; more are dropped.
+        delay: Seconds that each frame travels; or a string, as "20ms"; or a `NormalDelay` or a
+            `DelayTrace`.
+        rate: Bits per second that are sent; or a string, as "10Mbit/s"; or a `RateTrace`. 0: no
+            limit.
+        queue: How frames wait for the rate: a `Fifo`, `CoDel` or `FqCoDel`; or a number of frames,
+            of which more are dropped.
         loss: Probability that a frame is lost, 0 to 1.
         jitter: By how much the delay may be longer, evenly distributed.
         reorder: Probability that a frame is held back, so that others overtake it,
@@ -39,11 +43,12 @@ class Conditions:
 
     Raises:
         ValueError: A probability is not from 0 to 1, or a value is negative or has no known unit.
+        TypeError: The queue is none.
     """
 
-    delay: float | str = 0.0
-    rate: float | str = 0
-    queue: int = 1000
+    delay: float | str | NormalDelay | DelayTrace = 0.0
+    rate: float | str | RateTrace = 0
+    queue: int | Fifo | CoDel | FqCoDel = 1000
     loss: float = 0.0
     jitter: float | str = 0.0
     reorder: float = 0.0
@@ -61,18 +66,30 @@ class Conditions:
                 raise ValueError(f"{name} is a probability from 0 to 1, not {getattr(self, name)}")
         for name in _TIMES:
             object.__setattr__(self, name, seconds(getattr(self, name), name))
-        object.__setattr__(self, "rate", bits_per_second(self.rate, "rate"))
-        if not 1 <= self.queue <= _MOST_QUEUED:
-            raise ValueError(f"a queue holds 1 to {_MOST_QUEUED} frames, not {self.queue}")
+        if not isinstance(self.delay, (NormalDelay, DelayTrace)):
+            object.__setattr__(self, "delay", seconds(self.delay, "delay"))
+        if not isinstance(self.rate, RateTrace):
+            object.__setattr__(self, "rate", bits_per_second(self.rate, "rate"))
+        as_queue(self.queue)
 
-    def _to_c(self, out: Any) -> None:
+    def _to_c(self, out: Any) -> list[Any]:
+        """Fills in a `struct ps_link`; what it points to lives as long as the result."""
         for name in _PROBABILITIES:
             setattr(out, name, getattr(self, name))
         for name in _TIMES:
             setattr(out, f"{name}_us", round(getattr(self, name) * 1e6))
-        out.rate_bits_per_second = self.rate
-        out.queue_frames = self.queue
+        kept: list[Any] = []
+        if isinstance(self.delay, (NormalDelay, DelayTrace)):
+            kept += self.delay._to_c(out)
+        else:
+            out.delay_us = round(float(self.delay) * 1e6)
+        if isinstance(self.rate, RateTrace):
+            kept += self.rate._to_c(out)
+        else:
+            out.rate_bits_per_second = self.rate
+        as_queue(self.queue)._to_c(out.queue)
         out.down = self.down
+        return kept
 
     def __str__(self) -> str:
         told = [
@@ -91,6 +108,8 @@ class LinkCounts:
         sent: All that were sent.
         lost: By `Conditions.loss` and `bad_loss`.
         overflowed: Dropped, for the queue was full.
+        dropped: By CoDel.
+        marked: By CoDel as having met congestion (ECN); they go on.
         corrupted: Arrived with a wrong bit.
         duplicated: Arrived twice.
         cut_off: Lost because the link was down, or the far end gone.
@@ -99,46 +118,63 @@ class LinkCounts:
     sent: int
     lost: int
     overflowed: int
+    dropped: int
+    marked: int
     corrupted: int
     duplicated: int
     cut_off: int
 
 
 class Link:
-    """A link between two hosts; made by `World.link`.
+    """A link between two hosts, or switches or sides of NATs; made by `World.link`.
 
     Attributes:
-        ends: The hosts.
+        ends: What it is between.
         nics: Their ends of it.
+        number: Which of the links between these two it is, from 1.
+        streams: What its directions are called in C.
     """
 
     def __init__(
         self,
         clock: WorldClock,
-        ends: tuple[Host, Host],
+        ends: tuple[Node, Node],
         there: Conditions,
         back: Conditions,
         mtu: int,
         seed: int,
     ) -> None:
         settings = ffi.new("struct ps_link[2]")
-        there._to_c(settings[0])
-        back._to_c(settings[1])
+        kept = there._to_c(settings[0]), back._to_c(settings[1])
         pointers = ffi.new("ps_nic *[2]")
         ethernet = Layer.ETHERNET.value
         check(lib.ps_link_create(clock.pointer, mtu, ethernet, seed, settings, pointers))
+        del kept  # what the settings pointed to is copied
         self.ends = ends
         self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
+        self.number = 1
+        self.streams = tuple(int(lib.ps_link_stream(nic._pointer)) for nic in self.nics)
 
-    def _sides(self, sender: Host | None) -> tuple[int, ...]:
+    @property
+    def name(self) -> str:
+        """As faults and tapes have it: "a-b"; a second one between the same two is "a-b#2"."""
+        left, right = (one.name for one in self.ends)
+        return f"{left}-{right}" + (f"#{self.number}" if self.number > 1 else "")
+
+    def direction(self, side: int) -> str:
+        """The name of what an end sends: "a>b"."""
+        sender, taker = self.ends[side].name, self.ends[not side].name
+        return f"{sender}>{taker}" + (f"#{self.number}" if self.number > 1 else "")
+
+    def _sides(self, sender: Node | None) -> tuple[int, ...]:
         if sender is None:
             return (0, 1)
         if sender not in self.ends:
             raise ValueError(f"{sender} is at neither end of {self}")
         return (self.ends.index(sender),)
 
-    def change(self, sender: Host | None = None, /, **conditions: Any) -> None:
+    def change(self, sender: Node | None = None, /, **conditions: Any) -> None:
         """Changes what happens to frames that are sent from now on.
 
         Args:
@@ -152,15 +188,16 @@ class Link:
         for side in self._sides(sender):
             made = replace(self._conditions[side], **conditions)
             raw = ffi.new("struct ps_link *")
-            made._to_c(raw)
+            kept = made._to_c(raw)
             check(lib.ps_link_set(self.nics[side]._pointer, raw))
+            del kept  # what they pointed to is copied
             self._conditions[side] = made
 
-    def conditions(self, sender: Host) -> Conditions:
+    def conditions(self, sender: Node) -> Conditions:
         """What happens to the frames that a host sends."""
         return self._conditions[self._sides(sender)[0]]
 
-    def down(self, sender: Host | None = None, /) -> None:
+    def down(self, sender: Node | None = None, /) -> None:
         """Lets nothing through any more; what is on its way is lost.
 
         Args:
@@ -168,7 +205,7 @@ class Link:
         """
         self.change(sender, down=True)
 
-    def up(self, sender: Host | None = None, /) -> None:
+    def up(self, sender: Node | None = None, /) -> None:
         """Lets frames through again.
 
         Args:
@@ -176,7 +213,7 @@ class Link:
         """
         self.change(sender, down=False)
 
-    def counts(self, sender: Host) -> LinkCounts:
+    def counts(self, sender: Node) -> LinkCounts:
         """What became of the frames that a host has sent."""
         raw = ffi.new("struct ps_link_counts *")
         check(lib.ps_link_counts(self.nics[self._sides(sender)[0]]._pointer, raw))

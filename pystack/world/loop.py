@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pystack._native import WorldClock, lib
+from pystack.world.schedule import ReadyQueue, TaskNumbers
 
 __all__ = ["WorldLoop", "WorldSelector"]
 
@@ -76,18 +77,37 @@ class WorldLoop(asyncio.SelectorEventLoop):
     Args:
         clock: The World's.
         executor: Runs what is given to the default executor, in threads of the World.
+        chooses: Whether the World's schedule, or its tape, says which task is next.
     """
 
-    def __init__(self, clock: WorldClock, executor: concurrent.futures.ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        clock: WorldClock,
+        executor: concurrent.futures.ThreadPoolExecutor,
+        chooses: bool = False,
+    ) -> None:
         self._own_selector = WorldSelector(clock)
         super().__init__(self._own_selector)
         self._clock = clock
         self._turn = clock.turn()
+        self._numbers = TaskNumbers()
+        if chooses:
+            self._ready = ReadyQueue(clock, self._numbers)
         self.set_default_executor(executor)
 
     def time(self) -> float:
         """Seconds of the World's clock."""
         return self._clock.now()
+
+    def create_task(self, coro: Any, **named: Any) -> asyncio.Task[Any]:
+        """As any loop's; tasks are known by their order, too."""
+        task = super().create_task(coro, **named)
+        self._numbers.add(task)
+        return task
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Those that have not ended, in the order of their making."""
+        return sorted(asyncio.all_tasks(self), key=self._numbers.of)
 
     def _write_to_self(self) -> None:
         super()._write_to_self()  # type: ignore[misc]

@@ -8,6 +8,7 @@ wait for its turn. What the standard library builds on them (`queue`, `concurren
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import queue
 import random
@@ -182,6 +183,22 @@ def _join_in_world(self: threading.Thread, timeout: float | None = None) -> None
     _join(self, timeout)
 
 
+class _InOrder(dict[Any, None]):
+    """A set whose order is that of its making, where a set's depends on addresses."""
+
+    def add(self, one: Any) -> None:
+        self[one] = None
+
+
+_make_pool: Any = concurrent.futures.ThreadPoolExecutor.__init__
+
+
+def _make_pool_in_world(self: Any, *arguments: Any, **named: Any) -> None:
+    _make_pool(self, *arguments, **named)
+    if taking_part() is not None:
+        self._threads = _InOrder()  # at the end they are joined one after the other
+
+
 def has_ended(thread: threading.Thread) -> bool:
     """Whether a thread of a World has had its last turn."""
     end = getattr(thread, "_ps_end", None)
@@ -279,6 +296,7 @@ def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Ite
         (module, name): ours[which] for module, name, which in _names_elsewhere()
     }
     places[threading.Thread, "join"] = _join_in_world
+    places[concurrent.futures.ThreadPoolExecutor, "__init__"] = _make_pool_in_world
     places |= _POLLING
     with patched(places):
         _clocks.append(clock)

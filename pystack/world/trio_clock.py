@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import queue
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableSequence
 from typing import Any, TypeVar
 
 import trio
 from trio import _threads
 from trio._core import _run, _thread_cache
 
-from pystack._native import WorldClock, lib
+from pystack._native import WorldClock, ffi, lib
 from pystack.errors import DeadlockError
 from pystack.sockets.patch import Place, patched
 from pystack.world import waits
+from pystack.world.schedule import MOST_CHOICES
 
 __all__ = ["run"]
 
@@ -99,25 +100,42 @@ def _thread_places() -> dict[Place, Any]:
     return places
 
 
-class _InOrder(random.Random):
-    """trio turns a batch of tasks that can run around if this is below a half."""
+class _Order(random.Random):
+    """In the place of trio's own chance, which orders a batch of tasks that may run.
+
+    trio takes the batch from its end.
+
+    Args:
+        clock: The World's, whose tape chooses.
+    """
+
+    def __new__(cls, _clock: WorldClock) -> _Order:
+        return super().__new__(cls)
+
+    def __init__(self, clock: WorldClock) -> None:
+        super().__init__()
+        self._clock = clock
 
     def random(self) -> float:
-        """Never."""
-        return 1.0
+        """Below a half, which turns a batch around: first come, first served."""
+        return 0.0
 
-
-def _order_places(seed: int | None) -> dict[Place, Any]:
-    """Has trio run tasks that can run in the order in which they became so, or in the seed's."""
-    return {
-        (_run, "_r"): _InOrder() if seed is None else random.Random(seed),
-        (_run, "_ALLOW_DETERMINISTIC_SCHEDULING"): seed is not None,
-    }
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        """Has the tape choose each, of those that are left."""
+        left = list(x)
+        order = []
+        while left:
+            numbers = ffi.new("uint64_t[]", [task._counter for task in left[:MOST_CHOICES]])
+            place = 0
+            if len(numbers) > 1:
+                place = lib.ps_tape_next(self._clock.pointer, numbers, len(numbers))
+            order.append(left.pop(place))
+        x[:] = reversed(order)
 
 
 def run(
     clock: WorldClock,
-    seed: int | None,
+    chooses: bool,
     function: Callable[..., Awaitable[_T]],
     *arguments: Any,
 ) -> _T:
@@ -125,7 +143,8 @@ def run(
 
     Args:
         clock: The World's.
-        seed: Of the order of tasks; None: first come, first served.
+        chooses: Whether its schedule or tape says which task is next; else first come, first
+            served.
         function: What to run.
         arguments: With what.
     """
@@ -144,6 +163,8 @@ def run(
         raise DeadlockError(trio_clock.deadlock)
 
     places = {(trio.lowlevel.TrioToken, "run_sync_soon"): wake_trio}
-    places |= _thread_places() | _order_places(seed)
+    places |= _thread_places()
+    places[_run, "_r"] = _Order(clock)
+    places[_run, "_ALLOW_DETERMINISTIC_SCHEDULING"] = chooses
     with patched(places):
         return trio.run(main, clock=trio_clock, instruments=[trio_clock])

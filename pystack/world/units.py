@@ -1,10 +1,10 @@
-"""Times and rates as people write them: "20ms", "10 Mbit/s"."""
+"""Times, rates and sizes as people write them: "20ms", "10 Mbit/s", "64kB"."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["bits_per_second", "seconds"]
+__all__ = ["bits_per_second", "octets", "seconds"]
 
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-zµ/]*)\s*")
 _SECONDS = {
@@ -15,6 +15,10 @@ _BITS = {
     for prefix, factor in (("", 1), ("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000))
     for per in ("/s", "ps", "")
 }
+_BYTES = {
+    "B": 1, "kB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000,
+    "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+}  # fmt: skip
 _MOST_SECONDS = 1e12
 
 
@@ -55,4 +59,20 @@ def bits_per_second(value: float | str, what: str = "a rate") -> int:
     found = _read(value, _BITS, what) if isinstance(value, str) else float(value)
     if not 0 <= found < 1e15:
         raise ValueError(f"{what} is from 0 to 1e15 bits per second, not {value!r}")
+    return round(found)
+
+
+def octets(value: float | str, what: str = "a size") -> int:
+    """A size in bytes.
+
+    Args:
+        value: Bytes, or a string with a unit, as "64kB".
+        what: What it is, for the error.
+
+    Raises:
+        ValueError: It is negative, endless, or has no known unit.
+    """
+    found = _read(value, _BYTES, what) if isinstance(value, str) else float(value)
+    if not 0 <= found < 1e15:
+        raise ValueError(f"{what} is from 0 to 1e15 bytes, not {value!r}")
     return round(found)

@@ -6,14 +6,16 @@ import asyncio
 import sys
 import sysconfig
 import threading
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["explain", "of_coroutines", "users_frame"]
+__all__ = ["explain", "of_coroutines", "place_of_error", "users_frame"]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
+_EXAMPLES = str(Path(_PACKAGE) / "examples")  # written as a user writes
 _LIBRARY = sysconfig.get_path("stdlib")
 _FOREIGN = ("site-packages", "dist-packages")
 
@@ -27,7 +29,7 @@ def _is_users(name: str) -> bool:
     inside = name.startswith((_PACKAGE, "<frozen", *_trios())) or (
         name.startswith(_LIBRARY) and not any(part in name for part in _FOREIGN)
     )
-    return not inside
+    return not inside or name.startswith(_EXAMPLES)
 
 
 def users_frame(frame: FrameType | None) -> FrameType | None:
@@ -53,6 +55,16 @@ def _frames_out(frame: FrameType | None) -> Iterable[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def place_of_error(error: BaseException) -> str:
+    """Where in the user's code an exception was raised, or passed last."""
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    lines = [line for _frame, line in traceback.walk_tb(error.__traceback__)]
+    for frame, line in zip(reversed(frames), reversed(lines), strict=True):
+        if _is_users(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{line}"
+    return "somewhere"
 
 
 def _frames_of(coroutine: Any) -> list[FrameType]:

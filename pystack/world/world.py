@@ -7,13 +7,12 @@ import concurrent.futures
 import contextlib
 import errno
 import hashlib
-import ipaddress
 import os
 import random
 import tempfile
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +22,20 @@ from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
+from pystack.world.faults import Fault, Faults, play
 from pystack.world.host import Host
+from pystack.world.internet import Internet
+from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
+from pystack.world.nat import Nat
+from pystack.world.node import Network, Node, addresses_of
 from pystack.world.outside import watched_from_outside
+from pystack.world.schedule import Pct, set_schedule
+from pystack.world.switch import Switch
+from pystack.world.tape import Deck, Tape
 from pystack.world.threads import has_ended, taking_part, time_of_world
+from pystack.world.trace import Note, Trace, read_trace
 from pystack.world.waits import explain
 
 __all__ = ["World"]
@@ -35,8 +43,12 @@ __all__ = ["World"]
 _T = TypeVar("_T")
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
+# What a trace keeps.
+_TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
+# Who has had so many and hasn't, as a loop that swallows each OSError, is ended all the same.
+_PATIENCE = 50
 
 
 class World:
@@ -52,31 +64,62 @@ class World:
 
     Args:
         seed: From which all randomness of its Stacks and links comes.
-        schedule: Which of several threads that may go on is next: "fifo", the first that became
-            ready, or "random", chosen by the seed.
+        schedule: Which of several threads, or of asyncio's tasks, that may go on is next: "fifo",
+            the first that became ready; "random", chosen by the seed; "pct" or a `Pct`, by
+            priorities.
+        tape: What is to happen, in the place of all chance: the seed and the faults are the tape's.
+        faults: What goes wrong: `Faults`, from which the seed draws; or each `Fault`.
+        trace: Whether each frame is kept, with what became of it, for `trace`; or how many bytes
+            of them at most (64 MiB).
         epoch: What `time.time` says at the beginning, in seconds since 1970.
 
     Attributes:
         clock: The clock; a `pystack.hypercalls.Clock`.
         seed: The seed.
         hosts: The hosts by their names.
+        switches: The switches by theirs.
         links: The links, in the order of their making.
         names_file: The hosts file (hosts(5)) that its hosts look names up in.
 
     Raises:
-        ValueError: No such schedule.
+        ValueError: No such schedule; or a tape together with another seed or faults.
     """
 
-    def __init__(self, *, seed: int = 0, schedule: str = "fifo", epoch: float = _EPOCH) -> None:
-        if schedule not in ("fifo", "random"):
-            raise ValueError(f'a schedule is "fifo" or "random", not {schedule!r}')
-        self.seed = seed
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        schedule: str | Pct = "fifo",
+        tape: Tape | None = None,
+        faults: Faults | Iterable[Fault] = (),
+        trace: bool | int = False,
+        epoch: float = _EPOCH,
+    ) -> None:
+        if tape is not None and (seed not in (None, tape.seed) or faults != ()):
+            raise ValueError("a tape has its own seed and faults: give it alone")
+        self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
         self.clock = WorldClock(1.0)
         self.clock.explain = self._explain
-        self._shuffles = schedule == "random"
-        lib.ps_world_shuffle(self.clock.pointer, schedule == "random", self._derive("schedule"))
+        chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
+        self._chooses = chooses or tape is not None
+        self._deck = Deck(self.clock, tape)
+        if tape is not None:
+            self._faults = tape.faults
+        elif isinstance(faults, Faults):
+            self._faults = faults.draw(random.Random(self._derive("faults")))
+        else:
+            self._faults = tuple(faults)
+        self._streams: dict[int, tuple[str, str, str]] = {}
+        self._notes: list[Note] = []
+        self._traces = bool(trace)
+        if trace:
+            most = _TRACE_BYTES if trace is True else trace
+            lib.ps_trace_on(self.clock.pointer, True, most)
+        self._chances: dict[str, random.Random] = {}
+        self._failures: list[BaseException] = []
         self.hosts: dict[str, Host] = {}
+        self.switches: dict[str, Switch] = {}
         self.links: list[Link] = []
         self._captures: list[Nic] = []
         self._start_us = self.clock.now_us()
@@ -105,6 +148,8 @@ class World:
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
         self.clock.sleep(0)  # this thread takes part from now on
         self._open = True
+        if self._faults:
+            self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
         return self
 
     def __exit__(
@@ -128,6 +173,8 @@ class World:
             left = self._end_threads()
             for host in self.hosts.values():
                 host.close(abrupt=True)
+            for switch in self.switches.values():
+                switch.close()
             for end in self._captures:
                 end.close()
         finally:
@@ -173,6 +220,49 @@ class World:
         """Lets others run for so long; as `time.sleep` inside a World."""
         self.clock.sleep(seconds)
 
+    # --- chance ----------------------------------------------------------------------------
+
+    @property
+    def tape(self) -> Tape:
+        """All that chance has decided until now, and the faults; also after the end."""
+        return Tape(self.seed, [*self._deck.read(), *self._faults])
+
+    def choose(self, name: str, options: Sequence[_T]) -> _T:
+        """One of several, drawn by the seed, or as the tape says.
+
+        Args:
+            name: What is chosen; each name has random numbers of its own.
+            options: The first is the ordinary one: a tape without this choice has it, and
+                shrinking tends to it.
+
+        Raises:
+            ValueError: There are none, or the name has a ":" or "=".
+        """
+        if not options:
+            raise ValueError(f"there are no options for {name!r}")
+        if not name or set(name) & set(":= @"):
+            raise ValueError(f"a choice's name has no ':', '=', '@' or blank, not {name!r}")
+        stream = self._derive(f"choice/{name}")
+        chance = self._chances.setdefault(name, random.Random(stream))
+        drawn = chance.randrange(len(options))
+        return options[self._deck.choose(stream, name, drawn) % len(options)]
+
+    def _go_wrong(self) -> None:
+        try:
+            play(self, self._faults)
+        except (OSError, ValueError) as error:
+            if not (isinstance(error, OSError) and self._closed):
+                self._failures.append(error)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Keeps what a thread has ended with, for `failures`."""
+        self._failures.append(error)
+
+    @property
+    def failures(self) -> tuple[BaseException, ...]:
+        """What threads of its hosts have ended with, and its faults, if they couldn't happen."""
+        return tuple(self._failures)
+
     # --- what is in it ---------------------------------------------------------------------
 
     def host(self, name: str, **options: Any) -> Host:
@@ -185,23 +275,89 @@ class World:
         Raises:
             ValueError: There is a host of this name, or it can't be a host's name.
         """
-        if name in self.hosts:
-            raise ValueError(f"there is a host {name!r} already")
-        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
-            raise ValueError(f"a host's name has letters, digits, '-' and '.', not {name!r}")
+        self._check_name(name)
         options.setdefault("seed", self._derive(f"host/{name}"))
         made = Host(self, name, **options)
         self.hosts[name] = made
         return made
 
+    def _check_name(self, name: str) -> None:
+        if name in self.hosts or name in self.switches:
+            raise ValueError(f"there is a host or a switch {name!r} already")
+        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
+            raise ValueError(f"a name has letters, digits, '-' and '.', not {name!r}")
+
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
         return self.host(name, forwards=True, **options)
 
+    def nat(self, name: str, kind: str = "port-restricted", **options: Any) -> Nat:
+        """A NAT, of IPv4: a router with an inside and an outside.
+
+        Args:
+            name: By which others find it.
+            kind: "full-cone", whose open ports let everybody in; "restricted", only addresses that
+                were sent to; "port-restricted", only endpoints that were sent to; "symmetric", with
+                another outside port for each of these (RFC 3489's names; RFC 4787 calls the first
+                three endpoint-independent mappings, with endpoint-independent, address-dependent
+                and address and port-dependent filtering).
+            options: `udp_timeout` (300 s), `tcp_timeout` (7440), `tcp_transitory_timeout` (240),
+                `icmp_timeout` (60), seconds of the World's clock or strings; `preserve_ports`, the
+                inside port is kept where it is free; `hairpin`, hosts inside reach each other by
+                the outside address; `limit` (4096), how many sessions it knows; and as `Stack` has
+                them, but for `clock` and `threaded`.
+
+        Raises:
+            ValueError: No such kind; a value out of range; a name as with `host`.
+        """
+        self._check_name(name)
+        options.setdefault("seed", self._derive(f"host/{name}"))
+        made = Nat(self, name, kind, **options)
+        self.hosts[name] = made
+        return made
+
+    def switch(self, name: str, *, networks: tuple[str, str] | None = None) -> Switch:
+        """A switch: hosts that are linked to it are on one network.
+
+        Args:
+            name: What it is called.
+            networks: From which they get addresses, IPv4's and IPv6's; None: the next /24 of
+                10.0.0.0/8 and /64 of fd00::/16.
+
+        Raises:
+            ValueError: A name as with `host`; no networks.
+        """
+        self._check_name(name)
+        network = None if networks is None else Network(*networks)
+        made = Switch(self, self.clock, name, network)
+        self.switches[name] = made
+        return made
+
+    def internet(
+        self,
+        hosts: int | Iterable[str],
+        *,
+        core: str = "core",
+        back: Conditions | None = None,
+        **conditions: Any,
+    ) -> Internet:
+        """Hosts with an access link each to one router, who reach each other by name.
+
+        Args:
+            hosts: How many (named host1, host2 and so on), or their names; at most 250.
+            core: The router's name.
+            back: The conditions of what the router sends to a host, if they differ.
+            conditions: Of each link, as with `link`.
+
+        Raises:
+            ValueError: Too many or none; a name or a value as with `host` and `link`.
+        """
+        return Internet(self, hosts, core, back, conditions)
+
     def link(
         self,
-        left: Host,
-        right: Host,
+        left: Node,
+        right: Node,
         *,
         addresses: tuple[str | Iterable[str], str | Iterable[str]] | None = None,
         mtu: int = 1500,
@@ -209,10 +365,10 @@ class World:
         capture: str | os.PathLike[str] | None = None,
         **conditions: Any,
     ) -> Link:
-        """A link between two hosts, as a new interface on each.
+        """A link between two hosts, as a new interface on each; also to switches and NATs.
 
         Args:
-            left: One.
+            left: One: a host, a switch, or a NAT's `inside` or `outside`.
             right: The other.
             addresses: Theirs, with prefix, one or several each; None: the next /24 of 10.0.0.0/8
                 and /64 of fd00::/16, the left host's first.
@@ -230,25 +386,55 @@ class World:
         for one in (left, right):
             if one.world is not self:
                 raise ValueError(f"{one} is not in this World")
+        if left is right:
+            raise ValueError(f"a link has two ends, and {left} is only one")
         there = Conditions(**conditions)
         number = len(self.links)
+        both = addresses_of(left, right, number) if addresses is None else addresses
+        given = [[own] if isinstance(own, str) else list(own) for own in both]
+        for one, own in zip((left, right), given, strict=True):
+            one.accept(own)
+        if isinstance(left, Switch) and isinstance(right, Switch):
+            left.join(right)
         seed = self._derive(f"link/{number}")
         made = Link(
             self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
         )
-        both = self._addresses(number) if addresses is None else addresses
+        self._name(made)
         ends: list[Nic] = list(made.nics)
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
-        for one, nic, own in zip((left, right), ends, both, strict=True):
-            given = [own] if isinstance(own, str) else list(own)
-            one.plug(nic, given)
-            self._note_names(one, given)
+        named = []
+        for one, nic, own in zip((left, right), ends, given, strict=True):
+            one.plug(nic, own)
+            named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in own]
+        with self.names_file.open("a", encoding="utf-8") as names:
+            names.writelines(named)
         self.links.append(made)
         return made
 
-    def partition(self, *groups: Iterable[Host]) -> None:
+    def _name(self, link: Link) -> None:
+        before = sum(set(one.ends) == set(link.ends) for one in self.links)
+        link.number = before + 1
+        for side in (0, 1):
+            self._deck.name_stream(link.streams[side], link.direction(side))
+            names = (link.name, link.ends[side].name, link.ends[not side].name)
+            self._streams[link.streams[side]] = names
+
+    def find_link(self, name: str) -> Link:
+        """A link by its name: "a-b", or "a>b" for a direction of it; "a-b#2" for a second one.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for link in self.links:
+            if name in (link.name, link.direction(0), link.direction(1)):
+                return link
+        told = ", ".join(link.name for link in self.links) or "none"
+        raise ValueError(f"there is no link {name!r}; there are {told}")
+
+    def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
 
         Args:
@@ -257,13 +443,13 @@ class World:
         Raises:
             ValueError: A host is in two of them.
         """
-        place: dict[Host, int] = {}
+        place: dict[Host | Switch, int] = {}
         for number, group in enumerate(groups):
             for one in group:
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
         for link in self.links:
-            left, right = (place.get(one) for one in link.ends)
+            left, right = (place.get(one.machine) for one in link.ends)
             if left is not None and right is not None and left != right:
                 link.down()
 
@@ -272,17 +458,44 @@ class World:
         for link in self.links:
             link.up()
 
-    @staticmethod
-    def _addresses(number: int) -> tuple[list[str], list[str]]:
-        four = ipaddress.IPv4Address("10.0.0.0") + (number << 8)
-        six = ipaddress.IPv6Address("fd00::") + (number << 64)
-        ends = ([f"{four + i}/24", f"{six + i}/64"] for i in (1, 2))
-        return next(ends), next(ends)
+    # --- what is seen of it ----------------------------------------------------------------
 
-    def _note_names(self, host: Host, addresses: Iterable[str]) -> None:
-        with self.names_file.open("a", encoding="utf-8") as names:
-            for one in addresses:
-                print(one.partition("/")[0], host.name, file=names)
+    @property
+    def trace(self) -> Trace:
+        """The frames that were sent until now, and the notes; also after the end.
+
+        Raises:
+            RuntimeError: The World was made without `trace=True`.
+        """
+        if not self._traces:
+            raise RuntimeError("this World keeps no trace: World(trace=True)")
+        return read_trace(self.clock, self._start_us, self._streams, self._notes)
+
+    def note(self, text: str) -> None:
+        """Puts words on the trace; nothing where none is kept."""
+        if self._traces:
+            self._notes.append(Note(self.now, text))
+
+    def save_trace(self, path: str | os.PathLike[str]) -> None:
+        """Writes the trace for Wireshark (pcapng); a frame's comment says what became of it."""
+        self.trace.save(path, self._epoch + 1.0)
+
+    def sequence(self, *hosts: Host, last: int | None = None, svg: bool = False) -> str:
+        """The trace as a ladder.
+
+        Args:
+            hosts: Its columns; frames of others are left out. None given: all.
+            last: Only the last so many frames and notes.
+            svg: As a drawing, and not as text.
+        """
+        names = [one.name for one in hosts] or None
+        return (ladder_svg if svg else ladder)(self.trace, names, last)
+
+    def diagram(self, *, svg: bool = False) -> str:
+        """Its hosts and links, as text or as a drawing."""
+        return (diagram_svg if svg else diagram)(
+            [*self.hosts.values(), *self.switches.values()], self.links
+        )
 
     # --- what runs in it -------------------------------------------------------------------
 
@@ -296,6 +509,13 @@ class World:
             raise RuntimeError("a World's threads are started inside it: `with World() as world:`")
         self._threads.append(thread)
         thread.start()
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Calls a function in the loop of `run`, from any thread of the World; False: none runs."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        self._loop.call_soon_threadsafe(function)
+        return True
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Runs a coroutine to its end, as `asyncio.run`, in the World's time.
@@ -311,7 +531,7 @@ class World:
             coroutine.close()
         self._need_open()
         with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
-            loop = WorldLoop(self.clock, executor)
+            loop = WorldLoop(self.clock, executor, self._chooses)
             self._loop = loop
             try:
                 asyncio.set_event_loop(loop)
@@ -342,16 +562,15 @@ class World:
         from pystack.world import trio_clock  # noqa: PLC0415 - it need not be there
 
         self._need_open()
-        seed = self._derive("trio") if self._shuffles else None
-        return trio_clock.run(self.clock, seed, function, *arguments)
+        return trio_clock.run(self.clock, self._chooses, function, *arguments)
 
     def _need_open(self) -> None:
         if not self._open:
             raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
 
     @staticmethod
-    def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-        tasks = asyncio.all_tasks(loop)
+    def _cancel_all(loop: WorldLoop) -> None:
+        tasks = loop.tasks()
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -23,6 +23,7 @@ from pystack.bench.run import measure as run
 from pystack.bench.scale import scale
 from pystack.bench.worker import Here, Worker, WorkerError
 from pystack.bench.workloads import Ends
+from pystack.bench.worlds import worlds
 from pystack.cli import cli
 
 ONE_PROCESS = [one for one in WAYS if "one process" in one.name]
@@ -63,6 +64,17 @@ def test_two_processes_on_a_tap() -> None:
     assert figures["one_queue"] > 10
     assert 0.1 < figures["queues"] < 10
     assert 0.1 < figures["queues_own"] < 10
+
+
+@pytest.mark.slow
+def test_worlds() -> None:
+    steps: list[str] = []
+    figures = {one.name: one.value for one in worlds(0.6, steps.append)}
+    assert len(steps) == 4
+    assert figures["frames_65536"] > figures["frames_1"] > 1000
+    assert figures["router_frames"] > 100_000
+    assert 0.4 < figures["router_time"] < 10  # at 20 Mbit/s
+    assert min(figures[name] for name in ("router", "built", "closed", "day")) >= 0
 
 
 @pytest.mark.parametrize("flood", [ORDINARY, *FLOODS], ids=lambda one: one.name)

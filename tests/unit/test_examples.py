@@ -43,11 +43,38 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("chat", "s  Bob hears 'Anybody?'\n"),
         ("http_threads", "3202016 bytes in "),
         ("http_clients", "  6.40 s  httpx, 20 s: ReadTimeout\n 21.34 s  aiohttp, 20 s: here"),
+        (
+            "hole_punching",
+            "port-restricted, both: alice hears bob, bob hears alice\n"
+            "restricted and symmetric: alice hears bob, bob hears alice\n"
+            "port-restricted and symmetric: they don't reach each other\n",
+        ),
+        (
+            "black_hole",
+            "400 bytes: the server has got 400\n"
+            "40,000 bytes: no answer, and 7 segments sent again\n"
+            "<Switch near> dropped 18 frames in silence\n"
+            "with the tunnel's MTU: the server has got 40000\n",
+        ),
+        (
+            "bufferbloat",
+            "FIFO: 235 ms a ping, 10.3 Mbit/s\n"
+            "CoDel: 24 ms a ping, 9.6 Mbit/s\n"
+            "FQ-CoDel: 21 ms a ping, 9.6 Mbit/s\n",
+        ),
+        ("election", "AssertionError: two leaders in one term: "),
+        ("half_open", "40 runs, 8000 s of virtual time in "),
         ("week_of_keepalive", "ESTABLISHED\nConnection timed out after 0.19 hours\n"),
     ],
 )
 def test_what_it_shows(name: str, shows: str) -> None:
     assert shows in run(name)
+
+
+def test_bufferbloat_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run("bufferbloat", tmp_path / "plot.svg")
+    assert b"FQ-CoDel" in (tmp_path / "plot.svg").read_bytes()
 
 
 @pytest.mark.slow

@@ -399,6 +399,30 @@ def test_closing_ends_threads_that_wait() -> None:
     assert ended == ["the host has lost power, or the World has ended"] * 2
 
 
+def test_closing_ends_threads_that_swallow_its_errors() -> None:
+    ended: list[str] = []
+
+    def deaf(sock: socket.socket) -> None:
+        try:
+            while True:
+                try:
+                    sock.recv(10)
+                except OSError:
+                    pass
+        finally:
+            ended.append("deaf")
+
+    with World() as world:
+        host = world.host("one")
+        with host.socket(type=socket.SOCK_DGRAM) as taker:
+            taker.bind(("", 9))
+            thread = host.thread(deaf, taker)
+            time.sleep(1)
+            world.close()
+    thread.join(10)
+    assert ended == ["deaf"]
+
+
 def test_nothing_left_to_happen_is_an_error_that_says_who_waits() -> None:
     with World() as world:
         left, right, _link = pair(world)

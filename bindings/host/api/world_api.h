@@ -22,8 +22,6 @@ void ps_world_release(ps_world *world);
 uint64_t ps_world_now_us(const ps_world *world);
 /* How often the clock has moved on, and how many frames have arrived. */
 void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames);
-/* Which of several that are ready is next: the first (the default), or one drawn by the seed. */
-void ps_world_shuffle(ps_world *world, bool on, uint64_t seed);
 /* The thread whose turn it is. From any thread. */
 struct ps_running {
     uint64_t thread;       /* by pthread_self(); 0: none's */
@@ -55,7 +53,78 @@ int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
 /* It need not wait; the next wait of one that doesn't ends at once. */
 void ps_turn_wake(ps_turn *turn);
 
+/* --- the tape: what chance decides --- */
+/* Which of several that may go on is next: the first (the default); any, drawn by the seed; or the
+ * one with the highest of priorities that the seed gives, and changes at some of the first steps
+ * (PCT). */
+enum ps_schedule { PS_SCHEDULE_FIFO, PS_SCHEDULE_RANDOM, PS_SCHEDULE_PCT };
+/* What was chosen: which thread or task is next, counted from 0; that a frame is lost, has a wrong
+ * bit (counted from 1), arrives twice, or later by so many microseconds than its link's delay says
+ * (its twin: PS_CHOICE_TWIN_LATE); what Python drew. */
+enum ps_choice_kind {
+    PS_CHOICE_TURN,
+    PS_CHOICE_TASK,
+    PS_CHOICE_LOST,
+    PS_CHOICE_CORRUPT,
+    PS_CHOICE_DUPLICATE,
+    PS_CHOICE_LATE,
+    PS_CHOICE_TWIN_LATE,
+    PS_CHOICE_OWN,
+};
+struct ps_choice {
+    uint32_t kind;           /* enum ps_choice_kind */
+    uint64_t stream, number; /* of what: a direction of a link; which of it, from 1 */
+    int64_t value;           /* 0: the ordinary, which isn't on a tape */
+};
+void ps_world_schedule(ps_world *world, enum ps_schedule schedule, uint64_t seed, uint32_t changes,
+                       uint64_t steps);
+/* From now on nothing is drawn: what happens is what was put. */
+void ps_tape_replay(ps_world *world);
+int ps_tape_put(ps_world *world, const struct ps_choice *choice);
+/* All that was chosen: how many, of which `room` at most are copied. -ENOMEM: some are missing. */
+int64_t ps_tape_read(ps_world *world, struct ps_choice *out, uint64_t room);
+/* Which of several tasks, known by their numbers, is next. */
+uint32_t ps_tape_next(ps_world *world, const uint64_t *tasks, uint32_t count);
+/* The choice's value, noted; or in its place the one that was put. */
+int64_t ps_tape_value(ps_world *world, const struct ps_choice *choice);
+
+/* --- the trace: what becomes of frames --- */
+enum ps_trace_kind {
+    PS_TRACE_SENT, /* the only one with the frame's bytes */
+    PS_TRACE_ARRIVED,
+    PS_TRACE_LOST,
+    PS_TRACE_CUT_OFF,
+    PS_TRACE_OVERFLOWED,
+    PS_TRACE_CORRUPTED,
+    PS_TRACE_DUPLICATED,
+    PS_TRACE_DROPPED, /* by CoDel; */
+    PS_TRACE_MARKED,  /* and by it, too: congestion was experienced */
+};
+struct ps_trace {
+    uint64_t at_us, stream, number; /* as in struct ps_choice */
+    uint32_t kind;                  /* enum ps_trace_kind */
+    uint32_t kept;                  /* bytes of the frame that follow */
+};
+/* `most_bytes`: of what is older a half is forgotten. */
+void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
+/* The records, each with its bytes: how long they are; they are copied where there is room for all.
+ * `forgotten`: how many there were before. */
+uint64_t ps_trace_read(ps_world *world, uint8_t *out, uint64_t room, uint64_t *forgotten);
+
 /* --- links --- */
+/* The stream of what this end sends. */
+uint64_t ps_link_stream(ps_nic *end);
+/* How frames wait for the rate: in order; with CoDel (RFC 8289); in fair queues with CoDel (RFC
+ * 8290). */
+enum ps_queue_kind { PS_QUEUE_FIFO, PS_QUEUE_CODEL, PS_QUEUE_FQ_CODEL };
+struct ps_queue {
+    uint8_t kind;         /* enum ps_queue_kind */
+    bool ecn;             /* CoDel marks what knows ECN instead of dropping it */
+    uint32_t most_frames; /* how many may wait, */
+    uint64_t most_bytes;  /* and how much; 0: no limit */
+    uint64_t target_us, interval_us;
+    uint32_t flows, quantum_bytes; /* of FQ-CoDel */
+};
 /* One direction. Probabilities are 0 to 1; all zeros is a wire that changes nothing. */
 struct ps_link {
     double loss, duplicate, corrupt, reorder;
@@ -63,12 +132,24 @@ struct ps_link {
      * one back, and is lost in the bad; `loss` is the good state's. */
     double to_bad, to_good, bad_loss;
     uint64_t delay_us, jitter_us, reorder_delay_us;
+    /* More than 0: the delay is normally distributed about delay_us. */
+    uint64_t deviation_us;
+    double correlation; /* of each frame's delay with the one before */
+    /* Delays instead, from the first again behind the last: the next one for each frame, or for
+     * each time of so long. Copied; more than 0 of them. */
+    const uint64_t *delays_us;
+    uint32_t delay_count;
+    uint64_t delays_every_us;
     uint64_t rate_bits_per_second; /* 0: no limit */
-    uint32_t queue_frames;         /* how many may wait for the rate */
-    bool down;                     /* nothing gets through, neither what is on its way */
+    /* Moments, not falling, at which 1504 bytes each may leave instead, with the last one's as
+     * their period. Copied. */
+    const uint32_t *opportunities_ms;
+    uint32_t opportunity_count;
+    struct ps_queue queue;
+    bool down; /* nothing gets through, neither what is on its way */
 };
 struct ps_link_counts { /* frames, of one direction */
-    uint64_t sent, lost, overflowed, corrupted, duplicated, cut_off;
+    uint64_t sent, lost, overflowed, dropped, marked, corrupted, duplicated, cut_off;
 };
 /* Two ends of a link in a World; a direction's settings are those of what its end sends. */
 int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,
@@ -76,5 +157,58 @@ int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,
 /* Of what this end sends. */
 int ps_link_set(ps_nic *end, const struct ps_link *settings);
 int ps_link_counts(ps_nic *end, struct ps_link_counts *out);
+
+/* --- switches ---
+ *
+ * A learning Ethernet switch among ends of links (IEEE 802.1D).
+ */
+typedef struct ps_bridge ps_bridge;
+int ps_bridge_create(ps_world *world, ps_bridge **out);
+/* Its next port: -EBUSY, the NIC is held. */
+int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic);
+struct ps_bridge_counts { /* frames: to one port, to all others, too long for a port */
+    uint64_t forwarded, flooded, oversized;
+};
+void ps_bridge_counts(ps_bridge *bridge, struct ps_bridge_counts *out);
+void ps_bridge_release(ps_bridge *bridge);
+
+/* --- NATs ---
+ *
+ * Between the NICs of a Stack that forwards and their links: IPv4 alone. Addresses and ports are in
+ * network byte order.
+ */
+enum ps_nat_kind { PS_NAT_FULL_CONE, PS_NAT_RESTRICTED, PS_NAT_PORT_RESTRICTED, PS_NAT_SYMMETRIC };
+struct ps_nat_settings {
+    uint8_t kind; /* enum ps_nat_kind */
+    bool preserves_ports, hairpins;
+    uint32_t most_sessions;
+    uint64_t udp_us, tcp_us, tcp_transitory_us, icmp_us; /* after which a session is over */
+};
+struct ps_nat_counts { /* packets; `refused`: for the table or the ports were all taken */
+    uint64_t outgoing, incoming, hairpinned, filtered, refused, untranslatable;
+};
+struct ps_nat_mapping {
+    uint8_t protocol;
+    bool is_fixed;
+    uint16_t inside_port, outside_port, remote_port;
+    uint32_t inside_address, remote_address; /* remote: 0, but for a symmetric NAT's */
+    uint32_t sessions;
+};
+typedef struct ps_nat ps_nat;
+int ps_nat_create(ps_world *world, const struct ps_nat_settings *settings, uint64_t seed,
+                  ps_nat **out);
+void ps_nat_release(ps_nat *nat);
+/* A NIC around one whose far side is the inside, or the outside. NULL: *error. */
+ps_nic *ps_nat_nic(ps_nat *nat, ps_nic *inner, bool is_outside, int *error);
+/* The address that it gives what leaves. */
+void ps_nat_set_address(ps_nat *nat, uint32_t address);
+/* Forgets all mappings but for fixed ones. */
+void ps_nat_reset(ps_nat *nat);
+/* A port that is always open: -EADDRINUSE. */
+int ps_nat_forward(ps_nat *nat, uint8_t protocol, uint16_t outside_port, uint32_t inside_address,
+                   uint16_t inside_port);
+void ps_nat_counts(ps_nat *nat, struct ps_nat_counts *out);
+/* Those that live, in no order: how many, of which `room` at most are written. */
+size_t ps_nat_mappings(ps_nat *nat, struct ps_nat_mapping *out, size_t room);
 
 #endif

@@ -8,27 +8,20 @@
 
 #include "api/nic_api.h"
 #include "nic/frame_queue.h"
+#include "nic/mac_table.h"
 #include "nic/nic.h"
 
 #define QUEUE_FRAMES 4096
 #define QUEUE_BYTES (16u << 20)
-#define TABLE_SIZE 1024                    /* a power of two; a newer address takes the place */
-#define AGING_US (300 * UINT64_C(1000000)) /* IEEE 802.1D table 7-5 */
 
 struct port;
-
-struct learned {
-    uint8_t mac[6];
-    struct port *port;
-    uint64_t seen_us;
-};
 
 struct ps_switch {
     pthread_mutex_t lock; /* the ports, the table, and each port's life against the others */
     _Atomic int references;
     uint32_t mtu;
     struct port *ports;
-    struct learned table[TABLE_SIZE];
+    struct mac_table table;
 };
 
 struct port {
@@ -37,14 +30,6 @@ struct port {
     struct port *next;
     struct frame_queue *queue;
 };
-
-static struct learned *place(struct ps_switch *fabric, const uint8_t mac[6])
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (int i = 0; i < 6; i++)
-        hash = (hash ^ mac[i]) * 16777619u;
-    return &fabric->table[hash % TABLE_SIZE];
-}
 
 static int deliver(struct port *port, const struct ps_piece *pieces, size_t count, size_t total)
 {
@@ -72,17 +57,11 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
     const uint8_t *to = header, *from = header + 6;
     int result = 0;
     pthread_mutex_lock(&fabric->lock);
-    if (!(from[0] & 1)) {
-        struct learned *entry = place(fabric, from);
-        memcpy(entry->mac, from, sizeof entry->mac);
-        entry->port = self;
-        entry->seen_us = now_us;
-    }
-    struct learned *entry = place(fabric, to);
-    if (!(to[0] & 1) && entry->port != NULL && memcmp(entry->mac, to, sizeof entry->mac) == 0 &&
-        now_us - entry->seen_us < AGING_US) {
-        if (entry->port != self)
-            result = deliver(entry->port, pieces, count, total);
+    mac_table_learn(&fabric->table, from, self, now_us);
+    struct port *known = mac_table_find(&fabric->table, to, now_us);
+    if (known != NULL) {
+        if (known != self)
+            result = deliver(known, pieces, count, total);
     } else {
         /* A port whose queue is full loses its copy; that is no fault of the sender's. */
         for (struct port *port = fabric->ports; port != NULL; port = port->next)
@@ -130,9 +109,7 @@ static void destroy(ps_nic *nic)
     while (*link != self)
         link = &(*link)->next;
     *link = self->next;
-    for (size_t i = 0; i < TABLE_SIZE; i++)
-        if (fabric->table[i].port == self)
-            fabric->table[i].port = NULL;
+    mac_table_forget(&fabric->table, self);
     pthread_mutex_unlock(&fabric->lock);
     ps_switch_release(fabric);
     frame_queue_destroy(self->queue);

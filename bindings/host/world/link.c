@@ -1,40 +1,20 @@
 /*
- * A link between two NICs in a World.
- *
- * What an end sends meets its fate at once: it is lost, or waits, perhaps changed or doubled, in
- * order of the moment at which it arrives at the far end. Each direction has its own generator, so
- * that the same frames meet the same fate whatever goes the other way.
+ * A link between two NICs in a World: what an end sends goes its way (way.c), and waits at the far
+ * end for its moment.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nic/nic.h"
-#include "world/world.h"
-
-struct travelling {
-    struct travelling *next;
-    uint64_t due_us;
-    size_t size;
-    uint8_t bytes[];
-};
+#include "world/way.h"
 
 struct link_end {
     ps_nic nic;
     struct link *link;
     int side;
-
-    /* What it sends. */
-    struct ps_link settings;
-    struct ps_link_counts counts;
-    struct generator generator;
-    bool is_bad;       /* the state of Gilbert and Elliott's model */
-    uint64_t free_us;  /* when the last frame that waits for the rate has been sent */
-    uint64_t *departs; /* when each of those that wait begins to be: a ring */
-    uint32_t departures, next_departure, most_departures;
-
-    /* What comes to it. */
-    struct world_event arrival; /* of the first */
+    struct way out;             /* of what it sends */
+    struct world_event arrival; /* of the first that comes to it */
     struct travelling *first, *last;
 };
 
@@ -44,131 +24,37 @@ struct link {
     struct link_end *ends[2]; /* NULL: unplugged */
 };
 
-static bool happens(struct link_end *end, double probability)
-{
-    /* A number is drawn only for what can happen, so that one setting doesn't move another. */
-    return probability > 0 && generator_uniform(&end->generator) < probability;
-}
-
-static bool is_lost(struct link_end *end)
-{
-    const struct ps_link *settings = &end->settings;
-    if (happens(end, end->is_bad ? settings->to_good : settings->to_bad))
-        end->is_bad = !end->is_bad;
-    return happens(end, end->is_bad ? settings->bad_loss : settings->loss);
-}
-
-/* --- the rate ------------------------------------------------------------------------------ */
-
-static uint64_t sending_us(const struct ps_link *settings, size_t size)
-{
-    uint64_t rate = settings->rate_bits_per_second;
-    return rate == 0 ? 0 : ((uint64_t)size * 8 * 1000000 + rate - 1) / rate;
-}
-
-/* When the frame has been sent; 0: there is no room to wait. */
-static uint64_t queue(struct link_end *end, size_t size, uint64_t now_us)
-{
-    if (end->settings.rate_bits_per_second == 0)
-        return now_us;
-    while (end->departures > 0 && end->departs[end->next_departure] <= now_us) {
-        end->next_departure = (end->next_departure + 1) % end->most_departures;
-        end->departures--;
-    }
-    uint64_t begins_us = end->free_us > now_us ? end->free_us : now_us;
-    if (begins_us > now_us) {
-        if (end->departures >= end->most_departures)
-            return 0;
-        end->departs[(end->next_departure + end->departures++) % end->most_departures] = begins_us;
-    }
-    end->free_us = begins_us + sending_us(&end->settings, size);
-    return end->free_us;
-}
-
-/* --- on its way ----------------------------------------------------------------------------- */
-
-static uint64_t arrives(struct link_end *end, uint64_t sent_us)
-{
-    const struct ps_link *settings = &end->settings;
-    uint64_t at_us = sent_us + settings->delay_us;
-    if (settings->jitter_us > 0)
-        at_us += (uint64_t)(generator_uniform(&end->generator) * (double)settings->jitter_us);
-    if (happens(end, settings->reorder))
-        at_us += settings->reorder_delay_us;
-    return at_us;
-}
-
+/* In order of arrival: most come behind all others, and none overtakes many. */
 static void insert(struct link_end *to, struct travelling *frame)
 {
-    struct travelling **link = &to->first;
-    if (to->first != NULL && to->last->due_us <= frame->due_us)
-        link = &to->last->next; /* most come behind all others */
-    while (*link != NULL && (*link)->due_us <= frame->due_us)
-        link = &(*link)->next;
-    frame->next = *link;
-    *link = frame;
-    if (frame->next == NULL)
-        to->last = frame;
+    struct travelling *before = to->last;
+    while (before != NULL && before->due_us > frame->due_us)
+        before = before->before;
+    frame->before = before;
+    frame->next = before != NULL ? before->next : to->first;
+    *(before != NULL ? &before->next : &to->first) = frame;
+    *(frame->next != NULL ? &frame->next->before : &to->last) = frame;
 }
 
-static struct travelling *flatten(const struct ps_piece *pieces, size_t count, size_t total)
+static struct travelling *take_first(struct link_end *end)
 {
-    struct travelling *frame = malloc(sizeof *frame + total);
-    if (frame == NULL)
-        return NULL;
-    frame->size = 0;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(frame->bytes + frame->size, pieces[i].base, pieces[i].size);
-        frame->size += pieces[i].size;
-    }
+    struct travelling *frame = end->first;
+    end->first = frame->next;
+    *(end->first != NULL ? &end->first->before : &end->last) = NULL;
     return frame;
 }
 
-static int send_once(struct link_end *from, struct link_end *to, struct travelling *frame,
-                     uint64_t now_us)
+/* The way's end; under the link's lock. */
+static int pass(struct way *way, struct travelling *frame)
 {
-    uint64_t sent_us = queue(from, frame->size, now_us);
-    if (sent_us == 0) {
-        from->counts.overflowed++;
+    struct link_end *from = (struct link_end *)((char *)way - offsetof(struct link_end, out));
+    struct link_end *to = from->link->ends[!from->side];
+    if (to == NULL) {
         free(frame);
-        return -ENOBUFS;
+        return 0;
     }
-    frame->due_us = arrives(from, sent_us);
     insert(to, frame);
     return world_set(from->link->world, &to->arrival, to->first->due_us);
-}
-
-static int send(struct link_end *from, struct link_end *to, const struct ps_piece *pieces,
-                size_t count, size_t total, uint64_t now_us)
-{
-    from->counts.sent++;
-    world_note_progress(from->link->world);
-    if (from->settings.down || to == NULL) {
-        from->counts.cut_off++;
-        return 0;
-    }
-    if (is_lost(from)) {
-        from->counts.lost++;
-        return 0;
-    }
-    struct travelling *frame = flatten(pieces, count, total);
-    if (frame == NULL)
-        return -ENOBUFS;
-    if (happens(from, from->settings.corrupt)) {
-        uint64_t bit = generator_next(&from->generator) % (total * 8);
-        frame->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        from->counts.corrupted++;
-    }
-    struct travelling *twin = NULL;
-    if (happens(from, from->settings.duplicate)) {
-        const struct ps_piece whole = {frame->bytes, frame->size};
-        twin = flatten(&whole, 1, total);
-        from->counts.duplicated += twin != NULL;
-    }
-    int result = send_once(from, to, frame, now_us);
-    if (twin != NULL)
-        send_once(from, to, twin, now_us);
-    return result;
 }
 
 static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
@@ -177,9 +63,18 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
     struct link_end *end = (struct link_end *)nic;
     struct link *link = end->link;
     pthread_mutex_lock(&link->lock);
-    int result = send(end, link->ends[!end->side], pieces, count, total, now_us);
+    int result = way_send(&end->out, pieces, count, total, link->ends[!end->side] != NULL, now_us);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+static void depart(struct world_event *event)
+{
+    struct way *way = (struct way *)((char *)event - offsetof(struct way, departure));
+    struct link_end *end = (struct link_end *)((char *)way - offsetof(struct link_end, out));
+    pthread_mutex_lock(&end->link->lock);
+    way_go_on(way, ps_world_now_us(end->link->world));
+    pthread_mutex_unlock(&end->link->lock);
 }
 
 static void arrive(struct world_event *event)
@@ -196,9 +91,11 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
     pthread_mutex_lock(&link->lock);
     struct travelling *frame = end->first;
     if (frame != NULL && frame->due_us <= now_us && frame->size <= room) {
-        end->first = frame->next;
+        take_first(end);
         memcpy(bytes, frame->bytes, frame->size);
         result = (ssize_t)frame->size;
+        if (link->ends[!end->side] != NULL)
+            way_tell(&link->ends[!end->side]->out, PS_TRACE_ARRIVED, frame->number, now_us);
         free(frame);
         atomic_fetch_add(&link->world->frames, 1);
     } else if (frame != NULL) {
@@ -212,10 +109,13 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
 
 static uint64_t drop_all(struct link_end *end)
 {
+    struct link_end *from = end->link->ends[!end->side];
     uint64_t count = 0;
     while (end->first != NULL) {
-        struct travelling *frame = end->first;
-        end->first = frame->next;
+        struct travelling *frame = take_first(end);
+        if (from != NULL)
+            way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number,
+                     ps_world_now_us(end->link->world));
         free(frame);
         count++;
     }
@@ -230,9 +130,9 @@ static void destroy(ps_nic *nic)
     pthread_mutex_lock(&link->lock);
     link->ends[end->side] = NULL;
     drop_all(end);
+    way_close(&end->out);
     bool was_last = link->ends[!end->side] == NULL;
     pthread_mutex_unlock(&link->lock);
-    free(end->departs);
     free(end);
     if (was_last) {
         pthread_mutex_destroy(&link->lock);
@@ -247,7 +147,7 @@ static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
     struct link *link = end->link;
     pthread_mutex_lock(&link->lock);
     struct link_end *far = link->ends[!end->side];
-    enum nic_ear result = far == NULL || end->settings.down ? NIC_DEAF : NIC_HEARD;
+    enum nic_ear result = far == NULL || end->out.settings.down ? NIC_DEAF : NIC_HEARD;
     if (far != NULL)
         *taken += far->nic.counters.received_frames;
     pthread_mutex_unlock(&link->lock);
@@ -262,46 +162,25 @@ static const struct ps_nic_kind kind = {
     .destroy = destroy,
 };
 
-static int adopt(struct link_end *end, const struct ps_link *settings)
-{
-    if (settings->rate_bits_per_second > 0 && settings->queue_frames == 0)
-        return -EINVAL;
-    if (settings->queue_frames != end->most_departures) {
-        uint64_t *departs = calloc(settings->queue_frames + 1, sizeof *departs);
-        if (departs == NULL)
-            return -ENOMEM;
-        uint32_t kept =
-            end->departures < settings->queue_frames ? end->departures : settings->queue_frames;
-        for (uint32_t i = 0; i < kept; i++)
-            departs[i] = end->departs[(end->next_departure + i) % end->most_departures];
-        free(end->departs);
-        end->departs = departs;
-        end->departures = kept;
-        end->next_departure = 0;
-        end->most_departures = settings->queue_frames;
-    }
-    end->settings = *settings;
-    return 0;
-}
-
 static struct link_end *create_end(struct link *link, int side, uint32_t mtu, uint8_t layer,
                                    const struct ps_link *settings, uint64_t seed, int *error)
 {
     struct link_end *end = calloc(1, sizeof *end);
     if (end == NULL)
         return NULL;
-    *error = adopt(end, settings);
+    *error = nic_init(&end->nic, &kind, (enum ps_layer)layer, mtu);
     if (*error == 0)
-        *error = nic_init(&end->nic, &kind, (enum ps_layer)layer, mtu);
+        *error = way_open(&end->out, link->world, (enum ps_layer)layer, mtu, seed + (uint64_t)side,
+                          settings);
     if (*error < 0) {
-        free(end->departs);
         free(end);
         return NULL;
     }
+    end->out.pass = pass;
+    end->out.departure.happen = depart;
     end->link = link;
     end->side = side;
     end->arrival.happen = arrive;
-    generator_seed(&end->generator, seed + (uint64_t)side);
     return end;
 }
 
@@ -339,12 +218,17 @@ int ps_link_set(ps_nic *end, const struct ps_link *settings)
         return -EINVAL;
     struct link *link = self->link;
     pthread_mutex_lock(&link->lock);
-    int result = adopt(self, settings);
+    int result = way_set(&self->out, settings);
     struct link_end *far = link->ends[!self->side];
     if (result == 0 && settings->down && far != NULL)
-        self->counts.cut_off += drop_all(far);
+        self->out.counts.cut_off += drop_all(far);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+uint64_t ps_link_stream(ps_nic *end)
+{
+    return end->kind == &kind ? ((struct link_end *)end)->out.stream : 0;
 }
 
 int ps_link_counts(ps_nic *end, struct ps_link_counts *out)
@@ -353,7 +237,7 @@ int ps_link_counts(ps_nic *end, struct ps_link_counts *out)
     if (end->kind != &kind)
         return -EINVAL;
     pthread_mutex_lock(&self->link->lock);
-    *out = self->counts;
+    *out = self->out.counts;
     pthread_mutex_unlock(&self->link->lock);
     return 0;
 }

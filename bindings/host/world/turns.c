@@ -46,6 +46,7 @@ static ps_turn *create(ps_world *world)
     if (turn == NULL)
         return NULL;
     turn->world = world;
+    turn->number = world->turn_count++;
     turn->alarm.happen = fall_due;
     turn->next = world->turns;
     world->turns = turn;
@@ -69,14 +70,13 @@ static void append(ps_world *world, ps_turn *turn, int result)
 static ps_turn *take_next(ps_world *world)
 {
     ps_turn **link = &world->turn_first, *before = NULL;
-    if (world->shuffled && *link != NULL) {
-        size_t count = 0;
-        for (ps_turn *each = *link; each != NULL; each = each->next_ready)
-            count++;
-        for (size_t skip = generator_next(&world->generator) % count; skip > 0; skip--) {
-            before = *link;
-            link = &before->next_ready;
-        }
+    uint64_t numbers[MOST_CHOICES];
+    size_t count = 0;
+    for (ps_turn *each = *link; each != NULL && count < MOST_CHOICES; each = each->next_ready)
+        numbers[count++] = each->number;
+    for (size_t skip = tape_next(&world->tape, PS_CHOICE_TURN, numbers, count); skip > 0; skip--) {
+        before = *link;
+        link = &before->next_ready;
     }
     ps_turn *turn = *link;
     if (turn == NULL)

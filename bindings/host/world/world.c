@@ -29,6 +29,8 @@ int ps_world_create(uint64_t start_us, ps_world **out)
     world->heap_room = FIRST_ROOM;
     world->number = atomic_fetch_add(&worlds, 1) + 1;
     pthread_mutex_init(&world->lock, NULL);
+    tape_open(&world->tape);
+    trace_open(&world->trace);
     atomic_store(&world->references, 1);
     atomic_store(&world->now_us, start_us);
     *out = world;
@@ -51,6 +53,8 @@ void ps_world_release(ps_world *world)
         free(turn);
     }
     pthread_mutex_destroy(&world->lock);
+    tape_close(&world->tape);
+    trace_close(&world->trace);
     free(world->heap);
     free(world);
 }
@@ -65,14 +69,6 @@ void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames)
     pthread_mutex_lock(&world->lock);
     *events = world->events;
     *frames = atomic_load(&world->frames);
-    pthread_mutex_unlock(&world->lock);
-}
-
-void ps_world_shuffle(ps_world *world, bool on, uint64_t seed)
-{
-    pthread_mutex_lock(&world->lock);
-    world->shuffled = on;
-    generator_seed(&world->generator, seed);
     pthread_mutex_unlock(&world->lock);
 }
 

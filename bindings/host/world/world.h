@@ -12,7 +12,8 @@
 
 #include "api/host_api.h"
 #include "api/world_api.h"
-#include "base/generator.h"
+#include "world/tape.h"
+#include "world/trace.h"
 
 #define NOT_DUE UINT64_MAX
 
@@ -38,6 +39,7 @@ struct world_member {
 
 struct ps_turn {
     ps_world *world;
+    uint64_t number; /* from 0, in the order of their making */
     struct world_event alarm;
     _Atomic uint32_t word; /* its turn has come */
     pthread_t thread;      /* whose it is, once that has begun, */
@@ -65,8 +67,10 @@ struct ps_world {
     ps_turn *turns;                  /* all */
     ps_turn *first, *current;        /* the first thread's; the one that runs */
     uint64_t waits;                  /* how often a thread began to wait */
-    bool closed, shuffled;
-    struct generator generator;
+    uint64_t turn_count;             /* that there have been */
+    bool closed;
+    struct tape tape;
+    struct trace trace;
 };
 
 ps_world *world_hold(ps_world *world);

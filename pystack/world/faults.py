@@ -1,0 +1,175 @@
+"""Faults of machines and links: what goes wrong when, and for how long."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pystack.world.host import Host
+from pystack.world.link import Link
+
+__all__ = ["Fault", "Faults"]
+
+_KINDS = ("crash", "cut", "mute", "partition")
+_WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
+_AT_LEAST = 1e-6  # seconds
+_STEP = 1000  # a plan's times are whole milliseconds, which read well
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One fault; as text the word `crash:server@1.5+60`.
+
+    Attributes:
+        kind: "crash": a host loses power, and starts again afterwards; "cut": a link is down;
+            "mute": one direction of it; "partition": the links between groups of hosts are down.
+        target: The host; the link, as "a-b"; the direction, as "a>b"; the groups, as "a,b|c".
+        at: When it begins, in seconds of the World.
+        lasts: For how many seconds.
+
+    Raises:
+        ValueError: Another kind, or a negative time.
+    """
+
+    kind: str
+    target: str
+    at: float
+    lasts: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"a fault is one of {', '.join(_KINDS)}, not {self.kind!r}")
+        if self.at < 0 or self.lasts < 0:
+            raise ValueError(f"{self} has a negative time")
+
+    @classmethod
+    def parse(cls, word: str) -> Fault:
+        """A fault from its word; ValueError if it is none."""
+        found = _WORD.fullmatch(word)
+        if found is None:
+            raise ValueError(f"{word!r} is no fault, as `crash:server@1.5+60` would be")
+        return cls(found["kind"], found["target"], float(found["at"]), float(found["lasts"]))
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.target}@{_plain(self.at)}+{_plain(self.lasts)}"
+
+
+def _plain(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What may go wrong; the World's seed says what does.
+
+    Attributes:
+        crash: Hosts that may lose power, by name.
+        cut: Links that may be down, as "a-b".
+        mute: Directions that may be, as "a>b".
+        partition: Hosts that may be parted in two groups.
+        most: How many faults there are at most.
+        within: They begin in the first so many seconds.
+        lasts: The shortest and the longest time that one lasts, in seconds.
+    """
+
+    crash: Sequence[str] = ()
+    cut: Sequence[str] = ()
+    mute: Sequence[str] = ()
+    partition: Sequence[str] = ()
+    most: int = 3
+    within: float = 60.0
+    lasts: tuple[float, float] = (0.1, 30.0)
+    _kinds: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kinds = [(kind, one) for kind in ("crash", "cut", "mute") for one in getattr(self, kind)]
+        if self.partition:
+            kinds.append(("partition", ""))
+        if not kinds:
+            raise ValueError("name what may go wrong: Faults(crash=['server'])")
+        if len(self.partition) == 1:
+            raise ValueError("a partition needs two hosts at least")
+        object.__setattr__(self, "_kinds", tuple(kinds))
+
+    def draw(self, chance: random.Random) -> tuple[Fault, ...]:
+        """A plan, drawn."""
+        return tuple(sorted(self._one(chance) for _each in range(chance.randint(0, self.most))))
+
+    def _one(self, chance: random.Random) -> Fault:
+        kind, target = chance.choice(self._kinds)
+        if kind == "partition":
+            hosts = list(self.partition)
+            chance.shuffle(hosts)
+            size = chance.randint(1, len(hosts) - 1)
+            target = "|".join(",".join(sorted(one)) for one in (hosts[:size], hosts[size:]))
+        at = round(chance.uniform(0, self.within) * _STEP) / _STEP
+        return Fault(kind, target, at, round(chance.uniform(*self.lasts) * _STEP) / _STEP)
+
+
+class FaultyWorld(Protocol):
+    """What faults ask of a World."""
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """Its hosts."""
+        ...
+
+    def find_link(self, name: str) -> Link:
+        """A link by its name."""
+        ...
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Its links."""
+        ...
+
+    @property
+    def now(self) -> float:
+        """Seconds since it began."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Lets others run."""
+        ...
+
+
+def _host(world: FaultyWorld, name: str) -> Host:
+    if name not in world.hosts:
+        raise ValueError(f"a fault is to hit the host {name!r}, which this World hasn't")
+    return world.hosts[name]
+
+
+def _links_between(world: FaultyWorld, groups: Iterable[str]) -> list[Link]:
+    place = {
+        _host(world, name): number
+        for number, names in enumerate(groups)
+        for name in names.split(",")
+    }
+    sides = [(link, [place.get(one.machine) for one in link.ends]) for link in world.links]
+    return [link for link, found in sides if None not in found and len(set(found)) > 1]
+
+
+def _apply(world: FaultyWorld, fault: Fault, begins: bool) -> None:
+    if fault.kind == "crash":
+        host = _host(world, fault.target)
+        host.crash() if begins else host.restart()
+    elif fault.kind == "partition":
+        for link in _links_between(world, fault.target.split("|")):
+            link.down() if begins else link.up()
+    else:
+        link = world.find_link(fault.target)
+        sender = None if fault.kind == "cut" else _host(world, fault.target.partition(">")[0])
+        link.down(sender) if begins else link.up(sender)
+
+
+def play(world: FaultyWorld, faults: Iterable[Fault]) -> None:
+    """Lets faults happen at their times; in a thread of the World."""
+    moments = [(fault.at, 0, fault) for fault in faults]
+    moments += [(fault.at + fault.lasts, 1, fault) for fault in faults]
+    for at, ends, fault in sorted(moments):
+        # The clock has to move once, so that what is to go wrong has been made.
+        world.sleep(max(at - world.now, _AT_LEAST if world.now == 0 else 0))
+        _apply(world, fault, not ends)
