@@ -323,9 +323,9 @@ class World:
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
-        for one, nic, own in zip((left, right), ends, both, strict=True):
+        for one, end, nic, own in zip((left, right), made.nics, ends, both, strict=True):
             given = [own] if isinstance(own, str) else list(own)
-            one.plug(nic, given)
+            one.plug(end, nic, given)
             self._note_names(one, given)
         self.links.append(made)
         return made

@@ -211,6 +211,23 @@ def test_a_fault_at_the_very_beginning_finds_its_host() -> None:
         assert world.failures == ()
 
 
+def test_what_arrives_without_power_is_lost() -> None:
+    with World(trace=True) as world:
+        one, other = world.host("a"), world.host("b")
+        link = world.link(one, other, delay="1ms")
+        one.ping("b")
+        other.crash()
+        before = link.counts(one).cut_off
+        assert one.ping("b", timeout=0.5).received == 0
+        restarted = world.now
+        other.restart()
+        world.sleep(1)
+        dropped = world.trace.where(sender="a", protocol="icmp", dropped=True).frames
+        assert [one.fate for one in dropped if one.at < restarted][-1] == "cut off"
+        assert link.counts(one).cut_off == before + len(dropped)
+        assert one.ping("b").received == 1
+
+
 def test_a_fault_of_something_that_is_not_there_is_told() -> None:
     with World(faults=[Fault("crash", "nobody", 1, 1)]) as world:
         world.sleep(5)
