@@ -44,6 +44,7 @@ def transfer(**options: object) -> World:
     return world
 
 
+@pytest.mark.sanitize
 def test_each_frame_is_there_with_its_fate() -> None:
     world = transfer()
     trace = world.trace  # also after its end
@@ -60,6 +61,7 @@ def test_each_frame_is_there_with_its_fate() -> None:
     assert "queue full" in str(trace)
 
 
+@pytest.mark.sanitize
 def test_what_does_not_fit_is_forgotten_from_the_beginning() -> None:
     with World(trace=100_000) as world:
         left, right = world.host("a"), world.host("b")
