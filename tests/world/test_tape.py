@@ -175,7 +175,10 @@ def test_faults_happen_and_end_at_their_times() -> None:
         notes = [str(one).split(maxsplit=1)[1] for one in world.trace if not hasattr(one, "data")]
     assert seen == [10, 11, 12, 13, 14, 20, 21, 30, 31, 40, 41]
     assert starts == pytest.approx([0, 15])
-    assert notes == ["b loses power", "b starts again"]
+    assert notes == [
+        "b loses power", "b starts again", "cut a-b begins", "cut a-b ends", "mute b>a begins",
+        "mute b>a ends", "partition a|b begins", "partition a|b ends",
+    ]  # fmt: skip
     assert world.failures == ()
     assert world.tape.faults == tuple(plan)
 
