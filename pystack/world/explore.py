@@ -162,6 +162,9 @@ def run_once(
     told = f"{type(error).__name__}: {error}".rstrip(": ")
     kind = f"{type(error).__name__} at {place_of_error(error)}"
     report = "".join(traceback.format_exception(error))
+    for before in world.failures:
+        if before is not error:
+            report += "\nbefore, in a thread: " + "".join(traceback.format_exception(before))
     return Outcome(world.tape, told, kind, report, ladder, told_tables, virtual, real)
 
 

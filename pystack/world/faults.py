@@ -135,6 +135,10 @@ class FaultyWorld(Protocol):
         """Lets others run."""
         ...
 
+    def note(self, text: str) -> None:
+        """Puts words on the trace."""
+        ...
+
 
 def _host(world: FaultyWorld, name: str) -> Host:
     if name not in world.hosts:
@@ -156,7 +160,9 @@ def _apply(world: FaultyWorld, fault: Fault, begins: bool) -> None:
     if fault.kind == "crash":
         host = _host(world, fault.target)
         host.crash() if begins else host.restart()
-    elif fault.kind == "partition":
+        return
+    world.note(f"{fault.kind} {fault.target} {'begins' if begins else 'ends'}")
+    if fault.kind == "partition":
         for link in _links_between(world, fault.target.split("|")):
             link.down() if begins else link.up()
     else:

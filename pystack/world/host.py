@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pystack._native import WorldClock
+from pystack._native import WorldClock, lib
 from pystack.nic import Nic
 from pystack.stack import Stack
 
@@ -75,6 +75,7 @@ class Host(Stack):
         self._forwards = forwards
         self._options = options
         self._wires: list[tuple[Nic, list[str], str]] = []
+        self._ends: list[Nic] = []
         self._tasks: set[Any] = set()  # what has `cancel`: asyncio's tasks, trio's scopes
         self._starts = 0
         self._services: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
@@ -103,8 +104,15 @@ class Host(Stack):
     def accept(self, addresses: list[str]) -> None:
         """Whatever they are: `plug` says what is wrong with them."""
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
-        """Attaches the end of a link, now and after each restart; `World.link` does it."""
+    def plug(self, end: Nic, nic: Nic, addresses: list[str]) -> None:
+        """Attaches an end of a link, now and after each restart; `World.link` does it.
+
+        Args:
+            end: The link's own.
+            nic: What is attached: the end, or what is around it.
+            addresses: Its addresses.
+        """
+        self._ends.append(end)
         interface = self.attach(nic, *addresses)
         self._wires.append((nic, addresses, str(interface.mac)))
 
@@ -127,6 +135,8 @@ class Host(Stack):
         Sockets of before are closed; what is to run on it is started anew, as each `service` is.
         """
         self.crash()
+        for end in self._ends:
+            lib.ps_link_forget(end._pointer)
         self._begin()
         for nic, addresses, mac in self._wires:
             self.attach(nic, *addresses, mac=mac)

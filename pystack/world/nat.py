@@ -112,13 +112,13 @@ class NatSide:
         if self._is_outside:
             self.nat._outside_address(addresses)
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
+    def plug(self, end: Nic, nic: Nic, addresses: list[str]) -> None:
         """Attaches the end of a link; `World.link` does it.
 
         Raises:
             ValueError: As of `accept`.
         """
-        self.nat._plug_side(nic, addresses, is_outside=self._is_outside)
+        self.nat._plug_side(end, nic, addresses, is_outside=self._is_outside)
 
     def __repr__(self) -> str:
         return f"<NatSide {self.name}>"
@@ -189,7 +189,9 @@ class Nat(Host):
             raise ValueError(f"{self} needs an IPv4 address outside, and gets {addresses}")
         return ipaddress.IPv4Address(four[0].partition("/")[0])
 
-    def _plug_side(self, nic: Nic, addresses: list[str], *, is_outside: bool) -> None:
+    def _plug_side(
+        self, end: Nic, nic: Nic, addresses: list[str], *, is_outside: bool
+    ) -> None:
         if is_outside:
             self._address = self._outside_address(addresses)
             lib.ps_nat_set_address(self._nat, _number(self._address))
@@ -197,7 +199,7 @@ class Nat(Host):
         pointer = lib.ps_nat_nic(self._nat, nic._pointer, is_outside, error)
         if pointer == ffi.NULL:
             check(-int(error[0]))
-        super().plug(Nic(pointer), addresses)
+        super().plug(end, Nic(pointer), addresses)
 
     def accept(self, addresses: list[str]) -> None:
         """Refuses: a link is plugged into one of its sides.

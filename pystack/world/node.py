@@ -38,8 +38,8 @@ class Node(Protocol):
         """Raises what `plug` would with these addresses, before anything is made."""
         ...
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
-        """Takes the end of a link."""
+    def plug(self, end: Nic, nic: Nic, addresses: list[str]) -> None:
+        """Takes an end of a link, and what is around it, if anything is: it is that itself."""
         ...
 
 

@@ -91,7 +91,7 @@ class Switch:
         if addresses:
             raise ValueError(f"a switch has no addresses, so {self} can't have {addresses}")
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
+    def plug(self, end: Nic, nic: Nic, addresses: list[str]) -> None:
         """Takes the end of a link as its next port; `World.link` does it.
 
         Raises:

@@ -48,7 +48,6 @@ _TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
 # Who has had so many and hasn't, as a loop that swallows each OSError, is ended all the same.
-_PATIENCE = 50
 
 
 class World:
@@ -406,8 +405,8 @@ class World:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
         named = []
-        for one, nic, own in zip((left, right), ends, given, strict=True):
-            one.plug(nic, own)
+        for one, end, nic, own in zip((left, right), made.nics, ends, given, strict=True):
+            one.plug(end, nic, own)
             named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in own]
         with self.names_file.open("a", encoding="utf-8") as names:
             names.writelines(named)

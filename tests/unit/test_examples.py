@@ -38,7 +38,7 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
         ("python_nic", "HELLO THROUGH PYTHON\n"),
         ("ping", "1  10.0.1.1"),
-        ("crash_and_retry", "58.80 s  'half and half'\n"),
+        ("crash_and_retry", "93.88 s  'half and half'\n"),
         ("chat", "6.0 s  Ann hears 'Hi Ann.'\n"),
         ("chat", "s  Bob hears 'Anybody?'\n"),
         ("http_threads", "3202016 bytes in "),

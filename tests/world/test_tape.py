@@ -86,6 +86,7 @@ def test_what_is_not_on_a_tape_is_ordinary() -> None:
     assert {one[1] for one in order if isinstance(one, tuple) and one[0] == "a"} == {"red"}
 
 
+@pytest.mark.sanitize
 def test_a_tape_written_by_hand_does_just_that() -> None:
     tape = Tape(3, ["lost:left>right:5"]).including("task:2=1", "choice:colour:1=2")
     world, order = run(tape=tape, trace=True)
@@ -100,6 +101,7 @@ def test_a_tape_written_by_hand_does_just_that() -> None:
     assert tape.excluding("lost:left>right:5", "task:2=1", "choice:colour:1=2") == Tape(3)
 
 
+@pytest.mark.sanitize
 def test_frames_are_late_doubled_and_spoilt_as_the_tape_says() -> None:
     words = ["late:a>b:9=30000", "twice:a>b:10", "twin:a>b:10=2000", "corrupt:a>b:11=400"]
     with World(tape=Tape(0, words), trace=True) as world:
@@ -173,7 +175,10 @@ def test_faults_happen_and_end_at_their_times() -> None:
         notes = [str(one).split(maxsplit=1)[1] for one in world.trace if not hasattr(one, "data")]
     assert seen == [10, 11, 12, 13, 14, 20, 21, 30, 31, 40, 41]
     assert starts == pytest.approx([0, 15])
-    assert notes == ["b loses power", "b starts again"]
+    assert notes == [
+        "b loses power", "b starts again", "cut a-b begins", "cut a-b ends", "mute b>a begins",
+        "mute b>a ends", "partition a|b begins", "partition a|b ends",
+    ]  # fmt: skip
     assert world.failures == ()
     assert world.tape.faults == tuple(plan)
 
@@ -211,6 +216,24 @@ def test_a_fault_at_the_very_beginning_finds_its_host() -> None:
         assert world.failures == ()
 
 
+@pytest.mark.sanitize
+def test_what_arrives_without_power_is_lost() -> None:
+    with World(trace=True) as world:
+        one, other = world.host("a"), world.host("b")
+        link = world.link(one, other, delay="1ms")
+        one.ping("b")
+        other.crash()
+        before = link.counts(one).cut_off
+        assert one.ping("b", timeout=0.5).received == 0
+        restarted = world.now
+        other.restart()
+        world.sleep(1)
+        dropped = world.trace.where(sender="a", protocol="icmp", dropped=True).frames
+        assert [one.fate for one in dropped if one.at < restarted][-1] == "cut off"
+        assert link.counts(one).cut_off == before + len(dropped)
+        assert one.ping("b").received == 1
+
+
 def test_a_fault_of_something_that_is_not_there_is_told() -> None:
     with World(faults=[Fault("crash", "nobody", 1, 1)]) as world:
         world.sleep(5)
@@ -232,6 +255,7 @@ def test_plans_are_drawn_from_what_may_go_wrong() -> None:
     assert first.tape == second.tape
 
 
+@pytest.mark.sanitize
 def test_pools_end_in_the_same_order_in_every_run() -> None:
     def once() -> Tape:
         with World(seed=3, schedule="random") as world:

@@ -112,6 +112,8 @@ void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
 uint64_t ps_trace_read(ps_world *world, uint8_t *out, uint64_t room, uint64_t *forgotten);
 
 /* --- links --- */
+/* What has arrived at this end while nobody took it is lost, as where a machine has no power. */
+void ps_link_forget(ps_nic *end);
 /* The stream of what this end sends. */
 uint64_t ps_link_stream(ps_nic *end);
 /* How frames wait for the rate: in order; with CoDel (RFC 8289); in fair queues with CoDel (RFC

@@ -107,11 +107,12 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
 
 /* --- its life ------------------------------------------------------------------------------ */
 
-static uint64_t drop_all(struct link_end *end)
+/* Of what comes to it, all that is due until then. */
+static uint64_t drop(struct link_end *end, uint64_t until_us)
 {
     struct link_end *from = end->link->ends[!end->side];
     uint64_t count = 0;
-    while (end->first != NULL) {
+    while (end->first != NULL && end->first->due_us <= until_us) {
         struct travelling *frame = take_first(end);
         if (from != NULL)
             way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number,
@@ -119,7 +120,7 @@ static uint64_t drop_all(struct link_end *end)
         free(frame);
         count++;
     }
-    world_set(end->link->world, &end->arrival, NOT_DUE);
+    world_set(end->link->world, &end->arrival, end->first != NULL ? end->first->due_us : NOT_DUE);
     return count;
 }
 
@@ -129,7 +130,7 @@ static void destroy(ps_nic *nic)
     struct link *link = end->link;
     pthread_mutex_lock(&link->lock);
     link->ends[end->side] = NULL;
-    drop_all(end);
+    drop(end, UINT64_MAX);
     way_close(&end->out);
     bool was_last = link->ends[!end->side] == NULL;
     pthread_mutex_unlock(&link->lock);
@@ -221,9 +222,22 @@ int ps_link_set(ps_nic *end, const struct ps_link *settings)
     int result = way_set(&self->out, settings);
     struct link_end *far = link->ends[!self->side];
     if (result == 0 && settings->down && far != NULL)
-        self->out.counts.cut_off += drop_all(far);
+        self->out.counts.cut_off += drop(far, UINT64_MAX);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+void ps_link_forget(ps_nic *end)
+{
+    struct link_end *self = (struct link_end *)end;
+    if (end->kind != &kind)
+        return;
+    struct link *link = self->link;
+    pthread_mutex_lock(&link->lock);
+    uint64_t count = drop(self, ps_world_now_us(link->world));
+    if (link->ends[!self->side] != NULL)
+        link->ends[!self->side]->out.counts.cut_off += count;
+    pthread_mutex_unlock(&link->lock);
 }
 
 uint64_t ps_link_stream(ps_nic *end)
