@@ -189,9 +189,7 @@ class Nat(Host):
             raise ValueError(f"{self} needs an IPv4 address outside, and gets {addresses}")
         return ipaddress.IPv4Address(four[0].partition("/")[0])
 
-    def _plug_side(
-        self, end: Nic, nic: Nic, addresses: list[str], *, is_outside: bool
-    ) -> None:
+    def _plug_side(self, end: Nic, nic: Nic, addresses: list[str], *, is_outside: bool) -> None:
         if is_outside:
             self._address = self._outside_address(addresses)
             lib.ps_nat_set_address(self._nat, _number(self._address))

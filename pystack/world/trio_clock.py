@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import queue
-import random
 from collections.abc import Awaitable, Callable, MutableSequence
 from typing import Any, TypeVar
 
@@ -100,7 +99,7 @@ def _thread_places() -> dict[Place, Any]:
     return places
 
 
-class _Order(random.Random):
+class _Order:
     """In the place of trio's own chance, which orders a batch of tasks that may run.
 
     trio takes the batch from its end.
@@ -109,11 +108,7 @@ class _Order(random.Random):
         clock: The World's, whose tape chooses.
     """
 
-    def __new__(cls, _clock: WorldClock) -> _Order:
-        return super().__new__(cls)
-
     def __init__(self, clock: WorldClock) -> None:
-        super().__init__()
         self._clock = clock
 
     def random(self) -> float:
@@ -162,7 +157,7 @@ def run(
             return await function(*arguments)
         raise DeadlockError(trio_clock.deadlock)
 
-    places = {(trio.lowlevel.TrioToken, "run_sync_soon"): wake_trio}
+    places: dict[Place, Any] = {(trio.lowlevel.TrioToken, "run_sync_soon"): wake_trio}
     places |= _thread_places()
     places[_run, "_r"] = _Order(clock)
     places[_run, "_ALLOW_DETERMINISTIC_SCHEDULING"] = chooses

@@ -47,7 +47,6 @@ _EPOCH = 1_704_067_200.0
 _TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
-# Who has had so many and hasn't, as a loop that swallows each OSError, is ended all the same.
 
 
 class World:
