@@ -28,7 +28,7 @@ class Stranger:
     def accept(self, addresses: list[str]) -> None:
         del addresses
 
-    def plug(self, nic: Nic, addresses: list[str]) -> None:
+    def plug(self, end: Nic, nic: Nic, addresses: list[str]) -> None:
         del addresses
         self.nic = nic
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from pystack.errors import OffStackError
 from pystack.world import Conditions, DeadlockError, World
 
 
@@ -570,34 +569,3 @@ def test_a_web_server_in_a_thread_and_urllib_in_another() -> None:
                     assert answer.read().decode() == path
         server.join()
         assert 0.3 < world.now < 1
-
-
-def test_threads_that_a_hosts_thread_starts_are_the_hosts() -> None:
-    with World() as world:
-        client, server = world.host("client"), world.host("server")
-        world.link(client, server)
-        heard: list[object] = []
-
-        def serve() -> None:
-            with socket.create_server(("", 80)) as listener:
-                for _ in range(6):
-                    connection, peer = listener.accept()
-                    with connection:
-                        connection.sendall(peer[0].encode())
-
-        def ask(_number: int) -> str:
-            with socket.create_connection(("server", 80)) as sock:
-                return sock.recv(100).decode()
-
-        def work() -> None:
-            with concurrent.futures.ThreadPoolExecutor(3) as pool:
-                heard.extend(pool.map(ask, range(4)))
-            one = threading.Thread(target=lambda: heard.append(ask(4)))
-            one.start()
-            one.join()
-
-        server.thread(serve)
-        client.thread(work).join()
-        assert heard == ["10.0.0.1"] * 5
-        with pytest.raises(OffStackError):
-            ask(5)  # this thread is on no host
