@@ -17,6 +17,7 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `hole_punching`: a World with NATs, and two peers behind them that find each other.
 - `black_hole`: a World in which a part of the way carries less, and nobody says so.
 - `bufferbloat`: a World with a buffer that is too long, and CoDel.
+- `loss_and_round_trip`: what they leave of a link's rate, beside the bound of Mathis.
 - `election`: a World in which a search finds two leaders in one term, under a partition.
 - `half_open`: another that finds a connection which stays half open after a crash.
 - `ping`: ping and traceroute as a tool.

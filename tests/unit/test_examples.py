@@ -62,6 +62,7 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
             "CoDel: 24 ms a ping, 9.6 Mbit/s\n"
             "FQ-CoDel: 21 ms a ping, 9.6 Mbit/s\n",
         ),
+        ("loss_and_round_trip", "loss   1.0%,  10 ms:  15.12 Mbit/s, 1.07"),
         ("election", "AssertionError: two leaders in one term: "),
         ("half_open", "40 runs, 8000 s of virtual time in "),
         ("week_of_keepalive", "ESTABLISHED\nConnection timed out after 0.19 hours\n"),
