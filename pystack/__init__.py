@@ -1,4 +1,7 @@
-"""A mature C TCP/IP stack (lwIP) as an ordinary Python object."""
+"""A mature C TCP/IP stack (lwIP) as an ordinary Python object.
+
+PYTEST_DONT_REWRITE: its plugin for pytest is the package `pytest_pystack`.
+"""
 
 from __future__ import annotations
 

@@ -112,6 +112,7 @@ def passed(project: Project, kind: str, place: Path, folder: Path) -> set[str]:
     words = ["unshare", "--net", "--mount", "sh", "-c", HOST, "sh", str(hosts)]
     done = subprocess.run(
         [*words, sys.executable, str(WORKER), kind, str(report), "--timeout", "60",
+         "-p", "no:asyncio",  # which warns where a project says nothing of it
          *project.options, *project.tests],
         capture_output=True, text=True, check=False, cwd=place, timeout=280,
     )  # fmt: skip
