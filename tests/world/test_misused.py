@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-import os
 import queue
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pystack.errors import DeadlockError
 from pystack.world import Fault, Faults, World
 
 
@@ -86,7 +86,7 @@ def test_a_deadlock_names_threads_that_threads_have_started() -> None:
             threading.Thread(target=threading.Event().wait, name="grandchild").start()
 
         world.host("a").thread(leave).join()
-        with pytest.raises(OSError, match="'grandchild' waits at"):
+        with pytest.raises(DeadlockError, match="'grandchild' waits at"):
             threading.Event().wait()
 
 
@@ -222,10 +222,10 @@ def test_values(make: Callable[[], Any]) -> None:
 def test_conditions(conditions: dict[str, Any], kind: type[Exception]) -> None:
     with World() as world:
         one, other = world.host("a"), world.host("b")
-        with pytest.raises(kind, match=next(iter(conditions))):
+        with pytest.raises(kind, match=f"(?i){next(iter(conditions))}"):
             world.link(one, other, **conditions)
         assert not world.links
-        assert not one.interfaces
+        assert [each.name for each in one.interfaces] == ["lo"]
 
 
 def test_what_is_no_host() -> None:
