@@ -13,9 +13,6 @@ from pystack._native._host import ffi, lib
 from pystack.errors import DeadlockError
 
 _LONGEST_US = 1 << 62
-# A thread that goes on after so many of its ends lets the others have a turn at each.
-_MOST_ENDS = 10
-_PAUSE_US = 1000
 _NO_PART = (
     "this thread takes no part in the World, so it can't wait there: start it by host.thread, or "
     "by threading inside the World"
@@ -36,23 +33,13 @@ def end_thread_of_world() -> None:
     Raises:
         HostLostError: Then.
     """
-    clock = getattr(_started_inside, "clock", None)
-    if clock is None:
-        return
-    _started_inside.ends += 1
-    if _started_inside.ends > _MOST_ENDS:  # it swallows this, again and again
-        lib.ps_turn_wait(clock.pointer, _PAUSE_US, False)
-    raise HostLostError("the host has lost power, or the World has ended")
+    if getattr(_started_inside, "yes", False):
+        raise HostLostError("the host has lost power, or the World has ended")
 
 
-def note_thread_of_world(clock: WorldClock) -> None:
-    """Notes that this thread was started inside a World.
-
-    Args:
-        clock: The World's.
-    """
-    _started_inside.clock = clock
-    _started_inside.ends = 0
+def note_thread_of_world() -> None:
+    """Notes that this thread was started inside a World."""
+    _started_inside.yes = True
 
 
 class WorldClock:

@@ -157,7 +157,7 @@ def _starter(name: str) -> Callable[..., Any]:
             owner._invoke_excepthook = _silent_about_ends(owner._invoke_excepthook)
 
         def run(*given: Any) -> None:
-            note_thread_of_world(clock)
+            note_thread_of_world()
             lib.ps_turn_begin(turn)
             try:
                 with block():

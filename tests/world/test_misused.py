@@ -52,33 +52,6 @@ print("done")
     assert "done" in told
 
 
-def test_a_thread_that_swallows_its_end_is_told_and_left() -> None:
-    told = in_another_process("""
-import socket, warnings
-from pystack.world import World
-warnings.simplefilter("always")
-with World() as world:
-    one, other = world.host("a"), world.host("b")
-    world.link(one, other)
-    def stubborn():
-        with socket.create_server(("", 80)) as listener:
-            while True:
-                try:
-                    listener.accept()
-                except BaseException:
-                    pass
-    one.thread(stubborn)
-    world.sleep(1)
-    one.crash()
-    world.sleep(1)
-    one.restart()
-    print("alive", other.ping("a").received)
-print("left")
-""")
-    assert "alive 1\nleft" in told
-    assert "don't end: ['a: stubborn']" in told
-
-
 def test_a_deadlock_names_threads_that_threads_have_started() -> None:
     with World() as world:
 
