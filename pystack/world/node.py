@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pystack._native import lib
 
 if TYPE_CHECKING:
     from pystack.nic import Nic
 
-__all__ = ["Network", "Node", "Segment", "addresses_of"]
+__all__ = ["Network", "Node", "Segment", "addresses_of", "check_mtu", "check_name"]
+
+_LEAST_MTU, _MOST_MTU = 68, lib.PS_MTU_MAXIMUM
 
 
 class Node(Protocol):
@@ -114,3 +119,25 @@ def addresses_of(left: Node, right: Node, number: int) -> tuple[list[str], list[
             break
     first, second = ([] if one.segment else network.give() for one in (left, right))
     return first, second
+
+
+def check_mtu(mtu: int) -> None:
+    """Raises TypeError or ValueError for what is no MTU."""
+    if not isinstance(mtu, int):
+        raise TypeError(f"an MTU is a number of bytes, not {mtu!r}")
+    if not _LEAST_MTU <= mtu <= _MOST_MTU:
+        raise ValueError(f"an MTU is from {_LEAST_MTU} to {_MOST_MTU} bytes, not {mtu}")
+
+
+def check_name(name: str, others: Iterable[str]) -> None:
+    """Raises TypeError or ValueError for what can't be a name, or is one of the others'."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a string, not {name!r}")
+    known = {one.lower(): one for one in others}  # as DNS compares
+    if name.lower() in known:
+        raise ValueError(f"there is a host or a switch {known[name.lower()]!r} already")
+    parts = name.replace("-", ".").split(".")
+    if not name.isascii() or not all(map(str.isalnum, parts)):
+        raise ValueError(f"a name has ASCII letters, digits, '-' and '.', not {name!r}")
+    if name.lower() == "localhost" or name.replace(".", "").isdigit():
+        raise ValueError(f"{name!r} is looked up as an address, and never found as a name")

@@ -31,7 +31,7 @@ from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
-from pystack.world.node import Network, Node, addresses_of
+from pystack.world.node import Network, Node, addresses_of, check_mtu, check_name
 from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
@@ -49,7 +49,6 @@ _EPOCH = 1_704_067_200.0
 _TRACE_BYTES = 64 << 20
 # So many turns a thread has to end in, when its World does.
 _FAREWELLS = 1000
-_LEAST_MTU, _MOST_MTU = 68, lib.PS_MTU_MAXIMUM
 
 
 class World:
@@ -300,16 +299,7 @@ class World:
         return made
 
     def _check_name(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"a name is a string, not {name!r}")
-        known = {one.lower(): one for one in (*self.hosts, *self.switches)}  # as DNS compares
-        if name.lower() in known:
-            raise ValueError(f"there is a host or a switch {known[name.lower()]!r} already")
-        parts = name.replace("-", ".").split(".")
-        if not name.isascii() or not all(map(str.isalnum, parts)):
-            raise ValueError(f"a name has ASCII letters, digits, '-' and '.', not {name!r}")
-        if name.lower() == "localhost" or name.replace(".", "").isdigit():
-            raise ValueError(f"{name!r} is looked up as an address, and never found as a name")
+        check_name(name, (*self.hosts, *self.switches))
 
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
@@ -407,10 +397,7 @@ class World:
             ValueError: A value out of range; a host of another World.
             TypeError: No such condition; no host; a value of another type.
         """
-        if not isinstance(mtu, int):
-            raise TypeError(f"an MTU is a number of bytes, not {mtu!r}")
-        if not _LEAST_MTU <= mtu <= _MOST_MTU:
-            raise ValueError(f"an MTU is from {_LEAST_MTU} to {_MOST_MTU} bytes, not {mtu}")
+        check_mtu(mtu)
         if back is not None and not isinstance(back, Conditions):
             raise TypeError(f"back is a pystack.world.Conditions, not {back!r}")
         if addresses is not None and len(addresses) != len((left, right)):
