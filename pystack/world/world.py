@@ -31,7 +31,7 @@ from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
-from pystack.world.node import Network, Node, addresses_of, check_mtu, check_name
+from pystack.world.node import Network, Node, addresses_of, check_link, check_name
 from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
@@ -397,18 +397,9 @@ class World:
             ValueError: A value out of range; a host of another World.
             TypeError: No such condition; no host; a value of another type.
         """
-        check_mtu(mtu)
+        check_link(self, (left, right), addresses, mtu)
         if back is not None and not isinstance(back, Conditions):
             raise TypeError(f"back is a pystack.world.Conditions, not {back!r}")
-        if addresses is not None and len(addresses) != len((left, right)):
-            raise ValueError(f"addresses are two, one for each end, not {addresses!r}")
-        for one in (left, right):
-            if getattr(one, "plug", None) is None:
-                raise TypeError(f"a link is between hosts, as world.host makes them, not {one!r}")
-            if one.world is not self:
-                raise ValueError(f"{one} is not in this World")
-        if left is right:
-            raise ValueError(f"a link has two ends, and {left} is only one")
         there = Conditions(**conditions)
         number = len(self.links)
         both = addresses_of(left, right, number) if addresses is None else addresses
@@ -565,7 +556,7 @@ class World:
                 return loop.run_until_complete(coroutine)
             finally:
                 try:
-                    self._cancel_all(loop)
+                    loop.cancel_all()
                     loop.run_until_complete(loop.shutdown_asyncgens())
                 finally:
                     self._loop = None
@@ -598,18 +589,6 @@ class World:
     def _need_open(self) -> None:
         if not self._open:
             raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
-
-    @staticmethod
-    def _cancel_all(loop: WorldLoop) -> None:
-        tasks = loop.tasks()
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        for task in tasks:
-            if not task.cancelled() and task.exception() is not None:
-                loop.call_exception_handler(
-                    {"message": "a task failed", "exception": task.exception(), "task": task}
-                )
 
     def _explain(self) -> str:
         others = [one for one in threads_of(self.clock) if one not in self._threads]
