@@ -99,6 +99,7 @@ class WorldClock:
             return False
         if result == -errno.EBADF:
             end_thread_of_world()
+            raise OSError(errno.EBADF, "the World has ended")
         if result < 0:
             self.fail(result)
             raise OSError(-result, os.strerror(-result))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol
 
 from pystack.world.host import Host
 from pystack.world.link import Link
 
-__all__ = ["Fault", "Faults"]
+__all__ = ["Fault", "Faults", "check_plan"]
 
 _KINDS = ("crash", "cut", "mute", "partition")
 _WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
@@ -31,7 +33,8 @@ class Fault:
         lasts: For how many seconds.
 
     Raises:
-        ValueError: Another kind, or a negative time.
+        ValueError: Another kind, or a time that is negative or endless.
+        TypeError: A time that is no number.
     """
 
     kind: str
@@ -42,8 +45,11 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ValueError(f"a fault is one of {', '.join(_KINDS)}, not {self.kind!r}")
-        if self.at < 0 or self.lasts < 0:
-            raise ValueError(f"{self} has a negative time")
+        for what, value in (("at", self.at), ("lasts", self.lasts)):
+            if not isinstance(value, Real):
+                raise TypeError(f"{what} is a number of seconds, not {value!r}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{what} is not negative, nor endless: {value!r}")
 
     @classmethod
     def parse(cls, word: str) -> Fault:
@@ -55,6 +61,21 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.target}@{_plain(self.at)}+{_plain(self.lasts)}"
+
+
+def check_plan(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """The faults of a plan.
+
+    Raises:
+        TypeError: One is none.
+    """
+    if isinstance(faults, Fault):
+        raise TypeError(f"faults are a list: [{faults!r}]")
+    found = tuple(faults)
+    for one in found:
+        if not isinstance(one, Fault):
+            raise TypeError(f"a fault is a pystack.world.Fault (Fault.parse), not {one!r}")
+    return found
 
 
 def _plain(seconds: float) -> str:
@@ -73,6 +94,10 @@ class Faults:
         most: How many faults there are at most.
         within: They begin in the first so many seconds.
         lasts: The shortest and the longest time that one lasts, in seconds.
+
+    Raises:
+        ValueError: Nothing may go wrong, or a value is out of range.
+        TypeError: A string in the place of a list of names; one time in the place of two.
     """
 
     crash: Sequence[str] = ()
@@ -85,6 +110,16 @@ class Faults:
     _kinds: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("crash", "cut", "mute", "partition"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a list of names: {name}=[{getattr(self, name)!r}]")
+        if isinstance(self.lasts, Real):
+            raise TypeError(f"lasts is the shortest and the longest time, not {self.lasts!r}")
+        for what, times in (("within", (0.0, self.within)), ("lasts", self.lasts)):
+            if not 0 <= times[0] <= times[1] < math.inf:
+                raise ValueError(f"{what} is out of range: {getattr(self, what)!r}")
+        if self.most < 0:
+            raise ValueError(f"most is how many faults there may be, not {self.most!r}")
         kinds = [(kind, one) for kind in ("crash", "cut", "mute") for one in getattr(self, kind)]
         if self.partition:
             kinds.append(("partition", ""))

@@ -175,8 +175,11 @@ class Host(Stack):
 
         Raises:
             RuntimeError: No loop is running.
+            TypeError: It is no coroutine.
         """
         loop = asyncio.get_running_loop()
+        if not asyncio.iscoroutine(coroutine):
+            raise TypeError(f"a coroutine is spawned, as `main()`, not {coroutine!r}")
         context = contextvars.copy_context()
         block = self.active()
         context.run(block.__enter__)
@@ -258,7 +261,14 @@ class Host(Stack):
             arguments: With what.
             name: The thread's.
             daemon: As `threading.Thread` has it.
+
+        Raises:
+            RuntimeError: Outside of `with World()`.
+            TypeError: A coroutine function, which only a loop runs.
         """
+        called = getattr(function, "__qualname__", repr(function))
+        if asyncio.iscoroutinefunction(function):
+            raise TypeError(f"{called} is a coroutine function: use host.spawn in World.run")
 
         def on_this_host() -> None:
             try:
@@ -269,7 +279,7 @@ class Host(Stack):
                 raise
 
         made = threading.Thread(
-            target=on_this_host, name=name or f"{self.name}: {function.__qualname__}", daemon=daemon
+            target=on_this_host, name=name or f"{self.name}: {called}", daemon=daemon
         )
         self.world.start(made)
         return made

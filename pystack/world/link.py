@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
@@ -43,7 +44,7 @@ class Conditions:
 
     Raises:
         ValueError: A probability is not from 0 to 1, or a value is negative or has no known unit.
-        TypeError: The queue is none.
+        TypeError: The queue is none, or a probability no number.
     """
 
     delay: float | str | NormalDelay | DelayTrace = 0.0
@@ -62,6 +63,8 @@ class Conditions:
 
     def __post_init__(self) -> None:
         for name in _PROBABILITIES:
+            if not isinstance(getattr(self, name), Real):
+                raise TypeError(f"{name} is a number from 0 to 1, not {getattr(self, name)!r}")
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability from 0 to 1, not {getattr(self, name)}")
         for name in _TIMES:

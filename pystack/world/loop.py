@@ -109,6 +109,18 @@ class WorldLoop(asyncio.SelectorEventLoop):
         """Those that have not ended, in the order of their making."""
         return sorted(asyncio.all_tasks(self), key=self._numbers.of)
 
+    def cancel_all(self) -> None:
+        """Cancels the tasks that have not ended, waits for them, and tells what they raise."""
+        tasks = self.tasks()
+        for task in tasks:
+            task.cancel()
+        self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                self.call_exception_handler(
+                    {"message": "a task failed", "exception": task.exception(), "task": task}
+                )
+
     def _write_to_self(self) -> None:
         super()._write_to_self()  # type: ignore[misc]
         if self._clock.takes_part():

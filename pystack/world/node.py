@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pystack._native import lib
 
 if TYPE_CHECKING:
     from pystack.nic import Nic
 
-__all__ = ["Network", "Node", "Segment", "addresses_of"]
+__all__ = ["Network", "Node", "Segment", "addresses_of", "check_link", "check_name"]
+
+_LEAST_MTU, _MOST_MTU = 68, lib.PS_MTU_MAXIMUM
 
 
 class Node(Protocol):
@@ -114,3 +119,34 @@ def addresses_of(left: Node, right: Node, number: int) -> tuple[list[str], list[
             break
     first, second = ([] if one.segment else network.give() for one in (left, right))
     return first, second
+
+
+def check_link(world: object, ends: tuple[Node, Node], addresses: Any, mtu: int) -> None:
+    """Raises TypeError or ValueError for what can't be a link."""
+    if not isinstance(mtu, int):
+        raise TypeError(f"an MTU is a number of bytes, not {mtu!r}")
+    if not _LEAST_MTU <= mtu <= _MOST_MTU:
+        raise ValueError(f"an MTU is from {_LEAST_MTU} to {_MOST_MTU} bytes, not {mtu}")
+    if addresses is not None and len(addresses) != len(ends):
+        raise ValueError(f"addresses are two, one for each end, not {addresses!r}")
+    for one in ends:
+        if getattr(one, "plug", None) is None:
+            raise TypeError(f"a link is between hosts, as world.host makes them, not {one!r}")
+        if one.world is not world:
+            raise ValueError(f"{one} is not in this World")
+    if ends[0] is ends[1]:
+        raise ValueError(f"a link has two ends, and {ends[0]} is only one")
+
+
+def check_name(name: str, others: Iterable[str]) -> None:
+    """Raises TypeError or ValueError for what can't be a name, or is one of the others'."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name is a string, not {name!r}")
+    known = {one.lower(): one for one in others}  # as DNS compares
+    if name.lower() in known:
+        raise ValueError(f"there is a host or a switch {known[name.lower()]!r} already")
+    parts = name.replace("-", ".").split(".")
+    if not name.isascii() or not all(map(str.isalnum, parts)):
+        raise ValueError(f"a name has ASCII letters, digits, '-' and '.', not {name!r}")
+    if name.lower() == "localhost" or name.replace(".", "").isdigit():
+        raise ValueError(f"{name!r} is looked up as an address, and never found as a name")

@@ -91,6 +91,8 @@ def world_test(
         signature = inspect.signature(function)
 
         def run(**fixtures: Any) -> None:
+            __tracebackhide__ = True
+
             def once(world: World) -> None:
                 found = function(world, **fixtures)
                 if inspect.iscoroutine(found):
@@ -111,6 +113,7 @@ def world_test(
 def _run(
     once: Callable[[World], None], seeds: Iterable[int] | int, options: dict[str, Any]
 ) -> None:
+    __tracebackhide__ = True  # pytest shows the test, and not this
     tape, seed = given_tape(), _given_seed()
     if tape is not None:
         outcome = run_once(once, tape=tape, trace=True)

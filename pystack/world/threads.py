@@ -26,7 +26,7 @@ from pystack.sockets.patch import Place, patched
 from pystack.world import polling
 from pystack.world.chance import KERNELS_URANDOM, urandom_of
 
-__all__ = ["WorldLock", "has_ended", "taking_part", "time_of_world"]
+__all__ = ["WorldLock", "has_ended", "taking_part", "threads_of", "time_of_world"]
 
 _FOREVER = -1.0
 # A thread's own World, for what is created in it.
@@ -50,7 +50,7 @@ class WorldLock:
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock
-        self._locked = False
+        self._lock = _lock_of_c()
         self._waiting: deque[Any] = deque()
 
     def acquire(self, blocking: bool = True, timeout: float = _FOREVER) -> bool:
@@ -59,38 +59,35 @@ class WorldLock:
             raise ValueError("can't specify a timeout for a non-blocking call")
         if timeout < 0 and timeout != _FOREVER:
             raise ValueError("timeout value must be a non-negative number")
-        if not self._locked:
-            self._locked = True
+        if self._lock.acquire(False):
             return True
         if not blocking:
             return False
-        until_us = None if timeout == _FOREVER else self._clock.after_us(timeout)
-        while self._locked:
-            turn = self._clock.turn()
+        here = taking_part()
+        if here is None and self._clock.closed:  # left over from its World: a lock as any other
+            return self._lock.acquire(True, timeout)
+        clock = here or self._clock
+        until_us = None if timeout == _FOREVER else clock.after_us(timeout)
+        in_time = True
+        while in_time and self._lock.locked():
+            turn = clock.turn()
             self._waiting.append(turn)
             try:
-                in_time = self._clock.wait(until_us)
+                in_time = clock.wait(until_us)
             finally:
                 with contextlib.suppress(ValueError):
                     self._waiting.remove(turn)
-            if not in_time:
-                break
-        if self._locked:
-            return False
-        self._locked = True
-        return True
+        return self._lock.acquire(False)
 
     def release(self) -> None:
         """See `threading.Lock.release`."""
-        if not self._locked:
-            raise RuntimeError("release unlocked lock")
-        self._locked = False
+        self._lock.release()
         if self._waiting:
             lib.ps_turn_wake(self._waiting.popleft())
 
     def locked(self) -> bool:
         """Whether it is held."""
-        return self._locked
+        return self._lock.locked()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -104,11 +101,11 @@ class WorldLock:
         self.release()
 
     def _at_fork_reinit(self) -> None:
-        self._locked = False
+        self._lock = _lock_of_c()
         self._waiting.clear()
 
     def __repr__(self) -> str:
-        return f"<{'locked' if self._locked else 'unlocked'} WorldLock>"
+        return f"<{'locked' if self.locked() else 'unlocked'} WorldLock>"
 
 
 def _allocate_lock() -> Any:
@@ -156,7 +153,7 @@ def _starter(name: str) -> Callable[..., Any]:
         owner = getattr(function, "__self__", None)
         end, block = threading.Event(), inherited()
         if owner is not None:
-            owner._ps_end = end
+            owner._ps_end, owner._ps_clock = end, clock
             owner._invoke_excepthook = _silent_about_ends(owner._invoke_excepthook)
 
         def run(*given: Any) -> None:
@@ -197,6 +194,16 @@ def _make_pool_in_world(self: Any, *arguments: Any, **named: Any) -> None:
     _make_pool(self, *arguments, **named)
     if taking_part() is not None:
         self._threads = _InOrder()  # at the end they are joined one after the other
+
+
+def threads_of(clock: WorldClock) -> list[threading.Thread]:
+    """The threads that were started inside a World, by whomever, but for the one that asks."""
+    here = threading.current_thread()
+    return [
+        thread
+        for thread in threading.enumerate()
+        if getattr(thread, "_ps_clock", None) is clock and thread is not here
+    ]
 
 
 def has_ended(thread: threading.Thread) -> bool:

@@ -57,8 +57,8 @@ def bits_per_second(value: float | str, what: str = "a rate") -> int:
         ValueError: It is negative, endless, or has no known unit.
     """
     found = _read(value, _BITS, what) if isinstance(value, str) else float(value)
-    if not 0 <= found < 1e15:
-        raise ValueError(f"{what} is from 0 to 1e15 bits per second, not {value!r}")
+    if not 0 <= found < 1e15 or 0 < found < 1:
+        raise ValueError(f"{what} is 0 or from 1 to 1e15 bits per second, not {value!r}")
     return round(found)
 
 

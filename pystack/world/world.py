@@ -7,6 +7,8 @@ import concurrent.futures
 import contextlib
 import errno
 import hashlib
+import math
+import operator
 import os
 import random
 import tempfile
@@ -22,19 +24,19 @@ from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
-from pystack.world.faults import Fault, Faults, play
+from pystack.world.faults import Fault, Faults, check_plan, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
 from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
-from pystack.world.node import Network, Node, addresses_of
+from pystack.world.node import Network, Node, addresses_of, check_link, check_name
 from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import has_ended, taking_part, time_of_world
+from pystack.world.threads import has_ended, taking_part, threads_of, time_of_world
 from pystack.world.trace import Note, Trace, read_trace
 from pystack.world.waits import explain
 
@@ -80,7 +82,8 @@ class World:
         names_file: The hosts file (hosts(5)) that its hosts look names up in.
 
     Raises:
-        ValueError: No such schedule; or a tape together with another seed or faults.
+        ValueError: No such schedule; a tape together with another seed or faults; no epoch.
+        TypeError: A seed that is no whole number, a tape that is text, faults that are none.
     """
 
     def __init__(
@@ -93,6 +96,11 @@ class World:
         trace: bool | int = False,
         epoch: float = _EPOCH,
     ) -> None:
+        if tape is not None and not isinstance(tape, Tape):
+            raise TypeError(f"a tape is a pystack.world.Tape (Tape.parse, Tape.load), not {tape!r}")
+        seed = None if seed is None else operator.index(seed)
+        if not math.isfinite(epoch):
+            raise ValueError(f"epoch is seconds since 1970, not {epoch!r}")
         if tape is not None and (seed not in (None, tape.seed) or faults != ()):
             raise ValueError("a tape has its own seed and faults: give it alone")
         self.seed = tape.seed if tape is not None else seed or 0
@@ -107,7 +115,7 @@ class World:
         elif isinstance(faults, Faults):
             self._faults = faults.draw(random.Random(self._derive("faults")))
         else:
-            self._faults = tuple(faults)
+            self._faults = check_plan(faults)
         self._streams: dict[int, tuple[str, str, str]] = {}
         self._notes: list[Note] = []
         self._traces = bool(trace)
@@ -126,6 +134,7 @@ class World:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
         self._open = self._closed = False
+        self._process = os.getpid()
         number, path = tempfile.mkstemp(prefix="pystack-hosts-")
         os.close(number)
         self.names_file = Path(path)
@@ -138,6 +147,8 @@ class World:
     # --- life ------------------------------------------------------------------------------
 
     def __enter__(self) -> World:
+        if self._open or self._closed:
+            raise RuntimeError("a World is entered once: make another, `with World() as world:`")
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
         chance = random.Random(self._derive("urandom"))
@@ -177,7 +188,8 @@ class World:
                 end.close()
         finally:
             self._left.close()
-            self.names_file.unlink(missing_ok=True)
+            if os.getpid() == self._process:  # and no child, whose parent still needs it
+                self.names_file.unlink(missing_ok=True)
             self._open = False
         if left:
             warnings.warn(f"threads of a World don't end: {left}", ResourceWarning, stacklevel=3)
@@ -186,6 +198,7 @@ class World:
         """Gives each thread turns in which its waits fail; the names of those that go on."""
         threads = self._threads[1:]
         for _each in range(_FAREWELLS):
+            threads += [one for one in threads_of(self.clock) if one not in threads]
             threads = [thread for thread in threads if not has_ended(thread)]
             if not threads:
                 break
@@ -215,7 +228,13 @@ class World:
         return int(events[0]), int(frames[0])
 
     def sleep(self, seconds: float) -> None:
-        """Lets others run for so long; as `time.sleep` inside a World."""
+        """Lets others run for so long; as `time.sleep` inside a World.
+
+        Raises:
+            ValueError: It is negative or endless.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"a sleep is not negative, nor endless: {seconds!r}")
         self.clock.sleep(seconds)
 
     # --- chance ----------------------------------------------------------------------------
@@ -280,10 +299,7 @@ class World:
         return made
 
     def _check_name(self, name: str) -> None:
-        if name in self.hosts or name in self.switches:
-            raise ValueError(f"there is a host or a switch {name!r} already")
-        if not name or not all(part.isalnum() for part in name.replace("-", ".").split(".")):
-            raise ValueError(f"a name has letters, digits, '-' and '.', not {name!r}")
+        check_name(name, (*self.hosts, *self.switches))
 
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
@@ -379,13 +395,11 @@ class World:
 
         Raises:
             ValueError: A value out of range; a host of another World.
-            TypeError: No such condition.
+            TypeError: No such condition; no host; a value of another type.
         """
-        for one in (left, right):
-            if one.world is not self:
-                raise ValueError(f"{one} is not in this World")
-        if left is right:
-            raise ValueError(f"a link has two ends, and {left} is only one")
+        check_link(self, (left, right), addresses, mtu)
+        if back is not None and not isinstance(back, Conditions):
+            raise TypeError(f"back is a pystack.world.Conditions, not {back!r}")
         there = Conditions(**conditions)
         number = len(self.links)
         both = addresses_of(left, right, number) if addresses is None else addresses
@@ -441,6 +455,8 @@ class World:
         Raises:
             ValueError: A host is in two of them.
         """
+        if lone := [group for group in groups if isinstance(group, (Host, Switch))]:
+            raise TypeError(f"a group is a list of hosts: [{lone[0]!r}]")
         place: dict[Host | Switch, int] = {}
         for number, group in enumerate(groups):
             for one in group:
@@ -528,6 +544,10 @@ class World:
         if not self._open:
             coroutine.close()
         self._need_open()
+        if asyncio._get_running_loop() is not None:
+            if asyncio.iscoroutine(coroutine):
+                coroutine.close()
+            raise RuntimeError("a loop is running in this thread already: await it there")
         with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
             loop = WorldLoop(self.clock, executor, self._chooses)
             self._loop = loop
@@ -536,7 +556,7 @@ class World:
                 return loop.run_until_complete(coroutine)
             finally:
                 try:
-                    self._cancel_all(loop)
+                    loop.cancel_all()
                     loop.run_until_complete(loop.shutdown_asyncgens())
                 finally:
                     self._loop = None
@@ -556,7 +576,11 @@ class World:
             DeadlockError: All wait, and nothing can ever happen.
             OSError: EBADF, outside of `with World()`.
             ModuleNotFoundError: trio is not installed.
+            TypeError: A coroutine in the place of an async function.
         """
+        if asyncio.iscoroutine(function):
+            function.close()
+            raise TypeError("trio is given the async function itself: `world.run_trio(main)`")
         from pystack.world import trio_clock  # noqa: PLC0415 - it need not be there
 
         self._need_open()
@@ -566,17 +590,6 @@ class World:
         if not self._open:
             raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
 
-    @staticmethod
-    def _cancel_all(loop: WorldLoop) -> None:
-        tasks = loop.tasks()
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        for task in tasks:
-            if not task.cancelled() and task.exception() is not None:
-                loop.call_exception_handler(
-                    {"message": "a task failed", "exception": task.exception(), "task": task}
-                )
-
     def _explain(self) -> str:
-        return explain(self._threads, self._loop)
+        others = [one for one in threads_of(self.clock) if one not in self._threads]
+        return explain([*self._threads, *others], self._loop)

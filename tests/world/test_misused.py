@@ -1,0 +1,224 @@
+"""Worlds that are used as they are not meant: each gets an error that helps, and none is hurt."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import math
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pystack.errors import DeadlockError
+from pystack.world import Fault, Faults, World
+
+
+def in_another_process(program: str) -> str:
+    """What a program prints that has to end by itself."""
+    words = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout + done.stderr
+
+
+def test_a_world_is_entered_once_and_hurts_no_other() -> None:
+    world = World()
+    with world, pytest.raises(RuntimeError, match="another"):
+        world.__enter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        world.__enter__()
+    with World() as other:
+        time.sleep(5)
+        assert other.now == 5
+
+
+def test_what_is_left_in_threads_does_not_hold_up_the_process() -> None:
+    told = in_another_process("""
+import concurrent.futures, threading
+from pystack.world import World
+with World() as world:
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    pool.submit(int).result()
+    host = world.host("a")
+    def leave():
+        threading.Thread(target=threading.Event().wait).start()
+    host.thread(leave).join()
+print("done")
+""")
+    assert "done" in told
+
+
+def test_a_deadlock_names_threads_that_threads_have_started() -> None:
+    with World() as world:
+
+        def leave() -> None:
+            threading.Thread(target=threading.Event().wait, name="grandchild").start()
+
+        world.host("a").thread(leave).join()
+        with pytest.raises(DeadlockError, match="'grandchild' waits at"):
+            threading.Event().wait()
+
+
+def test_a_child_leaves_the_parents_names_alone() -> None:
+    told = in_another_process("""
+import os
+from pystack.world import World
+with World() as world:
+    one, other = world.host("a"), world.host("b")
+    world.link(one, other)
+    child = os.fork()
+    if child == 0:
+        world.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(one.ping("b").received)
+""")
+    assert told == "1\n"
+
+
+def test_locks_outlive_their_world() -> None:
+    with World():
+        lock, mailbox = threading.Lock(), queue.Queue[int]()
+    lock.acquire()
+    with World() as world:
+        assert not lock.acquire(timeout=3)
+        with pytest.raises(queue.Empty):
+            mailbox.get(timeout=4)
+        threading.Thread(target=lambda: (time.sleep(5), lock.release())).start()
+        assert lock.acquire()
+        assert world.now == 12
+    assert not lock.acquire(timeout=0.01)
+    taker = threading.Thread(target=lambda: mailbox.put(mailbox.get() + 1))
+    taker.start()
+    mailbox.put(1)
+    taker.join()
+    assert mailbox.get() == 2
+    with pytest.raises(RuntimeError, match="unlocked"):
+        threading.Thread.run(threading.Thread(target=lambda: (lock.release(), lock.release())))
+
+
+def test_a_loop_in_a_loop_is_refused_and_the_outer_one_goes_on() -> None:
+    async def inner() -> int:
+        return 1
+
+    async def outer(world: World) -> int:
+        with pytest.raises(RuntimeError, match="running in this thread"):
+            world.run(inner())
+        return await world.host("a").run(inner())
+
+    with World() as world:
+        assert world.run(outer(world)) == 1
+
+
+def test_coroutines_and_functions_are_not_mixed_up() -> None:
+    async def main() -> None:
+        raise AssertionError("nobody runs it")
+
+    async def spawns(world: World) -> None:
+        with pytest.raises(TypeError, match="a coroutine is spawned"):
+            world.host("b").spawn(main)  # type: ignore[arg-type]
+
+    with World() as world:
+        with pytest.raises(TypeError, match="main is a coroutine function"):
+            world.host("a").thread(main)
+        world.run(spawns(world))
+        pytest.importorskip("trio")
+        with pytest.raises(TypeError, match="run_trio"):
+            world.run_trio(main())  # type: ignore[arg-type]
+
+
+def test_what_has_no_name_runs_in_a_thread() -> None:
+    with World() as world:
+        thread = world.host("a").thread(concurrent.futures.Future().set_result, 1)
+        thread.join()
+        assert not world.failures
+
+
+def test_after_the_end() -> None:
+    with World() as world:
+        pass
+    with pytest.raises(OSError, match="the World has ended"):
+        world.sleep(1)
+    assert not world.names_file.exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: World(faults="crash:a@1+1"),
+        lambda: World(faults=Fault("crash", "a", 1, 1)),
+        lambda: World(tape="seed=8"),
+        lambda: World(seed="8"),
+        lambda: World(seed=0.5),
+        lambda: Fault("crash", "a", "1s", 1),
+        lambda: Faults(crash="server"),
+        lambda: Faults(crash=["server"], lasts=5),
+    ],
+)
+def test_types(make: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: World(epoch=math.nan),
+        lambda: Fault("crash", "a", math.nan, 1),
+        lambda: Fault("crash", "a", 1, math.inf),
+        lambda: Faults(crash=["a"], within=math.nan),
+        lambda: Faults(crash=["a"], lasts=(5, 1)),
+        lambda: Faults(crash=["a"], most=-1),
+    ],
+)
+def test_values(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"nan|inf|\(5, 1\)|-1"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kind"),
+    [
+        ({"rate": 0.3}, ValueError),
+        ({"loss": "1%"}, TypeError),
+        ({"back": {"delay": 1}}, TypeError),
+        ({"mtu": 10}, ValueError),
+        ({"mtu": 100_000}, ValueError),
+        ({"mtu": "x"}, TypeError),
+        ({"addresses": "10.0.0.1/24"}, ValueError),
+    ],
+)
+def test_conditions(conditions: dict[str, Any], kind: type[Exception]) -> None:
+    with World() as world:
+        one, other = world.host("a"), world.host("b")
+        with pytest.raises(kind, match=f"(?i){next(iter(conditions))}"):
+            world.link(one, other, **conditions)
+        assert not world.links
+        assert [each.name for each in one.interfaces] == ["lo"]
+
+
+def test_what_is_no_host() -> None:
+    with World() as world:
+        one, other = world.host("a"), world.host("b")
+        with pytest.raises(TypeError, match=r"world\.host"):
+            world.link("a", "b")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="list of hosts"):
+            world.partition(one, other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["A", "ürgen", "localhost", "10.0.0.1", "7", "a_b", "a..b", ""])
+def test_names_that_nobody_would_find(name: str) -> None:
+    with World() as world:
+        world.host("a")
+        with pytest.raises(ValueError, match=r"name|already"):
+            world.host(name)
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
+def test_sleeps(seconds: float) -> None:
+    with World() as world, pytest.raises(ValueError, match="sleep"):
+        world.sleep(seconds)
