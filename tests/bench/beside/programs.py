@@ -255,7 +255,11 @@ async def monitor(heard: list[float]) -> None:
 
 async def sensor(report: int = 0) -> None:
     """Sends a dot each half second, and once a report of so many bytes on the same connection."""
-    _reader, writer = await asyncio.open_connection("monitor", 80)
+    while True:
+        with contextlib.suppress(OSError):
+            _reader, writer = await asyncio.open_connection("monitor", 80)
+            break
+        await asyncio.sleep(0.1)
     for number in range(60):
         writer.write(b"." if number != 10 else b"x" * report + b".")
         await asyncio.sleep(0.5)
