@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import warnings
 from pathlib import Path
 
 import pytest
 
-# The programs run until their World ends, and leave their transports to the collector.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 BENCH = Path(__file__).resolve().parents[1] / "bench"
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """The programs run until their World ends, and leave their transports to the collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 @pytest.fixture
