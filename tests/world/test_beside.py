@@ -28,6 +28,7 @@ def beside(monkeypatch):
     return importlib.import_module("worlds_beside")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "seeds", "left"),
     [

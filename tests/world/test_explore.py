@@ -120,6 +120,7 @@ def test_a_schedule_that_loses_an_update_is_found_and_shrunk(capsys) -> None:
     assert capsys.readouterr().err == ""  # no terminal, no progress
 
 
+@pytest.mark.slow
 def test_priorities_find_it_too() -> None:
     assert explore(lost_update, seeds=200, schedule=Pct(steps=12)).failure is not None
 
@@ -158,6 +159,7 @@ def test_what_depends_on_more_than_the_world_is_told() -> None:
     assert found.shrunk == found.failure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["processes", "dask"])
 def test_other_executors_find_the_same(kind: str) -> None:
     here = explore(half_open.subscription, seeds=20, faults=half_open.FAULTS)
@@ -185,6 +187,7 @@ def test_other_executors_find_the_same(kind: str) -> None:
     assert there.runs == here.runs
 
 
+@pytest.mark.slow
 def test_a_half_open_connection_is_found_and_its_remedy_holds() -> None:
     found = explore(half_open.subscription, seeds=40, faults=half_open.FAULTS)
     assert [one.kind for one in found.shrunk.tape.entries] == ["crash"]
@@ -240,6 +243,7 @@ def command(words: list[str]) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_replays_what_was_found(tmp_path: Path) -> None:
     found = command(["-m", "pystack.world", "explore", "pystack.examples.half_open:subscription"])
     assert (found.returncode, found.stderr) == (0, ""), found.stdout  # no faults are given there
@@ -256,6 +260,7 @@ def test_the_command_replays_what_was_found(tmp_path: Path) -> None:
     assert (went_well.returncode, went_well.stdout.splitlines()[-1]) == (0, "it went well")
 
 
+@pytest.mark.slow
 def test_an_election_with_two_leaders_is_found() -> None:
     found = explore(election.election, seeds=300, faults=election.FAULTS)
     assert "two leaders in one term" in found.failure.error
