@@ -27,6 +27,7 @@ ORDERS: dict[str, list[str]] = {
     "include": [""],
     "linux": ["arch", "engine"],
     "lwip": ["base", "link", "ip", "sockets", "tcp", "services", "tables", ""],
+    "pytest": [""],
     "python": [""],
     "stock": ["arch", ""],
 }
