@@ -226,6 +226,7 @@ void ps_turn_end(ps_turn *turn)
     mine_in = 0;
     pthread_mutex_lock(&world->lock);
     world->waits++;
+    world->current = NULL; /* whoever looks on from outside sees no turn that is gone */
     ps_turn **link = &world->turns;
     while (*link != turn)
         link = &(*link)->next;
@@ -239,7 +240,6 @@ void ps_turn_end(ps_turn *turn)
             hand_to(world, next);
             return;
         }
-        world->current = NULL;
         pthread_mutex_unlock(&world->lock);
         if (!world_step(world)) {
             if (world->first == NULL || !world->first->waiting)
