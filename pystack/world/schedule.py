@@ -13,8 +13,7 @@ from pystack._native import WorldClock, ffi, lib
 
 __all__ = ["MOST_CHOICES", "Pct", "ReadyQueue", "set_schedule"]
 
-MOST_CHOICES = 64  # as in C
-_MOST_CHANGES = 16
+MOST_CHOICES, _MOST_CHANGES = int(lib.PS_MOST_CHOICES), int(lib.PS_MOST_CHANGES)
 
 
 @dataclass(frozen=True)

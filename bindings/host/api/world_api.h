@@ -76,6 +76,10 @@ struct ps_choice {
     uint64_t stream, number; /* of what: a direction of a link; which of it, from 1 */
     int64_t value;           /* 0: the ordinary, which isn't on a tape */
 };
+enum {
+    PS_MOST_CHOICES = 64, /* so many of those that may go on are chosen from */
+    PS_MOST_CHANGES = 16, /* of priorities */
+};
 void ps_world_schedule(ps_world *world, enum ps_schedule schedule, uint64_t seed, uint32_t changes,
                        uint64_t steps);
 /* From now on nothing is drawn: what happens is what was put. */

@@ -89,7 +89,7 @@ static uint64_t priority(const struct tape *tape, uint64_t actor)
     uint64_t found = generator_next(&mixed) | (UINT64_C(1) << 63);
     for (uint32_t i = 0; i < tape->put_behind; i++)
         if (tape->behind[i] == actor)
-            found = MOST_CHANGES - i; /* the last to be put there is the very last */
+            found = PS_MOST_CHANGES - i; /* the last to be put there is the very last */
     return found;
 }
 
@@ -107,16 +107,21 @@ static size_t by_priority(struct tape *tape, const uint64_t *actors, size_t coun
 {
     size_t best = highest(tape, actors, count);
     for (uint32_t i = 0; i < tape->changes; i++)
-        if (tape->change_at[i] == tape->steps && tape->put_behind < MOST_CHANGES) {
+        if (tape->change_at[i] == tape->steps && tape->put_behind < PS_MOST_CHANGES) {
             tape->behind[tape->put_behind++] = actors[best];
             best = highest(tape, actors, count);
         }
     return best;
 }
 
+bool tape_chooses(const struct tape *tape)
+{
+    return tape->schedule != PS_SCHEDULE_FIFO || tape->replays;
+}
+
 size_t tape_next(struct tape *tape, enum ps_choice_kind kind, const uint64_t *actors, size_t count)
 {
-    if (count < 2 || (tape->schedule == PS_SCHEDULE_FIFO && !tape->replays))
+    if (count < 2 || !tape_chooses(tape))
         return 0;
     pthread_mutex_lock(&tape->lock);
     struct ps_choice choice = {.kind = kind, .number = ++tape->asked[kind == PS_CHOICE_TASK]};
@@ -167,7 +172,7 @@ void ps_world_schedule(ps_world *world, enum ps_schedule schedule, uint64_t seed
     tape->schedule = schedule;
     tape->seed = seed;
     generator_seed(&tape->generator, seed);
-    tape->changes = changes < MOST_CHANGES ? changes : MOST_CHANGES;
+    tape->changes = changes < PS_MOST_CHANGES ? changes : PS_MOST_CHANGES;
     for (uint32_t i = 0; i < tape->changes; i++)
         tape->change_at[i] = 1 + generator_next(&tape->generator) % (steps > 0 ? steps : 1);
     pthread_mutex_unlock(&tape->lock);
@@ -212,7 +217,7 @@ int64_t ps_tape_read(ps_world *world, struct ps_choice *out, uint64_t room)
 
 uint32_t ps_tape_next(ps_world *world, const uint64_t *tasks, uint32_t count)
 {
-    uint32_t most = count < MOST_CHOICES ? count : MOST_CHOICES;
+    uint32_t most = count < PS_MOST_CHOICES ? count : PS_MOST_CHOICES;
     return (uint32_t)tape_next(&world->tape, PS_CHOICE_TASK, tasks, most);
 }
 

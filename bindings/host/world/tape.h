@@ -14,10 +14,6 @@
 #include "api/world_api.h"
 #include "base/generator.h"
 
-/* So many of those that are ready are chosen from. */
-#define MOST_CHOICES 64
-#define MOST_CHANGES 16
-
 struct tape_list {
     struct ps_choice *choices;
     uint64_t count, room;
@@ -32,12 +28,14 @@ struct tape {
     struct generator generator;
     uint64_t seed, asked[2], steps; /* choices of each kind, and of both */
     /* PCT: at which steps the one that would be next is put behind all others. */
-    uint64_t change_at[MOST_CHANGES], behind[MOST_CHANGES];
+    uint64_t change_at[PS_MOST_CHANGES], behind[PS_MOST_CHANGES];
     uint32_t changes, put_behind;
 };
 
 void tape_open(struct tape *tape);
 void tape_close(struct tape *tape);
+/* Whether it is ever another than the first that is next. */
+bool tape_chooses(const struct tape *tape);
 /* Which of several actors, known by their numbers, is next: a place below `count`. */
 size_t tape_next(struct tape *tape, enum ps_choice_kind kind, const uint64_t *actors, size_t count);
 /* Whether the tape, or chance, does this to a frame. */

@@ -66,15 +66,23 @@ static void append(ps_world *world, ps_turn *turn, int result)
     world->turn_last = turn;
 }
 
+/* Under the lock: how many of those that may go on the next one is behind. */
+static size_t choose(ps_world *world)
+{
+    uint64_t numbers[PS_MOST_CHOICES];
+    size_t count = 0;
+    for (ps_turn *turn = world->turn_first; turn != NULL && count < PS_MOST_CHOICES;
+         turn = turn->next_ready)
+        numbers[count++] = turn->number;
+    return tape_next(&world->tape, PS_CHOICE_TURN, numbers, count);
+}
+
 /* Under the lock: who is next, if anybody is. */
 static ps_turn *take_next(ps_world *world)
 {
     ps_turn **link = &world->turn_first, *before = NULL;
-    uint64_t numbers[MOST_CHOICES];
-    size_t count = 0;
-    for (ps_turn *each = *link; each != NULL && count < MOST_CHOICES; each = each->next_ready)
-        numbers[count++] = each->number;
-    for (size_t skip = tape_next(&world->tape, PS_CHOICE_TURN, numbers, count); skip > 0; skip--) {
+    size_t skip = tape_chooses(&world->tape) ? choose(world) : 0;
+    for (; skip > 0; skip--) {
         before = *link;
         link = &before->next_ready;
     }
