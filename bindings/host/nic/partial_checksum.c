@@ -26,6 +26,16 @@ uint16_t checksum_fold(uint64_t sum)
     return (uint16_t)sum;
 }
 
+void checksum_update(uint8_t *checksum, const uint8_t *before, const uint8_t *after, size_t size)
+{
+    uint32_t sum = (uint16_t) ~(checksum[0] << 8 | checksum[1]);
+    sum += (uint16_t)~checksum_fold(checksum_sum(before, size));
+    sum += checksum_fold(checksum_sum(after, size));
+    uint16_t check = (uint16_t)~checksum_fold(sum);
+    checksum[0] = (uint8_t)(check >> 8);
+    checksum[1] = (uint8_t)check;
+}
+
 /* Writes the Internet checksum (RFC 1071) over a segment and its pseudo header. */
 static void finish(uint8_t *segment, size_t size, uint8_t protocol, uint32_t addresses)
 {

@@ -3,6 +3,8 @@
  */
 #include "world/ecn.h"
 
+#include "nic/partial_checksum.h"
+
 enum { NOT_CAPABLE = 0, CONGESTION_EXPERIENCED = 3 };
 enum { ETHERNET_HEADER = 14, IP4_HEADER = 20, IP6_HEADER = 40 };
 
@@ -11,13 +13,9 @@ static bool mark4(uint8_t *packet)
     uint8_t field = packet[1] & 3;
     if (field == NOT_CAPABLE || field == CONGESTION_EXPERIENCED)
         return field != NOT_CAPABLE;
+    const uint8_t before[2] = {packet[0], packet[1]};
     packet[1] |= CONGESTION_EXPERIENCED;
-    /* RFC 1624, equation 3: a word that has grown by so much. */
-    uint32_t grown = CONGESTION_EXPERIENCED - field;
-    uint32_t sum = (uint16_t) ~(packet[10] << 8 | packet[11]) + grown;
-    uint16_t checksum = (uint16_t) ~(sum + (sum >> 16));
-    packet[10] = (uint8_t)(checksum >> 8);
-    packet[11] = (uint8_t)checksum;
+    checksum_update(packet + 10, before, packet, sizeof before);
     return true;
 }
 

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "nic/partial_checksum.h"
+
 enum { IP4_HEADER = 20, ICMP_HEADER = 8, TCP_HEADER = 20, UDP_HEADER = 8 };
 enum { ECHO_REPLY = 0, UNREACHABLE = 3, QUENCH = 4, REDIRECT = 5, ECHO = 8, TIME_EXCEEDED = 11 };
 enum { PARAMETER_PROBLEM = 12 };
@@ -20,32 +22,6 @@ static void put16(uint8_t *at, uint16_t value)
 {
     at[0] = (uint8_t)(value >> 8);
     at[1] = (uint8_t)value;
-}
-
-static uint16_t fold(uint32_t sum)
-{
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)sum;
-}
-
-static uint16_t sum_of(const uint8_t *bytes, size_t size)
-{
-    uint32_t sum = 0;
-    for (size_t i = 0; i + 1 < size; i += 2)
-        sum += get16(bytes + i);
-    if (size % 2 != 0)
-        sum += (uint32_t)bytes[size - 1] << 8;
-    return fold(sum);
-}
-
-/* `size` bytes that a checksum covers are about to become others. */
-static void update(uint8_t *checksum, const uint8_t *before, const uint8_t *after, size_t size)
-{
-    uint32_t sum = (uint16_t)~get16(checksum);
-    sum += (uint16_t)~sum_of(before, size);
-    sum += sum_of(after, size);
-    put16(checksum, (uint16_t)~fold(sum));
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -154,10 +130,10 @@ static void set_end(struct nat_packet *packet, struct nat_end end, uint8_t *addr
     uint8_t *checksum = transport_checksum(packet);
     const uint8_t *new_address = (const uint8_t *)&end.address;
     const uint8_t *new_port = (const uint8_t *)&end.port;
-    update(packet->ip + 10, address, new_address, sizeof end.address);
+    checksum_update(packet->ip + 10, address, new_address, sizeof end.address);
     if (checksum != NULL) {
-        update(checksum, address, new_address, sizeof end.address);
-        update(checksum, port, new_port, sizeof end.port);
+        checksum_update(checksum, address, new_address, sizeof end.address);
+        checksum_update(checksum, port, new_port, sizeof end.port);
         if (packet->protocol == NAT_UDP && get16(checksum) == 0)
             put16(checksum, 0xffff); /* 0 would say that there is none */
     }
@@ -169,7 +145,8 @@ static void set_end(struct nat_packet *packet, struct nat_end end, uint8_t *addr
 static void set_identifier(struct nat_packet *packet, uint16_t identifier)
 {
     uint8_t *at = packet->data + ICMP_IDENTIFIER;
-    update(packet->data + ICMP_CHECKSUM, at, (const uint8_t *)&identifier, sizeof identifier);
+    checksum_update(packet->data + ICMP_CHECKSUM, at, (const uint8_t *)&identifier,
+                    sizeof identifier);
     memcpy(at, &identifier, sizeof identifier);
 }
 
@@ -189,13 +166,14 @@ void nat_set_destination(struct nat_packet *packet, struct nat_end end)
 
 bool nat_error_is_sound(const struct nat_packet *error)
 {
-    return sum_of(error->data, error->data_size) == 0xffff;
+    return checksum_fold(checksum_sum(error->data, error->data_size)) == 0xffff;
 }
 
 void nat_seal_error(struct nat_packet *error)
 {
     put16(error->data + ICMP_CHECKSUM, 0);
-    put16(error->data + ICMP_CHECKSUM, (uint16_t)~sum_of(error->data, error->data_size));
+    uint16_t sum = checksum_fold(checksum_sum(error->data, error->data_size));
+    put16(error->data + ICMP_CHECKSUM, (uint16_t)~sum);
 }
 
 bool nat_take_hop(struct nat_packet *packet)
@@ -203,7 +181,7 @@ bool nat_take_hop(struct nat_packet *packet)
     if (packet->ip[8] <= 1)
         return false;
     const uint8_t after[2] = {(uint8_t)(packet->ip[8] - 1), packet->ip[9]};
-    update(packet->ip + 10, packet->ip + 8, after, sizeof after);
+    checksum_update(packet->ip + 10, packet->ip + 8, after, sizeof after);
     packet->ip[8] = after[0];
     return true;
 }
