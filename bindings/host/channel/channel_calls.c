@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/pieces.h"
 #include "channel/channel.h"
 
 #define MOST_PIECES 64
@@ -187,14 +188,6 @@ static size_t limit(const struct ps_piece *pieces, size_t count, struct iovec *o
     return length;
 }
 
-static size_t length_of(const struct ps_piece *pieces, size_t count)
-{
-    size_t length = 0;
-    for (size_t i = 0; i < count; i++)
-        length += pieces[i].size;
-    return length;
-}
-
 static int64_t send_once(ps_stack *stack, int64_t handle, const struct ps_piece *pieces,
                          size_t count, uint32_t flags, const struct ps_address *to,
                          const struct ps_send_control *control)
@@ -210,7 +203,7 @@ static int64_t send_once(ps_stack *stack, int64_t handle, const struct ps_piece 
     struct channel_message message = {
         .operation = CHANNEL_SEND,
         .handle = handle,
-        .numbers = {flags, (int64_t)length_of(pieces, count),
+        .numbers = {flags, (int64_t)pieces_size(pieces, count),
                     (to != NULL ? CHANNEL_HAS_TO : 0) |
                         (control != NULL ? CHANNEL_HAS_CONTROL : 0)},
         .data = out,
@@ -224,14 +217,13 @@ static int64_t send_gathered(ps_stack *stack, int64_t handle, const struct ps_pi
                              size_t count, uint32_t flags, const struct ps_address *to,
                              const struct ps_send_control *control)
 {
-    size_t length = length_of(pieces, count), done = 0;
+    size_t length = pieces_size(pieces, count);
     if (count < MOST_PIECES || length > CHANNEL_DATA)
         return send_once(stack, handle, pieces, count, flags, to, control);
     struct ps_piece gathered = {malloc(length + 1), length};
     if (gathered.base == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < count; done += pieces[i++].size)
-        memcpy(gathered.base + done, pieces[i].base, pieces[i].size);
+    pieces_copy(gathered.base, pieces, count);
     int64_t result = send_once(stack, handle, &gathered, 1, flags, to, control);
     free(gathered.base);
     return result;
@@ -285,7 +277,7 @@ static int64_t receive_scattered(ps_stack *stack, enum channel_operation operati
                                  struct ps_message *message, struct ps_socket_error *error)
 {
     struct channel_received head;
-    size_t length = length_of(pieces, count), done = 0;
+    size_t length = pieces_size(pieces, count), done = 0;
     struct ps_piece whole = {NULL, length < CHANNEL_DATA ? length : CHANNEL_DATA};
     int64_t result;
     if (count < MOST_PIECES) {

@@ -7,6 +7,7 @@
 
 #include "nic/frame_queue.h"
 #include "base/arena.h"
+#include "base/pieces.h"
 #include "nic/nic.h"
 
 /* From this size on a frame goes into a block, which its receiver takes as it is; a smaller one
@@ -65,18 +66,13 @@ static struct queued_frame *create_frame(const struct ps_piece *pieces, size_t c
     if (frame == NULL)
         return NULL;
     frame->next = NULL;
-    frame->size = 0;
     frame->offload = offload != NULL ? *offload : (struct ps_offload){0};
     frame->block = large ? frame_block_create() : NULL;
     if (large && frame->block == NULL) {
         free(frame);
         return NULL;
     }
-    uint8_t *out = large ? frame->block : frame->bytes;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(out + frame->size, pieces[i].base, pieces[i].size);
-        frame->size += pieces[i].size;
-    }
+    frame->size = pieces_copy(large ? frame->block : frame->bytes, pieces, count);
     return frame;
 }
 

@@ -11,6 +11,7 @@
 
 #include "api/nic_api.h"
 #include "base/generator.h"
+#include "base/pieces.h"
 #include "nic/nic.h"
 #include "nic/nic_wrapper.h"
 
@@ -134,14 +135,10 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
                     uint64_t now_us)
 {
     struct impair *self = (struct impair *)nic;
-    size_t size = 0;
     if (total > sizeof self->scratch)
         return -EMSGSIZE;
     pthread_mutex_lock(&self->lock);
-    for (size_t i = 0; i < count; i++) {
-        memcpy(self->scratch + size, pieces[i].base, pieces[i].size);
-        size += pieces[i].size;
-    }
+    size_t size = pieces_copy(self->scratch, pieces, count);
     suffer(self, &self->outgoing, self->scratch, size, now_us);
     let_out(self, now_us);
     pthread_mutex_unlock(&self->lock);

@@ -3,10 +3,10 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "nic/nic_python.h"
 #include "api/nic_api.h"
+#include "base/pieces.h"
 #include "nic/frame_queue.h"
 #include "nic/nic.h"
 
@@ -25,13 +25,9 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
 {
     (void)now_us;
     struct python_nic *self = (struct python_nic *)nic;
-    size_t size = 0;
     if (total > PS_FRAME_SIZE)
         return -EMSGSIZE;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(self->flat + size, pieces[i].base, pieces[i].size);
-        size += pieces[i].size;
-    }
+    size_t size = pieces_copy(self->flat, pieces, count);
     return self->transmit(self->python, self->flat, size);
 }
 

@@ -15,6 +15,7 @@
 
 #include "stack/hypercalls.h"
 #include "base/clock.h"
+#include "base/pieces.h"
 #include "stack/descriptors.h"
 #include "stack/stack.h"
 #include "stack/waiters.h"
@@ -139,11 +140,7 @@ static int show_frame(ps_stack *stack, uint32_t interface, const struct ps_piece
     uint8_t *flat = malloc(total);
     if (flat == NULL)
         return -ENOMEM;
-    size_t done = 0;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(flat + done, pieces[i].base, pieces[i].size);
-        done += pieces[i].size;
-    }
+    pieces_copy(flat, pieces, count);
     int result =
         stack_note(stack, stack->python.frame_out(stack->python.python, interface, flat, total));
     free(flat);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pieces.h"
 #include "nic/nic.h"
 #include "nic/nic_wrapper.h"
 #include "world/world.h"
@@ -124,11 +125,7 @@ static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, si
     if (total > sizeof nat->frame)
         return -EMSGSIZE;
     pthread_mutex_lock(&nat->lock);
-    size_t size = 0;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(nat->frame + size, pieces[i].base, pieces[i].size);
-        size += pieces[i].size;
-    }
+    size_t size = pieces_copy(nat->frame, pieces, count);
     int result = 0;
     if (leaves(side, nat->frame, size, now_us)) {
         const struct ps_piece piece = {nat->frame, size};

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pieces.h"
 #include "world/world.h"
 
 #define FIRST_ROOM 65536
@@ -62,16 +63,12 @@ void trace_write(struct trace *trace, const struct ps_trace *record, const struc
                  size_t count)
 {
     struct ps_trace head = *record;
-    head.kept = 0;
-    for (size_t i = 0; i < count; i++)
-        head.kept += (uint32_t)pieces[i].size;
+    head.kept = (uint32_t)pieces_size(pieces, count);
     pthread_mutex_lock(&trace->lock);
     if (make_room(trace, sizeof head + head.kept)) {
         uint8_t *to = trace->newer + trace->newer_size;
         memcpy(to, &head, sizeof head);
-        to += sizeof head;
-        for (size_t i = 0; i < count; to += pieces[i++].size)
-            memcpy(to, pieces[i].base, pieces[i].size);
+        pieces_copy(to + sizeof head, pieces, count);
         trace->newer_size += sizeof head + head.kept;
     } else {
         trace->forgotten++;

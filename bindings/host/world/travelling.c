@@ -4,7 +4,8 @@
 #include "world/travelling.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "base/pieces.h"
 
 struct travelling *travelling_copy(const struct ps_piece *pieces, size_t count, size_t total)
 {
@@ -12,10 +13,6 @@ struct travelling *travelling_copy(const struct ps_piece *pieces, size_t count, 
     if (frame == NULL)
         return NULL;
     frame->is_twin = false;
-    frame->size = 0;
-    for (size_t i = 0; i < count; i++) {
-        memcpy(frame->bytes + frame->size, pieces[i].base, pieces[i].size);
-        frame->size += pieces[i].size;
-    }
+    frame->size = pieces_copy(frame->bytes, pieces, count);
     return frame;
 }
