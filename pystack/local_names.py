@@ -12,16 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from pystack.names import LARGEST, UNREACHABLE, Server, make_question
-from pystack.serving.dns_message import AAAA, A, Message, read
+from pystack.names import KINDS, LARGEST, SIZES, UNREACHABLE, WAITS_S, Server, make_question
+from pystack.serving.dns_message import Message, read
 
 __all__ = ["is_local", "look_up_local"]
 
 _PORT = 5353
 _GROUPS = {socket.AF_INET: "224.0.0.251", socket.AF_INET6: "ff02::fb"}
-_WAITS_S = (1.0, 1.0, 2.0, 3.0)  # after each try; as lwIP's resolver waits
 _SLICE_S = 0.02  # for one of several sockets that may have the answer
-_FAMILIES = {4: (A,), 6: (AAAA,), 0: (AAAA, A)}
 _FORGED_MAXIMUM = 100  # messages that a socket had and that answer something else, in a row
 _HOPS = 255
 
@@ -48,9 +46,8 @@ class _Question:
         about = [one for one in answer.answers if one.is_of(name) and one.ttl > 0]
         if not answer.is_response or answer.identifier != own.identifier or not about:
             return
-        size = 4 if self.kind == A else 16
         for one in about:
-            if one.kind == self.kind and len(one.data) == size:
+            if one.kind == self.kind and len(one.data) == SIZES[one.kind]:
                 self.addresses.append(ipaddress.ip_address(one.data))
         self.settled = True
 
@@ -128,7 +125,7 @@ def look_up_local(
         OSError: Any error of the sockets but that nobody can be reached.
     """
     try:
-        questions = [_Question(make_question(name, kind, 0), kind) for kind in _FAMILIES[family]]
+        questions = [_Question(make_question(name, kind, 0), kind) for kind in KINDS[family]]
     except ValueError:
         return errno.ENOENT
     until = None if timeout is None else now() + timeout
@@ -151,7 +148,7 @@ def _ask(
     now: Callable[[], float],
 ) -> list[Server] | int:
     found: list[Server] = []
-    for wait in _WAITS_S:
+    for wait in WAITS_S:
         asked = [one for one in askers if not one.question.settled and one.ask()]
         if not asked and not any(one.settled for one in questions):
             return errno.ENETUNREACH

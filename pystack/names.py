@@ -16,24 +16,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from pystack.serving.dns_message import read_labels
+from pystack.serving.dns_message import AAAA, A, read_labels
 
 __all__ = ["CNAME", "PORT", "Answer", "Server", "look_up", "make_question", "read_answer"]
 
 Server: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 PORT = 53
-A, CNAME, AAAA, IN = 1, 5, 28, 1
+CNAME, IN = 5, 1
 LARGEST = 4096
 _HEADER_BYTES = 12  # before the question
 _RECURSION_DESIRED = 0x0100
 _TRUNCATED = 0x02  # in the third byte
 _LONGEST_NAME = 255  # bytes, as it stands in a message
 _NO_SUCH_NAME = 3
-_WAITS_S = (1.0, 1.0, 2.0, 3.0)  # after each try; as lwIP's resolver waits
+WAITS_S = (1.0, 1.0, 2.0, 3.0)  # after each try; as lwIP's resolver waits
 _FORGED_MAXIMUM = 100  # messages of a try that answer something else
-_SIZES = {A: 4, AAAA: 16}
-_FAMILIES = {4: (A,), 6: (AAAA,), 0: (AAAA, A)}
+SIZES = {A: 4, AAAA: 16}
+# The records that have the addresses of a family.
+KINDS = {4: (A,), 6: (AAAA,), 0: (AAAA, A)}
 
 # The server is unreachable or its port closed: try the next one.
 UNREACHABLE = {
@@ -172,7 +173,7 @@ class _Question:
             return True
         self.settled, self.truncated = True, answer.truncated
         for begin, end in answer.data:
-            if end - begin == _SIZES[self.kind]:
+            if end - begin == SIZES[self.kind]:
                 self.addresses.append(ipaddress.ip_address(message[begin:end]))
         return True
 
@@ -215,7 +216,7 @@ def _ask_server(
         try:
             for asker, _question in pending:
                 asker.connect((str(server), PORT))
-            for wait in _WAITS_S:
+            for wait in WAITS_S:
                 for asker, question in pending:
                     asker.send(question.message)
                 end = now() + wait
@@ -274,7 +275,7 @@ def look_up(
         both = [ipaddress.ip_address(one) for one in ("::1", "127.0.0.1")]
         return [one for one in both if family in (0, one.version)]
     try:
-        questions = [_Question(make_question(name, kind, 0), kind) for kind in _FAMILIES[family]]
+        questions = [_Question(make_question(name, kind, 0), kind) for kind in KINDS[family]]
     except ValueError:
         return errno.ENOENT
     if not known:
