@@ -28,6 +28,7 @@ from pystack.world.waits import place_of_error
 from pystack.world.world import World
 
 __all__ = [
+    "LAST_FRAMES",
     "Exploration",
     "Outcome",
     "explore",
@@ -40,7 +41,7 @@ __all__ = [
 
 Test = Callable[[World], object]
 _SHOW_EVERY = 0.2  # seconds
-_LAST_FRAMES = 30
+LAST_FRAMES = 30  # of a failure's ladder
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def run_once(
         virtual = world.now
         if error is not None:
             told_tables = tables(world)
-    ladder = world.sequence(last=_LAST_FRAMES) if trace else ""
+    ladder = world.sequence(last=LAST_FRAMES) if trace else ""
     if capture is not None:
         world.save_trace(capture)
     real = time.perf_counter() - began

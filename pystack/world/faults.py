@@ -11,7 +11,7 @@ from numbers import Real
 from typing import Protocol
 
 from pystack.world.host import Host
-from pystack.world.link import Link
+from pystack.world.link import Link, links_between
 
 __all__ = ["Fault", "Faults", "check_plan"]
 
@@ -187,8 +187,7 @@ def _links_between(world: FaultyWorld, groups: Iterable[str]) -> list[Link]:
         for number, names in enumerate(groups)
         for name in names.split(",")
     }
-    sides = [(link, [place.get(one.machine) for one in link.ends]) for link in world.links]
-    return [link for link, found in sides if None not in found and len(set(found)) > 1]
+    return links_between(world.links, place)
 
 
 def _apply(world: FaultyWorld, fault: Fault, begins: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
@@ -13,7 +14,7 @@ from pystack.world.queues import CoDel, Fifo, FqCoDel, as_queue
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.units import bits_per_second, seconds
 
-__all__ = ["Conditions", "Link", "LinkCounts"]
+__all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
 
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
 _TIMES = ("jitter", "reorder_delay")
@@ -227,3 +228,18 @@ class Link:
         there, back = self._conditions
         both = str(there) if there == back else f"there {there}; back {back}"
         return f"<Link {left.name} - {right.name}: {both}>"
+
+
+def links_between(links: Iterable[Link], groups: Mapping[Any, int]) -> list[Link]:
+    """Those whose ends are in different groups.
+
+    Args:
+        links: Of which.
+        groups: The number of each host's or switch's group; a link of one that has none stays out.
+    """
+    found = []
+    for link in links:
+        left, right = (groups.get(one.machine) for one in link.ends)
+        if left is not None and right is not None and left != right:
+            found.append(link)
+    return found

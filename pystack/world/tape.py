@@ -15,9 +15,17 @@ from pystack.world.faults import Fault
 
 __all__ = ["Choice", "Tape"]
 
-# By the numbers of enum ps_choice_kind.
-_KINDS = ("turn", "task", "lost", "corrupt", "twice", "late", "twin", "choice")
-_OF_FRAMES = ("lost", "corrupt", "twice", "late", "twin")
+_KINDS = {
+    "turn": lib.PS_CHOICE_TURN,
+    "task": lib.PS_CHOICE_TASK,
+    "lost": lib.PS_CHOICE_LOST,
+    "corrupt": lib.PS_CHOICE_CORRUPT,
+    "twice": lib.PS_CHOICE_DUPLICATE,
+    "late": lib.PS_CHOICE_LATE,
+    "twin": lib.PS_CHOICE_TWIN_LATE,
+    "choice": lib.PS_CHOICE_OWN,
+}
+_NAMES = {number: name for name, number in _KINDS.items()}
 _WORD = re.compile(
     r"(?P<kind>[a-z]+)(?::(?P<stream>[^=]+?))?:(?P<number>\d+)(?:=(?P<value>-?\d+))?"
 )
@@ -191,7 +199,7 @@ class Deck:
             self._put(stream, one)
 
     def _put(self, stream: int, one: Choice) -> None:
-        raw = ffi.new("struct ps_choice *", (_KINDS.index(one.kind), stream, one.number, one.value))
+        raw = ffi.new("struct ps_choice *", (_KINDS[one.kind], stream, one.number, one.value))
         check(lib.ps_tape_put(self._world, raw))
 
     def choose(self, stream: int, name: str, value: int) -> int:
@@ -199,7 +207,7 @@ class Deck:
         if stream not in self._names:
             self.name_stream(stream, name)
         number = self._counts[stream] = self._counts.get(stream, 0) + 1
-        raw = ffi.new("struct ps_choice *", (_KINDS.index("choice"), stream, number, value))
+        raw = ffi.new("struct ps_choice *", (lib.PS_CHOICE_OWN, stream, number, value))
         return int(lib.ps_tape_value(self._world, raw))
 
     def read(self) -> list[Choice]:
@@ -214,6 +222,6 @@ class Deck:
         raw: Any = ffi.new("struct ps_choice[]", max(count, 1))
         lib.ps_tape_read(self._world, raw, count)
         return [
-            Choice(_KINDS[one.kind], self._names[one.stream], one.number, one.value)
+            Choice(_NAMES[one.kind], self._names[one.stream], one.number, one.value)
             for one in raw[0:count]
         ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pystack.world.explore import explore, run_once, tables
+from pystack.world.explore import LAST_FRAMES, explore, run_once, tables
 from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
 from pystack.world.tape import Tape
@@ -20,7 +20,6 @@ from pystack.world.world import World
 __all__ = ["given_tape", "given_world", "told_world", "world_test"]
 
 _SEED, _TAPE = "PYSTACK_WORLD_SEED", "PYSTACK_WORLD_TAPE"
-_LAST_FRAMES = 30
 
 
 def _given_seed() -> int | None:
@@ -55,7 +54,7 @@ def told_world(world: World) -> str:
             f"seed {world.seed}, at {world.now:g} s; the frames are in {path}",
             tables(world),
             "",
-            world.sequence(last=_LAST_FRAMES),
+            world.sequence(last=LAST_FRAMES),
         ]
     )
 

@@ -197,13 +197,8 @@ def _make_pool_in_world(self: Any, *arguments: Any, **named: Any) -> None:
 
 
 def threads_of(clock: WorldClock) -> list[threading.Thread]:
-    """The threads that were started inside a World, by whomever, but for the one that asks."""
-    here = threading.current_thread()
-    return [
-        thread
-        for thread in threading.enumerate()
-        if getattr(thread, "_ps_clock", None) is clock and thread is not here
-    ]
+    """The threads that were started inside a World, by whomever, and live."""
+    return [one for one in threading.enumerate() if getattr(one, "_ps_clock", None) is clock]
 
 
 def has_ended(thread: threading.Thread) -> bool:

@@ -15,14 +15,11 @@ from pystack.world.dissect import Packet, dissect
 
 __all__ = ["Frame", "Note", "Trace", "read_trace"]
 
-# By the numbers of enum ps_trace_kind.
-_SENT, _ARRIVED, _LOST, _CUT_OFF, _OVERFLOWED, _CORRUPTED, _DUPLICATED = range(7)
-_DROPPED, _MARKED = 7, 8
 _FATES = {
-    _LOST: "lost",
-    _CUT_OFF: "cut off",
-    _OVERFLOWED: "queue full",
-    _DROPPED: "dropped by CoDel",
+    lib.PS_TRACE_LOST: "lost",
+    lib.PS_TRACE_CUT_OFF: "cut off",
+    lib.PS_TRACE_OVERFLOWED: "queue full",
+    lib.PS_TRACE_DROPPED: "dropped by CoDel",
 }
 _RECORD = struct.Struct("=QQQII")
 
@@ -230,7 +227,7 @@ def read_trace(
         at += _RECORD.size
         moment = (moment_us - start_us) / 1e6
         key = (stream, number)
-        if kind == _SENT:
+        if kind == lib.PS_TRACE_SENT:
             link, sender, taker = streams[stream]
             found[key] = Frame(moment, sender, taker, link, number, data[at : at + kept])
         elif key in found:
@@ -243,12 +240,12 @@ def read_trace(
 
 
 def _after(frame: Frame, kind: int, moment: float) -> Frame:
-    if kind == _ARRIVED:
+    if kind == lib.PS_TRACE_ARRIVED:
         return replace(frame, fate="arrived", arrivals=(*frame.arrivals, moment))
-    if kind == _CORRUPTED:
+    if kind == lib.PS_TRACE_CORRUPTED:
         return replace(frame, corrupted=True)
-    if kind == _MARKED:
+    if kind == lib.PS_TRACE_MARKED:
         return replace(frame, marked=True)
-    if kind == _DUPLICATED or frame.arrivals:  # one of the two has arrived
+    if kind == lib.PS_TRACE_DUPLICATED or frame.arrivals:  # one of the two has arrived
         return frame
     return replace(frame, fate=_FATES[kind])

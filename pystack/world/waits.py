@@ -59,9 +59,7 @@ def _frames_out(frame: FrameType | None) -> Iterable[FrameType]:
 
 def place_of_error(error: BaseException) -> str:
     """Where in the user's code an exception was raised, or passed last."""
-    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
-    lines = [line for _frame, line in traceback.walk_tb(error.__traceback__)]
-    for frame, line in zip(reversed(frames), reversed(lines), strict=True):
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _is_users(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{line}"
     return "somewhere"

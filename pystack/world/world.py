@@ -28,7 +28,7 @@ from pystack.world.faults import Fault, Faults, check_plan, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
 from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
-from pystack.world.link import Conditions, Link
+from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of, check_link, check_name
@@ -43,6 +43,7 @@ from pystack.world.waits import explain
 __all__ = ["World"]
 
 _T = TypeVar("_T")
+_H = TypeVar("_H", bound=Host)
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
 # What a trace keeps.
@@ -130,7 +131,7 @@ class World:
         self._captures: list[Nic] = []
         self._start_us = self.clock.now_us()
         self._epoch = epoch - 1.0
-        self._threads: list[threading.Thread] = [threading.current_thread()]
+        self._first = threading.current_thread()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
         self._open = self._closed = False
@@ -196,10 +197,10 @@ class World:
 
     def _end_threads(self) -> list[str]:
         """Gives each thread turns in which its waits fail; the names of those that go on."""
-        threads = self._threads[1:]
+        here, threads = threading.current_thread(), list[threading.Thread]()
         for _each in range(_FAREWELLS):
-            threads += [one for one in threads_of(self.clock) if one not in threads]
-            threads = [thread for thread in threads if not has_ended(thread)]
+            others = [one for one in threads_of(self.clock) if one is not here]
+            threads = [thread for thread in others if not has_ended(thread)]
             if not threads:
                 break
             with contextlib.suppress(OSError):
@@ -292,10 +293,12 @@ class World:
         Raises:
             ValueError: There is a host of this name, or it can't be a host's name.
         """
+        return self._add(Host, name, **options)
+
+    def _add(self, kind: Callable[..., _H], name: str, *arguments: Any, **options: Any) -> _H:
         self._check_name(name)
         options.setdefault("seed", self._derive(f"host/{name}"))
-        made = Host(self, name, **options)
-        self.hosts[name] = made
+        made = self.hosts[name] = kind(self, name, *arguments, **options)
         return made
 
     def _check_name(self, name: str) -> None:
@@ -324,11 +327,7 @@ class World:
         Raises:
             ValueError: No such kind; a value out of range; a name as with `host`.
         """
-        self._check_name(name)
-        options.setdefault("seed", self._derive(f"host/{name}"))
-        made = Nat(self, name, kind, **options)
-        self.hosts[name] = made
-        return made
+        return self._add(Nat, name, kind, **options)
 
     def switch(self, name: str, *, networks: tuple[str, str] | None = None) -> Switch:
         """A switch: hosts that are linked to it are on one network.
@@ -462,10 +461,8 @@ class World:
             for one in group:
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
-        for link in self.links:
-            left, right = (place.get(one.machine) for one in link.ends)
-            if left is not None and right is not None and left != right:
-                link.down()
+        for link in links_between(self.links, place):
+            link.down()
 
     def heal(self) -> None:
         """Brings all links up."""
@@ -521,7 +518,6 @@ class World:
         """
         if not self.clock.takes_part():
             raise RuntimeError("a World's threads are started inside it: `with World() as world:`")
-        self._threads.append(thread)
         thread.start()
 
     def call_soon(self, function: Callable[[], object]) -> bool:
@@ -541,12 +537,11 @@ class World:
             DeadlockError: All wait, and nothing can ever happen.
             RuntimeError: Outside of `with World()`, or inside another loop.
         """
-        if not self._open:
+        runs = asyncio._get_running_loop() is not None
+        if (runs or not self._open) and asyncio.iscoroutine(coroutine):
             coroutine.close()
         self._need_open()
-        if asyncio._get_running_loop() is not None:
-            if asyncio.iscoroutine(coroutine):
-                coroutine.close()
+        if runs:
             raise RuntimeError("a loop is running in this thread already: await it there")
         with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="world") as executor:
             loop = WorldLoop(self.clock, executor, self._chooses)
@@ -591,5 +586,4 @@ class World:
             raise OSError(errno.EBADF, "the World is not open: `with World() as world:`")
 
     def _explain(self) -> str:
-        others = [one for one in threads_of(self.clock) if one not in self._threads]
-        return explain([*self._threads, *others], self._loop)
+        return explain([self._first, *threads_of(self.clock)], self._loop)
