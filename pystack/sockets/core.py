@@ -118,6 +118,17 @@ class CoreSocket(AcceptingSocket):
         self._ps_timeout = timeout
         self._ps_sent_to: tuple[SocketAddress, Any] | None = None
         self._ps_descriptor = descriptor
+        if descriptor is not None:
+            descriptor.hold(self)
+
+    def _ps_move(self) -> None:
+        """Becomes what its descriptor stands for since another was copied over it (dup2(2))."""
+        assert self._ps_descriptor is not None
+        found = descriptors.adopt(self._ps_descriptor.fd)
+        assert found is not None
+        said = self._ps_said  # stays as it was, as with socket.socket
+        self._ps_adopt(found[0], self._ps_timeout, found[1])
+        self._ps_said = said
 
     def _ps_take(self, fileno: int) -> None:
         """Becomes what a detached descriptor stands for."""
@@ -485,6 +496,7 @@ class CoreSocket(AcceptingSocket):
         with descriptors.lock:
             if self._ps_descriptor is None and self._ps_number >= 0:
                 self._ps_descriptor = made
+                made.hold(self)
             descriptor = self._ps_descriptor
         if descriptor is not made:  # another thread was quicker
             with suppress(OSError):  # and may have closed the socket since

@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pystack._native import StackHandle, ending, ffi, lib
 from pystack._native.fork import keep_over_fork
@@ -24,6 +24,7 @@ from pystack._native.handle import reap
 __all__ = [
     "STACK_ERRORS",
     "Descriptor",
+    "Holder",
     "OpenSocket",
     "adopt",
     "another",
@@ -32,6 +33,7 @@ __all__ = [
     "find",
     "lost",
     "make_of_copy",
+    "move",
     "note",
     "numbers",
     "show",
@@ -112,6 +114,13 @@ class OpenSocket:
         self.handle.opened.pop(self.number, None)
 
 
+class Holder(Protocol):
+    """An object that a number belongs to."""
+
+    def _ps_move(self) -> None:
+        """Becomes what its number stands for by now."""
+
+
 class Descriptor:
     """A number that stands for an open socket, and belongs to one object.
 
@@ -127,10 +136,11 @@ class Descriptor:
         fd: The number.
     """
 
-    __slots__ = ("__weakref__", "_file", "_finalizer", "_opened", "fd")
+    __slots__ = ("__weakref__", "_file", "_finalizer", "_holder", "_opened", "fd")
 
     def __init__(self, opened: OpenSocket, fd: int, file: tuple[int, int] | None = None) -> None:
         self.fd = fd
+        self._holder: weakref.ref[Holder] | None = None
         self._opened = opened
         self._file = file
         opened.disown()
@@ -139,6 +149,11 @@ class Descriptor:
         )
         self._finalizer.atexit = False
         _known[_key(opened)] = opened
+
+    def hold(self, holder: Holder) -> None:
+        """Notes whose it is, to follow another socket that is copied over the number."""
+        self._holder = weakref.ref(holder)
+        _held[self.fd] = self
 
     def is_ours(self) -> bool:
         """Whether the number still stands for the socket: another may have been put there."""
@@ -204,6 +219,7 @@ keep_over_fork(lock)
 # Those that have descriptors; and those of which some belong to no object.
 _known: weakref.WeakValueDictionary[_Key, OpenSocket] = weakref.WeakValueDictionary()
 _loose: dict[_Key, OpenSocket] = {}
+_held: weakref.WeakValueDictionary[int, Descriptor] = weakref.WeakValueDictionary()
 _swept = 0  # how many were loose when it was last looked which of them are closed
 
 
@@ -309,6 +325,16 @@ def note(opened: OpenSocket, fd: int) -> None:
         _sweep()
         _loose[_key(opened)] = opened
     lib.ps_descriptor_use(opened.handle.pointer, opened.number, fd, True)
+
+
+def move(fd: int) -> bool:
+    """Has the object that has a number follow it to another socket; False: nobody has it."""
+    descriptor = _held.get(fd)
+    holder = None if descriptor is None or descriptor._holder is None else descriptor._holder()
+    if descriptor is None or holder is None or descriptor._finalizer.detach() is None:
+        return False
+    holder._ps_move()
+    return True
 
 
 def lost(opened: OpenSocket) -> None:

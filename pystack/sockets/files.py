@@ -147,13 +147,13 @@ def dup(fd: int, /) -> int:
 
 
 def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
-    """`os.dup2`; what had the second number lost it."""
+    """`os.dup2`; what had the second number lost it, and an object that has it follows it."""
     over = None if fd == fd2 else _find(fd2)
     if over is not None:
         descriptors.note(over, fd2)
     made = _dup2(fd, fd2, inheritable)
-    copied = _find(made)
-    if copied is not None:
+    copied = None if fd == fd2 else _find(made)
+    if copied is not None and not (over is not None and descriptors.move(made)):
         descriptors.note(copied, made)
     if over is not None:
         descriptors.lost(over)
