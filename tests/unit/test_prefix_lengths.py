@@ -157,3 +157,29 @@ def test_two_hosts_on_a_link_of_31_bits(layer: pystack.nic.Layer) -> None:
                 there.settimeout(5)
                 here.sendto(b"hello", (address, 9))
                 assert there.recv(9) == b"hello"
+
+
+@pytest.mark.parametrize("layer", [pystack.nic.Layer.ETHERNET, pystack.nic.Layer.IP])
+def test_the_last_address_of_a_subnet_is_its_broadcast(layer: pystack.nic.Layer) -> None:
+    """As on Linux: on a TUN, too."""
+    near, far = pystack.nic.wire(layer=layer)
+    with pystack.Stack() as net, pystack.Stack() as other:
+        interface = net.attach(near, "192.0.2.1/28")
+        flag = pystack.interface.InterfaceFlag.BROADCAST  # the link's, not the subnet's
+        assert (flag in interface.flags) == (layer is pystack.nic.Layer.ETHERNET)
+        other.attach(far, "192.0.2.2/28")
+        with (
+            net.socket(type=socket.SOCK_DGRAM) as sock,
+            other.socket(type=socket.SOCK_DGRAM) as ear,
+            net.socket() as stream,
+        ):
+            ear.bind(("", 9))
+            ear.settimeout(5)
+            for call in (sock.connect, lambda to: sock.sendto(b"x", to)):
+                with pytest.raises(PermissionError):
+                    call(("192.0.2.15", 9))
+            with pytest.raises(OSError, match="unreachable"):
+                stream.connect(("192.0.2.15", 9))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.sendto(b"to all", ("192.0.2.15", 9))
+            assert ear.recvfrom(9) == (b"to all", ("192.0.2.1", sock.getsockname()[1]))

@@ -62,11 +62,12 @@ static err_t set_up_netif(struct netif *netif)
     netif->name[0] = interface->name[0];
     netif->name[1] = interface->name[1];
     netif->linkoutput = interface_frame_out;
-    netif->flags = NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
+    /* The last address of a subnet is its broadcast on point-to-point links, too, as on Linux. */
+    netif->flags = NETIF_FLAG_IGMP | NETIF_FLAG_MLD6 | NETIF_FLAG_BROADCAST;
     if (interface_owner(interface)->offloads & PS_OFFLOAD_CHECKSUM)
         netif->chksum_flags &= (u16_t)~NETIF_CHECKSUM_GEN_TCP;
     if (interface->layer == PS_LAYER_ETHERNET) {
-        netif->flags |= NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
+        netif->flags |= NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET;
         netif->output = etharp_output;
         netif->output_ip6 = ethip6_output;
         netif->hwaddr_len = ETH_HWADDR_LEN;
@@ -208,7 +209,7 @@ static int describe(const struct netif *netif, struct ps_interface *out)
         out->flags |= PS_IF_UP;
     if (netif_is_link_up(netif))
         out->flags |= PS_IF_LINK;
-    if (netif->flags & NETIF_FLAG_BROADCAST)
+    if (netif->flags & NETIF_FLAG_ETHARP)
         out->flags |= PS_IF_BROADCAST;
     memcpy(out->mac, netif->hwaddr, sizeof out->mac);
     snprintf(out->name, sizeof out->name, "%s", interface ? interface->name : "lo");
