@@ -128,6 +128,7 @@ void port_lwip_free(void *memory);
 #define LWIP_IPV6_DHCP6_STATELESS 1
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 1
 #define LWIP_ND6_QUEUEING 1
+#define MEMP_NUM_ND6_QUEUE 65535      /* LWIP_ND6_QUEUE_BYTES is the bound */
 #define LWIP_ND6_NUM_NEIGHBORS 127    /* lwIP counts these in a signed 8-bit number */
 #define LWIP_ND6_NUM_DESTINATIONS 127 /* and loops over these with one */
 #define LWIP_ND6_QUEUE_BYTES ((u32_t)tunables.nd_queue_bytes)

@@ -48,6 +48,15 @@ def test_datagrams_of_all_sizes(it: Pair, v: Any, size: int) -> None:
 
 
 @BOTH
+def test_all_fragments_wait_for_a_neighbour(v: Any) -> None:
+    with pair() as fresh:
+        a, b = ends(fresh, v)
+        with a, b:
+            a.sendto(bytes(65487), b.getsockname())
+            assert len(b.recv(70_000)) == 65487
+
+
+@BOTH
 def test_a_full_buffer_loses_the_newest(it: Pair, v: Any) -> None:
     family, left, _right = v
     # To itself, so that each datagram has arrived when sendto returns.
