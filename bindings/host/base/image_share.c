@@ -3,13 +3,15 @@
  *
  * Nobody writes code and constants, and the linker has put no addresses into them: they are mapped
  * from the engine's own file instead of its copy, so that all Stacks have them once in memory, and
- * in the processor's caches. The copy keeps what is written.
+ * in the processor's caches. The copy keeps what is written, and where it has a hole instead
+ * (image_copy.c), there is no Stack without this.
  */
 #define _GNU_SOURCE
 #include "base/loader.h"
 
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
@@ -17,7 +19,10 @@
 
 struct sharing {
     const struct link_map *map;
+    const struct image_file *file;
     int original, copy;
+    bool left_out; /* the copy has holes */
+    int result;
 };
 
 static bool is_constant(const ElfW(Phdr) * part)
@@ -44,31 +49,45 @@ static void empty(const ElfW(Phdr) * part, int copy, uintptr_t inside)
                         (off_t)(end - begin));
 }
 
+/* A file system without programs refuses: then the copy has to have it. */
+static int share_part(const struct sharing *sharing, uintptr_t base, const ElfW(Phdr) * part)
+{
+    uintptr_t inside = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+    if (!map_original(base, part, sharing->original, inside))
+        return sharing->left_out
+                   ? image_copy_part(sharing->file, sharing->copy, part->p_offset, part->p_filesz)
+                   : 0;
+    if (!sharing->left_out)
+        empty(part, sharing->copy, inside);
+    return 0;
+}
+
 static int share(struct dl_phdr_info *info, size_t size, void *user)
 {
     (void)size;
-    const struct sharing *sharing = user;
-    uintptr_t inside = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+    struct sharing *sharing = user;
     if (info->dlpi_addr != sharing->map->l_addr || sharing->map->l_name == NULL)
         return 0;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        /* Refused, as by a file system without programs: it stays the copy's. */
-        if (is_constant(part) && map_original(info->dlpi_addr, part, sharing->original, inside))
-            empty(part, sharing->copy, inside);
-    }
+    sharing->result = 0;
+    for (int i = 0; i < info->dlpi_phnum && sharing->result == 0; i++)
+        if (is_constant(&info->dlpi_phdr[i]))
+            sharing->result = share_part(sharing, info->dlpi_addr, &info->dlpi_phdr[i]);
     return 1;
 }
 
-void image_share(const struct engine_image *image, int original, int copy)
+int image_share(const struct engine_image *image, const struct image_file *file, int original,
+                int copy, bool left_out)
 {
-    struct sharing sharing = {NULL, original, copy};
+    struct sharing sharing = {NULL, file, original, copy, left_out, left_out ? -ENOEXEC : 0};
     if (dlinfo(image->handle, RTLD_DI_LINKMAP, &sharing.map) == 0)
         dl_iterate_phdr(share, &sharing);
+    return sharing.result;
 }
 #else
-void image_share(const struct engine_image *image, int original, int copy)
+int image_share(const struct engine_image *image, const struct image_file *file, int original,
+                int copy, bool left_out)
 {
-    (void)image, (void)original, (void)copy;
+    (void)image, (void)file, (void)original, (void)copy, (void)left_out;
+    return 0;
 }
 #endif

@@ -13,25 +13,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int copy_file(int from, int to)
+/* -errno. What is mapped stays so until the copy is loaded. */
+static int map_file(int from, struct image_file *file)
 {
-    char chunk[65536];
-    ssize_t got;
-    while ((got = read(from, chunk, sizeof chunk)) != 0) {
-        if (got < 0) {
-            if (errno == EINTR)
-                continue;
-            return -errno;
-        }
-        for (ssize_t done = 0, wrote; done < got; done += wrote) {
-            wrote = write(to, chunk + done, (size_t)(got - done));
-            if (wrote < 0) {
-                if (errno != EINTR)
-                    return -errno;
-                wrote = 0;
-            }
-        }
-    }
+    struct stat found;
+    if (fstat(from, &found) != 0)
+        return -errno;
+    file->size = (size_t)found.st_size;
+    void *mapped = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, from, 0);
+    if (mapped == MAP_FAILED)
+        return -errno;
+    file->bytes = mapped;
     return 0;
 }
 
@@ -156,21 +148,27 @@ static int keep_shared(struct engine_image *image, const struct stat *file)
 
 /* --- private ones --------------------------------------------------------------------------- */
 
-static int load_copy(struct engine_image *image, int from, char *error, size_t error_size)
+static int load_file(struct engine_image *image, const struct image_file *file, int from,
+                     char *error, size_t error_size)
 {
     char copy_path[4096];
     bool has_name = false;
     int copy = open_copy(copy_path, sizeof copy_path, &has_name);
-    int result = copy < 0 ? copy : copy_file(from, copy);
+    int result = copy < 0 ? copy : image_copy(file, copy);
+    bool left_out = result > 0;
     if (result < 0)
         snprintf(error, error_size, "can't copy the engine: %s", strerror(-result));
-    if (result == 0) {
+    if (result >= 0) {
         *image = (struct engine_image){dlopen(copy_path, RTLD_NOW | RTLD_LOCAL), false, -1};
         if (image->handle == NULL) {
             snprintf(error, error_size, "can't load the engine: %s", dlerror());
             result = -ENOEXEC;
         } else {
-            image_share(image, from, copy);
+            result = image_share(image, file, from, copy, left_out);
+            if (result < 0) {
+                snprintf(error, error_size, "can't load the engine: %s", strerror(-result));
+                image_unload(image);
+            }
         }
     }
     if (has_name)
@@ -183,6 +181,19 @@ static int load_copy(struct engine_image *image, int from, char *error, size_t e
 #endif
     if (copy >= 0)
         close(copy); /* the mapping keeps the file */
+    return result;
+}
+
+static int load_copy(struct engine_image *image, int from, char *error, size_t error_size)
+{
+    struct image_file file;
+    int result = map_file(from, &file);
+    if (result < 0) {
+        snprintf(error, error_size, "can't read the engine: %s", strerror(-result));
+        return result;
+    }
+    result = load_file(image, &file, from, error, error_size);
+    munmap((void *)file.bytes, file.size);
     return result;
 }
 

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "base/image_copy.h"
 #include "engine.h"
 
 struct engine_image {
@@ -23,8 +24,10 @@ int image_load(struct engine_image *image, const char *path, const struct ps_eng
                char *error, size_t error_size);
 /* The parts of a private copy that the engine writes: up to `room`, or -errno. */
 int image_data(const struct engine_image *image, struct ps_piece *parts, size_t room);
-/* Maps the read-only part of a private copy from the file it was copied from. */
-void image_share(const struct engine_image *image, int original, int copy);
+/* Maps the read-only part of a private copy from the file it was copied from; with `left_out`, the
+ * copy has not all of that. 0, or -errno: it can't be used. */
+int image_share(const struct engine_image *image, const struct image_file *file, int original,
+                int copy, bool left_out);
 void image_unload(struct engine_image *image);
 /* In a child: another thread may have been loading one. */
 void images_after_fork(void);
