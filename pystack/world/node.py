@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pystack._native import lib
@@ -138,13 +138,17 @@ def check_link(world: object, ends: tuple[Node, Node], addresses: Any, mtu: int)
         raise ValueError(f"a link has two ends, and {ends[0]} is only one")
 
 
-def check_name(name: str, others: Iterable[str]) -> None:
-    """Raises TypeError or ValueError for what can't be a name, or is one of the others'."""
+def check_name(name: str, others: Mapping[str, str]) -> None:
+    """Raises TypeError or ValueError for what can't be a name, or is one of the others'.
+
+    Args:
+        name: The name.
+        others: Those there are, by themselves in small letters.
+    """
     if not isinstance(name, str):
         raise TypeError(f"a name is a string, not {name!r}")
-    known = {one.lower(): one for one in others}  # as DNS compares
-    if name.lower() in known:
-        raise ValueError(f"there is a host or a switch {known[name.lower()]!r} already")
+    if name.lower() in others:
+        raise ValueError(f"there is a host or a switch {others[name.lower()]!r} already")
     parts = name.replace("-", ".").split(".")
     if not name.isascii() or not all(map(str.isalnum, parts)):
         raise ValueError(f"a name has ASCII letters, digits, '-' and '.', not {name!r}")

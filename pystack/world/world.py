@@ -126,6 +126,7 @@ class World:
         self._chances: dict[str, random.Random] = {}
         self._failures: list[BaseException] = []
         self.hosts: dict[str, Host] = {}
+        self._names: dict[str, str] = {}  # of hosts and switches, as DNS compares them
         self.switches: dict[str, Switch] = {}
         self.links: list[Link] = []
         self._captures: list[Nic] = []
@@ -296,13 +297,11 @@ class World:
         return self._add(Host, name, **options)
 
     def _add(self, kind: Callable[..., _H], name: str, *arguments: Any, **options: Any) -> _H:
-        self._check_name(name)
+        check_name(name, self._names)
         options.setdefault("seed", self._derive(f"host/{name}"))
         made = self.hosts[name] = kind(self, name, *arguments, **options)
+        self._names[name.lower()] = name
         return made
-
-    def _check_name(self, name: str) -> None:
-        check_name(name, (*self.hosts, *self.switches))
 
     def router(self, name: str, **options: Any) -> Host:
         """A host that forwards packets of both families."""
@@ -340,10 +339,11 @@ class World:
         Raises:
             ValueError: A name as with `host`; no networks.
         """
-        self._check_name(name)
+        check_name(name, self._names)
         network = None if networks is None else Network(*networks)
         made = Switch(self, self.clock, name, network)
         self.switches[name] = made
+        self._names[name.lower()] = name
         return made
 
     def internet(
