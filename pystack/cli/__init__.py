@@ -22,6 +22,7 @@ _PLACES = {
     "manual": "manual:manual",
     "nic": "nics:nic",
     "ping": "ping:ping",
+    "proxy": "proxy:proxy",
     "run": "run:run",
     "serve": "serve:serve",
     "traceroute": "traceroute:traceroute",

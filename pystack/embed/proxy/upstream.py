@@ -1,4 +1,4 @@
-"""Where flows go: what an upstream can do, and how one is named."""
+"""Where flows go: what an upstream can do, and what several need."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["Channel", "Upstream", "connect_kernel", "parse_upstream", "read_exactly"]
+__all__ = ["Channel", "Upstream", "connect_kernel", "read_exactly"]
 
 
 class Channel(Protocol):
@@ -56,45 +55,6 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Gives back what it holds; what is connected goes on."""
-
-
-def parse_upstream(text: str) -> Upstream:
-    """An upstream by its name.
-
-    Args:
-        text: ``direct``, ``socks5://[user:password@]host:port`` or
-            ``http://[user:password@]host:port``. IPv6 addresses stand in brackets; special
-            characters of user and password are percent-encoded (RFC 3986).
-
-    Raises:
-        ValueError: It is none of these; the message says what is wrong.
-    """
-    from pystack.embed.proxy.direct import Direct  # noqa: PLC0415 - they stand on this module
-    from pystack.embed.proxy.http_connect import HttpConnect  # noqa: PLC0415
-    from pystack.embed.proxy.socks5 import Socks5  # noqa: PLC0415
-
-    if text == "direct":
-        return Direct()
-    parts = urlsplit(text)
-    kinds: dict[str, tuple[type[Socks5] | type[HttpConnect], int]] = {
-        "socks5": (Socks5, 1080),
-        "socks5h": (Socks5, 1080),
-        "http": (HttpConnect, 8080),
-    }
-    if parts.scheme not in kinds or not parts.hostname:
-        raise ValueError(
-            f"no upstream: {text!r}; say direct, socks5://host:port or http://host:port"
-        )
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"an upstream ends with its port: {text!r}")
-    kind, port = kinds[parts.scheme]
-    try:
-        port = parts.port or port
-    except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from None
-    user = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
-    return kind(parts.hostname, port, user=user, password=password)
 
 
 async def connect_kernel(host: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
