@@ -25,6 +25,7 @@ _PLACES = {
     "proxy": "proxy:proxy",
     "run": "run:run",
     "serve": "serve:serve",
+    "socks": "socks:socks",
     "traceroute": "traceroute:traceroute",
 }
 

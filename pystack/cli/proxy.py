@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+from collections.abc import Coroutine
 from typing import Any
 
 import click
@@ -93,7 +94,7 @@ def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: 
                 net.routes.add(network, interface=interface)
 
 
-async def until_stopped(work: Any) -> None:
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)

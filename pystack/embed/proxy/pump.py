@@ -61,6 +61,11 @@ class _Way:
         if not data:
             self.end()
             return
+        self.carry(data)
+
+    def carry(self, data: bytes) -> None:
+        """Passes on what the source has sent."""
+        owner = self.owner
         self.count += len(data)
         try:
             sent = self.sink.send(data)
@@ -119,6 +124,7 @@ class Pump:
     Args:
         left: A stream socket, a Stack's or the kernel's; its connect may be under way.
         right: Another.
+        early: What was read from `right` before, and is for `left`.
 
     Attributes:
         done: Is done when both sockets are closed; its result is None, however they ended.
@@ -128,7 +134,7 @@ class Pump:
 
     __slots__ = ("_back", "_left", "_right", "_there", "done", "error", "loop", "quiet")
 
-    def __init__(self, left: Connection, right: Connection) -> None:
+    def __init__(self, left: Connection, right: Connection, early: bytes = b"") -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.error: OSError | None = None
@@ -139,6 +145,8 @@ class Pump:
         self._there, self._back = _Way(self, left, right), _Way(self, right, left)
         self._there.begin()
         self._back.begin()
+        if early:
+            self._back.carry(early)
 
     @property
     def there(self) -> int:
