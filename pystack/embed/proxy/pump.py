@@ -132,13 +132,14 @@ class Pump:
         quiet: Set to 0 whenever bytes move; a time-out may count it up.
     """
 
-    __slots__ = ("_back", "_left", "_right", "_there", "done", "error", "loop", "quiet")
+    __slots__ = ("_back", "_closed", "_left", "_right", "_there", "done", "error", "loop", "quiet")
 
     def __init__(self, left: Connection, right: Connection, early: bytes = b"") -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.error: OSError | None = None
         self.quiet = 0
+        self._closed = False
         self._left, self._right = left, right
         left.setblocking(False)
         right.setblocking(False)
@@ -165,7 +166,7 @@ class Pump:
 
     def fail(self, error: OSError) -> None:
         """Ends it: both sides are reset."""
-        if self.done.done():
+        if self._closed:
             return
         self.error = error
         for one in (self._left, self._right):
@@ -180,6 +181,7 @@ class Pump:
         self.fail(OSError(errno.ECONNABORTED, "the pump was stopped"))
 
     def _close(self) -> None:
+        self._closed = True
         self._there.stop()
         self._back.stop()
         self._there.pending = self._back.pending = None
