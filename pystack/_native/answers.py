@@ -236,6 +236,10 @@ class FrameSink:
         # Of the Stack that the NIC is attached to, which raises what `transmit` raises.
         self.answers: Answers | None = None
 
+    def listen(self, answers: Answers | None) -> None:
+        """Sets the Stack; None: there is none any more."""
+        self.answers = answers
+
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def ps_python_nic_transmit(python: Any, frame: Any, size: int) -> int:
@@ -248,3 +252,64 @@ def ps_python_nic_transmit(python: Any, frame: Any, size: int) -> int:
             return -errno.EIO
         return int(sink.answers.keep(error))
     return -errno.ENOBUFS if taken is False else 0
+
+
+class TunnelSink(FrameSink):
+    """Takes what a `nic.tunnel.Tunnel` sends, in batches, and gives it its turns.
+
+    Attributes:
+        run: Called with the time; returns when it is due next, in microseconds; or a negative
+            errno: the wire is gone.
+        told: Called when a Stack takes the NIC, and when it leaves it.
+        pad_to: See `Tunnel`.
+    """
+
+    __slots__ = ("pad_to", "run", "told")
+
+    def __init__(self, transmit: Any, run: Any, told: Any, pad_to: int) -> None:
+        super().__init__(transmit)
+        self.run = run
+        self.told = told
+        self.pad_to = pad_to
+
+    def listen(self, answers: Answers | None) -> None:
+        """As `FrameSink` has it; the tunnel is told."""
+        super().listen(answers)
+        self.told(answers)
+
+
+def _failed(sink: FrameSink, error: BaseException) -> int:
+    return -errno.EIO if sink.answers is None else sink.answers.keep(error)
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_tunnel_transmit(
+    python: Any, frames: Any, sizes: Any, count: int, now_us: int, deadline_us: Any
+) -> int:
+    sink = ffi.from_handle(python)
+    try:
+        lengths = ffi.unpack(sizes, count)
+        room = sum((size + 15) & ~15 for size in lengths)
+        memory, at, given = memoryview(ffi.buffer(frames, room)), 0, []
+        most = sink.pad_to
+        for size in lengths:
+            padded = (size + 15) & ~15
+            given.append(memory[at : at + max(size, min(padded, most))])
+            at += padded
+        deadline_us[0] = sink.transmit(given, now_us)
+    except BaseException as error:  # noqa: BLE001
+        return _failed(sink, error)
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_tunnel_run(python: Any, now_us: int, deadline_us: Any) -> int:
+    sink = ffi.from_handle(python)
+    try:
+        due_us = sink.run(now_us)
+        if due_us < 0:
+            return int(due_us)
+        deadline_us[0] = due_us
+    except BaseException as error:  # noqa: BLE001
+        return _failed(sink, error)
+    return 0

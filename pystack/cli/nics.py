@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -43,6 +44,13 @@ def packet_state() -> str:
     return "yes"
 
 
+def wireguard_state() -> str:
+    """Whether the package that WireGuard needs is here."""
+    if importlib.util.find_spec("cryptography") is None:
+        return "no: pip install 'pystack-lwip[wireguard]'"
+    return "yes"
+
+
 def wires() -> list[tuple[str, str, str]]:
     """Each kind of wire: how it is named, what it is, and whether this user may use it here."""
     return [
@@ -55,6 +63,9 @@ def wires() -> list[tuple[str, str, str]]:
         ("fd:N", "frames over an inherited datagram descriptor", "yes"),
         ("fd:N,length16", "the same over a stream, behind 16-bit lengths", "yes"),
         ("fd:N,length32", "the same, behind 32-bit lengths", "yes"),
+        ("wg:FILE", "WireGuard, as a file of wg-quick says", wireguard_state()),
+        ("udp:[HOST]:PORT,peer=HOST:PORT", "frames over the kernel's UDP", "yes"),
+        ("vxlan:VNI,peer=HOST", "Ethernet over UDP among several (RFC 7348)", "yes"),
     ]
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -103,18 +104,27 @@ class StackOptions:
             click.UsageError: Neither an address nor DHCP was given.
             OSError: The NIC isn't available; the message says what to do.
         """
-        if addressed and not self.addresses and not self.dhcp:
+        has_own = self.nic.startswith("wg:")  # its file has them
+        if addressed and not self.addresses and not self.dhcp and not has_own:
             raise click.UsageError("give the stack an address with --address, or --dhcp")
         with ExitStack() as cleanup:
-            wire: nics.Nic = nics.parse(self.nic)
-            cleanup.callback(wire.close)
-            wire = self.faults.around(wire)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always", UserWarning)
+                opened: Any = nics.parse(self.nic)
+            for one in told:
+                click.echo(f"pystack: {one.message}", err=True)
+            cleanup.callback(opened.close)
+            wire: nics.Nic = self.faults.around(opened)
             cleanup.callback(wire.close)
             if self.capture is not None:
                 wire = nics.capture(wire, self.capture)
                 cleanup.callback(wire.close)
             net = cleanup.enter_context(pystack.Stack(engine=self.engine))
-            interface = net.attach(wire, *self.addresses, gateway=self.gateway, mtu=self.mtu)
+            how: Any = {"gateway": self.gateway, "mtu": self.mtu}
+            if has_own:
+                interface = opened.up(net, wire, addresses=self.addresses or None, **how)
+            else:
+                interface = net.attach(wire, *self.addresses, **how)
             if self.dhcp:
                 with _told_if_slow("asking for a lease by DHCP ..."):
                     interface.dhcp()
@@ -279,7 +289,8 @@ def stack_options(command: Command) -> Command:
         "--nic",
         type=NIC,
         required=True,
-        help="The wire: tap:NAME, tun:NAME, packet:DEVICE or fd:N.",
+        help="The wire: tap:NAME, tun:NAME, packet:DEVICE, fd:N, wg:FILE, udp:... or vxlan:...; "
+        "`pystack nic list` has more of each.",
     )
     @click.option(
         "--address",

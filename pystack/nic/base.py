@@ -211,7 +211,7 @@ class Nic:
     def _listen_to(self, answers: Answers | None) -> None:
         """Sets the Stack whose calls raise the exceptions of the Python objects behind this NIC."""
         for sink in self._sinks():
-            sink.answers = answers
+            sink.listen(answers)
 
     def close(self) -> None:
         """Closes it; its end of the wire goes with the last holder. May be called again."""
@@ -279,12 +279,12 @@ def member_value(kind: type[Enum], what: str, given: Any) -> Any:
     return given.value
 
 
-def valid_mtu(mtu: int) -> int:
+def valid_mtu(mtu: int, most: int = lib.PS_MTU_MAXIMUM) -> int:
     """Checks an MTU.
 
     Raises:
-        ValueError: Below IPv4's minimum (68, RFC 791), or larger than a frame.
+        ValueError: Below IPv4's minimum (68, RFC 791), or larger than a frame, or than `most`.
     """
-    if not 68 <= mtu <= lib.PS_MTU_MAXIMUM:
-        raise ValueError(f"the MTU must be from 68 to {lib.PS_MTU_MAXIMUM} bytes, not {mtu}")
+    if not 68 <= mtu <= most:
+        raise ValueError(f"the MTU must be from 68 to {most} bytes, not {mtu}")
     return mtu

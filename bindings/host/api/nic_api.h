@@ -64,6 +64,23 @@ ps_nic *ps_nic_python(void *python,
                       uint8_t layer, uint32_t mtu, size_t queue_frames, int *error);
 int ps_nic_python_deliver(ps_nic *nic, const uint8_t *frame, size_t size);
 
+/* A NIC whose far end is a tunnel in Python. Both calls are made under the Stack's lock, with the
+ * Stack's time, and leave when `run` is to be called although nothing else calls for it. */
+/* Outgoing frames, cut from one, with the same addresses: borrowed, each from the next multiple of
+ * 16, with zeros up to there. */
+typedef int ps_tunnel_transmit(void *python, const uint8_t *frames, const uint32_t *sizes,
+                               size_t count, uint64_t now_us, uint64_t *deadline_us);
+/* `descriptor` is readable, the deadline has come, or ps_nic_tunnel_wake was called. */
+typedef int ps_tunnel_run(void *python, uint64_t now_us, uint64_t *deadline_us);
+/* `descriptor`: duplicated; -1: none. */
+ps_nic *ps_nic_tunnel(void *python, ps_tunnel_transmit *transmit, ps_tunnel_run *run,
+                      int descriptor, uint8_t layer, uint32_t mtu, size_t queue_frames, int *error);
+/* For `run`: frames that have arrived, which are copied. How many there was room for. */
+int ps_nic_tunnel_deliver(ps_nic *nic, const uint8_t *frames, const uint32_t *offsets,
+                          const uint32_t *sizes, size_t count);
+/* Has `run` called soon. From any thread. */
+void ps_nic_tunnel_wake(ps_nic *nic);
+
 /* Wrappers; each holds its inner NIC. */
 enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };
 /* `epoch_us`: the wall's time at 0 of the Stack's clock; below 0: as it is at the first frame. */

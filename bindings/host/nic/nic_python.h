@@ -8,5 +8,6 @@
 
 /* How many there are whose far end is Python (nic_python.c). */
 int python_nics(void);
+void python_nics_add(int change);
 
 #endif

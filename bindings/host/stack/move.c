@@ -11,6 +11,7 @@
 #include "stack/descriptors.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
+#include "stack/hypercalls.h"
 #include "stack/stack.h"
 #include "stack/taps.h"
 #include "stack/waiters.h"
@@ -130,7 +131,7 @@ static enum rest receive_batch(ps_stack *stack, uint32_t index)
         receive_passed_on(stack, index, &wants);
     for (int i = 0; i < BATCH; i++) {
         ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
-        if (size == -EAGAIN)
+        if (size == -EAGAIN || stack_note(stack, (int)size) == -ECANCELED)
             return REST_NONE;
         if (size < 0) {
             lose_link(stack, index);
