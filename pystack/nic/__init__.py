@@ -9,11 +9,14 @@ from pystack.nic.device import Packet, Tap, Tun
 from pystack.nic.impair import Impaired, Impairment, impair
 from pystack.nic.parse import parse
 from pystack.nic.python import PythonNic, adapt
+from pystack.nic.tamper import Delayed, Frame, Tampered, refresh, tamper
 from pystack.nic.wire import Switch, wire
 
 __all__ = [
     "Capture",
+    "Delayed",
     "Descriptor",
+    "Frame",
     "Framing",
     "Impaired",
     "Impairment",
@@ -25,11 +28,14 @@ __all__ = [
     "Packet",
     "PythonNic",
     "Switch",
+    "Tampered",
     "Tap",
     "Tun",
     "adapt",
     "capture",
     "impair",
     "parse",
+    "refresh",
+    "tamper",
     "wire",
 ]

@@ -25,6 +25,7 @@ LEVELS = [
     {"sockets", "interface"},
     {"probe"},
     {"stack"},
+    {"embed", "scapy"},
     {"world"},
     {"__init__"},
     {"lab"},

@@ -44,10 +44,15 @@ int python_nics(void)
     return atomic_load(&count);
 }
 
+void python_nics_count(int change)
+{
+    atomic_fetch_add(&count, change);
+}
+
 static void destroy(ps_nic *nic)
 {
     struct python_nic *self = (struct python_nic *)nic;
-    atomic_fetch_sub(&count, 1);
+    python_nics_count(-1);
     if (self->queue != NULL)
         frame_queue_destroy(self->queue);
     free(self->flat);
@@ -72,7 +77,7 @@ ps_nic *ps_nic_python(void *python,
         *error = -result;
         return NULL;
     }
-    atomic_fetch_add(&count, 1);
+    python_nics_count(1);
     self->python = python;
     self->transmit = transmit_frame;
     self->queue = frame_queue_create(queue_frames, MOST_BYTES);
