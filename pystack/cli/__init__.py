@@ -22,6 +22,7 @@ _PLACES = {
     "manual": "manual:manual",
     "nic": "nics:nic",
     "ping": "ping:ping",
+    "replay": "replay:replay",
     "run": "run:run",
     "serve": "serve:serve",
     "traceroute": "traceroute:traceroute",

@@ -1,0 +1,1 @@
+"""What embeds a Stack in tools, and tools in a Stack."""
