@@ -9,7 +9,7 @@ from pystack.nic.device import Packet, Tap, Tun
 from pystack.nic.impair import Impaired, Impairment, impair
 from pystack.nic.parse import parse
 from pystack.nic.python import PythonNic, adapt
-from pystack.nic.tamper import Delayed, Frame, Tampered, refresh, tamper
+from pystack.nic.tamper import Delayed, Frame, Outcome, Tampered, refresh, tamper
 from pystack.nic.wire import Switch, wire
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NicProtocol",
     "NicStatistics",
     "Offload",
+    "Outcome",
     "Packet",
     "PythonNic",
     "Switch",

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pystack._native import check, ffi, lib
 from pystack._native.address import mac_text
-from pystack._native.answers import RAISED, Answers, FrameFunction, FrameSink
+from pystack._native.answers import Answers, FrameFunction, FrameSink
 
 Self = TypeVar("Self", bound="Nic")
 
@@ -193,11 +193,10 @@ class Nic:
     def _check(self, result: int) -> int:
         if result == -errno.EBUSY:
             raise OSError(errno.EBUSY, "a Stack, or a NIC around it, holds this NIC")
-        if result == RAISED:
-            for sink in self._sinks():
-                if isinstance(sink, FrameFunction) and sink.raised is not None:
-                    error, sink.raised = sink.raised, None
-                    raise error
+        for sink in self._sinks():
+            if isinstance(sink, FrameFunction) and sink.raised is not None:
+                error, sink.raised = sink.raised, None
+                raise error
         return check(result)
 
     def statistics(self) -> NicStatistics:

@@ -116,8 +116,11 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
             nic_receive(self->wrapper.inner, self->scratch, sizeof self->scratch, now_us);
         if (size < 0)
             return size;
-        /* What it raises waits for the Stack's next call; the wire is still there. */
-        (void)decide(self, false, (size_t)size, now_us);
+        /* Negative without a Stack alone; with one what it raises waits for that one's next call.
+         */
+        int result = decide(self, false, (size_t)size, now_us);
+        if (result < 0)
+            return result;
     }
     nic_wake(nic); /* there may be more */
     return -EAGAIN;
