@@ -70,10 +70,10 @@ def next_hop(
         index, hop = next(iter(nics)), to
     else:
         route = net.routes.lookup(destination)
-        index, hop = route.interface, route.gateway or to
+        index, hop = route.interface, to if to.is_multicast else route.gateway or to
     shared = nics.get(index)
-    if shared is None:
-        own = any(to == entry.address.ip for one in net.interfaces for entry in one.addresses)
+    own = any(to == entry.address.ip for one in net.interfaces for entry in one.addresses)
+    if shared is None or own:
         why = "is the Stack's own" if own else f"is reached by interface {index}, not a shared NIC"
         raise OSError(errno.ENETUNREACH, f"{destination} {why}")
     if shared.layer is Layer.IP:

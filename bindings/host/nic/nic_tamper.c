@@ -45,7 +45,7 @@ static int decide(struct tamper *self, bool outgoing, size_t size, uint64_t now_
     self->put = 0;
     int result =
         self->function(self->python, &self->wrapper.nic, outgoing, self->scratch, size, now_us);
-    if (self->put == 0)
+    if (self->put == 0 && (result >= 0 || !outgoing)) /* else who sends it counts it */
         lose(self);
     return result;
 }
