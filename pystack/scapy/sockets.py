@@ -10,7 +10,6 @@ import time
 from collections import deque
 from typing import Any, cast
 
-import scapy.layers.all  # noqa: F401 - what is dissected
 from scapy.config import conf
 from scapy.data import MTU
 from scapy.layers.inet import IP

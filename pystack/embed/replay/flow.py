@@ -239,7 +239,7 @@ class CapturedFlow:
                 starts[one.sent] = (one.seq + 1) % (2 * HALF)
         for one in self.segments:
             starts.setdefault(one.sent, one.seq)
-        ways = {sent: Stream(start) for sent, start in starts.items()}
+        ways = {sent: Stream(starts.get(sent, 0)) for sent in (True, False)}
         found: list[Event] = []
         ended: set[bool] = set()
         for one in self.segments:

@@ -141,8 +141,8 @@ def read(path: str | os.PathLike[str]) -> list[CapturedFlow]:
             packet = _packet(captured)
             flow = flow_of(packet) if packet else None
             place = transport_of(packet) if packet else None
+            _refuse_fragment(captured.number, packet)
             if flow is None or place is None:
-                _refuse_fragment(captured.number, packet)
                 continue
             _add(captured, packet, flow, place, open_flows, found)
     return [one.finished() for one in found if one.segments]
