@@ -22,6 +22,8 @@ from pystack.embed.replay.live import LiveEnd
 from pystack.embed.replay.plan import Step, server_start
 from pystack.embed.replay.rewriting import (
     MSS,
+    SACK,
+    SACK_PERMITTED,
     SCALE,
     TIMESTAMPS,
     Numbers,
@@ -34,7 +36,8 @@ __all__ = ["Connection", "ResetError"]
 
 _WRAP = 2 * HALF
 _FIRST_WAIT, _MOST_TRIES = 1.0, 6  # RFC 6298 2.1
-_STALL = 0.1  # seconds without a byte after which a server may be waiting for acknowledgements
+_STALL = 0.02  # seconds without a byte after which a server may be waiting for acknowledgements
+_MOST_BLOCKS = 3  # beside timestamps (RFC 2018 3)
 _LEAST_MSS = {4: 536, 6: 1220}  # RFC 9293 3.7.1
 
 
@@ -71,6 +74,7 @@ class Connection:
         self._acked = 0  # of the server's, by us
         self._arrived_at = time.monotonic()
         self._repeated = False
+        self._has_sack = False
         self.received = self.acknowledged = -1
         self.ended = False
         self.skew = self.again = self.own = self.parts = 0
@@ -132,6 +136,7 @@ class Connection:
         if scale is not None:
             was, now = (option_of(one, SCALE) is not None for one in (captured, segment))
             self._numbers.scale = (was - now) * min(scale, 14)
+        self._has_sack = all(one.option(SACK_PERMITTED) is not None for one in (syn, segment))
         echo = segment.option(TIMESTAMPS)
         self._numbers.echo = None if syn.option(TIMESTAMPS) is None or not echo else echo[:4]
 
@@ -225,18 +230,26 @@ class Connection:
             self._bare(RST | ACK)
 
     def _bare(self, flags: int) -> None:
-        """A segment without data, after the last one that was sent."""
+        """A segment without data, after the last one that was sent: RFC 7323's and 2018's too."""
         self._set_ack(self.received)
-        packet = bytearray(self._last.packet[: self._last.at + self._last.header_size])
-        for kind, at, size in self._last.options:
-            if kind != TIMESTAMPS:
-                packet[at - 2 : at + size] = b"\1" * (size + 2)
-        at = self._last.at
+        last, numbers = self._last, self._numbers
+        options = b""
+        if numbers.echo is not None:
+            options = b"\1\1\x08\x0a" + (last.option(TIMESTAMPS) or bytes(8))[:4] + numbers.echo
+        beyond = self._stream.beyond[:_MOST_BLOCKS] if self._stream and self._has_sack else []
+        if beyond and not flags & RST:
+            start = 0 if self._stream is None else self._stream.start
+            edges = [(start + edge) % _WRAP for block in beyond for edge in block]
+            blocks = b"".join(edge.to_bytes(4, "big") for edge in edges)
+            options += bytes((1, 1, SACK, 2 + len(blocks))) + blocks
+        at = last.at
+        packet = bytearray(last.packet[: at + 20]) + options
         seq = (self._start + max(self._sent, 0)) % _WRAP
         packet[at + 4 : at + 8] = seq.to_bytes(4, "big")
+        packet[at + 12] = (20 + len(options)) // 4 << 4
         packet[at + 13] = flags
         packet[at + 18 : at + 20] = b"\0\0"
-        self._end.send(rewritten(replace(self._last, packet=bytes(packet)), self._numbers))
+        self._end.send(rewritten(replace(last, packet=bytes(packet)), numbers, sack=False))
 
     def _send_again(self) -> None:
         if not self._unacknowledged or time.monotonic() < self._resend_at:

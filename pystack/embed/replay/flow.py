@@ -174,6 +174,18 @@ class Stream:
         return new
 
     @property
+    def beyond(self) -> list[tuple[int, int]]:
+        """Where bytes are that are behind a hole: begins and ends, counted from the first byte."""
+        found: list[tuple[int, int]] = []
+        for at in sorted(self._waiting):
+            end = at + len(self._waiting[at])
+            if found and at <= found[-1][1]:
+                found[-1] = found[-1][0], max(found[-1][1], end)
+            else:
+                found.append((at, end))
+        return found
+
+    @property
     def has_hole(self) -> bool:
         """Whether there are bytes behind some that are missing."""
         return bool(self._waiting)

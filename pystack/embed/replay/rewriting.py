@@ -9,7 +9,7 @@ from pystack.nic import Layer, refresh
 
 __all__ = ["Numbers", "option_of", "rewritten", "split"]
 
-MSS, SCALE, SACK, TIMESTAMPS = 2, 3, 5, 8
+MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 2, 3, 4, 5, 8
 _HALF = 1 << 31
 _WRAP = 2 * _HALF
 
@@ -56,14 +56,14 @@ def _addressed(segment: Segment, numbers: Numbers) -> bytearray:
     return out
 
 
-def _write_options(out: bytearray, segment: Segment, numbers: Numbers) -> None:
+def _write_options(out: bytearray, segment: Segment, numbers: Numbers, sack: bool) -> None:
     for kind, at, size in segment.options:
         if kind == TIMESTAMPS and size == 8 and not segment.flags & SYN:
             if numbers.echo is None:
                 out[at - 2 : at + size] = b"\1" * (size + 2)  # NOPs: it wasn't agreed on
             else:
                 out[at + 4 : at + 8] = numbers.echo
-        elif kind == SACK and size % 8 == 0:
+        elif kind == SACK and size % 8 == 0 and sack:
             edges = [int.from_bytes(out[at + n : at + n + 4], "big") for n in range(0, size, 4)]
             moved = [(edge + numbers.ack_shift) % _WRAP for edge in edges]
             if all((edge - numbers.received) % _WRAP < _HALF for edge in moved):
@@ -73,15 +73,21 @@ def _write_options(out: bytearray, segment: Segment, numbers: Numbers) -> None:
                 _write(out, at + 4 * n, edge, 4)
 
 
-def rewritten(segment: Segment, numbers: Numbers) -> bytes:
-    """The packet of a captured segment or datagram, as it is to be sent now."""
+def rewritten(segment: Segment, numbers: Numbers, *, sack: bool = True) -> bytes:
+    """The packet of a captured segment or datagram, as it is to be sent now.
+
+    Args:
+        segment: The captured one.
+        numbers: What is now.
+        sack: Whether its SACK blocks are the captured connection's.
+    """
     out = _addressed(segment, numbers)
     if segment.protocol == 6:
         at = segment.at
         _write(out, at + 4, (segment.seq + numbers.shift) % _WRAP, 4)
         if segment.flags & 16:
             _write(out, at + 8, numbers.ack, 4)
-        _write_options(out, segment, numbers)
+        _write_options(out, segment, numbers, sack)
         if not segment.flags & SYN and numbers.scale:
             scale = numbers.scale
             window = segment.window << scale if scale > 0 else segment.window >> -scale
