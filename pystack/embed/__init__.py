@@ -1,1 +1,1 @@
-"""What embeds a Stack in tools, and tools in a Stack."""
+"""A Stack inside other libraries and tools, each in a module that is imported by itself."""

@@ -239,6 +239,7 @@ def test_segments_are_as_they_were(tmp_path: Path) -> None:
 
         with listening(server, serve) as to:
             result = packets(net, flow, to, quiet=0.5)
+        wire.flush()
     assert bytes(found) in (b"abcdefg!", b"abcdefg")  # the urgent byte may be out of line
     assert (result.difference, result.ending) == (None, Ending.CLOSED)
     (live,) = read(tmp_path / "live.pcap")
@@ -548,25 +549,31 @@ def test_broken_captures_are_refused_or_read(tmp_path: Path) -> None:
 # --- the command -----------------------------------------------------------------------------
 
 
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    program = "from pystack.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", program, "replay", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=60, cwd=tempfile.gettempdir(),
-    )  # fmt: skip
-
-
 def test_the_command_lists_and_asks(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from pystack.cli.replay import replay
+
     path = tmp_path / "x.pcap"
     wrpcap(str(path), [*talk([("c", b"1")]), *talk([("c", b"2")], sport=4001)])
-    listed = command(path, "--nic", "tap:x", "--list")
-    assert listed.stdout.splitlines()[1].startswith(f"2  TCP {CLIENT}:4001 -> {SERVER}:7")
-    which = command(path, "--nic", "tap:x", "--address", "10.0.0.1/24")
-    assert (which.returncode, "choose one of these by --flow N" in which.stderr) == (2, True)
-    none = command(path, "--nic", "tap:x", "--client", "10.9.9.9")
-    assert (none.returncode, "no such flow" in none.stderr) == (2, True)
-    wrong = command(path, "--nic", "tap:x", "--flow", "1", "--to", "10.0.0.2:99999")
-    assert (wrong.returncode, "99999" in wrong.stderr) == (2, True)
+    start = [str(path), "--nic", "tap:x", "--address", "10.0.0.1/24"]
+
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(replay, [*start, *words])
+        return done.exit_code, done.output
+
+    assert run("--list")[1].splitlines()[1].startswith(f"2  TCP {CLIENT}:4001 -> {SERVER}:7")
+    assert len(run("--list", "--client", f"{CLIENT}:4001")[1].splitlines()) == 1
+    status, text = run()
+    assert (status, "choose one of these by --flow N" in text) == (2, True)
+    for words, says in (
+        (["--client", "10.9.9.9"], "no such flow"),
+        (["--client", "nobody"], "no address"),
+        (["--flow", "1", "--to", "10.0.0.2:99999"], "99999"),
+        (["--flow", "3"], "no such flow"),
+    ):
+        status, text = run(*words)
+        assert (status, says in text) == (2, True), text
 
 
 def test_the_command_replays(tmp_path: Path) -> None:
