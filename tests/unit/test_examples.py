@@ -64,7 +64,7 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ),
         (
             "fuzz_server",
-            "seed 16: IndexError('index out of range') after b'SET 9 hello\\n'\n",
+            "seed 0: IndexError('index out of range') after b'SET 9  ello\\n'\n",
         ),
         ("week_of_keepalive", "ESTABLISHED\nConnection timed out after 0.19 hours\n"),
     ],
