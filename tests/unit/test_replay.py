@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captures import CLIENT, LINK, SERVER, talk
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether, Loopback
+from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap, wrpcapng
 from served_pages import pages
 
@@ -37,8 +37,6 @@ from pystack.scapy import share
 
 PAGES = {"/": b"hello\n", "/big": bytes(range(256)) * 1200}
 BOTH = pytest.mark.parametrize("way", [packets, stream], ids=["packets", "stream"])
-LINK = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
-CLIENT, SERVER = "192.0.2.1", "198.51.100.1"
 
 
 @dataclass
@@ -121,33 +119,6 @@ def listening(
         yield listener.getsockname()[:2]
         thread.join(30)
     assert not failures
-
-
-def talk(parts: list[Any], *, sport: int = 4000, dport: int = 7, link: Any = LINK) -> list[Any]:
-    """A handshake and segments, by hand: each part is who ("c" or "s"), fields, and data."""
-    numbers = {"c": 1000, "s": 5000}
-    out: list[Any] = []
-
-    def one(who: str, data: bytes = b"", **fields: Any) -> None:
-        other = "s" if who == "c" else "c"
-        ends = (CLIENT, SERVER, sport, dport) if who == "c" else (SERVER, CLIENT, dport, sport)
-        source, target, from_port, to_port = ends
-        given = {"seq": numbers[who], "ack": numbers[other], "flags": "PA" if data else "A"}
-        given |= fields
-        header = TCP(sport=from_port, dport=to_port, **given)
-        packet = link / IP(src=source, dst=target) / header / data
-        packet.time = 1_000_000 + len(out) * 0.01
-        out.append(packet)
-        size = len(data) + ("S" in given["flags"]) + ("F" in given["flags"])
-        numbers[who] = max(numbers[who], given["seq"] + size)
-
-    one("c", flags="S", options=[("MSS", 1460), ("WScale", 7)])
-    one("s", flags="SA", options=[("MSS", 1460), ("WScale", 7)])
-    one("c")
-    for part in parts:
-        who, data, *rest = part
-        one(who, data, **(rest[0] if rest else {}))
-    return out
 
 
 # --- against what answers the same -----------------------------------------------------------
@@ -431,50 +402,7 @@ def test_datagrams(tmp_path: Path, place: Place, way: Callable[..., Result], pac
     assert refused.ending in (Ending.UNREACHABLE, Ending.RESET)
 
 
-# --- captures --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "link",
-    [
-        LINK,
-        LINK / Dot1Q(vlan=9),
-        LINK / Dot1Q(vlan=9) / Dot1Q(vlan=8),
-        CookedLinux(proto=0x0800),
-        CookedLinuxV2(proto=0x0800),
-        Loopback(type=2),
-        None,
-    ],
-    ids=["ethernet", "vlan", "two tags", "cooked", "cooked2", "loopback", "raw"],
-)
-@pytest.mark.parametrize("write", [wrpcap, wrpcapng])
-def test_link_types(tmp_path: Path, link: Any, write: Callable[..., None]) -> None:
-    made = talk([("c", b"data"), ("s", b"answer")], link=LINK)
-    times = [float(one.time) for one in made]
-    frames = [one[IP].copy() if link is None else link / one[IP].copy() for one in made]
-    for one, moment in zip(frames, times, strict=True):
-        one.time = moment
-    write(str(tmp_path / "x"), frames)
-    (flow,) = read(tmp_path / "x")
-    assert (flow.client, flow.server) == ((CLIENT, 4000), (SERVER, 7))
-    assert [one.data for one in flow.events] == [b"data", b"answer"]
-    assert [one.number for one in flow.segments] == [1, 2, 3, 4, 5]
-    assert flow.segments[4].time == pytest.approx(0.04, abs=1e-5)
-    assert str(flow) == (f"TCP {CLIENT}:4000 -> {SERVER}:7: 5 packets, 4 bytes sent, 6 answered")
-
-
-def test_flows_are_told_apart(tmp_path: Path) -> None:
-    first, second = talk([("c", b"1")]), talk([("c", b"2")], sport=4001)
-    again = talk([("c", b"3")])
-    for one in again:
-        one[TCP].seq += 99 if one[IP].src == CLIENT else 0
-    six = LINK / IPv6(src="fd00::1", dst="fd00::2") / UDP(sport=1, dport=2) / b"six"
-    mixed = [one for both in zip(first, second, strict=True) for one in both]
-    wrpcap(str(tmp_path / "x.pcap"), [*mixed, six, *again])
-    flows = read(tmp_path / "x.pcap")
-    assert [one.client.port for one in flows] == [4000, 4001, 1, 4000]
-    assert [one.events[0].data for one in flows] == [b"1", b"2", b"six", b"3"]
-    assert str(flows[2].server) == "[fd00::2]:2"
+# --- what is refused -------------------------------------------------------------------------
 
 
 def test_what_can_not_be_replayed_is_refused(tmp_path: Path, place: Place) -> None:
@@ -525,25 +453,6 @@ def test_what_is_no_use_is_refused(tmp_path: Path, place: Place) -> None:
         pytest.raises(OSError, match="in use"),
     ):
         packets(place.net, flow, ("10.0.0.2", 7), port=4321)
-
-
-@pytest.mark.sanitize
-def test_broken_captures_are_refused_or_read(tmp_path: Path) -> None:
-    import random
-
-    chance, path = random.Random(15), tmp_path / "x.pcap"
-    wrpcap(str(path), talk([("c", b"data"), ("s", b"answer")]))
-    sound = path.read_bytes()
-    for _ in range(300):
-        broken = bytearray(sound)
-        for _ in range(chance.randrange(1, 6)):
-            broken[chance.randrange(24, len(broken))] = chance.randrange(256)
-        path.write_bytes(broken[: chance.randrange(20, len(broken) + 1)])
-        try:
-            for flow in read(path):
-                flow.check()
-        except CaptureError:
-            pass
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import ipaddress
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,11 +57,14 @@ def _frames(path: str) -> Iterator[_Captured]:
     from scapy.error import Scapy_Exception  # noqa: PLC0415 - scapy takes a second to import
     from scapy.utils import RawPcapNgReader, RawPcapReader  # noqa: PLC0415
 
-    try:
-        with RawPcapReader(path) as reader:
+    with contextlib.ExitStack() as cleanup:
+        file: Any = cleanup.enter_context(Path(path).open("rb"))
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            file = cleanup.enter_context(gzip.open(file))
+        try:
+            reader: Any = RawPcapReader(file)
             is_new = isinstance(reader, RawPcapNgReader)
             unit = 1e-9 if getattr(reader, "nano", False) else 1e-6
-            given: Any
             for number, (data, given) in enumerate(reader, 1):
                 if is_new:
                     ticks = ((given.tshigh or 0) << 32) + (given.tslow or 0)
@@ -65,8 +72,8 @@ def _frames(path: str) -> Iterator[_Captured]:
                 else:
                     moment, link = given.sec + given.usec * unit, reader.linktype
                 yield _Captured(number, moment, link, bytes(data), given.wirelen)
-    except Scapy_Exception as error:
-        raise CaptureError(f"{path} is no capture (pcap, pcapng): {error}") from None
+        except (Scapy_Exception, EOFError, struct.error, zlib.error) as error:
+            raise CaptureError(f"{path} is no capture (pcap, pcapng): {error}") from None
 
 
 def _packet(captured: _Captured) -> bytes:
@@ -132,7 +139,6 @@ def read(path: str | os.PathLike[str]) -> list[CapturedFlow]:
         OSError: It can't be read.
     """
     name = os.fspath(path)
-    Path(name).open("rb").close()  # scapy's own words for a missing file say less
     open_flows: dict[Flow, _Growing] = {}
     found: list[_Growing] = []
     with warnings.catch_warnings():
