@@ -7,7 +7,6 @@ import gzip
 import ipaddress
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,15 +140,11 @@ def read(path: str | os.PathLike[str]) -> list[CapturedFlow]:
     name = os.fspath(path)
     open_flows: dict[Flow, _Growing] = {}
     found: list[_Growing] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for captured in _frames(name):
-            packet = _packet(captured)
-            flow = flow_of(packet) if packet else None
-            place = transport_of(packet) if packet else None
-            _refuse_fragment(captured.number, packet)
-            if flow is None or place is None:
-                continue
+    for captured in _frames(name):
+        packet = _packet(captured)
+        _refuse_fragment(captured.number, packet)
+        flow, place = (flow_of(packet), transport_of(packet)) if packet else (None, None)
+        if flow is not None and place is not None:
             _add(captured, packet, flow, place, open_flows, found)
     return [one.finished() for one in found if one.segments]
 
