@@ -152,6 +152,8 @@ def replay(
     flow = _chosen(file, client, number, listing)
     host, port = _end(to, flow.server.port) if to is not None else flow.server
     server = host, port or flow.server.port
+    if not options.nic:
+        raise click.UsageError("say by which wire, with --nic")
     with options.stack(share) as (net, interface):
         options.advise(interface)
         way = library.packets if level == "packets" else library.stream
@@ -162,3 +164,8 @@ def replay(
         output.write_bytes(result.received)
     click.echo(json.dumps(_as_json(result)) if as_json else str(result))
     sys.exit(0 if result.answered and not (same and result.difference is not None) else 1)
+
+
+for _option in replay.params:
+    if _option.name == "nic":
+        _option.required = False  # to list flows takes no wire

@@ -157,7 +157,8 @@ def installed(net: Stack) -> Iterator[None]:
     finally:
         conf.route.routes, conf.route6.routes, conf.route6.ipv6_ifaces = kept_routes
         conf.ifaces.data, conf.ifaces.providers = kept_interfaces[:2]
-        conf.iface = kept_interfaces[2]
+        if kept_interfaces[2] is not None:
+            conf.iface = kept_interfaces[2]
         for name, value in kept.items():
             setattr(conf, name, value)
         _flush()

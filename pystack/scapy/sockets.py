@@ -189,7 +189,7 @@ class FarEnd(LinkSocket):
         self._carrier: Stack | None = None
         alone = Alone(adapt(nic))
         super().__init__(alone, filter, claim=False)
-        self._carrier = Stack()  # it moves the frames, and has no part in them
+        self._carrier = Stack(engine="lwip")  # it moves the frames, and has no part in them
         self._carrier.attach(alone)
 
     def close(self) -> None:

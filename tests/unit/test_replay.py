@@ -363,6 +363,25 @@ def test_a_router_that_refuses(tmp_path: Path, place: Place) -> None:
     assert "ICMP" in result.notes[-1]
 
 
+class Endless:
+    """A server that answers, and goes on for ever."""
+
+    def __call__(self, sock: Any) -> None:
+        sock.recv(100)
+        with pytest.raises(ConnectionError):
+            while True:
+                sock.sendall(b"y" * 100_000)
+
+
+@BOTH
+def test_a_server_without_an_end(tmp_path: Path, place: Place, way: Callable[..., Result]) -> None:
+    wrpcap(str(tmp_path / "x.pcap"), talk([("c", b"x"), ("s", b"y")]))
+    (flow,) = read(tmp_path / "x.pcap")
+    with listening(place.server, Endless()) as to:
+        result = way(place.net, flow, to, timeout=0.5, quiet=0.2)
+    assert (result.ending, result.answered) == (Ending.OPEN, True)
+
+
 # --- UDP -------------------------------------------------------------------------------------
 
 
@@ -465,7 +484,7 @@ def test_the_command_lists_and_asks(tmp_path: Path) -> None:
 
     path = tmp_path / "x.pcap"
     wrpcap(str(path), [*talk([("c", b"1")]), *talk([("c", b"2")], sport=4001)])
-    start = [str(path), "--nic", "tap:x", "--address", "10.0.0.1/24"]
+    start = [str(path), "--address", "10.0.0.1/24"]
 
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(replay, [*start, *words])
@@ -480,6 +499,7 @@ def test_the_command_lists_and_asks(tmp_path: Path) -> None:
         (["--client", "nobody"], "no address"),
         (["--flow", "1", "--to", "10.0.0.2:99999"], "99999"),
         (["--flow", "3"], "no such flow"),
+        (["--flow", "2"], "--nic"),
     ):
         status, text = run(*words)
         assert (status, says in text) == (2, True), text

@@ -32,6 +32,9 @@ def resolved(net: Stack, flow: CapturedFlow, server: tuple[str, int] | None) -> 
     return End(address, port)
 
 
+_MOST_BEYOND = 16 << 20  # bytes
+
+
 class Answers:
     """What was answered so far, by exchanges; it grows."""
 
@@ -42,6 +45,12 @@ class Answers:
         self._sent_at = time.monotonic()
         self._was_answer = True
         self.size = 0
+        self._most = sum(len(one[1]) for one in self._captured) + _MOST_BEYOND
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether so much has come beyond the capture that the rest isn't waited for."""
+        return self.size > self._most
 
     def sent(self) -> None:
         """The client has sent data."""

@@ -37,6 +37,8 @@ __all__ = ["Connection", "ResetError"]
 _WRAP = 2 * HALF
 _FIRST_WAIT, _MOST_TRIES = 1.0, 6  # RFC 6298 2.1
 _STALL = 0.02  # seconds without a byte after which a server may be waiting for acknowledgements
+_WINDOW = 1 << 30  # the largest that there is (RFC 7323 2.3)
+_MOST_WAITING = 10_000
 _MOST_BLOCKS = 3  # beside timestamps (RFC 2018 3)
 _LEAST_MSS = {4: 536, 6: 1220}  # RFC 9293 3.7.1
 
@@ -101,11 +103,10 @@ class Connection:
         if segment.header_size < 20 or segment.at + segment.header_size > len(segment.packet):
             return True
         if segment.flags & RST:
-            expected = self._stream is None or segment.seq == self._next
-            if expected or distance(segment.seq, self._next) > 0:
+            if self._is_credible(segment):
                 raise ResetError
             return True
-        if segment.flags & SYN:
+        if segment.flags & SYN and (self._stream is not None or self._is_credible(segment)):
             self._begin(segment)
         if self._stream is None:
             return True
@@ -118,6 +119,13 @@ class Connection:
         self._add(segment)
         return True
 
+    def _is_credible(self, segment: Segment) -> bool:
+        """Whether a RST, or the server's SYN, belongs to this connection (RFC 9293 3.10.7.3)."""
+        if self._stream is None:
+            wanted = (self._start + self._numbers.shift) % _WRAP
+            return bool(segment.flags & ACK) and segment.ack == wanted
+        return 0 <= distance(segment.seq, self._next) < _WINDOW
+
     @property
     def _next(self) -> int:
         """The sequence number that is to come."""
@@ -128,7 +136,7 @@ class Connection:
         if self._stream is not None:
             self._repeated = True
             return
-        self._stream = Stream((segment.seq + 1) % _WRAP)
+        self._stream = Stream((segment.seq + 1) % _WRAP, _MOST_WAITING)
         self.received = 0
         self._their_mss = option_of(segment, MSS) or self._their_mss
         syn, captured = self._flow.segments[0], server_start(self._flow)

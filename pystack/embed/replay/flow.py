@@ -149,28 +149,38 @@ class Event:
 class Stream:
     """One direction's bytes, put in order.
 
+    Args:
+        start: The first byte's sequence number.
+        most: Segments that may wait for what comes before them; more are as if lost.
+
     Attributes:
         start: The first byte's sequence number.
         size: How many there are without a hole.
     """
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, most: int = 1 << 62) -> None:
         self.start = start
         self.size = 0
+        self._most = most
         self._waiting: dict[int, bytes] = {}
 
     def add(self, seq: int, data: bytes) -> bytes:
         """Takes a segment's bytes; those that are new and follow what there was."""
         at = self.size + distance(seq, (self.start + self.size) % (2 * HALF))
-        if data and len(data) > len(self._waiting.get(at, b"")):
-            self._waiting[at] = data
-        new = b""
-        for at in sorted(self._waiting):
-            if at > self.size:
-                break
-            data = self._waiting.pop(at)[self.size - at :] if at <= self.size else b""
-            new += data
-            self.size += len(data)
+        if at > self.size:
+            kept = self._waiting.get(at)
+            if len(data) > len(kept or b"") and (kept or len(self._waiting) < self._most):
+                self._waiting[at] = data
+            return b""
+        new = data[self.size - at :]
+        self.size += len(new)
+        if new and self._waiting:
+            for at in sorted(self._waiting):
+                if at > self.size:
+                    break
+                more = self._waiting.pop(at)[self.size - at :]
+                new += more
+                self.size += len(more)
         return new
 
     @property

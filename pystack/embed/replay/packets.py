@@ -16,6 +16,9 @@ from pystack.stack import Stack
 __all__ = ["packets"]
 
 
+_MOST_AT_ONCE = 1000
+
+
 class _Segments:
     """A TCP connection that is replayed."""
 
@@ -55,15 +58,19 @@ class _Segments:
         while (left := until - time.monotonic()) > 0:
             self._live.take(left)
 
-    def finish(self, answered: int, is_finished: bool) -> Ending:
+    def finish(self, answered: int, is_finished: bool, answers: Answers) -> Ending:
         """Takes what is still to come, and leaves no connection behind."""
         live = self._live
         wanted = max(answered + live.skew, 0)
         progress, seen = time.monotonic(), live.received
+        end = 0.0  # not before all of the capture's answer is here
         while not (live.ended and live.everything_acknowledged):
             wait = self._quiet if live.received >= wanted or live.received > seen else self._timeout
             left = progress + wait - time.monotonic()
-            if left <= 0:
+            if live.received >= wanted:
+                end = end or time.monotonic() + self._timeout
+                left = min(left, end - time.monotonic())
+            if left <= 0 or answers.is_too_much:
                 break
             before = live.received
             live.take(left)
@@ -101,8 +108,9 @@ def _tcp(
             replay.wait_for(step.answered, step.acknowledged)
             if pace is Pace.CAPTURE:
                 replay.rest(step.pause)
-            while live.take(0):  # what came meanwhile is acknowledged with the rest
-                pass
+            for _ in range(_MOST_AT_ONCE):  # what came meanwhile is acknowledged with the rest
+                if not live.take(0):
+                    break
             if step.turns:
                 answers.turn()
             if step.brings:
@@ -111,7 +119,7 @@ def _tcp(
             if step.segment.flags & RST:
                 return Ending.CLOSED, _notes(live)
         is_finished = any(one.sent and one.flags & FIN for one in flow.segments)
-        ending = replay.finish(total, is_finished)
+        ending = replay.finish(total, is_finished, answers)
     except ResetError:
         ending = Ending.RESET
     except UnreachableError as error:
@@ -148,8 +156,9 @@ def _udp(
                 if received == before:
                     raise TimeoutError
                 break
-        while take(0):
-            pass
+        for _ in range(_MOST_AT_ONCE):
+            if not take(0):
+                break
         skew = received - wanted
 
     def send(step: Step) -> None:
@@ -166,7 +175,8 @@ def _udp(
                 take(left)
             send(step)
         wait_for(sum(not one.sent for one in flow.segments))
-        while take(quiet):
+        last = time.monotonic() + timeout
+        while time.monotonic() < last and not answers.is_too_much and take(quiet):
             pass
     except TimeoutError:
         return Ending.SILENT, ()
@@ -204,6 +214,7 @@ def packets(
         pace: As fast as answers come, or with the client's pauses.
         timeout: Seconds to wait for each thing that the capture's client had before it went on.
         quiet: Seconds without a byte after which an answer, and at the end the replay, is over.
+            What goes on beyond the capture is taken for `timeout` seconds, and up to 16 MiB.
         port: The client's port; 0: one that is free.
 
     Raises:

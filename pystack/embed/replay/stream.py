@@ -67,7 +67,7 @@ class _Replay:
                 if not some and not self.done(wanted):
                     raise TimeoutError
                 break
-        while self.receive(0):  # more than in the capture
+        while not self.answers.is_too_much and self.receive(0):  # more than in the capture
             pass
         now = self.answers.size if self.flow.is_tcp else self.datagrams
         self.skew = now - wanted
@@ -122,7 +122,8 @@ class _Replay:
             then, now = event.time, time.monotonic()
         if not waited:
             self.wait_for(wanted, want_end)
-        while self.receive(self.quiet):
+        end = time.monotonic() + self.timeout
+        while time.monotonic() < end and not self.answers.is_too_much and self.receive(self.quiet):
             pass
         return Ending.CLOSED if self.ended or not self.flow.is_tcp else Ending.OPEN
 
@@ -156,6 +157,7 @@ def stream(
         timeout: Seconds to wait for the connection, for the beginning of each answer, and for
             room to send.
         quiet: Seconds without a byte after which an answer, and at the end the replay, is over.
+            What goes on beyond the capture is taken for `timeout` seconds, and up to 16 MiB.
         source: The address and port to send from.
 
     Raises:
