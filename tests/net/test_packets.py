@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installed import needs_programs
+from installed import needs_library, needs_programs
 from namespace import Namespace, namespace, needs_namespace
 from scapy.config import conf
 from scapy.layers.http import HTTP, HTTPRequest
@@ -78,6 +78,7 @@ def resets_from_the_kernel(place: Namespace) -> int:
     return int(values[names.index("OutRsts")])
 
 
+@needs_library("pcap")
 def test_scapys_tcp_client_fetches_a_page(place: Namespace) -> None:
     with place.call(nic.Tap, "tap0") as tap, pystack.Stack() as net:
         shared = share(tap)

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from installed import needs_programs
+from installed import needs_library, needs_programs
 from namespace import namespace, needs_namespace
 
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
@@ -73,6 +73,7 @@ def test_what_it_shows(name: str, shows: str) -> None:
     assert shows in run(name)
 
 
+@needs_library("pcap")
 def test_scapy_is_not_reset() -> None:
     pytest.importorskip("scapy")
     assert run("scapy_beside") == (

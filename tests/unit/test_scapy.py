@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
+from installed import needs_library
 from scapy.automaton import ATMT, Automaton
 from scapy.config import conf
 from scapy.layers.http import HTTP, HTTPRequest, HTTPResponse
@@ -31,6 +32,7 @@ from pystack.nic import Layer
 from pystack.scapy import FarEnd, LinkSocket, NetworkSocket, Shared, installed, share, tcp_link
 
 PAGE = bytes(range(256)) * 40
+needs_pcap = needs_library("pcap")  # which compiles filters
 SYN = {"sport": 1234, "flags": "S", "seq": 7}
 
 
@@ -144,6 +146,7 @@ def test_what_can_not_be_sent(place: Place) -> None:
     beside.close()
 
 
+@needs_pcap
 def test_long_packets_are_fragmented(place: Place) -> None:
     with NetworkSocket(place.net, filter="icmp") as beside:
         beside.send(IP(dst="10.0.0.2") / ICMP() / bytes(4000))
@@ -195,6 +198,7 @@ def test_a_flow_of_the_stacks_own_stays_its(place: Place) -> None:
         assert place.shared.claims == 0
 
 
+@needs_pcap
 def test_frames_of_both_directions_are_seen(place: Place) -> None:
     with LinkSocket(place.shared, filter="icmp") as link:
         assert place.net.ping("10.0.0.2", timeout=5).received == 1
@@ -205,6 +209,7 @@ def test_frames_of_both_directions_are_seen(place: Place) -> None:
             link.send(bytes(2000))
 
 
+@needs_pcap
 def test_a_wrong_filter(place: Place) -> None:
     from scapy.error import Scapy_Exception
 
@@ -243,6 +248,7 @@ def test_a_reader_is_woken_when_it_is_closed(place: Place) -> None:
 # --- in the kernel's place -------------------------------------------------------------------
 
 
+@needs_pcap
 def test_scapys_own_functions(place: Place) -> None:
     name = place.net.interfaces[1].name
     routes, interfaces, iface = conf.route.routes, dict(conf.ifaces.data), conf.iface
@@ -274,6 +280,7 @@ def test_scapys_own_functions(place: Place) -> None:
     assert resets(place.net) == 0
 
 
+@needs_pcap
 def test_scapys_tcp_client_fetches_a_page(place: Place) -> None:
     with installed(place.net):
         client = TCP_client.tcplink(HTTP, "10.0.0.2", place.port)
@@ -352,6 +359,7 @@ def test_tls_inside_it(place: Place, tmp_path: Path) -> None:
 # --- alone on a wire -------------------------------------------------------------------------
 
 
+@needs_pcap
 def test_the_far_end_of_a_wire() -> None:
     left, right = nic.wire()
     with pystack.Stack() as net:

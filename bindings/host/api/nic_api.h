@@ -90,7 +90,7 @@ ps_nic *ps_nic_tamper(ps_nic *inner,
                       void *python, size_t queue_frames, int *error);
 /* From inside `function` alone: a frame that leaves, or arrives, in so many microseconds. */
 int ps_nic_tamper_put(ps_nic *nic, bool outgoing, const uint8_t *frame, size_t size,
-                      uint64_t delay_us);
+                      uint64_t later_us);
 /* From any thread: a frame as if it had been put, and at once. */
 int ps_nic_tamper_inject(ps_nic *nic, bool outgoing, const uint8_t *frame, size_t size);
 /* Writes the checksums of a frame's IPv4 header, TCP, UDP, ICMP and ICMPv6, behind VLAN tags too;

@@ -183,14 +183,14 @@ ps_nic *ps_nic_tamper(ps_nic *inner,
 }
 
 int ps_nic_tamper_put(ps_nic *nic, bool outgoing, const uint8_t *frame, size_t size,
-                      uint64_t delay_us)
+                      uint64_t later_us)
 {
     struct tamper *self = (struct tamper *)nic;
     if (size == 0 || size > PS_FRAME_SIZE)
         return -EMSGSIZE;
     self->put++;
     int result = due_queue_put(outgoing ? &self->outgoing : &self->incoming, frame, size,
-                               self->now_us + delay_us, self->queue_frames);
+                               self->now_us + later_us, self->queue_frames);
     if (result < 0)
         lose(self);
     return 0;

@@ -127,7 +127,7 @@ def _whole_header(packet: bytes, at: int, protocol: int) -> bool:
 def read(path: str | os.PathLike[str]) -> list[CapturedFlow]:
     """Reads the flows of TCP and UDP in a capture, in the order in which they begin.
 
-    Whoever sends a flow's SYN is its client; without one, whoever sends first.
+    The client of a flow is the sender of its SYN; without one, the first sender.
 
     Args:
         path: The file: pcap or pcapng, of Ethernet (VLAN tags are passed over), raw IP, Linux's

@@ -146,8 +146,8 @@ def stream(
 ) -> Result:
     """Sends what a captured client sent, each time after as much was answered as then.
 
-    The Stack's TCP makes segments of its own of it. A server whose answer is shorter than in the
-    capture, as its date or its length may be, is given `quiet` seconds to go on.
+    How it is cut into segments is up to the Stack's TCP. A server whose answer is shorter than in
+    the capture, as its date or its length may be, is given `quiet` seconds to go on.
 
     Args:
         net: The Stack; in real time.
