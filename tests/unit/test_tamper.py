@@ -241,6 +241,16 @@ def test_what_is_injected_wakes_the_stack() -> None:
         assert answer[ARP].psrc == LEFT
 
 
+def test_what_is_injected_leaves_though_the_stack_closes() -> None:
+    left, right = nic.wire()
+    near = nic.tamper(left, lambda frame: frame)
+    with right:
+        with pystack.Stack(threaded=False) as net:
+            net.attach(near, f"{LEFT}/24")
+            near.inject(HEAD + b"last", outgoing=True)
+        assert HEAD + b"last" in drain(right)
+
+
 # --- on a Stack ------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ struct tamper {
                     uint64_t now_us);
     size_t queue_frames;
     struct due_queue outgoing, incoming;
-    uint64_t now_us;      /* while the function runs */
+    uint64_t now_us;      /* while the function runs, and after that when it last did */
     size_t put;           /* frames, by the function that runs */
     pthread_mutex_t lock; /* guards the next two */
     struct due_queue injected_outgoing, injected_incoming;
@@ -142,6 +142,17 @@ static uint64_t deadline(ps_nic *nic)
     return soonest;
 }
 
+/* A Stack that leaves takes along what was put in while it was there. */
+static void set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
+{
+    struct tamper *self = (struct tamper *)nic;
+    if (wake == NULL && argument != NULL) {
+        struct due_queue injected = take_injected(self, &self->injected_outgoing);
+        send_due(self, &injected, self->now_us);
+    }
+    nic_wrapper_set_wake(nic, wake, argument);
+}
+
 static void destroy(ps_nic *nic)
 {
     struct tamper *self = (struct tamper *)nic;
@@ -160,7 +171,7 @@ static const struct ps_nic_kind kind = {
     .receive = receive,
     .deadline = deadline,
     .descriptor = nic_wrapper_descriptor,
-    .set_wake = nic_wrapper_set_wake,
+    .set_wake = set_wake,
     .ear = nic_wrapper_ear,
     .forget = nic_wrapper_forget,
     .destroy = destroy,
