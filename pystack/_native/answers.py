@@ -313,3 +313,43 @@ def ps_python_tunnel_run(python: Any, now_us: int, deadline_us: Any) -> int:
     except BaseException as error:  # noqa: BLE001
         return _failed(sink, error)
     return 0
+
+
+class FrameFunction:
+    """Decides what becomes of the frames that pass a NIC, and keeps the exception that it raises.
+
+    Attributes:
+        decide: Called with whether the frame is outgoing, its bytes, and the time in microseconds;
+            yields the frames that it becomes, each behind its delay in microseconds.
+        answers: Of the Stack that the NIC is attached to, which raises what `decide` raises.
+        raised: What it raised without a Stack, and the NIC's own call is to raise.
+    """
+
+    __slots__ = ("__weakref__", "answers", "decide", "raised")
+
+    def __init__(self, decide: Any) -> None:
+        self.decide = decide
+        self.answers: Answers | None = None
+        self.raised: BaseException | None = None
+
+    def listen(self, answers: Answers | None) -> None:
+        """Sets the Stack that raises what `decide` raises; None: the NIC is nobody's."""
+        self.answers = answers
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def ps_python_nic_tamper(
+    python: Any, nic: Any, outgoing: bool, frame: Any, size: int, now_us: int
+) -> int:
+    function = ffi.from_handle(python)
+    try:
+        for delay_us, data in function.decide(outgoing, bytes(ffi.buffer(frame, size)), now_us):
+            lib.ps_nic_tamper_put(nic, outgoing, data, len(data), delay_us)
+    except BaseException as error:  # noqa: BLE001
+        if function.answers is not None:
+            raised = function.answers.keep(error)
+            return int(raised) if outgoing else 0  # 0: the wire is there as before
+        if function.raised is None:
+            function.raised = error
+        return RAISED
+    return 0

@@ -23,6 +23,7 @@ _PLACES = {
     "nic": "nics:nic",
     "ping": "ping:ping",
     "proxy": "proxy:proxy",
+    "replay": "replay:replay",
     "run": "run:run",
     "serve": "serve:serve",
     "socks": "socks:socks",

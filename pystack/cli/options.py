@@ -94,11 +94,14 @@ class StackOptions:
     faults: Faults
 
     @contextmanager
-    def stack(self, *, addressed: bool = True) -> Iterator[tuple[pystack.Stack, pystack.Interface]]:
+    def stack(
+        self, *, addressed: bool = True, around: Callable[[nics.Nic], nics.Nic] | None = None
+    ) -> Iterator[tuple[pystack.Stack, pystack.Interface]]:
         """A Stack with one interface as asked for, closed at the end of the block.
 
         Args:
             addressed: Whether it needs an address.
+            around: Wraps its NIC, and whatever the options have put around that.
 
         Raises:
             click.UsageError: Neither an address nor DHCP was given.
@@ -118,6 +121,9 @@ class StackOptions:
             cleanup.callback(wire.close)
             if self.capture is not None:
                 wire = nics.capture(wire, self.capture)
+                cleanup.callback(wire.close)
+            if around is not None:
+                wire = around(wire)
                 cleanup.callback(wire.close)
             net = cleanup.enter_context(pystack.Stack(engine=self.engine))
             how: Any = {"gateway": self.gateway, "mtu": self.mtu}

@@ -22,6 +22,9 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `half_open`: another that finds a connection which stays half open after a crash.
 - `ping`: ping and traceroute as a tool.
 - `web_server`: HTTP over a TAP, for the kernel's programs to fetch.
+- `scapy_beside`: scapy's scan, handshake and TCP client beside a Stack (needs scapy).
+- `fuzz_server`: a World in which requests are mutated below TCP, and the seed that breaks a server.
+- `boofuzz_target`: boofuzz through a Stack's TCP and a wire that tampers (needs boofuzz).
 - `capture`: a lossy wire and its capture for Wireshark.
 - `my_case`, `my_host`: a case and a Host of your own for the lab (`pystack lab run --load FILE`).
 """

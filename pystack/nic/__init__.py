@@ -12,6 +12,7 @@ from pystack.nic.device import Packet, Tap, Tun
 from pystack.nic.impair import Impaired, Impairment, impair
 from pystack.nic.parse import parse
 from pystack.nic.python import PythonNic, adapt
+from pystack.nic.tamper import Delayed, Frame, Outcome, Tampered, refresh, tamper
 from pystack.nic.wire import Switch, wire
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 # Not WireGuard: `from pystack.nic import *` works without the package that it needs.
 __all__ = [
     "Capture",
+    "Delayed",
     "Descriptor",
+    "Frame",
     "Framing",
     "Impaired",
     "Impairment",
@@ -30,9 +33,11 @@ __all__ = [
     "NicProtocol",
     "NicStatistics",
     "Offload",
+    "Outcome",
     "Packet",
     "PythonNic",
     "Switch",
+    "Tampered",
     "Tap",
     "Tun",
     "Udp",
@@ -41,6 +46,8 @@ __all__ = [
     "capture",
     "impair",
     "parse",
+    "refresh",
+    "tamper",
     "wire",
 ]
 

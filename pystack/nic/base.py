@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pystack._native import check, ffi, lib
 from pystack._native.address import mac_text
-from pystack._native.answers import Answers, FrameSink
+from pystack._native.answers import Answers, FrameFunction, FrameSink
 
 Self = TypeVar("Self", bound="Nic")
 
@@ -190,10 +190,13 @@ class Nic:
             if waited not in (-errno.EINTR, -errno.EAGAIN):
                 self._check(waited)
 
-    @staticmethod
-    def _check(result: int) -> int:
+    def _check(self, result: int) -> int:
         if result == -errno.EBUSY:
             raise OSError(errno.EBUSY, "a Stack, or a NIC around it, holds this NIC")
+        for sink in self._sinks():
+            if isinstance(sink, FrameFunction) and sink.raised is not None:
+                error, sink.raised = sink.raised, None
+                raise error
         return check(result)
 
     def statistics(self) -> NicStatistics:
@@ -204,8 +207,8 @@ class Nic:
             *(int(getattr(raw, name)) for name in NicStatistics.__dataclass_fields__)
         )
 
-    def _sinks(self) -> Iterator[FrameSink]:
-        """The Python objects at the end of this NIC, through the NICs it wraps."""
+    def _sinks(self) -> Iterator[FrameSink | FrameFunction]:
+        """The Python objects in this NIC, and at its end, through the NICs it wraps."""
         return iter(())
 
     def _listen_to(self, answers: Answers | None) -> None:
@@ -242,7 +245,7 @@ class Wrapper(Nic):
         super().__init__(pointer)
         self.inner = inner
 
-    def _sinks(self) -> Iterator[FrameSink]:
+    def _sinks(self) -> Iterator[FrameSink | FrameFunction]:
         return self.inner._sinks()
 
     def close(self) -> None:

@@ -376,6 +376,7 @@ class World:
         mtu: int = 1500,
         back: Conditions | None = None,
         capture: str | os.PathLike[str] | None = None,
+        tamper: Callable[[nics.Frame], nics.Outcome] | None = None,
         **conditions: Any,
     ) -> Link:
         """A link between two hosts, as a new interface on each; also to switches and NATs.
@@ -391,6 +392,8 @@ class World:
             back: The conditions of what the right host sends, if they differ.
             capture: A file for Wireshark (".pcap" or ".pcapng") with the frames as the left host
                 sends and receives them, at the World's times. It is whole when the World closes.
+            tamper: A function that each frame passes where the left host sends and receives it, as
+                with `pystack.nic.tamper`.
 
         Raises:
             ValueError: A value out of range; a host of another World.
@@ -413,6 +416,8 @@ class World:
         )
         self._name(made)
         ends: list[Nic] = list(made.nics)
+        if tamper is not None:
+            ends[0] = nics.tamper(ends[0], tamper)
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])

@@ -1,7 +1,8 @@
-"""A mark for tests that need programs from outside: skipped where these are missing."""
+"""Marks for tests that need something from outside: skipped where it is missing."""
 
 from __future__ import annotations
 
+import ctypes.util
 import shutil
 
 import pytest
@@ -11,3 +12,9 @@ def needs_programs(*names: str) -> pytest.MarkDecorator:
     """Skips a test where one of these programs isn't installed, and says which."""
     missing = [name for name in names if shutil.which(name) is None]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+def needs_library(name: str) -> pytest.MarkDecorator:
+    """Skips a test where a shared library isn't installed."""
+    missing = ctypes.util.find_library(name) is None
+    return pytest.mark.skipif(missing, reason=f"not installed: lib{name}")

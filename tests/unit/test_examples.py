@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from installed import needs_programs
+from installed import needs_library, needs_programs
 from namespace import namespace, needs_namespace
 
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
@@ -63,11 +63,28 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
             "CoDel: 24 ms a ping, 9.6 Mbit/s\n"
             "FQ-CoDel: 21 ms a ping, 9.6 Mbit/s\n",
         ),
+        (
+            "fuzz_server",
+            "seed 0: IndexError('index out of range') after b'SET 9  ello\\n'\n",
+        ),
         ("week_of_keepalive", "ESTABLISHED\nConnection timed out after 0.19 hours\n"),
     ],
 )
 def test_what_it_shows(name: str, shows: str) -> None:
     assert shows in run(name)
+
+
+@needs_library("pcap")
+def test_scapy_is_not_reset() -> None:
+    pytest.importorskip("scapy")
+    assert run("scapy_beside") == (
+        "{22: 'RA', 80: 'SA'}\nthe server acknowledges 101 with SA\nb'hello'\n0 resets\n"
+    )
+
+
+def test_boofuzz_drives_a_server_through_tamper(tmp_path: Path) -> None:
+    pytest.importorskip("boofuzz")
+    assert run("boofuzz_target", folder=tmp_path) == "40 cases, 7 names were too long\n"
 
 
 def test_bufferbloat_is_drawn(tmp_path: Path) -> None:

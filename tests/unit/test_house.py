@@ -25,7 +25,7 @@ LEVELS = [
     {"sockets", "interface"},
     {"intercept", "probe"},
     {"stack"},
-    {"embed", "world"},
+    {"embed", "scapy", "world"},
     {"__init__"},
     {"lab"},
     {"bench"},

@@ -98,6 +98,23 @@ ps_nic *ps_nic_impair(ps_nic *inner, const struct ps_impairment *outgoing,
                       const struct ps_impairment *incoming, uint64_t seed, int *error);
 int ps_nic_impair_set(ps_nic *nic, const struct ps_impairment *outgoing,
                       const struct ps_impairment *incoming);
+/* Calls `function` with each frame of both directions, and `nic` to name it by: what becomes of the
+ * frame is what that puts, any number of frames. A negative result: it has failed, and the frame is
+ * lost. */
+ps_nic *ps_nic_tamper(ps_nic *inner,
+                      int (*function)(void *python, ps_nic *nic, bool outgoing,
+                                      const uint8_t *frame, size_t size, uint64_t now_us),
+                      void *python, size_t queue_frames, int *error);
+/* From inside `function` alone: a frame that leaves, or arrives, in so many microseconds. */
+int ps_nic_tamper_put(ps_nic *nic, bool outgoing, const uint8_t *frame, size_t size,
+                      uint64_t later_us);
+/* From any thread: a frame as if it had been put, and at once. */
+int ps_nic_tamper_inject(ps_nic *nic, bool outgoing, const uint8_t *frame, size_t size);
+/* Writes the checksums of a frame's IPv4 header, TCP, UDP, ICMP and ICMPv6, behind VLAN tags too;
+ * before that, if asked, the lengths of IP and UDP, to take in all that there is. What is no whole
+ * packet, or a fragment, keeps what can't be computed. */
+void ps_frame_refresh(uint8_t *frame, size_t size, uint8_t layer, bool lengths);
+
 int ps_nic_statistics(ps_nic *nic, struct ps_nic_statistics *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include "api/nic_api.h"
 #include "base/generator.h"
 #include "base/pieces.h"
+#include "nic/due_queue.h"
 #include "nic/nic.h"
 #include "nic/nic_wrapper.h"
 
@@ -19,18 +20,9 @@
  * virtual clock doesn't stand still until all have been taken; but not for ever. */
 #define BATCH 65536
 
-struct delayed_frame {
-    struct delayed_frame *next;
-    uint64_t due_us;
-    size_t size;
-    uint8_t bytes[];
-};
-
 struct direction {
     struct ps_impairment settings;
-    struct delayed_frame *first;
-    struct delayed_frame *last; /* of no meaning while there is no first */
-    size_t frames;
+    struct due_queue queue;
     uint64_t free_us; /* when the rate limit lets the next frame begin */
 };
 
@@ -67,30 +59,6 @@ static uint64_t due(struct impair *self, struct direction *direction, size_t siz
     return at_us;
 }
 
-static int enqueue(struct direction *direction, const uint8_t *bytes, size_t size, uint64_t due_us)
-{
-    if (direction->frames >= direction->settings.queue_frames)
-        return -ENOBUFS;
-    struct delayed_frame *frame = malloc(sizeof *frame + size);
-    if (frame == NULL)
-        return -ENOBUFS;
-    memcpy(frame->bytes, bytes, size);
-    frame->size = size;
-    frame->due_us = due_us;
-    /* Most come behind all others. */
-    struct delayed_frame **link = direction->first != NULL && direction->last->due_us <= due_us
-                                      ? &direction->last->next
-                                      : &direction->first;
-    while (*link != NULL && (*link)->due_us <= due_us)
-        link = &(*link)->next;
-    frame->next = *link;
-    *link = frame;
-    if (frame->next == NULL)
-        direction->last = frame;
-    direction->frames++;
-    return 0;
-}
-
 /* Decides one frame's fate. A frame that has no room to wait is lost, as on any wire. */
 static void suffer(struct impair *self, struct direction *direction, uint8_t *frame, size_t size,
                    uint64_t now_us)
@@ -106,24 +74,15 @@ static void suffer(struct impair *self, struct direction *direction, uint8_t *fr
     }
     int copies = happens(self, settings->duplicate) ? 2 : 1;
     while (copies-- > 0)
-        if (enqueue(direction, frame, size, due(self, direction, size, now_us)) < 0)
+        if (due_queue_put(&direction->queue, frame, size, due(self, direction, size, now_us),
+                          settings->queue_frames) < 0)
             self->wrapper.nic.counters.dropped_frames++;
-}
-
-static struct delayed_frame *take(struct direction *direction, uint64_t now_us)
-{
-    struct delayed_frame *frame = direction->first;
-    if (frame == NULL || frame->due_us > now_us)
-        return NULL;
-    direction->first = frame->next;
-    direction->frames--;
-    return frame;
 }
 
 static void let_out(struct impair *self, uint64_t now_us)
 {
-    struct delayed_frame *frame;
-    while ((frame = take(&self->outgoing, now_us)) != NULL) {
+    struct due_frame *frame;
+    while ((frame = due_queue_take(&self->outgoing.queue, now_us)) != NULL) {
         const struct ps_piece piece = {frame->bytes, frame->size};
         if (nic_transmit(self->wrapper.inner, &piece, 1, frame->size, now_us) < 0)
             self->wrapper.nic.counters.dropped_frames++;
@@ -157,7 +116,7 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
             break;
         suffer(self, &self->incoming, self->scratch, (size_t)result, now_us);
     }
-    struct delayed_frame *first = take(&self->incoming, now_us);
+    struct due_frame *first = due_queue_take(&self->incoming.queue, now_us);
     if (first != NULL) {
         result = first->size <= room ? (ssize_t)first->size : -EAGAIN;
         if (result > 0)
@@ -178,24 +137,17 @@ static uint64_t deadline(ps_nic *nic)
     uint64_t soonest = nic_deadline(self->wrapper.inner);
     const struct direction *const directions[] = {&self->outgoing, &self->incoming};
     for (size_t i = 0; i < 2; i++)
-        if (directions[i]->first != NULL && directions[i]->first->due_us < soonest)
-            soonest = directions[i]->first->due_us;
+        if (due_queue_deadline(&directions[i]->queue) < soonest)
+            soonest = due_queue_deadline(&directions[i]->queue);
     pthread_mutex_unlock(&self->lock);
     return soonest;
-}
-
-static void empty(struct direction *direction)
-{
-    struct delayed_frame *frame;
-    while ((frame = take(direction, UINT64_MAX)) != NULL)
-        free(frame);
 }
 
 static void destroy(ps_nic *nic)
 {
     struct impair *self = (struct impair *)nic;
-    empty(&self->outgoing);
-    empty(&self->incoming);
+    due_queue_empty(&self->outgoing.queue);
+    due_queue_empty(&self->incoming.queue);
     pthread_mutex_destroy(&self->lock);
     nic_wrapper_free(&self->wrapper);
 }

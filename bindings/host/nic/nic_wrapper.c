@@ -71,5 +71,6 @@ void nic_wrapper_forget(ps_nic *nic)
 
 void nic_wrapper_set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument)
 {
+    nic_set_wake(nic, wake, argument); /* for what is in the wrapper, or around it */
     nic_watch(inner(nic), wake, argument);
 }

@@ -36,8 +36,7 @@ void checksum_update(uint8_t *checksum, const uint8_t *before, const uint8_t *af
     checksum[1] = (uint8_t)check;
 }
 
-/* Writes the Internet checksum (RFC 1071) over a segment and its pseudo header. */
-static void finish(uint8_t *segment, size_t size, uint8_t protocol, uint32_t addresses)
+void checksum_segment(uint8_t *segment, size_t size, uint8_t protocol, uint32_t addresses)
 {
     size_t offset = protocol == TCP ? 16 : protocol == UDP ? 6 : protocol == ICMP6 ? 2 : size;
     if (offset + 2 > size)
@@ -61,10 +60,11 @@ void partial_checksum_finish(uint8_t *frame, size_t size)
         size_t header = (packet[0] & 15u) * 4;
         size_t total = (size_t)packet[2] << 8 | packet[3];
         if (total <= size && header >= 20 && header < total)
-            finish(packet + header, total - header, packet[9], checksum_sum(packet + 12, 8));
+            checksum_segment(packet + header, total - header, packet[9],
+                             checksum_sum(packet + 12, 8));
     } else if (frame[12] == 0x86 && frame[13] == 0xdd && size >= 40) {
         size_t payload = (size_t)packet[4] << 8 | packet[5];
         if (payload <= size - 40)
-            finish(packet + 40, payload, packet[6], checksum_sum(packet + 8, 32));
+            checksum_segment(packet + 40, payload, packet[6], checksum_sum(packet + 8, 32));
     }
 }
