@@ -33,6 +33,11 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
     help="Where flows leave: direct, socks5://[user:password@]host:port or http://host:port.",
 )
 @click.option(
+    "--device",
+    help="The kernel's device that flows leave by; default: as its routes say. Needed where the "
+    "default route leads into the wire itself.",
+)
+@click.option(
     "--connect-timeout",
     type=NOT_NEGATIVE,
     default=30.0,
@@ -54,7 +59,12 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
     help="Maximum number of open flows.",
 )
 def proxy(
-    upstream: str, connect_timeout: float, udp_idle: float, flows: int, options: StackOptions
+    upstream: str,
+    device: str | None,
+    connect_timeout: float,
+    udp_idle: float,
+    flows: int,
+    options: StackOptions,
 ) -> None:
     """Forwards whatever is routed into the wire, until Ctrl-C.
 
@@ -66,23 +76,11 @@ def proxy(
     with options.stack(addressed=False) as (net, interface):
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface)
-        device = device_of(interface) or options.nic
-        click.echo(f"Proxying what is routed into {device} by {upstream_words(upstream)}", err=True)
-        asyncio.run(_forward(net, upstream, connect_timeout, udp_idle, flows))
-
-
-def upstream_words(upstream: str) -> str:
-    """An upstream as it may be shown: without user and password."""
-    return "the kernel's sockets" if upstream == "direct" else repr(parse_upstream(upstream))
-
-
-async def _forward(
-    net: pystack.Stack, upstream: str, connect_timeout: float, udp_idle: float, flows: int
-) -> None:
-    forwarder = Forwarder(
-        net, parse_upstream(upstream), connect_timeout=connect_timeout, udp_idle=udp_idle
-    )
-    await until_stopped(forwarder.run(open=flows))
+        way = parse_upstream(upstream, device)
+        wire = device_of(interface) or options.nic
+        click.echo(f"Proxying what is routed into {wire} by {way!r}", err=True)
+        forwarder = Forwarder(net, way, connect_timeout=connect_timeout, udp_idle=udp_idle)
+        asyncio.run(until_stopped(forwarder.run(open=flows)))
 
 
 def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: str | None) -> None:

@@ -285,7 +285,7 @@ def test_datagrams_are_forwarded_and_refused() -> None:
                     client.send(b"%d" % number)
                 return [client.recv(100) for _ in range(count)]
 
-        async with forwarding(both.right, udp_idle=1.0) as forwarder:
+        async with forwarding(both.right, udp_idle=1.0, grace=5.0) as forwarder:
             assert await in_thread(lambda: ask(port, 5)) == [b"re:%d" % one for one in range(5)]
             assert forwarder.statistics().datagram_flows == 1
             with pytest.raises(ConnectionRefusedError):
