@@ -40,5 +40,5 @@ def test_a_decision_takes_the_worlds_time() -> None:
 
         data, moment = world.run(main())
     assert data == b"hello"
-    # Three ways for ARP and the SYN, one for the SYN-ACK, two more until the data is here.
+    # Three ways for ARP and the SYN, three more for the SYN-ACK, its ACK and the data.
     assert moment == pytest.approx(5.3, abs=0.01)
