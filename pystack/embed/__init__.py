@@ -1,1 +1,1 @@
-"""Stacks embedded in other tools."""
+"""A Stack inside other libraries and tools, each in a module that is imported by itself."""
