@@ -16,9 +16,10 @@ from pystack.cli.options import StackOptions, device_of, stack_options
 from pystack.cli.values import NOT_NEGATIVE, UPSTREAM
 from pystack.embed.proxy import Forwarder, parse_upstream
 
-__all__ = ["more_descriptors", "proxy", "until_stopped"]
+__all__ = ["EACH", "OTHERS", "more_descriptors", "proxy", "until_stopped"]
 
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+EACH, OTHERS = 3, 64  # descriptors of a flow, and all others
 
 
 @click.command()
@@ -31,6 +32,11 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
     envvar="PYSTACK_UPSTREAM",
     show_envvar=True,
     help="Where flows leave: direct, socks5://[user:password@]host:port or http://host:port.",
+)
+@click.option(
+    "--device",
+    help="The kernel's device that flows leave by; default: as its routes say. Needed where the "
+    "default route leads into the wire itself.",
 )
 @click.option(
     "--connect-timeout",
@@ -51,10 +57,15 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
     type=click.IntRange(min=1),
     default=65536,
     show_default=True,
-    help="Maximum number of open flows.",
+    help="Maximum number of open flows; each has three descriptors (ulimit -n).",
 )
 def proxy(
-    upstream: str, connect_timeout: float, udp_idle: float, flows: int, options: StackOptions
+    upstream: str,
+    device: str | None,
+    connect_timeout: float,
+    udp_idle: float,
+    flows: int,
+    options: StackOptions,
 ) -> None:
     """Forwards whatever is routed into the wire, until Ctrl-C.
 
@@ -62,27 +73,20 @@ def proxy(
     stack needs no address on a TUN; on a TAP give it the one that the kernel's routes name as their
     gateway.
     """
-    more_descriptors()
+    flows = min(flows, max(1, (more_descriptors() - OTHERS) // EACH))
     with options.stack(addressed=False) as (net, interface):
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface)
-        device = device_of(interface) or options.nic
-        click.echo(f"Proxying what is routed into {device} by {upstream_words(upstream)}", err=True)
-        asyncio.run(_forward(net, upstream, connect_timeout, udp_idle, flows))
+        way = parse_upstream(upstream, device)
+        forwarder = Forwarder(net, way, connect_timeout=connect_timeout, udp_idle=udp_idle)
+        wire = device_of(interface) or options.nic
+        told = f"Proxying what is routed into {wire} by {way!r}"
+        asyncio.run(until_stopped(_forward(forwarder, flows, told)))
 
 
-def upstream_words(upstream: str) -> str:
-    """An upstream as it may be shown: without user and password."""
-    return "the kernel's sockets" if upstream == "direct" else repr(parse_upstream(upstream))
-
-
-async def _forward(
-    net: pystack.Stack, upstream: str, connect_timeout: float, udp_idle: float, flows: int
-) -> None:
-    forwarder = Forwarder(
-        net, parse_upstream(upstream), connect_timeout=connect_timeout, udp_idle=udp_idle
-    )
-    await until_stopped(forwarder.run(open=flows))
+async def _forward(forwarder: Forwarder, flows: int, told: str) -> None:
+    click.echo(told, err=True)
+    await forwarder.run(open=flows)
 
 
 def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: str | None) -> None:
@@ -95,22 +99,36 @@ def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: 
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order."""
+    """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+    """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
+    came: list[int] = []
+
+    def stop(number: int) -> None:
+        came.append(number)
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop, number)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    if signal.SIGINT in came:
+        raise KeyboardInterrupt
 
 
-def more_descriptors() -> None:
-    """Lets this process have as many descriptors as it may: a flow has three."""
+def more_descriptors() -> int:
+    """Lets this process have as many descriptors as it may; how many that is."""
     try:
         import resource  # noqa: PLC0415 - not on every system
     except ImportError:
-        return
+        return 1024
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if limit == resource.RLIM_INFINITY else limit

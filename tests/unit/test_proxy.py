@@ -166,6 +166,36 @@ def test_a_cancelled_pump_resets_both() -> None:
     asyncio.run(main())
 
 
+def test_a_pump_without_descriptors_resets_both() -> None:
+    class Without:
+        closed = False
+
+        def setblocking(self, _flag: bool) -> None:
+            pass
+
+        def fileno(self) -> int:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        def setsockopt(self, *_arguments: Any) -> None:
+            pass
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def main() -> None:
+        with socket.create_server((HERE, 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, left = listener.accept()[0], Without()
+        with pytest.raises(OSError, match="too many"):
+            Pump(left, server)  # type: ignore[arg-type]
+        assert left.closed
+        client.settimeout(10)
+        with client, pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+    asyncio.run(main())
+
+
 # --- direct --------------------------------------------------------------------------------------
 
 
@@ -285,7 +315,7 @@ def test_datagrams_are_forwarded_and_refused() -> None:
                     client.send(b"%d" % number)
                 return [client.recv(100) for _ in range(count)]
 
-        async with forwarding(both.right, udp_idle=1.0) as forwarder:
+        async with forwarding(both.right, udp_idle=1.0, grace=5.0) as forwarder:
             assert await in_thread(lambda: ask(port, 5)) == [b"re:%d" % one for one in range(5)]
             assert forwarder.statistics().datagram_flows == 1
             with pytest.raises(ConnectionRefusedError):

@@ -12,19 +12,20 @@ from pystack.embed.proxy.upstream import Upstream
 __all__ = ["parse_upstream"]
 
 
-def parse_upstream(text: str) -> Upstream:
+def parse_upstream(text: str, device: str | None = None) -> Upstream:
     """An upstream by its name.
 
     Args:
         text: ``direct``, ``socks5://[user:password@]host:port`` or
             ``http://[user:password@]host:port``. IPv6 addresses stand in brackets; special
             characters of user and password are percent-encoded (RFC 3986).
+        device: See `Direct`.
 
     Raises:
         ValueError: It is none of these; the message says what is wrong.
     """
     if text == "direct":
-        return Direct()
+        return Direct(device)
     parts = urlsplit(text)
     kinds: dict[str, tuple[type[Socks5] | type[HttpConnect], int]] = {
         "socks5": (Socks5, 1080),
@@ -44,4 +45,4 @@ def parse_upstream(text: str) -> Upstream:
         raise ValueError(f"{text!r}: {error}") from None
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    return kind(parts.hostname, port, user=user, password=password)
+    return kind(parts.hostname, port, user=user, password=password, device=device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["Channel", "Upstream", "connect_kernel", "read_exactly"]
+__all__ = ["Channel", "Upstream", "bind_to_device", "connect_kernel", "read_exactly"]
 
 
 class Channel(Protocol):
@@ -57,8 +58,33 @@ class Upstream(Protocol):
         """Gives back what it holds; what is connected goes on."""
 
 
-async def connect_kernel(host: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+def bind_to_device(made: socket.socket, device: str | None) -> None:
+    """Has a socket of the kernel's leave by a device; None: by its routes.
+
+    Raises:
+        OSError: ENODEV, there is none such; EOPNOTSUPP, this system can't.
+    """
+    if device is None:
+        return
+    option = getattr(socket, "SO_BINDTODEVICE", None)
+    if option is None:
+        raise OSError(errno.EOPNOTSUPP, "this system binds no socket to a device")
+    try:
+        made.setsockopt(socket.SOL_SOCKET, option, device.encode() + b"\0")
+    except OSError as error:
+        raise OSError(error.errno, f"the device {device!r}: {error.strerror}") from None
+
+
+async def connect_kernel(
+    host: str, port: int, kind: int = socket.SOCK_STREAM, device: str | None = None
+) -> socket.socket:
     """A socket of the kernel's, connected and non-blocking; a name's addresses are tried in turn.
+
+    Args:
+        host: An address, or a name that the system resolves.
+        port: The port.
+        kind: SOCK_STREAM or SOCK_DGRAM.
+        device: The kernel's device to leave by, whatever its routes say (SO_BINDTODEVICE).
 
     Raises:
         OSError: What connect(2) says, of the last address.
@@ -78,6 +104,7 @@ async def connect_kernel(host: str, port: int, kind: int = socket.SOCK_STREAM) -
         made = kernel_socket(family, kind)
         try:
             made.setblocking(False)
+            bind_to_device(made, device)
             if kind == socket.SOCK_STREAM:
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await loop.sock_connect(made, address)
