@@ -8,5 +8,7 @@
 
 /* How many there are whose far end is Python (nic_python.c). */
 int python_nics(void);
+/* How many there are whose frames a program carries (nic_carried.c). */
+int carried_nics(void);
 
 #endif
