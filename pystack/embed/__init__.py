@@ -1,0 +1,1 @@
+"""A Stack inside other libraries and tools, each in a module that is imported by itself."""
