@@ -37,6 +37,7 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("tunnel", "hello, 10.0.0.1\n"),
         ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
         ("python_nic", "HELLO THROUGH PYTHON\n"),
+        ("device_tunnel", "1 answer to a ping\nthe device got hello, red\n"),
         ("ping", "1  10.0.1.1"),
         ("crash_and_retry", "93.88 s  'half and half'\n"),
         ("chat", "6.0 s  Ann hears 'Hi Ann.'\n"),
