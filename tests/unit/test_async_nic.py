@@ -560,3 +560,9 @@ def test_any_bytes_in_any_pieces(framing: Framing) -> None:
             wire.close()
 
     run(work())
+
+
+def test_a_descriptor_has_another_framing() -> None:
+    first, second = socket.socketpair()
+    with first, second, pytest.raises(ValueError, match=r"nic\.Async"):
+        nic.Descriptor(first, framing=Framing.IP)
