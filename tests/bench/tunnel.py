@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -35,30 +37,31 @@ Dial = Callable[[], Awaitable[tuple[Callable[[bytes], Any], Callable[[int], Awai
 
 def device(fd: int, mtu: int) -> None:
     """The other process: sends what it is asked for, takes what it is told of, or gives it back."""
+    net, part = pystack.Stack(), bytes(1 << 20)
+    net.attach(Descriptor(fd, layer=Layer.IP, mtu=mtu), f"{DEVICE}/64")
+    listener = net.sockets.create_server((DEVICE, PORT), family=socket.AF_INET6)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        kind, size = await reader.readexactly(1), int.from_bytes(await reader.readexactly(8), "big")
-        part = bytes(1 << 18)
-        if kind == b"d":
-            for _ in range(size // len(part)):
-                writer.write(part)
-                await writer.drain()
-        while size > 0 and kind == b"u":
-            size -= len(await reader.read(1 << 18))
-        while kind == b"e" and (data := await reader.read(1 << 16)):
-            writer.write(data)
-        writer.write(b"!")
-        writer.close()
+    def serve(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError), sock:
+            told = sock.recv(9, socket.MSG_WAITALL)
+            kind, size = told[:1], int.from_bytes(told[1:], "big")
+            for _ in range(size // len(part) if kind == b"d" else 0):
+                sock.sendall(part)
+            while size > 0 and kind == b"u":
+                size -= len(sock.recv(1 << 20))
+            while kind == b"e" and (data := sock.recv(1 << 16)):
+                sock.sendall(data)
+            sock.sendall(b"!")
 
-    async def main() -> None:
-        net = pystack.Stack()
-        net.attach(Descriptor(fd, layer=Layer.IP, mtu=mtu), f"{DEVICE}/64")
-        await net.start_server(serve, DEVICE, PORT)
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-        net.close(abrupt=True)
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 
-    asyncio.run(main())
+    threading.Thread(target=accept, daemon=True).start()
+    print("ready", flush=True)
+    sys.stdin.read()
+    net.close(abrupt=True)
 
 
 @asynccontextmanager
