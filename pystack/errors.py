@@ -12,7 +12,8 @@ class DeadlockError(RuntimeError):
 
     In a World no frame is on its way, no timer runs, and no thread or task has a timeout; the
     message says what waits, on which host, and where in its code. Outside one, every thread waits
-    for a Stack whose `ManualClock` none of them can advance.
+    for a Stack whose `ManualClock` none of them can advance; or the thread that would wait runs the
+    event loop that carries the Stack's frames (`nic.Async`).
     """
 
 

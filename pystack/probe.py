@@ -7,17 +7,21 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pystack._native.address import Address
 from pystack.sockets import Socket, SocketModule
 
 __all__ = [
     "Hop",
     "PingReply",
     "PingResult",
+    "Prober",
+    "StackProbes",
     "TracerouteResult",
+    "check_ping",
     "ping",
     "pings",
     "reaches",
@@ -190,7 +194,7 @@ def _checksum(data: bytes) -> int:
     return int(~(total + (total >> 16)) & 0xFFFF)
 
 
-class _Prober:
+class Prober:
     """A raw ICMP socket, and the requests and answers of one family on it."""
 
     def __init__(self, sockets: SocketModule, destination: str) -> None:
@@ -214,13 +218,20 @@ class _Prober:
             self.sock.setsockopt(socket.IPPROTO_IPV6, getattr(socket, "IPV6_RECVHOPLIMIT", 51), 1)
 
     def set_ttl(self, ttl: int) -> None:
+        """Sets the requests' time to live or hop limit."""
         if self.v6:
             self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
         else:
             self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
 
-    def probe(self, sequence: int, size: int, timeout: float) -> PingReply:
-        """Sends one request and waits for its outcome."""
+    def exchange(
+        self, sequence: int, size: int, timeout: float
+    ) -> Generator[float, Any, PingReply]:
+        """One request and its outcome; whoever runs it waits for messages.
+
+        Yields:
+            How many seconds to wait for one at most; it is sent what `receive` gives.
+        """
         kind = 128 if self.v6 else 8
         data = bytes(i & 0xFF for i in range(size))
         number = sequence & 0xFFFF
@@ -240,21 +251,38 @@ class _Prober:
             return PingReply(sequence, None, 0, None, None, os.strerror(error.errno))
         deadline = started + timeout
         while (left := deadline - self.now()) > 0:
-            self.sock.settimeout(left)
-            try:
-                packet, ancillary, _flags, source = self.sock.recvmsg(_LARGEST + 100, 64)
-            except TimeoutError:
-                break
-            except OSError as error:
-                # An ICMP error about an earlier request; the raw message tells more.
-                if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED):
-                    continue
-                raise
+            message = yield left
+            if message is None:
+                continue
+            packet, ancillary, _flags, source = message
             reply = self._read(packet, ancillary, source, number, sequence)
             if reply is not None:
                 elapsed = (self.now() - started) * 1000
                 return PingReply(**{**reply, "rtt_ms": elapsed})
         return PingReply(sequence, None, 0, None, None, "timeout")
+
+    def receive(self) -> Any:
+        """A message; None: it was an ICMP error about an earlier request, or none came in time."""
+        try:
+            return self.sock.recvmsg(_LARGEST + 100, 64)
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError as error:
+            # The raw message tells more.
+            if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED):
+                return None
+            raise
+
+    def probe(self, sequence: int, size: int, timeout: float) -> PingReply:
+        """Sends one request and waits for its outcome."""
+        steps = self.exchange(sequence, size, timeout)
+        try:
+            left = next(steps)
+            while True:
+                self.sock.settimeout(left)
+                left = steps.send(self.receive())
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
     def _read(
         self, packet: bytes, ancillary: Any, source: Any, number: int, sequence: int
@@ -301,6 +329,12 @@ class _Prober:
         return kind == (128 if self.v6 else 8) and (identifier, sent) == (self.identifier, number)
 
 
+def check_ping(count: int, size: int, interval: float, timeout: float) -> None:
+    """Raises ValueError for what `pystack.Stack.ping` doesn't take."""
+    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
+        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
+
+
 def pings(
     sockets: SocketModule,
     destination: str,
@@ -312,9 +346,8 @@ def pings(
     ttl: int | None,
 ) -> tuple[str, Iterator[PingReply]]:
     """The address that `pystack.Stack.ping` asks, and what comes of each request as it comes."""
-    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
-        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
-    prober = _Prober(sockets, destination)
+    check_ping(count, size, interval, timeout)
+    prober = Prober(sockets, destination)
 
     def each() -> Iterator[PingReply]:
         with prober.sock:
@@ -357,7 +390,7 @@ def trace(
     """The address that `pystack.Stack.traceroute` looks for, and each step as it is taken."""
     if not 1 <= hops <= 255 or probes < 1 or timeout < 0:
         raise ValueError("hops from 1 to 255, probes from 1, timeout not negative")
-    prober = _Prober(sockets, destination)
+    prober = Prober(sockets, destination)
 
     def each() -> Iterator[Hop]:
         with prober.sock:
@@ -382,3 +415,66 @@ def traceroute(
     address, found = trace(sockets, destination, hops=hops, probes=probes, timeout=timeout)
     steps = tuple(found)
     return TracerouteResult(address, steps, reached=reaches(steps[-1]))
+
+
+class StackProbes:
+    """The part of `Stack` that probes paths."""
+
+    if TYPE_CHECKING:  # Stack has it
+        sockets: SocketModule
+
+    def ping(
+        self,
+        destination: Address | str,
+        *,
+        count: int = 1,
+        size: int = 56,
+        interval: float = 1.0,
+        timeout: float = 1.0,
+        ttl: int | None = None,
+    ) -> PingResult:
+        """Sends echo requests and waits for the answers (RFC 792, RFC 4443 4).
+
+        Args:
+            destination: An address or a name.
+            count: How many.
+            size: Bytes of data in each.
+            interval: Seconds between two.
+            timeout: Seconds to wait for each answer.
+            ttl: Time to live or hop limit; default: the sysctl's.
+
+        Raises:
+            socket.gaierror: There is no such name.
+            OSError: ENETUNREACH, no route; EMSGSIZE, too large.
+        """
+        return ping(
+            self.sockets,
+            str(destination),
+            count=count,
+            size=size,
+            interval=interval,
+            timeout=timeout,
+            ttl=ttl,
+        )
+
+    def traceroute(
+        self,
+        destination: Address | str,
+        *,
+        hops: int = 30,
+        probes: int = 3,
+        timeout: float = 1.0,
+    ) -> TracerouteResult:
+        """Finds the routers on the path, by echo requests with increasing time to live.
+
+        Args:
+            destination: An address or a name.
+            hops: The maximum number of routers.
+            probes: Requests per router.
+            timeout: Seconds to wait for each answer.
+
+        Raises:
+            socket.gaierror: There is no such name.
+            OSError: ENETUNREACH, no route.
+        """
+        return traceroute(self.sockets, str(destination), hops=hops, probes=probes, timeout=timeout)

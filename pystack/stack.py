@@ -21,10 +21,11 @@ from pystack._native.answers import Answers
 from pystack._native.attributes import KnownAttributes
 from pystack._native.ending import LINGER, deliver_before
 from pystack._native.engines import default_engine
+from pystack.dial import StackDialing
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.intercept.mixin import StackIntercept
 from pystack.interface import Interface, gateways, mtu_to_c, mtu_words
-from pystack.probe import PingResult, TracerouteResult, ping, traceroute
+from pystack.probe import StackProbes
 from pystack.services import StackServices
 from pystack.serving import serving_of
 from pystack.snapshot import Snapshot
@@ -108,7 +109,7 @@ class Arena:
         self._handle.check(lib.ps_stack_arena_fail(self._handle.pointer, after, count))
 
 
-class Stack(StackServices, StackIntercept, KnownAttributes):
+class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttributes):
     """A complete TCP/IP stack in this process.
 
     It starts with a loopback interface (127.0.0.1, ::1); `attach` adds others. Any number of
@@ -210,11 +211,15 @@ class Stack(StackServices, StackIntercept, KnownAttributes):
         Raises:
             ValueError: `linger` is negative.
             OSError: EDEADLK, from inside one of its own hypercalls.
+            DeadlockError: This thread's event loop carries its frames (`nic.Async`): await
+                `aio.close`, or write ``async with`` for ``with``.
             KeyboardInterrupt: Ctrl-C; the Stack is closed all the same, undelivered data is lost.
         """
         if linger is not None:
             self.linger = linger
         nics_kept = list(self._handle.kept.values())
+        if not abrupt and self.linger > 0:
+            self._handle.need_another_thread()
         serving = serving_of(self._handle)
         if serving is not None:
             serving.close(abrupt=abrupt)
@@ -523,62 +528,6 @@ class Stack(StackServices, StackIntercept, KnownAttributes):
             OSError: EBADF, the Stack is closed.
         """
         return self.sockets.active(strict=strict)
-
-    def ping(
-        self,
-        destination: Address | str,
-        *,
-        count: int = 1,
-        size: int = 56,
-        interval: float = 1.0,
-        timeout: float = 1.0,
-        ttl: int | None = None,
-    ) -> PingResult:
-        """Sends echo requests and waits for the answers (RFC 792, RFC 4443 4).
-
-        Args:
-            destination: An address or a name.
-            count: How many.
-            size: Bytes of data in each.
-            interval: Seconds between two.
-            timeout: Seconds to wait for each answer.
-            ttl: Time to live or hop limit; default: the sysctl's.
-
-        Raises:
-            socket.gaierror: There is no such name.
-            OSError: ENETUNREACH, no route; EMSGSIZE, too large.
-        """
-        return ping(
-            self.sockets,
-            str(destination),
-            count=count,
-            size=size,
-            interval=interval,
-            timeout=timeout,
-            ttl=ttl,
-        )
-
-    def traceroute(
-        self,
-        destination: Address | str,
-        *,
-        hops: int = 30,
-        probes: int = 3,
-        timeout: float = 1.0,
-    ) -> TracerouteResult:
-        """Finds the routers on the path, by echo requests with increasing time to live.
-
-        Args:
-            destination: An address or a name.
-            hops: The maximum number of routers.
-            probes: Requests per router.
-            timeout: Seconds to wait for each answer.
-
-        Raises:
-            socket.gaierror: There is no such name.
-            OSError: ENETUNREACH, no route.
-        """
-        return traceroute(self.sockets, str(destination), hops=hops, probes=probes, timeout=timeout)
 
     def __repr__(self) -> str:
         if self.closed:

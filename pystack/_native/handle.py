@@ -35,6 +35,12 @@ _STALLED = (
     "whose clock moves by itself"
 )
 
+_CARRIED = (
+    "this call would wait for ever: its thread runs the event loop that carries the Stack's frames "
+    "(nic.Async). Await that of net.aio, as `await net.aio.ping(...)`, or `async with net` for "
+    "`with net`; or call it in another thread, as by asyncio.to_thread"
+)
+
 
 def check(result: int) -> int:
     """Gives back a result that is no error, and raises `OSError` for a negative errno."""
@@ -270,6 +276,8 @@ class StackHandle:
             self.world.fail(result)
         if result == -lib.PS_STALLED:
             raise DeadlockError(_STALLED)
+        if result == -lib.PS_CARRIED:
+            raise DeadlockError(_CARRIED)
         if result == -errno.ENOTRECOVERABLE:
             raise StackPanic(self.panic_text() or "unknown")
         if result == -errno.ECANCELED:
@@ -290,6 +298,11 @@ class StackHandle:
         """Raises OSError (EBADF) for a Stack that is closed."""
         if self.closed:
             raise OSError(errno.EBADF, "the Stack is closed")
+
+    def need_another_thread(self) -> None:
+        """Raises DeadlockError where this thread carries the Stack's frames, and can't wait."""
+        if not self.closed and lib.ps_stack_is_carried_here(self.pointer):
+            raise DeadlockError(_CARRIED)
 
     def panic_text(self) -> str | None:
         """The engine's last words; None: it has not failed."""

@@ -16,11 +16,13 @@ from pystack.nic.tamper import Delayed, Frame, Outcome, Tampered, refresh, tampe
 from pystack.nic.wire import Switch, wire
 
 if TYPE_CHECKING:
+    from pystack.nic.aio import Async
     from pystack.nic.tunnels import Udp, Vxlan
     from pystack.nic.wireguard import WireGuard as WireGuard
 
 # Not WireGuard: `from pystack.nic import *` works without the package that it needs.
 __all__ = [
+    "Async",
     "Capture",
     "Delayed",
     "Descriptor",
@@ -53,6 +55,7 @@ __all__ = [
 
 # Not imported before they are used, nor what they stand on.
 _PLACES = {
+    "Async": "pystack.nic.aio",
     "Udp": "pystack.nic.tunnels",
     "Vxlan": "pystack.nic.tunnels",
     "WireGuard": "pystack.nic.wireguard",

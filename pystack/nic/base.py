@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, Flag
 from types import TracebackType
@@ -211,6 +211,10 @@ class Nic:
         """The Python objects in this NIC, and at its end, through the NICs it wraps."""
         return iter(())
 
+    def _ends(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        """What waits for the ends of wires that nobody uses any more, through the NICs it wraps."""
+        return iter(())
+
     def _listen_to(self, answers: Answers | None) -> None:
         """Sets the Stack whose calls raise the exceptions of the Python objects behind this NIC."""
         for sink in self._sinks():
@@ -247,6 +251,9 @@ class Wrapper(Nic):
 
     def _sinks(self) -> Iterator[FrameSink | FrameFunction]:
         return self.inner._sinks()
+
+    def _ends(self) -> Iterator[Callable[[], Awaitable[None]]]:
+        return self.inner._ends()
 
     def close(self) -> None:
         """Closes it and the NIC inside."""

@@ -24,6 +24,8 @@ class Framing(Enum):
     """One frame per read and write, after virtio's header of ten bytes, as in an opened TAP or
     macvtap with IFF_VNET_HDR. The far end completes checksums and segments long TCP packets as the
     header asks."""
+    IP = lib.PS_FRAMING_IP
+    """A stream of IP packets, each as long as its header says; for `Async` alone."""
 
 
 class Descriptor(Nic):
@@ -64,6 +66,10 @@ class Descriptor(Nic):
             )
         error = ffi.new("int *")
         way = member_value(Framing, "the framing", framing)
+        if framing is Framing.IP:
+            raise ValueError(
+                "Framing.IP is nic.Async's: use LENGTH16, or a descriptor of datagrams"
+            )
         pointer = lib.ps_nic_descriptor(
             fd, way, member_value(Layer, "the layer", layer), valid_mtu(mtu), error
         )

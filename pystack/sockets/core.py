@@ -51,7 +51,7 @@ SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
 
 # What a connect may end with and is no errno of connect(2).
-_NOT_CONNECTS = (*STACK_ERRORS[1:], -lib.PS_STALLED)
+_NOT_CONNECTS = (*STACK_ERRORS[1:], -lib.PS_STALLED, -lib.PS_CARRIED)
 _EAGAIN, _EINTR, _EINPROGRESS = -errno.EAGAIN, -errno.EINTR, -errno.EINPROGRESS
 _EPIPE, _EBADF = -errno.EPIPE, -errno.EBADF
 

@@ -183,6 +183,10 @@ class SocketModule:
                 errors.append(error)
                 if sock is not None:
                     sock.close()
+            except BaseException:  # as `DeadlockError`
+                if sock is not None:
+                    sock.close()
+                raise
             else:
                 errors.clear()  # each holds a traceback, and that this frame
                 return sock

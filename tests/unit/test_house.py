@@ -23,7 +23,7 @@ LEVELS = [
     {"serving"},
     {"local_names", "names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
-    {"intercept", "probe"},
+    {"dial", "intercept", "probe"},
     {"stack"},
     {"embed", "scapy", "world"},
     {"__init__"},

@@ -56,6 +56,10 @@ struct ps_arena_statistics {
     uint64_t limit_bytes, used_bytes, peak_bytes, allocations, frees, failures, live_blocks;
 };
 
+/* Whether this thread carries frames of a NIC of its (nic_api.h), so that it can't wait for them.
+ */
+bool ps_stack_is_carried_here(ps_stack *stack);
+
 /* --- life (stack.c) --- */
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
                   size_t error_size);

@@ -44,7 +44,8 @@ enum ps_framing {
     PS_FRAMING_DATAGRAM,
     PS_FRAMING_LENGTH_16,
     PS_FRAMING_LENGTH_32,
-    PS_FRAMING_VIRTIO
+    PS_FRAMING_VIRTIO,
+    PS_FRAMING_IP
 };
 /* Frames over a descriptor: one a read (TAP, TUN, AF_PACKET, datagram sockets), or behind a
  * big-endian length in a stream; or one a read behind virtio's header, which says what is left
@@ -80,6 +81,31 @@ int ps_nic_tunnel_deliver(ps_nic *nic, const uint8_t *frames, const uint32_t *of
                           const uint32_t *sizes, size_t count);
 /* Has `run` called soon. From any thread. */
 void ps_nic_tunnel_wake(ps_nic *nic);
+
+/* What a wait gives (as a negative number) in the thread that carries the Stack's frames. */
+enum { PS_CARRIED = 4001 };
+/* A NIC whose frames a program carries. `queue_bytes`: no less than a packet of the MTU. Eight
+ * bytes are written to `bell` (which stays the program's) when there is again what it found
+ * missing: frames to take, room to put some. */
+ps_nic *ps_nic_carried(uint8_t layer, uint32_t mtu, size_t queue_frames, size_t queue_bytes,
+                       int bell, int *error);
+/* Whether a Stack, or a NIC around it, has it. When one lets it go the bell rings. */
+bool ps_nic_carried_is_held(ps_nic *nic);
+/* Says that this thread carries them from now on, and so must not wait for them. */
+void ps_nic_carried_here(ps_nic *nic);
+/* The wire is gone: the Stack takes the link down when it has received what came before. */
+void ps_nic_carried_end(ps_nic *nic, int error);
+/* Frames that go out, one after the other as `framing` has them (PS_FRAMING_IP, _DATAGRAM: as they
+ * are), into at least PS_FRAME_SIZE + 4 bytes: how many, with their sizes and the sum of these. 0:
+ * none, the bell will ring. */
+int64_t ps_nic_carried_take(ps_nic *nic, enum ps_framing framing, uint8_t *out, size_t room,
+                            uint32_t *sizes, size_t most, size_t *total);
+/* Frames that have come, as `framing` has them: the bytes of those taken in; -EPROTO: no frame
+ * begins so; -EMSGSIZE. `is_full`: there is no room for the next, the bell will ring. */
+int64_t ps_nic_carried_put(ps_nic *nic, enum ps_framing framing, const uint8_t *bytes, size_t size,
+                           bool *is_full);
+/* Has the Stack receive them: after as many as there are, for it acknowledges them together. */
+void ps_nic_carried_wake(ps_nic *nic);
 
 /* Wrappers; each holds its inner NIC. */
 enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };

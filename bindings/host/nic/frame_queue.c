@@ -106,6 +106,14 @@ bool frame_queue_is_empty(struct frame_queue *queue, uint64_t *taken)
     return empty;
 }
 
+bool frame_queue_is_half_empty(struct frame_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool is = queue->frames <= queue->most_frames / 2 && queue->bytes <= queue->most_bytes / 2;
+    pthread_mutex_unlock(&queue->lock);
+    return is;
+}
+
 static struct queued_frame *take_first(struct frame_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);

@@ -18,5 +18,7 @@ ssize_t frame_queue_take(struct frame_queue *queue, uint8_t *frame, size_t room)
 ssize_t frame_queue_take_frame(struct frame_queue *queue, struct nic_frame *frame);
 /* Adds how many were taken so far. */
 bool frame_queue_is_empty(struct frame_queue *queue, uint64_t *taken);
+/* Whether there is room for as many again. */
+bool frame_queue_is_half_empty(struct frame_queue *queue);
 
 #endif

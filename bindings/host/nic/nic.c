@@ -164,6 +164,11 @@ enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken)
     return nic->kind->ear != NULL ? nic->kind->ear(nic, taken) : NIC_HEARD;
 }
 
+bool nic_is_carried_here(ps_nic *nic)
+{
+    return nic->kind->is_carried_here != NULL && nic->kind->is_carried_here(nic);
+}
+
 void nic_forget(ps_nic *nic)
 {
     if (nic->kind->forget != NULL)

@@ -55,6 +55,9 @@ struct ps_nic_kind {
     /* Whether the far end takes what is sent. NULL: unknown, taken to.
      * Adds what was taken so far. */
     enum nic_ear (*ear)(ps_nic *nic, uint64_t *taken);
+    /* Whether the frames are carried by the very thread that asks, which must not wait for them.
+     * NULL: no. */
+    bool (*is_carried_here)(ps_nic *nic);
     /* In a child process: closes the descriptors that would keep the parent's device busy when it
      * has ended, and does nothing to the device. NULL: there are none. */
     void (*forget)(ps_nic *nic);
@@ -104,6 +107,7 @@ void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
 /* The driver goes; frames that arrive from now on are not taken. */
 void nic_leave(ps_nic *nic);
 enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken);
+bool nic_is_carried_here(ps_nic *nic);
 /* In a child process: a Stack of the parent's has it. */
 void nic_forget(ps_nic *nic);
 /* The same of the far end of a wire in memory, which takes its frames out of `queue`. */

@@ -10,5 +10,7 @@
 int python_nics(void);
 /* One more, or with -1 one less. */
 void python_nics_add(int change);
+/* How many there are whose frames a program carries (nic_carried.c). */
+int carried_nics(void);
 
 #endif

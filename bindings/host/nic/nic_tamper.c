@@ -173,6 +173,7 @@ static const struct ps_nic_kind kind = {
     .descriptor = nic_wrapper_descriptor,
     .set_wake = set_wake,
     .ear = nic_wrapper_ear,
+    .is_carried_here = nic_wrapper_is_carried_here,
     .forget = nic_wrapper_forget,
     .destroy = destroy,
 };

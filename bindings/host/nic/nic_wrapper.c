@@ -64,6 +64,11 @@ enum nic_ear nic_wrapper_ear(ps_nic *nic, uint64_t *taken)
     return nic_ear(inner(nic), taken);
 }
 
+bool nic_wrapper_is_carried_here(ps_nic *nic)
+{
+    return nic_is_carried_here(inner(nic));
+}
+
 void nic_wrapper_forget(ps_nic *nic)
 {
     nic_forget(inner(nic));

@@ -84,7 +84,7 @@ static bool needs_python(const struct ps_python_hypercalls *python)
 
 bool stacks_need_python(void)
 {
-    bool any = python_nics() > 0;
+    bool any = python_nics() > 0 || carried_nics() > 0;
     pthread_mutex_lock(&list_lock);
     for (const ps_stack *stack = list; stack != NULL; stack = stack->list_next)
         any = any || needs_python(&stack->python);

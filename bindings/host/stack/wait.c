@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "stack/wait.h"
+#include "api/nic_api.h"
 #include "base/clock.h"
 #include "base/sleep.h"
 #include "stack/driver.h"
@@ -178,10 +179,30 @@ static int wait_in_real_time(ps_stack *stack, struct waiter *waiter, uint64_t de
     return monotonic_us() >= deadline_us ? -EAGAIN : 0;
 }
 
+/* Whether this thread would wait for frames that it carries itself. */
+static bool is_carried_here(ps_stack *stack)
+{
+    for (uint32_t index = 0; index <= stack->nic_last; index++)
+        if (stack->nics[index] != NULL && nic_is_carried_here(stack->nics[index]))
+            return true;
+    return false;
+}
+
+bool ps_stack_is_carried_here(ps_stack *stack)
+{
+    if (stack->remote != NULL || stack_lock(stack) < 0)
+        return false;
+    bool is = is_carried_here(stack);
+    stack_unlock(stack);
+    return is;
+}
+
 int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
                uint64_t deadline_us)
 {
     struct waiter waiter = {.kind = kind, .id = id, .mask = mask};
+    if (is_carried_here(stack) && stack_clock_us(stack) < deadline_us)
+        return -PS_CARRIED;
     int result = stack->world != NULL          ? wait_in_world(stack, &waiter, deadline_us)
                  : stack->python.clock != NULL ? wait_by_its_clock(stack, &waiter, deadline_us)
                                                : wait_in_real_time(stack, &waiter, deadline_us);

@@ -14,7 +14,7 @@
 uint64_t stack_deadline(ps_stack *stack, int64_t timeout_us);
 /* Under the lock, given up meanwhile: until the event, the moment, a signal or the end.
  * 0: look again; -EAGAIN: the time is over; -EINTR, -EBADF, -ENOTRECOVERABLE, -ECANCELED,
- * -PS_STALLED. */
+ * -PS_STALLED, -PS_CARRIED. */
 int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t mask,
                uint64_t deadline_us);
 

@@ -1,0 +1,349 @@
+"""`Stack.aio`: asyncio's calls on a Stack's sockets, with nothing in the place of `socket`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+from dns_task import name_server
+from pair import LEFT, LEFT6, RIGHT, RIGHT6
+
+import pystack
+from pystack.dial.race import first_connected, interleaved
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    async def watched() -> Any:
+        loop, told = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda _loop, context: told.append(context))
+        result = await asyncio.wait_for(work, 60)
+        assert not told
+        return result
+
+    return asyncio.run(watched())
+
+
+@asynccontextmanager
+async def both() -> AsyncIterator[tuple[pystack.Stack, pystack.Stack]]:
+    near, far = pystack.nic.wire()
+    async with pystack.Stack() as left, pystack.Stack() as right:
+        left.attach(near, f"{LEFT}/24", f"{LEFT6}/64")
+        right.attach(far, f"{RIGHT}/24", f"{RIGHT6}/64")
+        yield left, right
+    assert left.arena.live_blocks == right.arena.live_blocks == 0
+
+
+async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write((await reader.readline()).upper())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def asked(net: pystack.Stack, host: str, port: int, **options: Any) -> bytes:
+    reader, writer = await net.open_connection(host, port, **options)
+    writer.write(b"hello\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def test_streams_of_both_families() -> None:
+    async def work() -> None:
+        async with both() as (left, right):
+            async with await right.start_server(shout) as server:
+                assert len(server.sockets) == 2
+                ports = {one.getsockname()[1] for one in server.sockets}
+                (port,) = ports
+                assert server.is_serving()
+                for host in (RIGHT, RIGHT6):
+                    assert await asked(left, host, port) == b"HELLO\n"
+                assert await asked(left, RIGHT, port, local_addr=(LEFT, 4000)) == b"HELLO\n"
+            with pytest.raises(ConnectionRefusedError):
+                await left.open_connection(RIGHT, port)
+
+    run(work())
+
+
+def test_tls_verifies_the_server() -> None:
+    authority, theirs, ours = (
+        trustme.CA(),
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        ssl.create_default_context(),
+    )
+    authority.issue_cert(RIGHT).configure_cert(theirs)
+    authority.configure_trust(ours)
+
+    async def work() -> None:
+        async with both() as (left, right):
+            server = await right.start_server(shout, RIGHT, 443, ssl=theirs)
+            assert await asked(left, RIGHT, 443, ssl=ours) == b"HELLO\n"
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await left.open_connection(RIGHT, 443, ssl=True)
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await left.open_connection(RIGHT, 443, ssl=ours, server_hostname="else.where")
+            server.close()
+
+    asyncio.run(work())  # the server's side of the failed handshakes is told to the loop
+
+
+def test_datagrams() -> None:
+    class Echo(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, peer: Any) -> None:
+            self.transport.sendto(data.upper(), peer)
+
+    class Client(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.got = asyncio.get_running_loop().create_future()
+
+        def datagram_received(self, data: bytes, peer: Any) -> None:
+            self.got.set_result((data, peer))
+
+    async def work() -> None:
+        async with both() as (left, right):
+            for host in (RIGHT, RIGHT6):
+                server, _ = await right.datagram_endpoint(Echo, (host, 5000))
+                client, protocol = await left.datagram_endpoint(Client, remote_addr=(host, 5000))
+                client.sendto(b"hello")
+                data, peer = await protocol.got
+                assert (data, peer[:2]) == (b"HELLO", (host, 5000))
+                client.close()
+                server.close()
+            with pytest.raises(OSError, match=r"annot assign|not available") as caught:
+                await left.datagram_endpoint(Client, (RIGHT, 1))
+            assert caught.value.errno == errno.EADDRNOTAVAIL
+
+    run(work())
+
+
+def test_pings() -> None:
+    async def work() -> None:
+        async with both() as (left, _right):
+            for host in (RIGHT, RIGHT6, LEFT, "127.0.0.1"):
+                result = await left.aio.ping(host, count=3, interval=0)
+                assert (result.destination, result.received) == (host, 3)
+            assert result.rtts_ms[0] > 0
+            many = await asyncio.gather(*(left.aio.ping(RIGHT) for _ in range(50)))
+            assert all(many)
+            silent = await left.aio.ping("10.0.0.77", timeout=0.05)
+            assert (silent.received, silent.replies[0].error) == (0, "timeout")
+            with pytest.raises(OSError, match="no route"):
+                await left.aio.ping("192.0.2.1")
+            with pytest.raises(ValueError, match="count"):
+                await left.aio.ping(RIGHT, count=0)
+
+    run(work())
+
+
+def test_names_are_the_stack_s() -> None:
+    async def work() -> None:
+        async with both() as (left, right):
+            async with name_server(right, RIGHT, {"shop.test": [RIGHT6, RIGHT]}):
+                left.nameservers = [RIGHT]
+                found = await left.aio.resolve("shop.test")
+                assert [str(one) for one in found] == [RIGHT6, RIGHT]
+                server = await right.start_server(shout, RIGHT, 80)  # not of its first address
+                assert await asked(left, "shop.test", 80) == b"HELLO\n"
+                assert (await left.aio.ping("shop.test")).destination == RIGHT6
+                with pytest.raises(socket.gaierror):
+                    await left.open_connection("no.test", 80)
+                server.close()
+
+    run(work())
+
+
+def test_two_stacks_with_the_same_address() -> None:
+    async def work() -> None:
+        async with both() as (left, right), both() as (other_left, other_right):
+
+            async def name_it(_reader: Any, writer: asyncio.StreamWriter) -> None:
+                writer.write(b"other")
+                writer.close()
+                await writer.wait_closed()
+
+            servers = [
+                await right.start_server(shout, RIGHT, 80),
+                await other_right.start_server(name_it, RIGHT, 80),
+            ]
+            answers = await asyncio.gather(
+                *(asked(net, RIGHT, 80) for net in (left, other_left) * 20)
+            )
+            assert answers == [b"HELLO\n", b"other"] * 20
+            for server in servers:
+                server.close()
+
+    run(work())
+
+
+def test_nothing_is_put_in_the_place_of_socket() -> None:
+    before = (socket.socket, socket.getaddrinfo, socket.create_connection)
+
+    async def work() -> None:
+        async with both() as (left, right):
+            server = await right.start_server(shout, RIGHT, 80)
+            assert (socket.socket, socket.getaddrinfo, socket.create_connection) == before
+            assert await asked(left, RIGHT, 80) == b"HELLO\n"
+            server.close()
+
+    run(work())
+
+
+def test_cancelled_while_connecting() -> None:
+    async def work() -> None:
+        async with both() as (left, _right):
+            connecting = asyncio.ensure_future(left.open_connection("10.0.0.77", 80))
+            await asyncio.sleep(0)
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            assert not [one for one in left.connections() if one.state == "SYN_SENT"]
+
+    run(work())
+
+
+def test_closed_while_it_is_used() -> None:
+    async def work() -> None:
+        async with both() as (left, right):
+            server = await right.start_server(shout, RIGHT, 80)
+            reader, writer = await left.open_connection(RIGHT, 80)
+            await left.aio.close()
+            await left.aio.close()
+            with pytest.raises(OSError, match="closed"):
+                await left.open_connection(RIGHT, 80)
+            with pytest.raises(OSError, match="closed"):
+                await reader.read()
+            writer.close()
+            server.close()
+
+    asyncio.run(work())
+
+
+# --- happy eyeballs (RFC 8305) --------------------------------------------------------------------
+
+
+def row(family: int, host: str) -> Any:
+    return (family, socket.SOCK_STREAM, 6, "", (host, 80))
+
+
+def test_families_take_turns() -> None:
+    six, four = (
+        [row(socket.AF_INET6, f"fd00::{n}") for n in range(3)],
+        [row(socket.AF_INET, f"10.0.0.{n}") for n in range(2)],
+    )
+    assert interleaved([*six, *four], 1) == [six[0], four[0], six[1], four[1], six[2]]
+    assert interleaved([*six, *four], 2) == [six[0], six[1], four[0], six[2], four[1]]
+    assert interleaved(four, 1) == four
+
+
+def test_the_first_that_connects_wins() -> None:
+    async def work() -> None:
+        begun, discarded, release = [], [], asyncio.Event()
+
+        async def silent() -> str:
+            begun.append("silent")
+            await release.wait()
+            return "late"
+
+        async def refused() -> str:
+            begun.append("refused")
+            raise ConnectionRefusedError("no")
+
+        async def open_one() -> str:
+            begun.append("open")
+            return "open"
+
+        assert await first_connected([silent, refused, open_one], 0.001, discarded.append) == "open"
+        assert begun == ["silent", "refused", "open"]
+        # Without a delay one after the other; what succeeds too late is given back.
+        assert await first_connected([refused, open_one, silent], None, discarded.append) == "open"
+        with pytest.raises(ConnectionRefusedError, match="no"):
+            await first_connected([refused, refused], 0.001, discarded.append)
+        assert not discarded
+
+    run(work())
+
+
+def test_a_silent_address_costs_a_quarter_of_a_second_and_no_more() -> None:
+    async def work() -> None:
+        async with both() as (left, right):
+            async with name_server(right, RIGHT, {"half.test": ["fd00::77", RIGHT]}):
+                left.nameservers = [RIGHT]
+                server = await right.start_server(shout, RIGHT, 80)
+                began = asyncio.get_running_loop().time()
+                assert await asked(left, "half.test", 80) == b"HELLO\n"
+                assert 0.2 < asyncio.get_running_loop().time() - began < 3
+                server.close()
+
+    run(work())
+
+
+def test_several_loops_share_a_stack() -> None:
+    near, far = pystack.nic.wire()
+    with pystack.Stack() as left, pystack.Stack() as right:
+        left.attach(near, f"{LEFT}/24")
+        right.attach(far, f"{RIGHT}/24")
+        ready, done = threading.Event(), threading.Event()
+
+        async def serve() -> None:
+            async with await right.start_server(shout, RIGHT, 80):
+                ready.set()
+                await asyncio.to_thread(done.wait)
+
+        answers: list[bytes] = []
+
+        def ask() -> None:
+            async def work() -> None:
+                for _ in range(5):
+                    answers.append(await asked(left, RIGHT, 80))
+
+            asyncio.run(work())
+
+        server = threading.Thread(target=asyncio.run, args=(serve(),))
+        server.start()
+        assert ready.wait(10)
+        clients = [threading.Thread(target=ask) for _ in range(3)]
+        for one in clients:
+            one.start()
+        for one in clients:
+            one.join()
+        done.set()
+        server.join()
+        assert answers == [b"HELLO\n"] * 15
+
+
+def test_it_keeps_a_world_s_time() -> None:
+    from pystack.world import World
+
+    with World(seed=1) as world:
+        near, far = world.host("near"), world.host("far")
+        world.link(near, far, delay="20ms")
+
+        async def serve() -> None:
+            async with await far.start_server(shout, None, 80) as server:
+                await server.serve_forever()
+
+        async def ask() -> None:
+            result = await near.aio.ping("far")
+            assert result.rtts_ms == (pytest.approx(80),)  # and neighbours are looked for
+            began = world.now
+            assert await asked(near, "far", 80) == b"HELLO\n"
+            assert world.now - began == pytest.approx(0.08)
+
+        async def both_hosts() -> None:
+            serving = far.spawn(serve())
+            await near.run(ask())
+            serving.cancel()
+
+        world.run(both_hosts())
