@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import ctypes
 import queue
 import random
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -26,9 +27,18 @@ from pystack.sockets.patch import Place, patched
 from pystack.world import polling
 from pystack.world.chance import KERNELS_URANDOM, urandom_of
 
-__all__ = ["WorldLock", "has_ended", "taking_part", "threads_of", "time_of_world"]
+__all__ = [
+    "WorldLock",
+    "end_those_that_spin",
+    "has_ended",
+    "taking_part",
+    "threads_of",
+    "time_of_world",
+]
 
 _FOREVER = -1.0
+# So many times, for so long in real time, a thread that spins is asked to end.
+_ASKED, _ASK_S = 20, 0.05
 # A thread's own World, for what is created in it.
 _clocks: list[WorldClock] = []
 
@@ -208,6 +218,28 @@ def has_ended(thread: threading.Thread) -> bool:
         return False
     _join(thread)
     return True
+
+
+def end_those_that_spin(clock: WorldClock, threads: Iterable[threading.Thread]) -> bool:
+    """Raises `SystemExit` in threads whose turn was taken: they don't call the World.
+
+    Args:
+        clock: The closed World's.
+        threads: Of which.
+
+    Returns:
+        Whether none is left that goes on: another turn may end them all.
+    """
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    for _each in range(_ASKED):
+        taken = set(clock.taken())
+        spinning = [one for one in threads if one.ident in taken]
+        if not spinning:
+            return True
+        for one in spinning:
+            raise_in(ctypes.c_ulong(one.ident or 0), ctypes.py_object(HostLostError))
+            _join(one, _ASK_S)  # it comes back to the World for its end, which takes it a turn
+    return False
 
 
 _real = {

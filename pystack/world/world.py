@@ -13,7 +13,6 @@ import os
 import random
 import tempfile
 import threading
-import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +35,15 @@ from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import has_ended, taking_part, threads_of, time_of_world
+from pystack.world.threads import (
+    end_those_that_spin,
+    has_ended,
+    taking_part,
+    threads_of,
+    time_of_world,
+)
 from pystack.world.trace import Note, Trace, read_trace
-from pystack.world.waits import explain
+from pystack.world.waits import explain, of_threads, warn_of_rest
 
 __all__ = ["World"]
 
@@ -156,7 +161,7 @@ class World:
         self._left.enter_context(time_of_world(self.clock, self._epoch, chance))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
-        self.clock.sleep(0)  # this thread takes part from now on
+        self.clock.take_part_first()
         self._open = True
         if self._faults:
             self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
@@ -193,19 +198,23 @@ class World:
                 self.names_file.unlink(missing_ok=True)
             self._open = False
         if left:
-            warnings.warn(f"threads of a World don't end: {left}", ResourceWarning, stacklevel=3)
+            warn_of_rest(left)
 
     def _end_threads(self) -> list[str]:
-        """Gives each thread turns in which its waits fail; the names of those that go on."""
+        """Has each thread's waits fail; those that go on all the same, and where."""
         here, threads = threading.current_thread(), list[threading.Thread]()
         for _each in range(_FAREWELLS):
             others = [one for one in threads_of(self.clock) if one is not here]
             threads = [thread for thread in others if not has_ended(thread)]
             if not threads:
-                break
+                return []
             with contextlib.suppress(OSError):
                 self.clock.wait(None)
-        return [thread.name for thread in threads]
+            if not end_those_that_spin(self.clock, threads):
+                break
+        told = of_threads(threads)
+        self.clock.abandon()
+        return told
 
     @property
     def closed(self) -> bool:
@@ -551,7 +560,8 @@ class World:
                 return loop.run_until_complete(coroutine)
             finally:
                 try:
-                    loop.cancel_all()
+                    if left := loop.cancel_all():
+                        warn_of_rest(left)
                     loop.run_until_complete(loop.shutdown_asyncgens())
                 finally:
                     self._loop = None

@@ -29,8 +29,22 @@ struct ps_running {
     uint64_t processor_ns; /* what this one has computed so far; UINT64_MAX: nobody can tell */
 };
 void ps_world_running(ps_world *world, struct ps_running *out);
-/* From now on each wait fails with -EBADF. */
+/* From now on each wait fails with -EBADF. The thread that calls it may take the turn of one that
+ * doesn't give it up. */
 void ps_world_close(ps_world *world);
+/* Behind it: threads that haven't ended go on without turns, and without the World. */
+void ps_world_abandon(ps_world *world);
+/* Each thread that has lost its turn, and hasn't noticed yet, by pthread_self(): how many, of which
+ * `room` at most are written. */
+size_t ps_world_taken(ps_world *world, uint64_t *out, size_t room);
+/* While its first thread waits, `look` is called there now and then in real time, by the thread
+ * itself and with its turn, so that Python runs its signals' handlers: 0; PS_LOOK_RAISED: one has
+ * raised, and the wait ends with -ECANCELED; PS_LOOK_WAKES: it ends with 0. A thread that keeps its
+ * turn for PS_PATIENCE_US loses it for a look, and for good if that ends the wait, or the World
+ * closes. As long as none ends a wait, no look changes what happens. */
+enum { PS_LOOK_QUIET, PS_LOOK_RAISED, PS_LOOK_WAKES };
+enum { PS_LOOK_US = 50000, PS_PATIENCE_US = 200000 };
+void ps_world_look(ps_world *world, int (*look)(void *python), void *python);
 
 /* --- turns ---
  *
@@ -46,8 +60,8 @@ void ps_turn_end(ps_turn *turn);
 /* This thread's; NULL: it takes no part. */
 ps_turn *ps_turn_mine(ps_world *world);
 /* Waits until another thread calls ps_turn_wake: 0; or for timeout_us of the World's clock:
- * -EAGAIN; -PS_STALLED; -EINTR: a signal may have come; -EBADF: the World is
- * closed; -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
+ * -EAGAIN; -PS_STALLED; -ECANCELED: a signal's handler has raised; -EBADF: the World is closed;
+ * -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
  * of its Stacks shows something else, too. */
 int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
 /* It need not wait; the next wait of one that doesn't ends at once. */

@@ -37,17 +37,26 @@ struct world_member {
     void *argument;
 };
 
+/* A turn that was taken from a thread which didn't give it up: until the first thread has looked
+ * for signals; or until the thread calls the World again, and waits for another. */
+enum taken { NOT_TAKEN, TAKEN_FOR_A_LOOK, TAKEN_FOR_GOOD };
+
 struct ps_turn {
     ps_world *world;
     uint64_t number; /* from 0, in the order of their making */
+    uint64_t waits;  /* how often it has begun to */
     struct world_event alarm;
     _Atomic uint32_t word; /* its turn has come */
     pthread_t thread;      /* whose it is, once that has begun, */
     clockid_t processor;   /* and the clock of what it computes; 0: there is none */
     bool waiting, polls;
-    bool ready; /* in the list of those that may go on; */
-    int result; /* with this, */
-    bool woken; /* or will be at its next wait */
+    bool ready;        /* in the list of those that may go on; */
+    int result;        /* with this, */
+    bool woken;        /* or will be at its next wait */
+    bool moves;        /* it has its turn only to go on moving the World */
+    _Atomic int taken; /* enum taken */
+    bool stands_by;    /* the thread has noticed, */
+    bool ends;         /* and wants no other turn */
     ps_turn *next_ready;
     ps_turn *next; /* of all */
 };
@@ -68,7 +77,12 @@ struct ps_world {
     ps_turn *first, *current;        /* the first thread's; the one that runs */
     uint64_t waits;                  /* how often a thread began to wait */
     uint64_t turn_count;             /* that there have been */
-    bool closed;
+    bool moves;                      /* the one that runs is in turn_wait */
+    bool wanted;                     /* the first thread is to have a look for signals */
+    int (*look)(void *python);       /* its look; NULL: no signals come to it */
+    void *python;
+    ps_turn *closer; /* which waits for the others to end */
+    bool closed, over;
     struct tape tape;
     struct trace trace;
 };
@@ -100,5 +114,22 @@ int turn_wait(ps_turn *turn);
 void turn_ready(ps_turn *turn, int result);
 /* A descriptor shows something else. */
 void world_shown(ps_world *world);
+/* Under the lock: puts it behind those that may go on; takes it out. */
+void turn_append(ps_world *world, ps_turn *turn, int result);
+void turn_withdraw(ps_world *world, ps_turn *turn);
+
+/* --- signals, and threads that don't give up their turn (looks.c) --- */
+/* Until its turn has come. false: it has been taken from another. */
+bool turn_sleep(ps_turn *turn);
+/* Whether the wait is over, and its result, after a turn was handed on or taken; false: it goes on
+ * moving the World. */
+bool turn_await(ps_turn *turn, int *result);
+/* In the first thread, with its turn: whether its wait is over, for a handler has raised, or done
+ * something. */
+bool turn_look(ps_turn *turn, int *result);
+/* If its turn was taken, it waits for the next one. */
+void turn_stand_by(ps_turn *turn);
+/* In a thread that ends: whether it has its turn, to be handed on. */
+bool turn_ends(ps_turn *turn);
 
 #endif
