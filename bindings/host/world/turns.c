@@ -51,31 +51,6 @@ static ps_turn *create(ps_world *world)
     return turn;
 }
 
-void turn_append(ps_world *world, ps_turn *turn, int result)
-{
-    turn->ready = true;
-    turn->result = result;
-    turn->next_ready = NULL;
-    if (world->turn_last != NULL)
-        world->turn_last->next_ready = turn;
-    else
-        world->turn_first = turn;
-    world->turn_last = turn;
-}
-
-void turn_withdraw(ps_world *world, ps_turn *turn)
-{
-    ps_turn **link = &world->turn_first, *before = NULL;
-    while (*link != turn) {
-        before = *link;
-        link = &before->next_ready;
-    }
-    *link = turn->next_ready;
-    if (world->turn_last == turn)
-        world->turn_last = before;
-    turn->ready = false;
-}
-
 /* Under the lock: how many of those that may go on the next one is behind. */
 static size_t choose(ps_world *world)
 {

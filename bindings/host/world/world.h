@@ -104,7 +104,10 @@ void world_ready(struct world_member *member);
 /* When it is due by itself. */
 void world_due(struct world_member *member, uint64_t due_us);
 
-/* --- turns (turns.c) --- */
+/* --- turns (turns.c, ready.c) --- */
+/* Under the lock: puts it behind those that may go on; takes it out. */
+void turn_append(ps_world *world, ps_turn *turn, int result);
+void turn_withdraw(ps_world *world, ps_turn *turn);
 /* The thread's, if it is its turn; the first thread to ask becomes the World's first. NULL: it
  * takes no part. */
 ps_turn *turn_here(ps_world *world);
@@ -114,9 +117,6 @@ int turn_wait(ps_turn *turn);
 void turn_ready(ps_turn *turn, int result);
 /* A descriptor shows something else. */
 void world_shown(ps_world *world);
-/* Under the lock: puts it behind those that may go on; takes it out. */
-void turn_append(ps_world *world, ps_turn *turn, int result);
-void turn_withdraw(ps_world *world, ps_turn *turn);
 
 /* --- signals, and threads that don't give up their turn (looks.c) --- */
 /* Until its turn has come. false: it has been taken from another. */
