@@ -12,7 +12,7 @@ from pystack.world.queues import CoDel, Fifo, FqCoDel, Queue
 from pystack.world.schedule import Pct
 from pystack.world.switch import Switch, SwitchCounts
 from pystack.world.tape import Choice, Tape
-from pystack.world.trace import Frame, Note, Trace
+from pystack.world.trace import Frame, Note, SocketEvent, Trace
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
 
@@ -43,6 +43,7 @@ __all__ = [
     "Pct",
     "Queue",
     "RateTrace",
+    "SocketEvent",
     "Switch",
     "SwitchCounts",
     "Tape",

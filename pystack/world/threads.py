@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import ctypes
 import queue
 import random
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -29,16 +28,14 @@ from pystack.world.chance import KERNELS_URANDOM, urandom_of
 
 __all__ = [
     "WorldLock",
-    "end_those_that_spin",
     "has_ended",
+    "join_in_real_time",
     "taking_part",
     "threads_of",
     "time_of_world",
 ]
 
 _FOREVER = -1.0
-# So many times, for so long in real time, a thread that spins is asked to end.
-_ASKED, _ASK_S = 20, 0.05
 # A thread's own World, for what is created in it.
 _clocks: list[WorldClock] = []
 
@@ -137,7 +134,7 @@ _simple_queue_of_c = queue.SimpleQueue
 _lock_of_c, _reentrant_lock_of_c = threading.Lock, threading.RLock
 _start_names = ("_start_new_thread", "_start_joinable_thread")
 _starters = {name: getattr(threading, name) for name in _start_names if hasattr(threading, name)}
-_join = threading.Thread.join
+join_in_real_time = threading.Thread.join
 
 
 def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:
@@ -187,7 +184,7 @@ def _join_in_world(self: threading.Thread, timeout: float | None = None) -> None
         if not end.wait(None if timeout is None else max(0.0, timeout)):
             return
         timeout = None  # it has had its last turn, and ends by itself
-    _join(self, timeout)
+    join_in_real_time(self, timeout)
 
 
 class _InOrder(dict[Any, None]):
@@ -216,30 +213,8 @@ def has_ended(thread: threading.Thread) -> bool:
     end = getattr(thread, "_ps_end", None)
     if end is None or not end.is_set():
         return False
-    _join(thread)
+    join_in_real_time(thread)
     return True
-
-
-def end_those_that_spin(clock: WorldClock, threads: Iterable[threading.Thread]) -> bool:
-    """Raises `SystemExit` in threads whose turn was taken: they don't call the World.
-
-    Args:
-        clock: The closed World's.
-        threads: Of which.
-
-    Returns:
-        Whether none is left that goes on: another turn may end them all.
-    """
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    for _each in range(_ASKED):
-        taken = set(clock.taken())
-        spinning = [one for one in threads if one.ident in taken]
-        if not spinning:
-            return True
-        for one in spinning:
-            raise_in(ctypes.c_ulong(one.ident or 0), ctypes.py_object(HostLostError))
-            _join(one, _ASK_S)  # it comes back to the World for its end, which takes it a turn
-    return False
 
 
 _real = {

@@ -23,6 +23,7 @@ from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
+from pystack.world.farewell import end_threads
 from pystack.world.faults import Fault, Faults, check_plan, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
@@ -35,15 +36,9 @@ from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import (
-    end_those_that_spin,
-    has_ended,
-    taking_part,
-    threads_of,
-    time_of_world,
-)
+from pystack.world.threads import taking_part, threads_of, time_of_world
 from pystack.world.trace import Note, Trace, read_trace
-from pystack.world.waits import explain, of_threads, warn_of_rest
+from pystack.world.waits import explain, warn_of_rest
 
 __all__ = ["World"]
 
@@ -53,8 +48,6 @@ _H = TypeVar("_H", bound=Host)
 _EPOCH = 1_704_067_200.0
 # What a trace keeps.
 _TRACE_BYTES = 64 << 20
-# So many turns a thread has to end in, when its World does.
-_FAREWELLS = 1000
 
 
 class World:
@@ -123,6 +116,7 @@ class World:
         else:
             self._faults = check_plan(faults)
         self._streams: dict[int, tuple[str, str, str]] = {}
+        self._places: dict[int, str] = {}
         self._notes: list[Note] = []
         self._traces = bool(trace)
         if trace:
@@ -185,7 +179,7 @@ class World:
         self._closed = self.clock.closed = True
         lib.ps_world_close(self.clock.pointer)
         try:
-            left = self._end_threads()
+            left = end_threads(self.clock)
             for host in self.hosts.values():
                 host.close(abrupt=True)
             for switch in self.switches.values():
@@ -199,22 +193,6 @@ class World:
             self._open = False
         if left:
             warn_of_rest(left)
-
-    def _end_threads(self) -> list[str]:
-        """Has each thread's waits fail; those that go on all the same, and where."""
-        here, threads = threading.current_thread(), list[threading.Thread]()
-        for _each in range(_FAREWELLS):
-            others = [one for one in threads_of(self.clock) if one is not here]
-            threads = [thread for thread in others if not has_ended(thread)]
-            if not threads:
-                return []
-            with contextlib.suppress(OSError):
-                self.clock.wait(None)
-            if not end_those_that_spin(self.clock, threads):
-                break
-        told = of_threads(threads)
-        self.clock.abandon()
-        return told
 
     @property
     def closed(self) -> bool:
@@ -482,14 +460,18 @@ class World:
 
     @property
     def trace(self) -> Trace:
-        """The frames that were sent until now, and the notes; also after the end.
+        """The frames that were sent until now, what sockets did, and the notes; also after the end.
 
         Raises:
             RuntimeError: The World was made without `trace=True`.
         """
         if not self._traces:
             raise RuntimeError("this World keeps no trace: World(trace=True)")
-        return read_trace(self.clock, self._start_us, self._streams, self._notes)
+        return read_trace(self.clock, self._start_us, self._streams, self._places, self._notes)
+
+    def note_start(self, host: Host) -> None:
+        """Notes that a host's Stack is new."""
+        self._places[host.place] = host.name
 
     def note(self, text: str) -> None:
         """Puts words on the trace; nothing where none is kept."""

@@ -117,11 +117,34 @@ enum ps_trace_kind {
     PS_TRACE_DUPLICATED,
     PS_TRACE_DROPPED, /* by CoDel; */
     PS_TRACE_MARKED,  /* and by it, too: congestion was experienced */
+    PS_TRACE_SOCKET,  /* no frame: a struct ps_trace_socket follows */
 };
 struct ps_trace {
-    uint64_t at_us, stream, number; /* as in struct ps_choice */
-    uint32_t kind;                  /* enum ps_trace_kind */
-    uint32_t kept;                  /* bytes of the frame that follow */
+    /* As in struct ps_choice; of a socket: its Stack's ps_stack_place, and which of its events. */
+    uint64_t at_us, stream, number;
+    uint32_t kind; /* enum ps_trace_kind */
+    uint32_t kept; /* bytes of the frame that follow */
+};
+/* What a TCP socket does, or what becomes of it. */
+enum ps_socket_event {
+    PS_SOCKET_LISTENS,
+    PS_SOCKET_CONNECTS,
+    PS_SOCKET_ASKED, /* a SYN has come */
+    PS_SOCKET_ESTABLISHED,
+    PS_SOCKET_ACCEPTED,
+    PS_SOCKET_PEER_CLOSED,
+    PS_SOCKET_CLOSES,
+    PS_SOCKET_CLOSED,
+    PS_SOCKET_FAILED, /* before it was established */
+    PS_SOCKET_RESET,  /* it ended otherwise than by both sides' FIN: by a RST, or a timeout */
+    PS_SOCKET_TIMEOUT,
+    PS_SOCKET_RETRANSMITS,
+};
+struct ps_trace_socket {
+    struct ps_address local, remote;
+    uint32_t event;  /* enum ps_socket_event */
+    uint32_t count;  /* of timeouts, of segments */
+    uint32_t rto_us; /* with these: the retransmission's next timeout */
 };
 /* `most_bytes`: of what is older a half is forgotten. */
 void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);

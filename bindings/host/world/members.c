@@ -20,6 +20,9 @@ struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
     member->world = world_hold(world);
     member->move = move;
     member->argument = argument;
+    pthread_mutex_lock(&world->lock);
+    member->number = ++world->member_count;
+    pthread_mutex_unlock(&world->lock);
     return member;
 }
 

@@ -31,7 +31,8 @@ struct world_event {
 struct world_member {
     struct world_event event; /* when it is due by itself */
     ps_world *world;
-    bool ready; /* it is in the list of those that have something to do now */
+    uint64_t number; /* from 1, of all that this World has had */
+    bool ready;      /* it is in the list of those that have something to do now */
     struct world_member *next_ready;
     void (*move)(void *argument); /* without the World's lock */
     void *argument;
@@ -77,6 +78,7 @@ struct ps_world {
     ps_turn *first, *current;        /* the first thread's; the one that runs */
     uint64_t waits;                  /* how often a thread began to wait */
     uint64_t turn_count;             /* that there have been */
+    uint64_t member_count;           /* the same of members */
     bool moves;                      /* the one that runs is in turn_wait */
     bool wanted;                     /* the first thread is to have a look for signals */
     int (*look)(void *python);       /* its look; NULL: no signals come to it */
