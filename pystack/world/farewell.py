@@ -37,9 +37,7 @@ def _end_those_that_spin(clock: WorldClock, threads: Iterable[threading.Thread])
             return True
         for one in spinning:
             raise_in(ctypes.c_ulong(one.ident or 0), ctypes.py_object(HostLostError))
-            join_in_real_time(
-                one, _ASK_S
-            )  # it comes back to the World for its end, which takes it a turn
+            join_in_real_time(one, _ASK_S)  # its end takes a turn, if it comes back
     return False
 
 

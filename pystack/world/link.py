@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -18,6 +19,7 @@ __all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
 
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
 _TIMES = ("jitter", "reorder_delay")
+_BY_HAND = "down"
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Link:
         self.ends = ends
         self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
+        self._causes = [Counter[object](), Counter[object]()]  # why each direction is down
         self.number = 1
         self.streams = tuple(int(lib.ps_link_stream(nic._pointer)) for nic in self.nics)
 
@@ -191,6 +194,8 @@ class Link:
         """
         for side in self._sides(sender):
             made = replace(self._conditions[side], **conditions)
+            if "down" in conditions and not made.down:
+                self._causes[side].clear()  # whatever it was
             raw = ffi.new("struct ps_link *")
             kept = made._to_c(raw)
             check(lib.ps_link_set(self.nics[side]._pointer, raw))
@@ -207,15 +212,48 @@ class Link:
         Args:
             sender: Only what this host sends; None: both directions.
         """
-        self.change(sender, down=True)
+        self.cut(_BY_HAND, sender)
 
     def up(self, sender: Node | None = None, /) -> None:
-        """Lets frames through again.
+        """Ends `down`; a partition, or a fault, that has cut it as well goes on.
 
         Args:
             sender: Only what this host sends; None: both directions.
         """
-        self.change(sender, down=False)
+        for side in self._sides(sender):
+            self._causes[side].pop(_BY_HAND, None)
+            self._mend(side)
+
+    def cut(self, cause: object, sender: Node | None = None) -> None:
+        """As `down`, for a cause that may have cut it already: until as many `mend` it.
+
+        Args:
+            cause: Why; any value that has a hash.
+            sender: Only what this host sends; None: both directions.
+        """
+        for side in self._sides(sender):
+            self._causes[side][cause] += 1
+            if not self._conditions[side].down:
+                self.change(self.ends[side], down=True)
+
+    def mend(self, cause: object, sender: Node | None = None) -> None:
+        """Ends one `cut` for this cause; frames get through again when there is none for any."""
+        for side in self._sides(sender):
+            if self._causes[side][cause] <= 1:
+                del self._causes[side][cause]
+            else:
+                self._causes[side][cause] -= 1
+            self._mend(side)
+
+    def mend_all(self, cause: object) -> None:
+        """Ends all that `cut` has done for this cause."""
+        for side in (0, 1):
+            self._causes[side].pop(cause, None)
+            self._mend(side)
+
+    def _mend(self, side: int) -> None:
+        if not self._causes[side] and self._conditions[side].down:
+            self.change(self.ends[side], down=False)
 
     def counts(self, sender: Node) -> LinkCounts:
         """What became of the frames that a host has sent."""

@@ -141,7 +141,11 @@ def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:
     """What a thread reports its exception by; that its host is gone is none."""
 
     def invoke(thread: threading.Thread) -> None:
-        if not isinstance(sys.exc_info()[1], HostLostError):
+        error = sys.exc_info()[1]
+        # One that spun met it anywhere: what its cleaning up raised then is no error of its own.
+        while error is not None and not isinstance(error, HostLostError):
+            error = error.__context__
+        if error is None:
             report(thread)
 
     return invoke

@@ -435,6 +435,8 @@ class World:
     def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
 
+        It ends with `heal`.
+
         Args:
             groups: The hosts that go on reaching each other.
 
@@ -449,12 +451,13 @@ class World:
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
         for link in links_between(self.links, place):
-            link.down()
+            link.cut("partition")
 
     def heal(self) -> None:
-        """Brings all links up."""
+        """Brings all links up, whatever has cut them but for faults that go on."""
         for link in self.links:
             link.up()
+            link.mend_all("partition")
 
     # --- what is seen of it ----------------------------------------------------------------
 

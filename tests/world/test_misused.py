@@ -154,9 +154,10 @@ def test_after_the_end() -> None:
         lambda: World(tape="seed=8"),
         lambda: World(seed="8"),
         lambda: World(seed=0.5),
-        lambda: Fault("crash", "a", "1s", 1),
+        lambda: Fault("crash", "a", None, 1),
         lambda: Faults(crash="server"),
         lambda: Faults(crash=["server"], lasts=5),
+        lambda: Faults(crash=["server"], lasts="5s"),
     ],
 )
 def test_types(make: Callable[[], Any]) -> None:
@@ -172,6 +173,7 @@ def test_types(make: Callable[[], Any]) -> None:
         lambda: Fault("crash", "a", 1, math.inf),
         lambda: Faults(crash=["a"], within=math.nan),
         lambda: Faults(crash=["a"], lasts=(5, 1)),
+        lambda: Fault("crash", "a", "-1 s", 1),
         lambda: Faults(crash=["a"], most=-1),
     ],
 )
