@@ -10,6 +10,7 @@ from pystack.world.nat import Nat, NatCounts, NatMapping, NatSide
 from pystack.world.outside import OutsideWorldWarning
 from pystack.world.queues import CoDel, Fifo, FqCoDel, Queue
 from pystack.world.schedule import Pct
+from pystack.world.snapshot import WorldSnapshot
 from pystack.world.switch import Switch, SwitchCounts
 from pystack.world.tape import Choice, Tape
 from pystack.world.trace import Frame, Note, SocketEvent, Trace
@@ -49,6 +50,7 @@ __all__ = [
     "Tape",
     "Trace",
     "World",
+    "WorldSnapshot",
     "explore",
     "run_once",
 ]

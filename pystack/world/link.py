@@ -20,6 +20,7 @@ __all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
 _TIMES = ("jitter", "reorder_delay")
 _BY_HAND = "down"
+_MOST_PLANNED = 64
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,33 @@ class Link:
         if not self._causes[side] and self._conditions[side].down:
             self.change(self.ends[side], down=False)
 
+    def lose_next(self, sender: Node, losses: Iterable[bool], /) -> None:
+        """Says of the next frames that a host sends whether each is lost, whatever chance says.
+
+        The others of its conditions hold; the tape has what is lost. Another call replaces it.
+
+        Args:
+            sender: The host.
+            losses: For the first, the second and so on, 64 at most.
+
+        Raises:
+            ValueError: More than 64; or the sender is at neither end.
+        """
+        told = [bool(one) for one in losses]
+        if len(told) > _MOST_PLANNED:
+            raise ValueError(f"of {_MOST_PLANNED} frames at most, not {len(told)}")
+        bits = sum(lost << number for number, lost in enumerate(told))
+        lib.ps_link_plan(self.nics[self._sides(sender)[0]]._pointer, bits, len(told))
+
+    def state(self) -> LinkState:
+        """What Python knows of it that changes, for a snapshot."""
+        return list(self._conditions), [Counter(causes) for causes in self._causes]
+
+    def set_state(self, state: LinkState) -> None:
+        """What it was at a snapshot, as the World's wires are again."""
+        self._conditions = list(state[0])
+        self._causes = [Counter(causes) for causes in state[1]]
+
     def counts(self, sender: Node) -> LinkCounts:
         """What became of the frames that a host has sent."""
         raw = ffi.new("struct ps_link_counts *")
@@ -266,6 +294,9 @@ class Link:
         there, back = self._conditions
         both = str(there) if there == back else f"there {there}; back {back}"
         return f"<Link {left.name} - {right.name}: {both}>"
+
+
+LinkState = tuple[list[Conditions], list[Counter[object]]]
 
 
 def links_between(links: Iterable[Link], groups: Mapping[Any, int]) -> list[Link]:

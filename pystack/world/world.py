@@ -13,6 +13,7 @@ import os
 import random
 import tempfile
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,17 +28,17 @@ from pystack.world.farewell import end_threads
 from pystack.world.faults import Fault, Faults, check_plan, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
-from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of, check_link, check_name
 from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
+from pystack.world.seen import SeenWorld
+from pystack.world.snapshot import WorldSnapshot
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
 from pystack.world.threads import taking_part, threads_of, time_of_world
-from pystack.world.trace import Note, Trace, read_trace
 from pystack.world.waits import explain, warn_of_rest
 
 __all__ = ["World"]
@@ -46,11 +47,9 @@ _T = TypeVar("_T")
 _H = TypeVar("_H", bound=Host)
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
-# What a trace keeps.
-_TRACE_BYTES = 64 << 20
 
 
-class World:
+class World(SeenWorld):
     """Hosts and links that share one virtual clock; a context manager.
 
     Each host is a Stack, so the TCP in it is a real stack's. Nothing sleeps: when all that runs in
@@ -104,7 +103,7 @@ class World:
             raise ValueError("a tape has its own seed and faults: give it alone")
         self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
-        self.clock = WorldClock(1.0)
+        super().__init__(WorldClock(1.0), epoch - 1.0, trace)
         self.clock.explain = self._explain
         chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
         self._chooses = chooses or tape is not None
@@ -115,21 +114,14 @@ class World:
             self._faults = faults.draw(random.Random(self._derive("faults")))
         else:
             self._faults = check_plan(faults)
-        self._streams: dict[int, tuple[str, str, str]] = {}
-        self._places: dict[int, str] = {}
-        self._notes: list[Note] = []
-        self._traces = bool(trace)
-        if trace:
-            most = _TRACE_BYTES if trace is True else trace
-            lib.ps_trace_on(self.clock.pointer, True, most)
+        self._moments: weakref.WeakKeyDictionary[
+            WorldSnapshot, tuple[int, dict[int, int], set[str]]
+        ]
+        self._moments = weakref.WeakKeyDictionary()
+        self._urandom = random.Random(self._derive("urandom"))
         self._chances: dict[str, random.Random] = {}
         self._failures: list[BaseException] = []
-        self.hosts: dict[str, Host] = {}
-        self.switches: dict[str, Switch] = {}
-        self.links: list[Link] = []
         self._captures: list[Nic] = []
-        self._start_us = self.clock.now_us()
-        self._epoch = epoch - 1.0
         self._first = threading.current_thread()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
@@ -151,8 +143,7 @@ class World:
             raise RuntimeError("a World is entered once: make another, `with World() as world:`")
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
-        chance = random.Random(self._derive("urandom"))
-        self._left.enter_context(time_of_world(self.clock, self._epoch, chance))
+        self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
         self.clock.take_part_first()
@@ -204,11 +195,6 @@ class World:
 
     # --- time ------------------------------------------------------------------------------
 
-    @property
-    def now(self) -> float:
-        """Seconds since the World began."""
-        return (self.clock.now_us() - self._start_us) / 1e6
-
     def counts(self) -> tuple[int, int]:
         """How often the clock has moved to another event, and how many frames have arrived."""
         events, frames = ffi.new("uint64_t *"), ffi.new("uint64_t *")
@@ -251,6 +237,48 @@ class World:
         chance = self._chances.setdefault(name, random.Random(stream))
         drawn = chance.randrange(len(options))
         return options[self._deck.choose(stream, name, drawn) % len(options)]
+
+    # --- moments ---------------------------------------------------------------------------
+
+    def snapshot(self) -> WorldSnapshot:
+        """Copies the state of all hosts and wires, to come back to by `restore`.
+
+        It has the engines' state, the clock, what is on its way, queues, tables of switches and
+        NATs, what chance decides next, and the position of trace and tape. What Python has is
+        the program's: objects, and what it has read.
+
+        Raises:
+            OSError: EBUSY, other threads take part in the World, or a loop runs; EOPNOTSUPP, an
+                engine can't (gvisor); EBADF, it isn't open.
+        """
+        self._need_alone()
+        copied = WorldSnapshot(self, self.now, [self._urandom, *self._chances.values()])
+        self._moments[copied] = len(self._notes), self._deck.counts, set(self._chances)
+        return copied
+
+    def restore(self, snapshot: WorldSnapshot) -> None:
+        """Goes back to a moment; the same calls have the same frames again.
+
+        Sockets have to be those of the snapshot: open and close none in between, or open those
+        that you need before it.
+
+        Raises:
+            OSError: ESTALE, hosts or wires have come or gone since, or a socket was closed; EBUSY,
+                one was opened, or other threads take part; EXDEV, it is another World's.
+        """
+        self._need_alone()
+        snapshot.restore(self)
+        notes, self._deck.counts, chances = self._moments[snapshot]
+        del self._notes[notes:]
+        for name in set(self._chances) - chances:  # each begins anew
+            del self._chances[name]
+
+    def _need_alone(self) -> None:
+        self._need_open()
+        if self._loop is not None:
+            raise OSError(errno.EBUSY, "tasks of World.run can't be copied: do it outside of it")
+        if self._faults:
+            raise OSError(errno.EBUSY, "faults happen in a thread, which can't be copied")
 
     def _go_wrong(self) -> None:
         try:
@@ -458,49 +486,6 @@ class World:
         for link in self.links:
             link.up()
             link.mend_all("partition")
-
-    # --- what is seen of it ----------------------------------------------------------------
-
-    @property
-    def trace(self) -> Trace:
-        """The frames that were sent until now, what sockets did, and the notes; also after the end.
-
-        Raises:
-            RuntimeError: The World was made without `trace=True`.
-        """
-        if not self._traces:
-            raise RuntimeError("this World keeps no trace: World(trace=True)")
-        return read_trace(self.clock, self._start_us, self._streams, self._places, self._notes)
-
-    def note_start(self, host: Host) -> None:
-        """Notes that a host's Stack is new."""
-        self._places[host.place] = host.name
-
-    def note(self, text: str) -> None:
-        """Puts words on the trace; nothing where none is kept."""
-        if self._traces:
-            self._notes.append(Note(self.now, text))
-
-    def save_trace(self, path: str | os.PathLike[str]) -> None:
-        """Writes the trace for Wireshark (pcapng); a frame's comment says what became of it."""
-        self.trace.save(path, self._epoch + 1.0)
-
-    def sequence(self, *hosts: Host, last: int | None = None, svg: bool = False) -> str:
-        """The trace as a ladder.
-
-        Args:
-            hosts: Its columns; frames of others are left out. None given: all.
-            last: Only the last so many frames and notes.
-            svg: As a drawing, and not as text.
-        """
-        names = [one.name for one in hosts] or None
-        return (ladder_svg if svg else ladder)(self.trace, names, last)
-
-    def diagram(self, *, svg: bool = False) -> str:
-        """Its hosts and links, as text or as a drawing."""
-        return (diagram_svg if svg else diagram)(
-            [*self.hosts.values(), *self.switches.values()], self.links
-        )
 
     # --- what runs in it -------------------------------------------------------------------
 

@@ -106,6 +106,15 @@ uint32_t ps_tape_next(ps_world *world, const uint64_t *tasks, uint32_t count);
 /* The choice's value, noted; or in its place the one that was put. */
 int64_t ps_tape_value(ps_world *world, const struct ps_choice *choice);
 
+/* --- moments: its clock, events, links, switches, NATs, and the tape's position --- */
+typedef struct ps_moment ps_moment;
+/* -EBUSY: other threads take part; -ENOMEM. */
+int ps_moment_create(ps_world *world, ps_moment **out);
+/* -EBUSY; -ESTALE: Stacks, links, switches or NATs have come or gone since. The Stacks are to be
+ * put back behind it, and then all of this again, since their own events have changed. */
+int ps_moment_return(ps_moment *moment);
+void ps_moment_destroy(ps_moment *moment);
+
 /* --- the trace: what becomes of frames --- */
 enum ps_trace_kind {
     PS_TRACE_SENT, /* the only one with the frame's bytes */
@@ -153,6 +162,9 @@ void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
 uint64_t ps_trace_read(ps_world *world, uint8_t *out, uint64_t room, uint64_t *forgotten);
 
 /* --- links --- */
+/* The next frames that this end sends are lost, or not, whatever chance says: bit 0 of `lost` is
+ * the first one's, of `count` (64 at most). */
+void ps_link_plan(ps_nic *end, uint64_t lost, uint32_t count);
 /* What has arrived at this end while nobody took it is lost, as where a machine has no power. */
 void ps_link_forget(ps_nic *end);
 /* The stream of what this end sends. */

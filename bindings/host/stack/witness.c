@@ -19,6 +19,7 @@ struct witness {
     struct seen *rows;
     size_t count, room;
     uint64_t number;
+    bool is_silent;
 };
 
 static bool is_same_address(const struct ps_address *one, const struct ps_address *other)
@@ -40,6 +41,8 @@ static void tell(ps_stack *stack, const struct ps_connection *row, enum ps_socke
     struct ps_trace_socket told = {row->local, row->remote, event, count, rto_us};
     const struct ps_piece piece = {(uint8_t *)&told, sizeof told};
     ps_world *world = stack->world->world;
+    if (stack->witness->is_silent)
+        return;
     trace_write(&world->trace,
                 &(struct ps_trace){ps_world_now_us(world), stack->world->number,
                                    ++stack->witness->number, PS_TRACE_SOCKET, 0},
@@ -186,6 +189,16 @@ void witness_look(ps_stack *stack)
         if (row.type == PS_STREAM && (row.remote.port != 0 || row.state == PS_TCP_LISTEN))
             look_at(stack, &row, i);
     forget_gone(stack);
+}
+
+void witness_reset(ps_stack *stack)
+{
+    if (stack->witness == NULL)
+        return;
+    stack->witness->is_silent = true;
+    stack->witness->count = 0;
+    witness_look(stack);
+    stack->witness->is_silent = false;
 }
 
 void witness_free(struct witness *witness)

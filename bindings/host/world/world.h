@@ -79,9 +79,13 @@ struct ps_world {
     uint64_t waits;                  /* how often a thread began to wait */
     uint64_t turn_count;             /* that there have been */
     uint64_t member_count;           /* the same of members */
-    bool moves;                      /* the one that runs is in turn_wait */
-    bool wanted;                     /* the first thread is to have a look for signals */
-    int (*look)(void *python);       /* its look; NULL: no signals come to it */
+    pthread_mutex_t store_lock;      /* the last to be taken: what store.c has */
+    struct block *blocks;
+    struct region *regions;
+    uint64_t region_changes;
+    bool moves;                /* the one that runs is in turn_wait */
+    bool wanted;               /* the first thread is to have a look for signals */
+    int (*look)(void *python); /* its look; NULL: no signals come to it */
     void *python;
     ps_turn *closer; /* which waits for the others to end */
     bool closed, over;
