@@ -199,12 +199,24 @@ class _InOrder(dict[Any, None]):
 
 
 _make_pool: Any = concurrent.futures.ThreadPoolExecutor.__init__
+_submit: Any = concurrent.futures.ThreadPoolExecutor.submit
 
 
 def _make_pool_in_world(self: Any, *arguments: Any, **named: Any) -> None:
     _make_pool(self, *arguments, **named)
-    if taking_part() is not None:
+    self._ps_clock = taking_part()
+    if self._ps_clock is not None:
         self._threads = _InOrder()  # at the end they are joined one after the other
+
+
+def _submit_in_world(self: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
+    clock = taking_part()
+    if clock is not None and getattr(self, "_ps_clock", None) is not clock:
+        raise RuntimeError(
+            f"{self!r} is from before the World: its threads and its queue take no part in it. "
+            "Make the pool inside of `with World()`"
+        )
+    return _submit(self, function, *arguments, **named)
 
 
 def threads_of(clock: WorldClock) -> list[threading.Thread]:
@@ -310,6 +322,7 @@ def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Ite
     }
     places[threading.Thread, "join"] = _join_in_world
     places[concurrent.futures.ThreadPoolExecutor, "__init__"] = _make_pool_in_world
+    places[concurrent.futures.ThreadPoolExecutor, "submit"] = _submit_in_world
     places |= _POLLING
     with patched(places):
         _clocks.append(clock)

@@ -131,6 +131,17 @@ def test_coroutines_and_functions_are_not_mixed_up() -> None:
             world.run_trio(main())  # type: ignore[arg-type]
 
 
+def test_a_pool_from_before_is_refused() -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert pool.submit(int).result() == 0
+        with World():
+            with pytest.raises(RuntimeError, match=r"from before the World.*inside of `with World"):
+                pool.submit(int)
+            with concurrent.futures.ThreadPoolExecutor(2) as inside:
+                assert inside.submit(int).result() == 0
+        assert pool.submit(int).result() == 0
+
+
 def test_what_has_no_name_runs_in_a_thread() -> None:
     with World() as world:
         thread = world.host("a").thread(concurrent.futures.Future().set_result, 1)
