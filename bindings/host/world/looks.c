@@ -32,13 +32,23 @@ static void want_look(ps_turn *turn)
     pthread_mutex_unlock(&world->lock);
 }
 
+/* The one that lost it for a look: there is one at most. */
+static ps_turn *find_taken(ps_world *world)
+{
+    ps_turn *turn = world->turns;
+    while (turn != NULL && atomic_load(&turn->taken) != TAKEN_FOR_A_LOOK)
+        turn = turn->next;
+    return turn;
+}
+
 /* From the one that runs, unless that one moves the World, which gives it up by itself. */
 static bool take(ps_turn *turn)
 {
     ps_world *world = turn->world;
     pthread_mutex_lock(&world->lock);
     ps_turn *other = world->current;
-    bool takes = other != NULL && other != turn && !world->moves && atomic_load(&turn->word) == 0;
+    bool takes = other != NULL && other != turn && !world->moves && atomic_load(&turn->word) == 0 &&
+                 find_taken(world) == NULL;
     if (takes) {
         atomic_store(&other->taken, TAKEN_FOR_A_LOOK);
         other->stands_by = false;
@@ -47,15 +57,6 @@ static bool take(ps_turn *turn)
     }
     pthread_mutex_unlock(&world->lock);
     return takes;
-}
-
-/* The one that lost it for a look: there is one at most. */
-static ps_turn *find_taken(ps_world *world)
-{
-    ps_turn *turn = world->turns;
-    while (turn != NULL && atomic_load(&turn->taken) != TAKEN_FOR_A_LOOK)
-        turn = turn->next;
-    return turn;
 }
 
 static void give_back(ps_world *world)
@@ -128,8 +129,10 @@ bool turn_look(ps_turn *turn, int *result)
     if (world->look == NULL)
         return false;
     uint64_t waits = turn->waits;
+    pthread_mutex_lock(&world->lock);
     bool was_ready = turn->ready;
     world->moves = false; /* a handler may spin */
+    pthread_mutex_unlock(&world->lock);
     int found = world->look(world->python);
     /* A handler that waited has perhaps taken what this wait was to be woken by. */
     if (found == PS_LOOK_QUIET && turn->waits == waits && turn->ready == was_ready)
