@@ -52,15 +52,23 @@ class Snapshot:
 
     def restore(self, handle: StackHandle) -> None:
         """See `Stack.restore`."""
-        handle.need_open()
-        if handle is self._handle:
-            self._check_sockets()
+        self.check(handle)
         handle.check(lib.ps_snapshot_restore(handle.pointer, self._pointer), _WORDS)
         if self._clock_us is not None:
             handle.answers.clock._set_us(self._clock_us)
         serving = serving_of(handle)
         if serving is not None:
             serving.restore(self._services)
+
+    def check(self, handle: StackHandle) -> None:
+        """Raises what `restore` would for the sockets that are open now; changes nothing.
+
+        Raises:
+            OSError: EBADF, the Stack is closed; ESTALE, EBUSY: see `Stack.restore`.
+        """
+        handle.need_open()
+        if handle is self._handle:
+            self._check_sockets()
 
     def _check_sockets(self) -> None:
         now = _open_sockets(self._handle)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from pystack._native._host import ffi, lib
+from pystack._native.signals import raise_kept
 
 __all__ = [
     "LINGER",
@@ -91,7 +92,7 @@ def finish(stacks: Iterable[Ending]) -> int:
     left = ffi.new("struct ps_undelivered *")
     try:
         while lib.ps_stacks_finish(endings, len(endings), _SLICE_US, left) < 0:
-            pass
+            raise_kept()
     except KeyboardInterrupt:
         if _tells and left.peers > 0:
             peers = "1 peer" if left.peers == 1 else f"{left.peers} peers"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pystack._native._host import ffi, lib
+from pystack._native.signals import Looker, raise_kept
 from pystack.errors import DeadlockError
 
 _LONGEST_US = 1 << 62
@@ -62,6 +63,16 @@ class WorldClock:
         self.pointer = ffi.gc(out[0], lib.ps_world_release)
         self.explain: Callable[[], str] = str
         self.closed = False
+        self._looker = Looker()
+        self._looks = ffi.new_handle(self._looker)  # C calls back with this
+        self._first: int | None = None
+
+    def take_part_first(self) -> None:
+        """Makes this thread the World's first; if signals come to it, their handlers run there."""
+        if threading.current_thread() is threading.main_thread():
+            lib.ps_world_look(self.pointer, lib.ps_python_look, self._looks)
+        self._first = threading.get_ident()
+        self.sleep(0)
 
     def now_us(self) -> int:
         """The reading in microseconds."""
@@ -75,12 +86,13 @@ class WorldClock:
         """The reading after so many seconds; at the next microsecond, where it is between two."""
         return self.now_us() + min(max(0, math.ceil(seconds * 1e6 - 1e-3)), _LONGEST_US)
 
-    def wait(self, until_us: int | None, *, polls: bool = False) -> bool:
+    def wait(self, until_us: int | None, *, shows: Callable[[], Any] | None = None) -> bool:
         """Gives the turn to others, and moves the World, until this thread is woken.
 
         Args:
             until_us: The reading at which to wait no longer; None: for ever.
-            polls: Return also when a descriptor of one of its Stacks shows something else.
+            shows: Tells whether a descriptor shows something: return also when one of the World's
+                Stacks shows something else, or a signal has written to another.
 
         Returns:
             Whether it was woken; False: the time is over.
@@ -89,12 +101,16 @@ class WorldClock:
             DeadlockError: Nothing can ever happen.
             RuntimeError: This thread takes no part in the World.
             OSError: EBADF, the World is closed.
+            BaseException: What a signal's handler has raised.
         """
-        while True:
-            left = -1 if until_us is None else max(0, until_us - self.now_us())
-            result = lib.ps_turn_wait(self.pointer, left, polls)
-            if result != -errno.EINTR:
-                break
+        left = -1 if until_us is None else max(0, until_us - self.now_us())
+        if shows is not None and self._first == threading.get_ident():
+            self._looker.shows = shows
+        try:
+            result = lib.ps_turn_wait(self.pointer, left, shows is not None)
+        finally:
+            if shows is not None and self._first == threading.get_ident():
+                self._looker.shows = None
         if result == -errno.EAGAIN:
             return False
         if result == -errno.EBADF:
@@ -115,12 +131,25 @@ class WorldClock:
         """Whether this thread does, so that its time is the World's."""
         return bool(lib.ps_turn_mine(self.pointer) != ffi.NULL)
 
+    def taken(self) -> list[int]:
+        """The threads that have lost their turn, since they didn't give it up, and go on."""
+        room = 64
+        out = ffi.new("uint64_t[]", room)
+        count = lib.ps_world_taken(self.pointer, out, room)
+        return [int(each) for each in out[0 : min(count, room)]]
+
+    def abandon(self) -> None:
+        """Lets threads that don't end with the closed World go on without it."""
+        lib.ps_world_abandon(self.pointer)
+
     def turn(self) -> Any:
         """This thread's `ps_turn *`; NULL: it takes no part."""
         return lib.ps_turn_mine(self.pointer)
 
     def fail(self, result: int) -> None:
         """Raises what only a World's calls may end with."""
+        if result == -errno.ECANCELED:
+            raise_kept()
         if result == -lib.PS_STALLED:
             raise DeadlockError(self.explain() or "nothing can ever happen in this World again")
         if result == -errno.EPERM and not self.takes_part():

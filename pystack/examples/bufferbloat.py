@@ -31,7 +31,8 @@ def measure(queue: Queue) -> tuple[dict[float, float], float]:
                     sock.sendall(bytes(16384))
 
         listener = server.sockets.create_server(("", 80))
-        taking, _sending, times = server.thread(take), home.thread(upload), {}
+        taking, _sending = server.thread(take), home.thread(upload)
+        times: dict[float, float] = {}
         while world.now < SECONDS:
             times[world.now] = home.ping("10.0.0.2", timeout=5).replies[0].rtt_ms or 5000.0
             world.sleep(0.1)

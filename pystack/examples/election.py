@@ -38,11 +38,11 @@ def node(name: str, peers: list[str], leaders: set[tuple[int, str]]) -> None:
                 data, sender = sock.recvfrom(100)
                 word, theirs, peer = data.decode().split()
                 if int(theirs) > term:
-                    term, votes = int(theirs), set()
+                    term, votes = int(theirs), set[str]()
                 if word == "vote?" and int(theirs) == term:  # the fault: it may have voted already
                     sock.sendto(f"vote {term} {name}".encode(), sender)
                 elif word == "lead" and int(theirs) == term:
-                    votes, beat = set(), now
+                    votes, beat = set[str](), now
                 elif word == "vote" and int(theirs) == term and votes:
                     votes.add(peer)
                     if len(votes) > 1:

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--engine", default="lwip")
     parser.add_argument("--plot", metavar="FILE")
     words = parser.parse_args()
-    found = {}
+    found: dict[tuple[float, float], float] = {}
     for loss in LOSSES:
         for trip in ROUND_TRIPS_S:
             found[loss, trip] = it = goodput(words.engine, loss, trip)

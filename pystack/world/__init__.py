@@ -10,9 +10,10 @@ from pystack.world.nat import Nat, NatCounts, NatMapping, NatSide
 from pystack.world.outside import OutsideWorldWarning
 from pystack.world.queues import CoDel, Fifo, FqCoDel, Queue
 from pystack.world.schedule import Pct
+from pystack.world.snapshot import WorldSnapshot
 from pystack.world.switch import Switch, SwitchCounts
 from pystack.world.tape import Choice, Tape
-from pystack.world.trace import Frame, Note, Trace
+from pystack.world.trace import Frame, Note, SocketEvent, Trace
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.world import World
 
@@ -43,11 +44,13 @@ __all__ = [
     "Pct",
     "Queue",
     "RateTrace",
+    "SocketEvent",
     "Switch",
     "SwitchCounts",
     "Tape",
     "Trace",
     "World",
+    "WorldSnapshot",
     "explore",
     "run_once",
 ]

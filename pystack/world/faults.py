@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,16 +11,24 @@ from typing import Protocol
 
 from pystack.world.host import Host
 from pystack.world.link import Link, links_between
+from pystack.world.units import seconds
 
 __all__ = ["Fault", "Faults", "check_plan"]
 
 _KINDS = ("crash", "cut", "mute", "partition")
 _WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
 _AT_LEAST = 1e-6  # seconds
+_CAUSE = "fault"  # of which several may cut a link at once
 _STEP = 1000  # a plan's times are whole milliseconds, which read well
 
 
-@dataclass(frozen=True, order=True)
+def _moment(value: float | str, what: str) -> float:
+    if not isinstance(value, (str, Real)):
+        raise TypeError(f"{what} is seconds, or a string as '2s', not {value!r}")
+    return seconds(value, what)
+
+
+@dataclass(frozen=True, order=True, init=False)
 class Fault:
     """One fault; as text the word `crash:server@1.5+60`.
 
@@ -29,12 +36,12 @@ class Fault:
         kind: "crash": a host loses power, and starts again afterwards; "cut": a link is down;
             "mute": one direction of it; "partition": the links between groups of hosts are down.
         target: The host; the link, as "a-b"; the direction, as "a>b"; the groups, as "a,b|c".
-        at: When it begins, in seconds of the World.
-        lasts: For how many seconds.
+        at: When it begins, in seconds of the World; or a string, as "1.5s" or "2min".
+        lasts: For how many seconds; or a string.
 
     Raises:
-        ValueError: Another kind, or a time that is negative or endless.
-        TypeError: A time that is no number.
+        ValueError: Another kind, or a time that is negative or endless, or has no known unit.
+        TypeError: A time that is neither number nor string.
     """
 
     kind: str
@@ -42,14 +49,13 @@ class Fault:
     at: float
     lasts: float
 
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ValueError(f"a fault is one of {', '.join(_KINDS)}, not {self.kind!r}")
-        for what, value in (("at", self.at), ("lasts", self.lasts)):
-            if not isinstance(value, Real):
-                raise TypeError(f"{what} is a number of seconds, not {value!r}")
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{what} is not negative, nor endless: {value!r}")
+    def __init__(self, kind: str, target: str, at: float | str, lasts: float | str) -> None:
+        if kind not in _KINDS:
+            raise ValueError(f"a fault is one of {', '.join(_KINDS)}, not {kind!r}")
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "target", target)
+        object.__setattr__(self, "at", _moment(at, "at"))
+        object.__setattr__(self, "lasts", _moment(lasts, "lasts"))
 
     @classmethod
     def parse(cls, word: str) -> Fault:
@@ -92,8 +98,8 @@ class Faults:
         mute: Directions that may be, as "a>b".
         partition: Hosts that may be parted in two groups.
         most: How many faults there are at most.
-        within: They begin in the first so many seconds.
-        lasts: The shortest and the longest time that one lasts, in seconds.
+        within: They begin in the first so many seconds; or a string, as "2min".
+        lasts: The shortest and the longest time that one lasts, in seconds, or strings.
 
     Raises:
         ValueError: Nothing may go wrong, or a value is out of range.
@@ -105,19 +111,22 @@ class Faults:
     mute: Sequence[str] = ()
     partition: Sequence[str] = ()
     most: int = 3
-    within: float = 60.0
-    lasts: tuple[float, float] = (0.1, 30.0)
+    within: float | str = 60.0
+    lasts: tuple[float | str, float | str] = (0.1, 30.0)
     _kinds: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("crash", "cut", "mute", "partition"):
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a list of names: {name}=[{getattr(self, name)!r}]")
-        if isinstance(self.lasts, Real):
+        given: object = self.lasts
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise TypeError(f"lasts is the shortest and the longest time, not {self.lasts!r}")
-        for what, times in (("within", (0.0, self.within)), ("lasts", self.lasts)):
-            if not 0 <= times[0] <= times[1] < math.inf:
-                raise ValueError(f"{what} is out of range: {getattr(self, what)!r}")
+        shortest, longest = (_moment(one, "lasts") for one in self.lasts)
+        if shortest > longest:
+            raise ValueError(f"lasts is the shortest and the longest time, not {self.lasts!r}")
+        object.__setattr__(self, "lasts", (shortest, longest))
+        object.__setattr__(self, "within", _moment(self.within, "within"))
         if self.most < 0:
             raise ValueError(f"most is how many faults there may be, not {self.most!r}")
         kinds = [(kind, one) for kind in ("crash", "cut", "mute") for one in getattr(self, kind)]
@@ -140,8 +149,9 @@ class Faults:
             chance.shuffle(hosts)
             size = chance.randint(1, len(hosts) - 1)
             target = "|".join(",".join(sorted(one)) for one in (hosts[:size], hosts[size:]))
-        at = round(chance.uniform(0, self.within) * _STEP) / _STEP
-        return Fault(kind, target, at, round(chance.uniform(*self.lasts) * _STEP) / _STEP)
+        shortest, longest = map(float, self.lasts)
+        at = round(chance.uniform(0, float(self.within)) * _STEP) / _STEP
+        return Fault(kind, target, at, round(chance.uniform(shortest, longest) * _STEP) / _STEP)
 
 
 class FaultyWorld(Protocol):
@@ -198,11 +208,11 @@ def _apply(world: FaultyWorld, fault: Fault, begins: bool) -> None:
     world.note(f"{fault.kind} {fault.target} {'begins' if begins else 'ends'}")
     if fault.kind == "partition":
         for link in _links_between(world, fault.target.split("|")):
-            link.down() if begins else link.up()
+            link.cut(_CAUSE) if begins else link.mend(_CAUSE)
     else:
         link = world.find_link(fault.target)
         sender = None if fault.kind == "cut" else _host(world, fault.target.partition(">")[0])
-        link.down(sender) if begins else link.up(sender)
+        link.cut(_CAUSE, sender) if begins else link.mend(_CAUSE, sender)
 
 
 def play(world: FaultyWorld, faults: Iterable[Fault]) -> None:

@@ -54,6 +54,10 @@ class HostsWorld(Protocol):
         """Puts words on the trace."""
         ...
 
+    def note_start(self, host: Host) -> None:
+        """Notes that a host's Stack is new."""
+        ...
+
 
 class Host(Stack):
     """A Stack in a World; made by `World.host`. Everything of `Stack` is here, too.
@@ -87,9 +91,15 @@ class Host(Stack):
         self._starts += 1
         options = {**self._options, "seed": seed}
         super().__init__(clock=self.world.clock, threaded=False, **options)
+        self.world.note_start(self)
         self.sockets.hosts = self.world.names_file
         for setting in _FORWARDING if self._forwards else ():
             self.sysctl[setting] = 1
+
+    @property
+    def place(self) -> int:
+        """Which its Stack is of all that the World has had; another after each restart."""
+        return int(lib.ps_stack_place(self._handle.pointer))
 
     @property
     def machine(self) -> Host:

@@ -9,7 +9,7 @@ from html import escape
 from pystack.world.host import Host
 from pystack.world.link import Link
 from pystack.world.switch import Switch
-from pystack.world.trace import Frame, Note, Trace
+from pystack.world.trace import Frame, Note, Record, SocketEvent, Trace
 
 __all__ = ["diagram", "diagram_svg", "ladder", "ladder_svg"]
 
@@ -22,8 +22,14 @@ def _columns(trace: Trace, hosts: Sequence[str] | None) -> list[str]:
     return list(found) if hosts is None else list(hosts)
 
 
-def _chosen(trace: Trace, columns: Sequence[str], last: int | None) -> list[Frame | Note]:
-    kept = [one for one in trace if isinstance(one, Note) or {one.sender, one.taker} <= {*columns}]
+def _is_in(one: Record, columns: Sequence[str]) -> bool:
+    if isinstance(one, SocketEvent):
+        return one.host in columns
+    return isinstance(one, Note) or {one.sender, one.taker} <= {*columns}
+
+
+def _chosen(trace: Trace, columns: Sequence[str], last: int | None) -> list[Record]:
+    kept = [one for one in trace if _is_in(one, columns)]
     return kept if last is None else kept[-last:] if last > 0 else []
 
 
@@ -63,8 +69,21 @@ def _arrow(one: Frame, columns: Sequence[str], words: _Words) -> str:
     return "".join(row)
 
 
+def _at_column(one: SocketEvent, columns: Sequence[str]) -> str:
+    """An event beside its host's line, at whose place is a "*"."""
+    row = list(" " * (_WIDTH * (len(columns) - 1) + 1))
+    for place in range(len(columns)):
+        row[place * _WIDTH] = "|"
+    here = columns.index(one.host) * _WIDTH
+    is_last = here > 0 and here == len(row) - 1
+    label, row[here] = one.told[: _WIDTH - 4], "*"
+    start = here - len(label) - 1 if is_last else here + 2
+    row[start : start + len(label)] = label
+    return "".join(row).rstrip()
+
+
 def ladder(trace: Trace, hosts: Sequence[str] | None = None, last: int | None = None) -> str:
-    """The frames as arrows between columns, a line each.
+    """The frames as arrows between columns, events of sockets beside theirs, a line each.
 
     An X in the place of an arrow's head: it never arrives, and the end of the line says why. Else
     there is how long it travelled, where that is more than nothing.
@@ -80,6 +99,9 @@ def ladder(trace: Trace, hosts: Sequence[str] | None = None, last: int | None = 
     for one in _chosen(trace, columns, last):
         if isinstance(one, Note):
             lines.append(f"{one.at:11.6f}  ~~ {one.text}")
+            continue
+        if isinstance(one, SocketEvent):
+            lines.append(f"{one.at:11.6f}  {_at_column(one, columns)}")
             continue
         took = max(one.arrivals, default=one.at) - one.at
         told = [one.what_happened] if one.what_happened else []
@@ -121,6 +143,12 @@ def ladder_svg(trace: Trace, hosts: Sequence[str] | None = None, last: int | Non
         parts.append(_text(100, y + 4, f"{one.at:.6f}", "end"))
         if isinstance(one, Note):
             parts.append(_text(120, y + 4, one.text, "start", "blue"))
+            continue
+        if isinstance(one, SocketEvent):
+            x, is_last = x_of[one.host], one.host == columns[-1]
+            anchor, aside = ("end", -8) if is_last else ("start", 8)
+            parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="3" fill="green"/>')
+            parts.append(_text(x + aside, y + 4, one.told, anchor, "green"))
             continue
         start, end = float(x_of[one.sender]), float(x_of[one.taker])
         colour = "red" if one.dropped else "black"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
@@ -18,6 +19,8 @@ __all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
 
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
 _TIMES = ("jitter", "reorder_delay")
+_BY_HAND = "down"
+_MOST_PLANNED = 64
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ class Link:
         self.ends = ends
         self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
+        self._causes = [Counter[object](), Counter[object]()]  # why each direction is down
         self.number = 1
         self.streams = tuple(int(lib.ps_link_stream(nic._pointer)) for nic in self.nics)
 
@@ -191,6 +195,8 @@ class Link:
         """
         for side in self._sides(sender):
             made = replace(self._conditions[side], **conditions)
+            if "down" in conditions and not made.down:
+                self._causes[side].clear()  # whatever it was
             raw = ffi.new("struct ps_link *")
             kept = made._to_c(raw)
             check(lib.ps_link_set(self.nics[side]._pointer, raw))
@@ -207,15 +213,75 @@ class Link:
         Args:
             sender: Only what this host sends; None: both directions.
         """
-        self.change(sender, down=True)
+        self.cut(_BY_HAND, sender)
 
     def up(self, sender: Node | None = None, /) -> None:
-        """Lets frames through again.
+        """Ends `down`; a partition, or a fault, that has cut it as well goes on.
 
         Args:
             sender: Only what this host sends; None: both directions.
         """
-        self.change(sender, down=False)
+        for side in self._sides(sender):
+            self._causes[side].pop(_BY_HAND, None)
+            self._mend(side)
+
+    def cut(self, cause: object, sender: Node | None = None) -> None:
+        """As `down`, for a cause that may have cut it already: until as many `mend` it.
+
+        Args:
+            cause: Why; any value that has a hash.
+            sender: Only what this host sends; None: both directions.
+        """
+        for side in self._sides(sender):
+            self._causes[side][cause] += 1
+            if not self._conditions[side].down:
+                self.change(self.ends[side], down=True)
+
+    def mend(self, cause: object, sender: Node | None = None) -> None:
+        """Ends one `cut` for this cause; frames get through again when there is none for any."""
+        for side in self._sides(sender):
+            if self._causes[side][cause] <= 1:
+                del self._causes[side][cause]
+            else:
+                self._causes[side][cause] -= 1
+            self._mend(side)
+
+    def mend_all(self, cause: object) -> None:
+        """Ends all that `cut` has done for this cause."""
+        for side in (0, 1):
+            self._causes[side].pop(cause, None)
+            self._mend(side)
+
+    def _mend(self, side: int) -> None:
+        if not self._causes[side] and self._conditions[side].down:
+            self.change(self.ends[side], down=False)
+
+    def lose_next(self, sender: Node, losses: Iterable[bool], /) -> None:
+        """Says of the next frames that a host sends whether each is lost, whatever chance says.
+
+        The others of its conditions hold; the tape has what is lost. Another call replaces it.
+
+        Args:
+            sender: The host.
+            losses: For the first, the second and so on, 64 at most.
+
+        Raises:
+            ValueError: More than 64; or the sender is at neither end.
+        """
+        told = [bool(one) for one in losses]
+        if len(told) > _MOST_PLANNED:
+            raise ValueError(f"of {_MOST_PLANNED} frames at most, not {len(told)}")
+        bits = sum(lost << number for number, lost in enumerate(told))
+        lib.ps_link_plan(self.nics[self._sides(sender)[0]]._pointer, bits, len(told))
+
+    def state(self) -> LinkState:
+        """What Python knows of it that changes, for a snapshot."""
+        return list(self._conditions), [Counter(causes) for causes in self._causes]
+
+    def set_state(self, state: LinkState) -> None:
+        """What it was at a snapshot, as the World's wires are again."""
+        self._conditions = list(state[0])
+        self._causes = [Counter(causes) for causes in state[1]]
 
     def counts(self, sender: Node) -> LinkCounts:
         """What became of the frames that a host has sent."""
@@ -228,6 +294,9 @@ class Link:
         there, back = self._conditions
         both = str(there) if there == back else f"there {there}; back {back}"
         return f"<Link {left.name} - {right.name}: {both}>"
+
+
+LinkState = tuple[list[Conditions], list[Counter[object]]]
 
 
 def links_between(links: Iterable[Link], groups: Mapping[Any, int]) -> list[Link]:

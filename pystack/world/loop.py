@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pystack._native import WorldClock, lib
 from pystack.world.schedule import ReadyQueue, TaskNumbers
+from pystack.world.waits import of_coroutines
 
 __all__ = ["WorldLoop", "WorldSelector"]
+
+# So many rounds of the loop cancelled tasks have to end in.
+_FAREWELLS = 20_000
 
 
 class WorldSelector(selectors.BaseSelector):
@@ -19,12 +23,18 @@ class WorldSelector(selectors.BaseSelector):
 
     Args:
         clock: The World's.
+
+    Attributes:
+        patience: After how many calls of `select` it loses patience; None: never.
+        lose_patience: What it calls then.
     """
 
     def __init__(self, clock: WorldClock) -> None:
         self._clock = clock
         self._inner = selectors.DefaultSelector()
         self._woken = False
+        self.patience: int | None = None
+        self.lose_patience: Callable[[], object] = int
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """As any selector's."""
@@ -55,15 +65,23 @@ class WorldSelector(selectors.BaseSelector):
         Raises:
             DeadlockError: Nothing can ever be.
         """
+        if self.patience is not None:
+            self.patience -= 1
+            if self.patience < 0:
+                self.lose_patience()
+                timeout = 0
         until_us = None if timeout is None else self._clock.after_us(timeout)
         found = self._inner.select(0)
         while not found:
-            in_time = self._clock.wait(until_us, polls=True)
+            in_time = self._clock.wait(until_us, shows=self._shows)
             found = self._inner.select(0)
             if not in_time or self._woken:
                 break
         self._woken = False
         return found
+
+    def _shows(self) -> bool:
+        return bool(self._inner.select(0))
 
     def wake(self, turn: Any) -> None:
         """Ends the wait of the thread of this turn, though nothing may be ready."""
@@ -109,17 +127,28 @@ class WorldLoop(asyncio.SelectorEventLoop):
         """Those that have not ended, in the order of their making."""
         return sorted(asyncio.all_tasks(self), key=self._numbers.of)
 
-    def cancel_all(self) -> None:
-        """Cancels the tasks that have not ended, waits for them, and tells what they raise."""
+    def cancel_all(self) -> list[str]:
+        """Cancels the tasks that have not ended, waits for them, and tells what they raise.
+
+        Returns:
+            Those that go on all the same, and where.
+        """
         tasks = self.tasks()
         for task in tasks:
             task.cancel()
-        self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        everything = asyncio.gather(*tasks, return_exceptions=True)
+        everything.add_done_callback(lambda _done: self.stop())
+        self._own_selector.patience = _FAREWELLS
+        self._own_selector.lose_patience = self.stop
+        self.run_forever()
+        self._own_selector.patience = None
         for task in tasks:
-            if not task.cancelled() and task.exception() is not None:
+            if task.done() and not task.cancelled() and task.exception() is not None:
                 self.call_exception_handler(
                     {"message": "a task failed", "exception": task.exception(), "task": task}
                 )
+        left = [task for task in tasks if not task.done()]
+        return of_coroutines((task.get_name(), task.get_coro()) for task in left)
 
     def _write_to_self(self) -> None:
         super()._write_to_self()  # type: ignore[misc]

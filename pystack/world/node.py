@@ -151,6 +151,8 @@ def check_name(name: str, others: Mapping[str, str]) -> None:
         raise ValueError(f"there is a host or a switch {others[name.lower()]!r} already")
     parts = name.replace("-", ".").split(".")
     if not name.isascii() or not all(map(str.isalnum, parts)):
-        raise ValueError(f"a name has ASCII letters, digits, '-' and '.', not {name!r}")
+        raise ValueError(
+            f"a host's name has ASCII letters, digits, '-' and '.', as DNS has them, not {name!r}"
+        )
     if name.lower() == "localhost" or name.replace(".", "").isdigit():
         raise ValueError(f"{name!r} is looked up as an address, and never found as a name")

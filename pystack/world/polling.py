@@ -19,7 +19,7 @@ def _repeat(clock: WorldClock, look: Callable[[], Any], seconds: float | None) -
     """Looks until there is something, or the time of the World's clock is over."""
     until_us = None if seconds is None else clock.after_us(seconds)
     found = look()
-    while not found and clock.wait(until_us, polls=True):
+    while not found and clock.wait(until_us, shows=look):
         found = look()
     return found or look()
 

@@ -210,6 +210,15 @@ class Deck:
         raw = ffi.new("struct ps_choice *", (lib.PS_CHOICE_OWN, stream, number, value))
         return int(lib.ps_tape_value(self._world, raw))
 
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many choices of one's own there were in each stream."""
+        return dict(self._counts)
+
+    @counts.setter
+    def counts(self, counts: dict[int, int]) -> None:
+        self._counts = dict(counts)
+
     def read(self) -> list[Choice]:
         """All choices until now.
 

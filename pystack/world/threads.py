@@ -26,7 +26,14 @@ from pystack.sockets.patch import Place, patched
 from pystack.world import polling
 from pystack.world.chance import KERNELS_URANDOM, urandom_of
 
-__all__ = ["WorldLock", "has_ended", "taking_part", "threads_of", "time_of_world"]
+__all__ = [
+    "WorldLock",
+    "has_ended",
+    "join_in_real_time",
+    "taking_part",
+    "threads_of",
+    "time_of_world",
+]
 
 _FOREVER = -1.0
 # A thread's own World, for what is created in it.
@@ -127,14 +134,18 @@ _simple_queue_of_c = queue.SimpleQueue
 _lock_of_c, _reentrant_lock_of_c = threading.Lock, threading.RLock
 _start_names = ("_start_new_thread", "_start_joinable_thread")
 _starters = {name: getattr(threading, name) for name in _start_names if hasattr(threading, name)}
-_join = threading.Thread.join
+join_in_real_time = threading.Thread.join
 
 
 def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:
     """What a thread reports its exception by; that its host is gone is none."""
 
     def invoke(thread: threading.Thread) -> None:
-        if not isinstance(sys.exc_info()[1], HostLostError):
+        error = sys.exc_info()[1]
+        # One that spun met it anywhere: what its cleaning up raised then is no error of its own.
+        while error is not None and not isinstance(error, HostLostError):
+            error = error.__context__
+        if error is None:
             report(thread)
 
     return invoke
@@ -177,7 +188,7 @@ def _join_in_world(self: threading.Thread, timeout: float | None = None) -> None
         if not end.wait(None if timeout is None else max(0.0, timeout)):
             return
         timeout = None  # it has had its last turn, and ends by itself
-    _join(self, timeout)
+    join_in_real_time(self, timeout)
 
 
 class _InOrder(dict[Any, None]):
@@ -188,12 +199,24 @@ class _InOrder(dict[Any, None]):
 
 
 _make_pool: Any = concurrent.futures.ThreadPoolExecutor.__init__
+_submit: Any = concurrent.futures.ThreadPoolExecutor.submit
 
 
 def _make_pool_in_world(self: Any, *arguments: Any, **named: Any) -> None:
     _make_pool(self, *arguments, **named)
-    if taking_part() is not None:
+    self._ps_clock = taking_part()
+    if self._ps_clock is not None:
         self._threads = _InOrder()  # at the end they are joined one after the other
+
+
+def _submit_in_world(self: Any, function: Any, /, *arguments: Any, **named: Any) -> Any:
+    clock = taking_part()
+    if clock is not None and getattr(self, "_ps_clock", None) is not clock:
+        raise RuntimeError(
+            f"{self!r} is from before the World: its threads and its queue take no part in it. "
+            "Make the pool inside of `with World()`"
+        )
+    return _submit(self, function, *arguments, **named)
 
 
 def threads_of(clock: WorldClock) -> list[threading.Thread]:
@@ -206,7 +229,7 @@ def has_ended(thread: threading.Thread) -> bool:
     end = getattr(thread, "_ps_end", None)
     if end is None or not end.is_set():
         return False
-    _join(thread)
+    join_in_real_time(thread)
     return True
 
 
@@ -299,6 +322,7 @@ def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Ite
     }
     places[threading.Thread, "join"] = _join_in_world
     places[concurrent.futures.ThreadPoolExecutor, "__init__"] = _make_pool_in_world
+    places[concurrent.futures.ThreadPoolExecutor, "submit"] = _submit_in_world
     places |= _POLLING
     with patched(places):
         _clocks.append(clock)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pystack._native import WorldClock, ffi, lib
+from pystack._native.address import text
 from pystack.world.dissect import Packet, dissect
 
-__all__ = ["Frame", "Note", "Trace", "read_trace"]
+__all__ = ["Frame", "Note", "Record", "SocketEvent", "Trace", "read_trace"]
 
 _FATES = {
     lib.PS_TRACE_LOST: "lost",
@@ -22,6 +23,20 @@ _FATES = {
     lib.PS_TRACE_DROPPED: "dropped by CoDel",
 }
 _RECORD = struct.Struct("=QQQII")
+_EVENTS = {
+    lib.PS_SOCKET_LISTENS: "listens",
+    lib.PS_SOCKET_CONNECTS: "connects",
+    lib.PS_SOCKET_ASKED: "asked",
+    lib.PS_SOCKET_ESTABLISHED: "established",
+    lib.PS_SOCKET_ACCEPTED: "accepted",
+    lib.PS_SOCKET_PEER_CLOSED: "peer closed",
+    lib.PS_SOCKET_CLOSES: "closes",
+    lib.PS_SOCKET_CLOSED: "closed",
+    lib.PS_SOCKET_FAILED: "failed",
+    lib.PS_SOCKET_RESET: "reset",
+    lib.PS_SOCKET_TIMEOUT: "RTO",
+    lib.PS_SOCKET_RETRANSMITS: "retransmits",
+}
 
 
 @dataclass(frozen=True)
@@ -93,14 +108,59 @@ class Note:
         return f"{self.at:11.6f}  {self.text}"
 
 
-class Trace(Sequence["Frame | Note"]):
-    """Frames and notes, in the order of their times.
+@dataclass(frozen=True)
+class SocketEvent:
+    """What a TCP socket did, or what became of it.
+
+    Attributes:
+        at: When, in seconds of the World.
+        host: The name of its host.
+        kind: "listens"; "connects" (SYN sent), "asked" (SYN received), "established", "accepted";
+            "retransmits" so many segments, "RTO" (the retransmission timed out); "closes" (its own
+            end has begun), "peer closed", "closed" (both sides' FIN has been acknowledged, or it
+            was listening); "failed" before it was established; "reset", by either side's RST or by
+            a timeout.
+        local: Its address and port.
+        remote: The peer's; ("", 0) where it listens.
+        count: Of "retransmits" and "RTO": how many.
+        rto: With these: the retransmission's timeout from now on, in seconds.
+    """
+
+    at: float
+    host: str
+    kind: str
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    count: int = 0
+    rto: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """In words, without time and host."""
+        words = f":{self.local[1]} {self.kind}"
+        if self.count > 1 or self.kind == "retransmits":
+            words += f" {self.count}"
+        return words + (f", next in {self.rto:g} s" if self.kind == "RTO" else "")
+
+    def __str__(self) -> str:
+        ends = " - ".join(
+            f"{address}:{port}" for address, port in (self.local, self.remote) if port
+        )
+        told = self.told.partition(" ")[2]
+        return f"{self.at:11.6f}  {self.host}  {ends} {told}"
+
+
+Record = Frame | SocketEvent | Note
+
+
+class Trace(Sequence[Record]):
+    """Frames, events of sockets and notes, in the order of their times.
 
     Attributes:
         forgotten: How many records there were before, for which there was no room.
     """
 
-    def __init__(self, records: Sequence[Frame | Note], forgotten: int = 0) -> None:
+    def __init__(self, records: Sequence[Record], forgotten: int = 0) -> None:
         self._records = list(records)
         self.forgotten = forgotten
 
@@ -111,13 +171,50 @@ class Trace(Sequence["Frame | Note"]):
         found = self._records[place]
         return Trace(found, self.forgotten) if isinstance(place, slice) else found
 
-    def __iter__(self) -> Iterator[Frame | Note]:
+    def __iter__(self) -> Iterator[Record]:
         return iter(self._records)
 
     @property
     def frames(self) -> list[Frame]:
         """The frames alone."""
         return [one for one in self._records if isinstance(one, Frame)]
+
+    @property
+    def sockets(self) -> list[SocketEvent]:
+        """The events of sockets alone."""
+        return [one for one in self._records if isinstance(one, SocketEvent)]
+
+    def events(
+        self,
+        *kinds: str,
+        host: str | None = None,
+        port: int | None = None,
+        since: float = 0.0,
+        until: float = float("inf"),
+    ) -> list[SocketEvent]:
+        """The events of sockets for which all of this holds.
+
+        Args:
+            kinds: One of these, as `SocketEvent.kind` has them; none given: any.
+            host: The host's name.
+            port: Its own port, or the peer's.
+            since: Then or later, in seconds of the World,
+            until: and before.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
+        if unknown := set(kinds) - set(_EVENTS.values()):
+            known = ", ".join(_EVENTS.values())
+            raise ValueError(f"{min(unknown)!r} is no kind of event; there are {known}")
+        return [
+            one
+            for one in self.sockets
+            if since <= one.at < until
+            and (not kinds or one.kind in kinds)
+            and host in (None, one.host)
+            and (port is None or port in (one.local[1], one.remote[1]))
+        ]
 
     def where(
         self,
@@ -205,6 +302,7 @@ def read_trace(
     clock: WorldClock,
     start_us: int,
     streams: Mapping[int, tuple[str, str, str]],
+    places: Mapping[int, str],
     notes: Sequence[Note],
 ) -> Trace:
     """What a World's trace has.
@@ -213,6 +311,7 @@ def read_trace(
         clock: The World's.
         start_us: Its reading at the World's beginning.
         streams: Each direction's link, sender and taker, by its stream.
+        places: The name of each host by the place of its Stack.
         notes: To be put among the frames.
     """
     forgotten = ffi.new("uint64_t *")
@@ -220,7 +319,7 @@ def read_trace(
     raw = ffi.new("uint8_t[]", size)
     lib.ps_trace_read(clock.pointer, raw, size, forgotten)
     data = bytes(ffi.buffer(raw))
-    found: dict[tuple[int, int], Frame] = {}
+    found: dict[tuple[int, int], Frame | SocketEvent] = {}
     at = 0
     while at < size:
         moment_us, stream, number, kind, kept = _RECORD.unpack_from(data, at)
@@ -230,13 +329,28 @@ def read_trace(
         if kind == lib.PS_TRACE_SENT:
             link, sender, taker = streams[stream]
             found[key] = Frame(moment, sender, taker, link, number, data[at : at + kept])
-        elif key in found:
-            found[key] = _after(found[key], kind, moment)
+        elif kind == lib.PS_TRACE_SOCKET:
+            found[-stream, number] = _event(moment, places[stream], raw + at)
+        elif isinstance(before := found.get(key), Frame):
+            found[key] = _after(before, kind, moment)
         at += kept
     # Notes go before frames of the same moment: they are what led to them.
-    records: list[Frame | Note] = [*notes, *found.values()]
-    records.sort(key=lambda one: (one.at, isinstance(one, Frame)))
+    records: list[Record] = [*notes, *found.values()]
+    records.sort(key=lambda one: (one.at, not isinstance(one, Note)))
     return Trace(records, int(forgotten[0]))
+
+
+def _end(address: Any) -> tuple[str, int]:
+    return (text(address), int(address.port)) if address.port else ("", 0)
+
+
+def _event(moment: float, host: str, at: Any) -> SocketEvent:
+    raw = ffi.new("struct ps_trace_socket *")
+    ffi.memmove(raw, at, ffi.sizeof(raw[0]))
+    return SocketEvent(
+        moment, host, _EVENTS[raw.event], _end(raw.local), _end(raw.remote), int(raw.count),
+        raw.rto_us / 1e6,
+    )  # fmt: skip
 
 
 def _after(frame: Frame, kind: int, moment: float) -> Frame:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import trio
 from trio import _threads
-from trio._core import _run, _thread_cache
+from trio._core import _entry_queue, _run, _thread_cache
 
 from pystack._native import WorldClock, ffi, lib
 from pystack.errors import DeadlockError
@@ -59,7 +59,7 @@ class _TrioClock(trio.abc.Clock, trio.abc.Instrument):
         self._has_looked = False
         try:
             until = None if deadline == math.inf else self._clock.after_us(deadline - now)
-            self._clock.wait(until, polls=True)
+            self._clock.wait(until, shows=_nothing)
         except DeadlockError as error:
             if self.deadlock is not None:
                 raise  # nor does the main task end
@@ -69,6 +69,11 @@ class _TrioClock(trio.abc.Clock, trio.abc.Instrument):
             self.deadlock += "".join(f"\n  {line}" for line in waits.of_coroutines(tasks))
             self.scope.cancel()
         return 0.0
+
+
+def _nothing() -> bool:
+    """Handlers of signals wake trio by `run_sync_soon`."""
+    return False
 
 
 def _tasks_below(root: Any) -> list[tuple[str, Any]]:
@@ -145,11 +150,12 @@ def run(
     """
     trio_clock = _TrioClock(clock)
     turn = clock.turn()
-    run_sync_soon = trio.lowlevel.TrioToken.run_sync_soon
+    run_sync_soon = _entry_queue.EntryQueue.run_sync_soon
 
     def wake_trio(self: Any, *given: Any, **named: Any) -> None:
         run_sync_soon(self, *given, **named)
-        if clock.takes_part():  # another thread of the World's, which trio waits for
+        # Another thread of the World's, which trio waits for; or a signal's handler.
+        if clock.takes_part():
             lib.ps_turn_wake(turn)
 
     async def main() -> _T:
@@ -157,7 +163,7 @@ def run(
             return await function(*arguments)
         raise DeadlockError(trio_clock.deadlock)
 
-    places: dict[Place, Any] = {(trio.lowlevel.TrioToken, "run_sync_soon"): wake_trio}
+    places: dict[Place, Any] = {(_entry_queue.EntryQueue, "run_sync_soon"): wake_trio}
     places |= _thread_places()
     places[_run, "_r"] = _Order(clock)
     places[_run, "_ALLOW_DETERMINISTIC_SCHEDULING"] = chooses

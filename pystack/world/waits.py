@@ -7,12 +7,20 @@ import sys
 import sysconfig
 import threading
 import traceback
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["explain", "of_coroutines", "place_of_error", "users_frame"]
+__all__ = [
+    "explain",
+    "of_coroutines",
+    "of_threads",
+    "place_of_error",
+    "users_frame",
+    "warn_of_rest",
+]
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _EXAMPLES = str(Path(_PACKAGE) / "examples")  # written as a user writes
@@ -87,14 +95,27 @@ def of_coroutines(tasks: Iterable[tuple[str, Any]]) -> list[str]:
     ]
 
 
+def of_threads(threads: Iterable[threading.Thread], does: str = "is") -> list[str]:
+    """Where threads are in the user's code, a line each; `does`: the verb."""
+    frames = sys._current_frames()
+    return [
+        f"thread {thread.name!r} {does} at {_place(_frames_out(frames[thread.ident]))}"
+        for thread in threads
+        if thread.ident in frames and thread.is_alive()
+    ]
+
+
+def warn_of_rest(lines: Iterable[str]) -> None:
+    """Warns of what doesn't end with its World, for it catches what is to end it."""
+    told = "\n  ".join(
+        ["these don't end with their World: they catch SystemExit or CancelledError", *lines]
+    )
+    warnings.warn(told, RuntimeWarning, stacklevel=4)
+
+
 def explain(threads: Iterable[threading.Thread], loop: asyncio.AbstractEventLoop | None) -> str:
     """What waits where, a line each."""
-    frames = sys._current_frames()
-    lines = []
-    for thread in threads:
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and thread.is_alive():
-            lines.append(f"thread {thread.name!r} waits at {_place(_frames_out(frame))}")
+    lines = of_threads(threads, "waits")
     if loop is not None:
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
         lines += of_coroutines((task.get_name(), task.get_coro()) for task in tasks)

@@ -13,7 +13,7 @@ import os
 import random
 import tempfile
 import threading
-import warnings
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,21 +24,22 @@ from pystack import nic as nics
 from pystack._native import WorldClock, ffi, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
+from pystack.world.farewell import end_threads
 from pystack.world.faults import Fault, Faults, check_plan, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
-from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of, check_link, check_name
 from pystack.world.outside import watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
+from pystack.world.seen import SeenWorld
+from pystack.world.snapshot import WorldSnapshot
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import has_ended, taking_part, threads_of, time_of_world
-from pystack.world.trace import Note, Trace, read_trace
-from pystack.world.waits import explain
+from pystack.world.threads import taking_part, threads_of, time_of_world
+from pystack.world.waits import explain, warn_of_rest
 
 __all__ = ["World"]
 
@@ -46,13 +47,9 @@ _T = TypeVar("_T")
 _H = TypeVar("_H", bound=Host)
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
-# What a trace keeps.
-_TRACE_BYTES = 64 << 20
-# So many turns a thread has to end in, when its World does.
-_FAREWELLS = 1000
 
 
-class World:
+class World(SeenWorld):
     """Hosts and links that share one virtual clock; a context manager.
 
     Each host is a Stack, so the TCP in it is a real stack's. Nothing sleeps: when all that runs in
@@ -106,7 +103,7 @@ class World:
             raise ValueError("a tape has its own seed and faults: give it alone")
         self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
-        self.clock = WorldClock(1.0)
+        super().__init__(WorldClock(1.0), epoch - 1.0, trace)
         self.clock.explain = self._explain
         chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
         self._chooses = chooses or tape is not None
@@ -117,21 +114,15 @@ class World:
             self._faults = faults.draw(random.Random(self._derive("faults")))
         else:
             self._faults = check_plan(faults)
-        self._streams: dict[int, tuple[str, str, str]] = {}
-        self._notes: list[Note] = []
-        self._traces = bool(trace)
-        if trace:
-            most = _TRACE_BYTES if trace is True else trace
-            lib.ps_trace_on(self.clock.pointer, True, most)
+        self._moments: weakref.WeakKeyDictionary[
+            WorldSnapshot, tuple[int, dict[int, int], set[str]]
+        ]
+        self._moments = weakref.WeakKeyDictionary()
+        self._urandom = random.Random(self._derive("urandom"))
         self._chances: dict[str, random.Random] = {}
         self._failures: list[BaseException] = []
-        self.hosts: dict[str, Host] = {}
         self._names: dict[str, str] = {}  # of hosts and switches, as DNS compares them
-        self.switches: dict[str, Switch] = {}
-        self.links: list[Link] = []
         self._captures: list[Nic] = []
-        self._start_us = self.clock.now_us()
-        self._epoch = epoch - 1.0
         self._first = threading.current_thread()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
@@ -153,11 +144,10 @@ class World:
             raise RuntimeError("a World is entered once: make another, `with World() as world:`")
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
-        chance = random.Random(self._derive("urandom"))
-        self._left.enter_context(time_of_world(self.clock, self._epoch, chance))
+        self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
-        self.clock.sleep(0)  # this thread takes part from now on
+        self.clock.take_part_first()
         self._open = True
         if self._faults:
             self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
@@ -181,7 +171,7 @@ class World:
         self._closed = self.clock.closed = True
         lib.ps_world_close(self.clock.pointer)
         try:
-            left = self._end_threads()
+            left = end_threads(self.clock)
             for host in self.hosts.values():
                 host.close(abrupt=True)
             for switch in self.switches.values():
@@ -194,19 +184,7 @@ class World:
                 self.names_file.unlink(missing_ok=True)
             self._open = False
         if left:
-            warnings.warn(f"threads of a World don't end: {left}", ResourceWarning, stacklevel=3)
-
-    def _end_threads(self) -> list[str]:
-        """Gives each thread turns in which its waits fail; the names of those that go on."""
-        here, threads = threading.current_thread(), list[threading.Thread]()
-        for _each in range(_FAREWELLS):
-            others = [one for one in threads_of(self.clock) if one is not here]
-            threads = [thread for thread in others if not has_ended(thread)]
-            if not threads:
-                break
-            with contextlib.suppress(OSError):
-                self.clock.wait(None)
-        return [thread.name for thread in threads]
+            warn_of_rest(left)
 
     @property
     def closed(self) -> bool:
@@ -217,11 +195,6 @@ class World:
         return f"<World seed={self.seed} at {self.now:g} s: {len(self.hosts)} hosts>"
 
     # --- time ------------------------------------------------------------------------------
-
-    @property
-    def now(self) -> float:
-        """Seconds since the World began."""
-        return (self.clock.now_us() - self._start_us) / 1e6
 
     def counts(self) -> tuple[int, int]:
         """How often the clock has moved to another event, and how many frames have arrived."""
@@ -265,6 +238,48 @@ class World:
         chance = self._chances.setdefault(name, random.Random(stream))
         drawn = chance.randrange(len(options))
         return options[self._deck.choose(stream, name, drawn) % len(options)]
+
+    # --- moments ---------------------------------------------------------------------------
+
+    def snapshot(self) -> WorldSnapshot:
+        """Copies the state of all hosts and wires, to come back to by `restore`.
+
+        It has the engines' state, the clock, what is on its way, queues, tables of switches and
+        NATs, what chance decides next, and the position of trace and tape. What Python has is
+        the program's: objects, and what it has read.
+
+        Raises:
+            OSError: EBUSY, other threads take part in the World, or a loop runs; EOPNOTSUPP, an
+                engine can't (gvisor); EBADF, it isn't open.
+        """
+        self._need_alone()
+        copied = WorldSnapshot(self, self.now, [self._urandom, *self._chances.values()])
+        self._moments[copied] = len(self._notes), self._deck.counts, set(self._chances)
+        return copied
+
+    def restore(self, snapshot: WorldSnapshot) -> None:
+        """Goes back to a moment; the same calls have the same frames again.
+
+        Sockets have to be those of the snapshot: open and close none in between, or open those
+        that you need before it.
+
+        Raises:
+            OSError: ESTALE, hosts or wires have come or gone since, or a socket was closed; EBUSY,
+                one was opened, or other threads take part; EXDEV, it is another World's.
+        """
+        self._need_alone()
+        snapshot.restore(self)
+        notes, self._deck.counts, chances = self._moments[snapshot]
+        del self._notes[notes:]
+        for name in set(self._chances) - chances:  # each begins anew
+            del self._chances[name]
+
+    def _need_alone(self) -> None:
+        self._need_open()
+        if self._loop is not None:
+            raise OSError(errno.EBUSY, "tasks of World.run can't be copied: do it outside of it")
+        if self._faults:
+            raise OSError(errno.EBUSY, "faults happen in a thread, which can't be copied")
 
     def _go_wrong(self) -> None:
         try:
@@ -453,6 +468,8 @@ class World:
     def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
 
+        It ends with `heal`.
+
         Args:
             groups: The hosts that go on reaching each other.
 
@@ -467,51 +484,13 @@ class World:
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
         for link in links_between(self.links, place):
-            link.down()
+            link.cut("partition")
 
     def heal(self) -> None:
-        """Brings all links up."""
+        """Brings all links up, whatever has cut them but for faults that go on."""
         for link in self.links:
             link.up()
-
-    # --- what is seen of it ----------------------------------------------------------------
-
-    @property
-    def trace(self) -> Trace:
-        """The frames that were sent until now, and the notes; also after the end.
-
-        Raises:
-            RuntimeError: The World was made without `trace=True`.
-        """
-        if not self._traces:
-            raise RuntimeError("this World keeps no trace: World(trace=True)")
-        return read_trace(self.clock, self._start_us, self._streams, self._notes)
-
-    def note(self, text: str) -> None:
-        """Puts words on the trace; nothing where none is kept."""
-        if self._traces:
-            self._notes.append(Note(self.now, text))
-
-    def save_trace(self, path: str | os.PathLike[str]) -> None:
-        """Writes the trace for Wireshark (pcapng); a frame's comment says what became of it."""
-        self.trace.save(path, self._epoch + 1.0)
-
-    def sequence(self, *hosts: Host, last: int | None = None, svg: bool = False) -> str:
-        """The trace as a ladder.
-
-        Args:
-            hosts: Its columns; frames of others are left out. None given: all.
-            last: Only the last so many frames and notes.
-            svg: As a drawing, and not as text.
-        """
-        names = [one.name for one in hosts] or None
-        return (ladder_svg if svg else ladder)(self.trace, names, last)
-
-    def diagram(self, *, svg: bool = False) -> str:
-        """Its hosts and links, as text or as a drawing."""
-        return (diagram_svg if svg else diagram)(
-            [*self.hosts.values(), *self.switches.values()], self.links
-        )
+            link.mend_all("partition")
 
     # --- what runs in it -------------------------------------------------------------------
 
@@ -556,7 +535,8 @@ class World:
                 return loop.run_until_complete(coroutine)
             finally:
                 try:
-                    loop.cancel_all()
+                    if left := loop.cancel_all():
+                        warn_of_rest(left)
                     loop.run_until_complete(loop.shutdown_asyncgens())
                 finally:
                     self._loop = None

@@ -131,6 +131,17 @@ def test_coroutines_and_functions_are_not_mixed_up() -> None:
             world.run_trio(main())  # type: ignore[arg-type]
 
 
+def test_a_pool_from_before_is_refused() -> None:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        assert pool.submit(int).result() == 0
+        with World():
+            with pytest.raises(RuntimeError, match=r"from before the World.*inside of `with World"):
+                pool.submit(int)
+            with concurrent.futures.ThreadPoolExecutor(2) as inside:
+                assert inside.submit(int).result() == 0
+        assert pool.submit(int).result() == 0
+
+
 def test_what_has_no_name_runs_in_a_thread() -> None:
     with World() as world:
         thread = world.host("a").thread(concurrent.futures.Future().set_result, 1)
@@ -154,9 +165,10 @@ def test_after_the_end() -> None:
         lambda: World(tape="seed=8"),
         lambda: World(seed="8"),
         lambda: World(seed=0.5),
-        lambda: Fault("crash", "a", "1s", 1),
+        lambda: Fault("crash", "a", None, 1),
         lambda: Faults(crash="server"),
         lambda: Faults(crash=["server"], lasts=5),
+        lambda: Faults(crash=["server"], lasts="5s"),
     ],
 )
 def test_types(make: Callable[[], Any]) -> None:
@@ -172,6 +184,7 @@ def test_types(make: Callable[[], Any]) -> None:
         lambda: Fault("crash", "a", 1, math.inf),
         lambda: Faults(crash=["a"], within=math.nan),
         lambda: Faults(crash=["a"], lasts=(5, 1)),
+        lambda: Fault("crash", "a", "-1 s", 1),
         lambda: Faults(crash=["a"], most=-1),
     ],
 )

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pystack._native.engines import default_engine
 from pystack.world import Frame, Note, Tape, Trace, World
 from pystack.world.dissect import dissect
 
@@ -116,6 +117,78 @@ def test_nobody_looks_at_a_world_without_a_trace() -> None:
     with World() as world, pytest.raises(RuntimeError, match="trace=True"):
         world.note("unheard")
         world.sequence()
+
+
+def story() -> World:
+    """A connection that loses its link for a while, one that is refused, one whose peer crashes."""
+    world = World(seed=3, trace=True)
+    with world:
+        client, server = world.host("client"), world.host("server")
+        link = world.link(client, server, delay="20ms")
+
+        def serve() -> None:
+            with socket.create_server(("", 80)) as listener:
+                while True:
+                    connection, _peer = listener.accept()
+                    with connection:
+                        while data := connection.recv(100):
+                            connection.sendall(data)
+
+        server.service(serve)
+        with client.sockets.create_connection(("server", 80)) as sock:
+            sock.sendall(b"hello")
+            sock.recv(10)
+            link.down()
+            sock.sendall(b"again")
+            world.sleep(1)
+            link.up()
+            sock.recv(10)
+        world.sleep(5)
+        with pytest.raises(ConnectionRefusedError):
+            client.sockets.create_connection(("10.0.0.2", 81))
+        with client.sockets.create_connection(("server", 80)) as sock:
+            sock.sendall(b"hello")
+            sock.recv(10)
+            server.crash()
+            server.restart()
+            sock.sendall(b"still there?")
+            with pytest.raises(ConnectionResetError):
+                sock.recv(10)
+    return world
+
+
+def test_what_sockets_do_is_told() -> None:
+    trace = story().trace
+    ends = [
+        one.kind for one in trace.events("established", "closes", "closed", "reset", host="client")
+    ]
+    assert ends == ["established", "closes", "closed", "established", "reset"]
+    served = [one.kind for one in trace.events(host="server", until=5) if not one.count]
+    assert served == [
+        "listens", "asked", "established", "accepted", "peer closed", "closes", "closed",
+    ]  # fmt: skip
+    again = trace.events("retransmits", host="client", port=80)
+    assert again
+    assert all(one.at < 5 and one.remote == ("10.0.0.2", 80) for one in again)
+    if default_engine() == "gvisor":
+        return  # which tells nothing of these
+    assert [one.local[1] == 0 for one in trace.events("failed", port=81)] == [False]
+    assert [one.at for one in trace.events("connects", "failed")][:1] == [0.0]
+    timeouts = trace.events("RTO", host="client")
+    assert [one.rto for one in timeouts] == sorted(one.rto for one in timeouts)
+
+
+def test_events_of_two_runs_are_equal() -> None:
+    one, other = story(), story()
+    assert one.trace.sockets == other.trace.sockets
+    assert one.sequence() == other.sequence()
+    assert ":80 accepted *" in one.sequence()  # in the last column its words stand left
+    assert "retransmits 1" in one.sequence(svg=True)
+
+
+def test_an_unknown_kind_of_event_is_refused() -> None:
+    with pytest.raises(ValueError, match="'rto' is no kind of event; there are listens"):
+        story().trace.events("rto")
 
 
 def blocks(data: bytes) -> list[tuple[int, bytes]]:

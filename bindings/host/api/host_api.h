@@ -63,6 +63,8 @@ bool ps_stack_is_carried_here(ps_stack *stack);
 /* --- life (stack.c) --- */
 int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *error,
                   size_t error_size);
+/* Which it is of all Stacks, switches and NATs that its World has had, from 1; 0: it is in none. */
+uint64_t ps_stack_place(const ps_stack *stack);
 /* Accepted for sending, and not acknowledged yet. */
 struct ps_undelivered {
     uint64_t bytes;

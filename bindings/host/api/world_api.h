@@ -29,8 +29,22 @@ struct ps_running {
     uint64_t processor_ns; /* what this one has computed so far; UINT64_MAX: nobody can tell */
 };
 void ps_world_running(ps_world *world, struct ps_running *out);
-/* From now on each wait fails with -EBADF. */
+/* From now on each wait fails with -EBADF. The thread that calls it may take the turn of one that
+ * doesn't give it up. */
 void ps_world_close(ps_world *world);
+/* Behind it: threads that haven't ended go on without turns, and without the World. */
+void ps_world_abandon(ps_world *world);
+/* Each thread that has lost its turn, and hasn't noticed yet, by pthread_self(): how many, of which
+ * `room` at most are written. */
+size_t ps_world_taken(ps_world *world, uint64_t *out, size_t room);
+/* While its first thread waits, `look` is called there now and then in real time, by the thread
+ * itself and with its turn, so that Python runs its signals' handlers: 0; PS_LOOK_RAISED: one has
+ * raised, and the wait ends with -ECANCELED; PS_LOOK_WAKES: it ends with 0. A thread that keeps its
+ * turn for PS_PATIENCE_US loses it for a look, and for good if that ends the wait, or the World
+ * closes. As long as none ends a wait, no look changes what happens. */
+enum { PS_LOOK_QUIET, PS_LOOK_RAISED, PS_LOOK_WAKES };
+enum { PS_LOOK_US = 50000, PS_PATIENCE_US = 200000 };
+void ps_world_look(ps_world *world, int (*look)(void *python), void *python);
 
 /* --- turns ---
  *
@@ -46,8 +60,8 @@ void ps_turn_end(ps_turn *turn);
 /* This thread's; NULL: it takes no part. */
 ps_turn *ps_turn_mine(ps_world *world);
 /* Waits until another thread calls ps_turn_wake: 0; or for timeout_us of the World's clock:
- * -EAGAIN; -PS_STALLED; -EINTR: a signal may have come; -EBADF: the World is
- * closed; -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
+ * -EAGAIN; -PS_STALLED; -ECANCELED: a signal's handler has raised; -EBADF: the World is closed;
+ * -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
  * of its Stacks shows something else, too. */
 int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
 /* It need not wait; the next wait of one that doesn't ends at once. */
@@ -92,6 +106,15 @@ uint32_t ps_tape_next(ps_world *world, const uint64_t *tasks, uint32_t count);
 /* The choice's value, noted; or in its place the one that was put. */
 int64_t ps_tape_value(ps_world *world, const struct ps_choice *choice);
 
+/* --- moments: its clock, events, links, switches, NATs, and the tape's position --- */
+typedef struct ps_moment ps_moment;
+/* -EBUSY: other threads take part; -ENOMEM. */
+int ps_moment_create(ps_world *world, ps_moment **out);
+/* -EBUSY; -ESTALE: Stacks, links, switches or NATs have come or gone since. The Stacks are to be
+ * put back behind it, and then all of this again, since their own events have changed. */
+int ps_moment_return(ps_moment *moment);
+void ps_moment_destroy(ps_moment *moment);
+
 /* --- the trace: what becomes of frames --- */
 enum ps_trace_kind {
     PS_TRACE_SENT, /* the only one with the frame's bytes */
@@ -103,11 +126,34 @@ enum ps_trace_kind {
     PS_TRACE_DUPLICATED,
     PS_TRACE_DROPPED, /* by CoDel; */
     PS_TRACE_MARKED,  /* and by it, too: congestion was experienced */
+    PS_TRACE_SOCKET,  /* no frame: a struct ps_trace_socket follows */
 };
 struct ps_trace {
-    uint64_t at_us, stream, number; /* as in struct ps_choice */
-    uint32_t kind;                  /* enum ps_trace_kind */
-    uint32_t kept;                  /* bytes of the frame that follow */
+    /* As in struct ps_choice; of a socket: its Stack's ps_stack_place, and which of its events. */
+    uint64_t at_us, stream, number;
+    uint32_t kind; /* enum ps_trace_kind */
+    uint32_t kept; /* bytes of the frame that follow */
+};
+/* What a TCP socket does, or what becomes of it. */
+enum ps_socket_event {
+    PS_SOCKET_LISTENS,
+    PS_SOCKET_CONNECTS,
+    PS_SOCKET_ASKED, /* a SYN has come */
+    PS_SOCKET_ESTABLISHED,
+    PS_SOCKET_ACCEPTED,
+    PS_SOCKET_PEER_CLOSED,
+    PS_SOCKET_CLOSES,
+    PS_SOCKET_CLOSED,
+    PS_SOCKET_FAILED, /* before it was established */
+    PS_SOCKET_RESET,  /* it ended otherwise than by both sides' FIN: by a RST, or a timeout */
+    PS_SOCKET_TIMEOUT,
+    PS_SOCKET_RETRANSMITS,
+};
+struct ps_trace_socket {
+    struct ps_address local, remote;
+    uint32_t event;  /* enum ps_socket_event */
+    uint32_t count;  /* of timeouts, of segments */
+    uint32_t rto_us; /* with these: the retransmission's next timeout */
 };
 /* `most_bytes`: of what is older a half is forgotten. */
 void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
@@ -116,6 +162,9 @@ void ps_trace_on(ps_world *world, bool on, uint64_t most_bytes);
 uint64_t ps_trace_read(ps_world *world, uint8_t *out, uint64_t room, uint64_t *forgotten);
 
 /* --- links --- */
+/* The next frames that this end sends are lost, or not, whatever chance says: bit 0 of `lost` is
+ * the first one's, of `count` (64 at most). */
+void ps_link_plan(ps_nic *end, uint64_t lost, uint32_t count);
 /* What has arrived at this end while nobody took it is lost, as where a machine has no power. */
 void ps_link_forget(ps_nic *end);
 /* The stream of what this end sends. */

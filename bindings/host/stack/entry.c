@@ -10,6 +10,7 @@
 #include "stack/stacks.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
+#include "stack/witness.h"
 
 /* Counts forks on the child's side: a Stack of an older count was inherited. */
 static unsigned fork_generation;
@@ -118,6 +119,7 @@ void stack_begin(ps_stack *stack)
 
 void stack_end(ps_stack *stack)
 {
+    witness_look(stack);
     stack->table->leave(stack->engine, &stack->deadline_us);
     inside = stack->outer;
     if (stack->pending != NULL)

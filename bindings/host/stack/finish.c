@@ -207,7 +207,7 @@ static int move_world(ps_stack *stack)
     stack_unlock(stack);
     int result = turn_wait(turn);
     pthread_mutex_lock(&stack->lock);
-    return result == -EAGAIN ? 0 : result;
+    return result == -EAGAIN ? 0 : result == -ECANCELED ? -EINTR : result;
 }
 
 /* Drives the Stack for a moment, or leaves that to its driver. */

@@ -16,6 +16,7 @@
 #include "stack/stack.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
+#include "stack/witness.h"
 
 #define MOST_PARTS 8
 /* Larger blocks are mostly empty: chunks of zeros are noted without a copy. */
@@ -45,6 +46,9 @@ struct ps_snapshot {
     struct generator generator;
     uint8_t chance[sizeof((ps_stack *)0)->chance];
     size_t chance_left;
+    bool unfinished;
+    unsigned batches_ahead;
+    uint64_t ahead_since_us;
     ps_nic *nics[MOST_INTERFACES];
     bool nic_gone[MOST_INTERFACES];
 };
@@ -197,6 +201,9 @@ static int create(ps_stack *stack, ps_snapshot *made)
     made->generator = stack->generator;
     memcpy(made->chance, stack->chance, sizeof made->chance);
     made->chance_left = stack->chance_left;
+    made->unfinished = stack->unfinished;
+    made->batches_ahead = stack->batches_ahead;
+    made->ahead_since_us = stack->ahead_since_us;
     memcpy(made->nics, stack->nics, sizeof made->nics);
     memcpy(made->nic_gone, stack->nic_gone, sizeof made->nic_gone);
     int result = stack->image.shared ? -EOPNOTSUPP : arena_pin(&stack->arena, &made->arena);
@@ -252,14 +259,18 @@ static int restore(ps_stack *stack, ps_snapshot *snapshot)
     if (stack->python.clock != NULL)
         stack->now_us = snapshot->now_us;
     stack->deadline_us = snapshot->deadline_us;
-    stack->unfinished = false;
-    stack->batches_ahead = 0;
+    /* In a World frames and timers come as they came then. */
+    stack->unfinished = stack->world != NULL && snapshot->unfinished;
+    stack->batches_ahead = stack->world != NULL ? snapshot->batches_ahead : 0;
+    stack->ahead_since_us = snapshot->ahead_since_us;
     return 0;
 }
 
 static int show(ps_stack *stack)
 {
-    descriptors_refresh(stack);
+    witness_reset(stack);
+    if (stack->descriptor_count > 0)
+        descriptors_refresh(stack);
     return 0;
 }
 
@@ -271,7 +282,7 @@ int snapshot_restore(ps_stack *stack, ps_snapshot *snapshot)
     if (result < 0)
         return result;
     result = restore(stack, snapshot);
-    if (result == 0 && stack->descriptor_count > 0)
+    if (result == 0 && (stack->descriptor_count > 0 || stack->witness != NULL))
         ENGINE_GUARD(stack, result, show(stack));
     if (result == 0) {
         stack->changes++;

@@ -25,6 +25,7 @@
 #include "stack/wait.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
+#include "stack/witness.h"
 #include "world/world.h"
 
 void stack_forget(ps_stack *stack)
@@ -40,6 +41,8 @@ static void free_resources(ps_stack *stack)
     if (stack->world != NULL)
         world_dismiss(stack->world);
     stack->world = NULL;
+    witness_free(stack->witness);
+    stack->witness = NULL;
     arena_release(&stack->arena);
     image_unload(&stack->image);
     wake_close(stack);
@@ -118,6 +121,11 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stacks_enter(stack);
     *out = stack;
     return 0;
+}
+
+uint64_t ps_stack_place(const ps_stack *stack)
+{
+    return stack->world == NULL ? 0 : stack->world->number;
 }
 
 int stack_begin_to_close(ps_stack *stack)

@@ -30,6 +30,7 @@ struct descriptor;     /* descriptor.h */
 struct channel_server; /* channel_server.c */
 struct channel_remote; /* channel_client.c */
 struct world_member;   /* world.h */
+struct witness;        /* witness.h */
 
 /* Finishing: no call gets in any more, and what was accepted is delivered (finish.c). */
 enum stack_state { STACK_OPEN, STACK_FINISHING, STACK_CLOSING, STACK_CLOSED };
@@ -90,6 +91,7 @@ struct ps_stack {
     struct arena arena;
     struct ps_python_hypercalls python;
     struct world_member *world; /* its place in one, or NULL */
+    struct witness *witness;    /* of its sockets, for the World's trace; or NULL */
     bool seeded;
     struct generator generator;
     uint8_t chance[256]; /* from the system, of which the last so many bytes are unused */

@@ -8,6 +8,7 @@
 
 #include "nic/mac_table.h"
 #include "nic/nic.h"
+#include "world/store.h"
 #include "world/world.h"
 
 enum { HEADER = 14 }; /* Ethernet's */
@@ -24,8 +25,10 @@ struct ps_bridge {
     pthread_mutex_t lock; /* the list of those that are ready */
     struct world_member *member;
     struct port *ports, *last_port, *ready_first, *ready_last;
-    struct ps_bridge_counts counts;
-    struct mac_table table;
+    struct {
+        struct ps_bridge_counts counts;
+        struct mac_table table;
+    } known; /* a part of the World's moments */
     uint8_t frame[PS_FRAME_SIZE];
 };
 
@@ -65,7 +68,7 @@ static void pass(ps_bridge *bridge, const struct port *port, const struct ps_pie
                  uint64_t now_us)
 {
     if (frame->size > port->nic->mtu + HEADER)
-        bridge->counts.oversized++;
+        bridge->known.counts.oversized++;
     else
         nic_transmit(port->nic, frame, 1, frame->size, now_us);
 }
@@ -75,15 +78,15 @@ static void send(ps_bridge *bridge, struct port *from, size_t size, uint64_t now
     const struct ps_piece piece = {bridge->frame, size};
     if (size < HEADER)
         return;
-    mac_table_learn(&bridge->table, bridge->frame + 6, from, now_us);
-    struct port *known = mac_table_find(&bridge->table, bridge->frame, now_us);
+    mac_table_learn(&bridge->known.table, bridge->frame + 6, from, now_us);
+    struct port *known = mac_table_find(&bridge->known.table, bridge->frame, now_us);
     if (known != NULL) {
-        bridge->counts.forwarded++;
+        bridge->known.counts.forwarded++;
         if (known != from)
             pass(bridge, known, &piece, now_us);
         return;
     }
-    bridge->counts.flooded++;
+    bridge->known.counts.flooded++;
     for (struct port *port = bridge->ports; port != NULL; port = port->next)
         if (port != from)
             pass(bridge, port, &piece, now_us);
@@ -111,6 +114,12 @@ int ps_bridge_create(ps_world *world, ps_bridge **out)
         free(bridge);
         return -ENOMEM;
     }
+    int result = world_keep(world, &bridge->known, sizeof bridge->known);
+    if (result < 0) {
+        world_dismiss(bridge->member);
+        free(bridge);
+        return result;
+    }
     pthread_mutex_init(&bridge->lock, NULL);
     *out = bridge;
     return 0;
@@ -135,7 +144,7 @@ int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic)
 
 void ps_bridge_counts(ps_bridge *bridge, struct ps_bridge_counts *out)
 {
-    *out = bridge->counts;
+    *out = bridge->known.counts;
 }
 
 void ps_bridge_release(ps_bridge *bridge)
@@ -148,6 +157,7 @@ void ps_bridge_release(ps_bridge *bridge)
         nic_release(port->nic);
         free(port);
     }
+    world_unkeep(bridge->member->world, &bridge->known);
     world_dismiss(bridge->member);
     pthread_mutex_destroy(&bridge->lock);
     free(bridge);

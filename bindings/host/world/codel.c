@@ -10,10 +10,10 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "nic/queues.h"
 #include "world/ecn.h"
+#include "world/store.h"
 
 /* RFC 8290 4.1.3: so many at once from the longest queue. */
 #define MOST_DROPPED_AT_ONCE 64
@@ -116,7 +116,7 @@ static bool mark(struct codel *self, struct travelling *frame)
         return true;
     }
     self->tell(self, frame, PS_TRACE_DROPPED);
-    free(frame);
+    world_free(frame);
     return false;
 }
 
@@ -157,7 +157,7 @@ static struct travelling *take_from(struct codel *self, struct codel_flow *flow,
 
 int codel_open(struct codel *self, const struct ps_queue *settings)
 {
-    self->flows = calloc(settings->flows, sizeof *self->flows);
+    self->flows = world_allocate(self->world, settings->flows * sizeof *self->flows);
     if (self->flows == NULL)
         return -ENOMEM;
     self->settings = *settings;
@@ -166,7 +166,7 @@ int codel_open(struct codel *self, const struct ps_queue *settings)
 
 void codel_close(struct codel *self)
 {
-    free(self->flows);
+    world_free(self->flows);
     self->flows = NULL;
     self->new = self->old = (struct codel_list){0};
 }
@@ -188,7 +188,7 @@ static void drop_from_longest(struct codel *self)
         struct travelling *frame = pop(self, longest);
         dropped += frame->size;
         self->tell(self, frame, PS_TRACE_OVERFLOWED);
-        free(frame);
+        world_free(frame);
         if (dropped >= enough)
             break;
     }
@@ -199,7 +199,7 @@ void codel_put(struct codel *self, struct travelling *frame, uint64_t now_us)
     bool is_fair = self->settings.kind == PS_QUEUE_FQ_CODEL;
     if (!is_fair && !has_room(self, 1, frame->size)) {
         self->tell(self, frame, PS_TRACE_OVERFLOWED);
-        free(frame);
+        world_free(frame);
         return;
     }
     struct codel_flow *flow = flow_of(self, frame);

@@ -27,6 +27,7 @@ struct codel {
     struct ps_queue settings;
     /* A frame is dropped, for the queue is full or by CoDel, or marked. */
     void (*tell)(struct codel *self, const struct travelling *frame, enum ps_trace_kind what);
+    ps_world *world;
     enum ps_layer layer;
     uint32_t largest_bytes; /* of a frame */
     uint64_t salt;

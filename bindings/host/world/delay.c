@@ -6,12 +6,13 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "world/store.h"
 
 void delay_clear(struct delay *self)
 {
-    free(self->samples_us);
+    world_free(self->samples_us);
     self->samples_us = NULL;
     self->count = 0;
 }
@@ -23,7 +24,7 @@ static int set_samples(struct delay *self, const uint64_t *samples_us, uint32_t 
     if (count == self->count && every_us == self->every_us &&
         memcmp(samples_us, self->samples_us, size) == 0)
         return 0;
-    uint64_t *copy = malloc(size);
+    uint64_t *copy = world_allocate(self->world, size);
     if (copy == NULL)
         return -ENOMEM;
     memcpy(copy, samples_us, size);

@@ -8,6 +8,7 @@
 #include "base/generator.h"
 
 struct delay {
+    ps_world *world;
     uint64_t constant_us, jitter_us;
     /* Normally distributed about the constant; each value depends on the one before. */
     double deviation_us, correlation, last;

@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "nic/nic.h"
+#include "world/store.h"
 #include "world/way.h"
 
 struct link_end {
     ps_nic nic;
     struct link *link;
     int side;
+    /* From here on it is a part of the World's moments. */
     struct way out;             /* of what it sends */
     struct world_event arrival; /* of the first that comes to it */
     struct travelling *first, *last;
@@ -50,7 +52,7 @@ static int pass(struct way *way, struct travelling *frame)
     struct link_end *from = (struct link_end *)((char *)way - offsetof(struct link_end, out));
     struct link_end *to = from->link->ends[!from->side];
     if (to == NULL) {
-        free(frame);
+        world_free(frame);
         return 0;
     }
     insert(to, frame);
@@ -96,7 +98,7 @@ static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us
         result = (ssize_t)frame->size;
         if (link->ends[!end->side] != NULL)
             way_tell(&link->ends[!end->side]->out, PS_TRACE_ARRIVED, frame->number, now_us);
-        free(frame);
+        world_free(frame);
         atomic_fetch_add(&link->world->frames, 1);
     } else if (frame != NULL) {
         world_set(link->world, &end->arrival, frame->due_us);
@@ -117,7 +119,7 @@ static uint64_t drop(struct link_end *end, uint64_t until_us)
         if (from != NULL)
             way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number,
                      ps_world_now_us(end->link->world));
-        free(frame);
+        world_free(frame);
         count++;
     }
     world_set(end->link->world, &end->arrival, end->first != NULL ? end->first->due_us : NOT_DUE);
@@ -132,6 +134,7 @@ static void destroy(ps_nic *nic)
     link->ends[end->side] = NULL;
     drop(end, UINT64_MAX);
     way_close(&end->out);
+    world_unkeep(link->world, &end->out);
     bool was_last = link->ends[!end->side] == NULL;
     pthread_mutex_unlock(&link->lock);
     free(end);
@@ -173,6 +176,11 @@ static struct link_end *create_end(struct link *link, int side, uint32_t mtu, ui
     if (*error == 0)
         *error = way_open(&end->out, link->world, (enum ps_layer)layer, mtu, seed + (uint64_t)side,
                           settings);
+    if (*error == 0) {
+        *error = world_keep(link->world, &end->out, sizeof *end - offsetof(struct link_end, out));
+        if (*error < 0)
+            way_close(&end->out);
+    }
     if (*error < 0) {
         free(end);
         return NULL;
@@ -225,6 +233,17 @@ int ps_link_set(ps_nic *end, const struct ps_link *settings)
         self->out.counts.cut_off += drop(far, UINT64_MAX);
     pthread_mutex_unlock(&link->lock);
     return result;
+}
+
+void ps_link_plan(ps_nic *end, uint64_t lost, uint32_t count)
+{
+    struct link_end *self = (struct link_end *)end;
+    if (end->kind != &kind)
+        return;
+    pthread_mutex_lock(&self->link->lock);
+    self->out.planned = lost;
+    self->out.planned_count = count;
+    pthread_mutex_unlock(&self->link->lock);
 }
 
 void ps_link_forget(ps_nic *end)

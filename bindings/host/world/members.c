@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "world/store.h"
 #include "world/world.h"
 
 static void fall_due(struct world_event *event)
@@ -20,6 +21,14 @@ struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
     member->world = world_hold(world);
     member->move = move;
     member->argument = argument;
+    pthread_mutex_lock(&world->lock);
+    member->number = ++world->member_count;
+    pthread_mutex_unlock(&world->lock);
+    if (world_keep(world, member, sizeof *member) < 0) {
+        free(member);
+        ps_world_release(world);
+        return NULL;
+    }
     return member;
 }
 
@@ -39,6 +48,7 @@ void world_dismiss(struct world_member *member)
             world->ready_last = last;
     }
     pthread_mutex_unlock(&world->lock);
+    world_unkeep(world, member);
     free(member);
     ps_world_release(world);
 }

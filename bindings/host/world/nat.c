@@ -19,6 +19,7 @@
 #include "base/pieces.h"
 #include "nic/nic.h"
 #include "nic/nic_wrapper.h"
+#include "world/store.h"
 #include "world/world.h"
 
 enum { ETHERNET_HEADER = 14, NEIGHBOURS = 1024 };
@@ -41,6 +42,7 @@ struct ps_nat {
     pthread_mutex_t lock;
     _Atomic int references;
     ps_world *world;
+    /* Up to `frame` it is a part of the World's moments. */
     struct nat_table table;
     struct neighbour neighbours[NEIGHBOURS];
     uint8_t frame[PS_FRAME_SIZE];
@@ -202,7 +204,13 @@ int ps_nat_create(ps_world *world, const struct ps_nat_settings *settings, uint6
         return -ENOMEM;
     pthread_mutex_init(&nat->lock, NULL);
     atomic_store(&nat->references, 1);
-    nat->world = world_hold(world);
+    int result = world_keep(world, &nat->table, offsetof(ps_nat, frame) - offsetof(ps_nat, table));
+    if (result < 0) {
+        pthread_mutex_destroy(&nat->lock);
+        free(nat);
+        return result;
+    }
+    nat->world = nat->table.world = world_hold(world);
     nat->table.settings = *settings;
     generator_seed(&nat->table.generator, seed);
     *out = nat;
@@ -214,6 +222,7 @@ void ps_nat_release(ps_nat *nat)
     if (atomic_fetch_sub(&nat->references, 1) > 1)
         return;
     nat_table_clear(&nat->table, true);
+    world_unkeep(nat->world, &nat->table);
     pthread_mutex_destroy(&nat->lock);
     ps_world_release(nat->world);
     free(nat);

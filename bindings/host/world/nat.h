@@ -48,6 +48,7 @@ struct first_fragment {
 };
 
 struct nat_table {
+    ps_world *world;
     struct ps_nat_settings settings;
     struct generator generator;
     uint32_t address; /* outside; 0: not known yet */

@@ -9,8 +9,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "world/store.h"
 
 #define SWEEP_US (60 * UINT64_C(1000000))
 #define WELL_KNOWN_PORTS 1024
@@ -44,7 +45,7 @@ static void drop_sessions(struct nat_table *table, struct nat_mapping *mapping, 
             continue;
         }
         *link = session->next;
-        free(session);
+        world_free(session);
         table->sessions--;
     }
 }
@@ -61,7 +62,7 @@ static void remove_mapping(struct nat_table *table, struct nat_mapping *mapping)
         link = &(*link)->next_outside;
     *link = mapping->next_outside;
     drop_sessions(table, mapping, UINT64_MAX);
-    free(mapping);
+    world_free(mapping);
     table->mappings--;
 }
 
@@ -176,7 +177,7 @@ static uint16_t choose_port(struct nat_table *table, uint8_t protocol, uint16_t 
 static struct nat_mapping *create(struct nat_table *table, uint8_t protocol, struct nat_end inside,
                                   uint16_t port)
 {
-    struct nat_mapping *mapping = calloc(1, sizeof *mapping);
+    struct nat_mapping *mapping = world_allocate(table->world, sizeof *mapping);
     if (mapping == NULL)
         return NULL;
     mapping->protocol = protocol;
@@ -268,7 +269,8 @@ bool nat_note(struct nat_table *table, struct nat_mapping *mapping, struct nat_e
         /* What comes to an open port makes none, but for TCP, which has a state. */
         if (!is_outgoing && mapping->protocol != NAT_TCP)
             return true;
-        if (!has_room(table, mapping, now_us) || (session = calloc(1, sizeof *session)) == NULL) {
+        if (!has_room(table, mapping, now_us) ||
+            (session = world_allocate(table->world, sizeof *session)) == NULL) {
             table->counts.refused++;
             return false;
         }

@@ -162,6 +162,31 @@ bool tape_happens(struct tape *tape, struct ps_choice choice, struct generator *
     return (choice.value || tape->replays) && tape_value(tape, choice) != 0;
 }
 
+/* --- moments ------------------------------------------------------------------------------- */
+
+struct tape_position tape_position(struct tape *tape)
+{
+    pthread_mutex_lock(&tape->lock);
+    struct tape_position position = {
+        tape->generator, {tape->asked[0], tape->asked[1]}, tape->steps, tape->made.count, {0},
+        tape->put_behind};
+    memcpy(position.behind, tape->behind, sizeof position.behind);
+    pthread_mutex_unlock(&tape->lock);
+    return position;
+}
+
+void tape_return(struct tape *tape, const struct tape_position *position)
+{
+    pthread_mutex_lock(&tape->lock);
+    tape->generator = position->generator;
+    memcpy(tape->asked, position->asked, sizeof tape->asked);
+    tape->steps = position->steps;
+    tape->made.count = position->made;
+    memcpy(tape->behind, position->behind, sizeof tape->behind);
+    tape->put_behind = position->put_behind;
+    pthread_mutex_unlock(&tape->lock);
+}
+
 /* --- Python's ------------------------------------------------------------------------------ */
 
 void ps_world_schedule(ps_world *world, enum ps_schedule schedule, uint64_t seed, uint32_t changes,

@@ -32,6 +32,13 @@ struct tape {
     uint32_t changes, put_behind;
 };
 
+/* How far it is. */
+struct tape_position {
+    struct generator generator;
+    uint64_t asked[2], steps, made, behind[PS_MOST_CHANGES];
+    uint32_t put_behind;
+};
+
 void tape_open(struct tape *tape);
 void tape_close(struct tape *tape);
 /* Whether it is ever another than the first that is next. */
@@ -43,6 +50,8 @@ bool tape_happens(struct tape *tape, struct ps_choice choice, struct generator *
                   double probability);
 /* The value that the tape has, or else the choice's own, which is drawn. */
 int64_t tape_value(struct tape *tape, struct ps_choice choice);
+struct tape_position tape_position(struct tape *tape);
+void tape_return(struct tape *tape, const struct tape_position *position);
 /* Whether it is played, so that nothing is to be drawn. */
 bool tape_replays(struct tape *tape);
 

@@ -45,6 +45,7 @@ static bool make_room(struct trace *trace, size_t size)
         trace->older_size = trace->newer_size;
         trace->newer = NULL;
         trace->newer_size = trace->room = 0;
+        trace->turns++;
     }
     if (trace->newer_size + size <= trace->room)
         return true;
@@ -72,6 +73,27 @@ void trace_write(struct trace *trace, const struct ps_trace *record, const struc
         trace->newer_size += sizeof head + head.kept;
     } else {
         trace->forgotten++;
+    }
+    pthread_mutex_unlock(&trace->lock);
+}
+
+struct trace_position trace_position(struct trace *trace)
+{
+    pthread_mutex_lock(&trace->lock);
+    struct trace_position position = {trace->turns, trace->newer_size};
+    pthread_mutex_unlock(&trace->lock);
+    return position;
+}
+
+void trace_return(struct trace *trace, const struct trace_position *position)
+{
+    pthread_mutex_lock(&trace->lock);
+    if (trace->turns == position->turns) {
+        trace->newer_size = position->newer_size;
+    } else {
+        trace->forgotten += count_records(trace->older, trace->older_size);
+        trace->forgotten += count_records(trace->newer, trace->newer_size);
+        trace->older_size = trace->newer_size = 0;
     }
     pthread_mutex_unlock(&trace->lock);
 }

@@ -16,8 +16,18 @@ struct trace {
     _Atomic bool on;
     uint8_t *older, *newer;
     size_t older_size, newer_size, room, most;
-    uint64_t forgotten;
+    uint64_t forgotten, turns; /* turns: how often the older half was put away */
 };
+
+/* How long it is. */
+struct trace_position {
+    uint64_t turns;
+    size_t newer_size;
+};
+
+struct trace_position trace_position(struct trace *trace);
+/* Without what came behind it; without anything where that isn't there any more. */
+void trace_return(struct trace *trace, const struct trace_position *position);
 
 void trace_open(struct trace *trace);
 void trace_close(struct trace *trace);

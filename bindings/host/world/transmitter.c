@@ -8,14 +8,15 @@
 #include "world/transmitter.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "world/store.h"
 
 #define OPPORTUNITY_BYTES 1504
 
 void transmitter_clear(struct transmitter *self)
 {
-    free(self->opportunities_ms);
+    world_free(self->opportunities_ms);
     self->opportunities_ms = NULL;
     self->count = 0;
 }
@@ -31,7 +32,7 @@ static int set_trace(struct transmitter *self, const uint32_t *trace_ms, uint32_
             return -EINVAL;
     if (trace_ms[count - 1] == 0)
         return -EINVAL;
-    uint32_t *copy = malloc(count * sizeof *copy);
+    uint32_t *copy = world_allocate(self->world, count * sizeof *copy);
     if (copy == NULL)
         return -ENOMEM;
     memcpy(copy, trace_ms, count * sizeof *copy);

@@ -12,6 +12,7 @@
 #include "api/world_api.h"
 
 struct transmitter {
+    ps_world *world;
     uint64_t bits_per_second; /* 0: no limit, unless there is a trace */
     uint64_t free_ns;         /* when the last frame has been sent */
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine.h"
+#include "api/world_api.h"
 
 struct travelling {
     struct travelling *next, *before;
@@ -20,6 +20,7 @@ struct travelling {
 };
 
 /* A flat copy; NULL: no memory. */
-struct travelling *travelling_copy(const struct ps_piece *pieces, size_t count, size_t total);
+struct travelling *travelling_copy(ps_world *world, const struct ps_piece *pieces, size_t count,
+                                   size_t total);
 
 #endif

@@ -14,8 +14,6 @@
 #include "base/clock.h"
 #include "base/sleep.h"
 
-/* So often, in real time, the first thread gets its turn to see whether a signal has come. */
-#define LOOK_US 50000
 /* The real clock is read once in so many steps. */
 #define STEPS_A_LOOK 256
 
@@ -53,19 +51,6 @@ static ps_turn *create(ps_world *world)
     return turn;
 }
 
-/* Under the lock. */
-static void append(ps_world *world, ps_turn *turn, int result)
-{
-    turn->ready = true;
-    turn->result = result;
-    turn->next_ready = NULL;
-    if (world->turn_last != NULL)
-        world->turn_last->next_ready = turn;
-    else
-        world->turn_first = turn;
-    world->turn_last = turn;
-}
-
 /* Under the lock: how many of those that may go on the next one is behind. */
 static size_t choose(ps_world *world)
 {
@@ -80,19 +65,13 @@ static size_t choose(ps_world *world)
 /* Under the lock: who is next, if anybody is. */
 static ps_turn *take_next(ps_world *world)
 {
-    ps_turn **link = &world->turn_first, *before = NULL;
-    size_t skip = tape_chooses(&world->tape) ? choose(world) : 0;
-    for (; skip > 0; skip--) {
-        before = *link;
-        link = &before->next_ready;
-    }
-    ps_turn *turn = *link;
+    ps_turn *turn = world->turn_first;
+    for (size_t skip = tape_chooses(&world->tape) ? choose(world) : 0; skip > 0; skip--)
+        turn = turn->next_ready;
     if (turn == NULL)
         return NULL;
-    *link = turn->next_ready;
-    if (world->turn_last == turn)
-        world->turn_last = before;
-    turn->ready = turn->waiting = turn->polls = false;
+    turn_withdraw(world, turn);
+    turn->waiting = turn->polls = false;
     return turn;
 }
 
@@ -100,16 +79,22 @@ static ps_turn *take_next(ps_world *world)
 static void hand_to(ps_world *world, ps_turn *turn)
 {
     world->current = turn;
+    world->moves = false;
     atomic_store(&turn->word, 1);
     pthread_mutex_unlock(&world->lock);
     wake_sleeper(&turn->word);
 }
 
-static void sleep_until_turn(ps_turn *turn)
+/* Under the lock: the first thread, where it wants to look for signals. Nobody's wait ends by that,
+ * and whoever waited in front of whom still does. */
+static ps_turn *take_looker(ps_world *world, const ps_turn *here)
 {
-    while (atomic_load(&turn->word) == 0)
-        sleep_on(&turn->word, NO_DEADLINE);
-    atomic_store(&turn->word, 0);
+    ps_turn *first = world->first;
+    if (!world->wanted || first == here || !first->waiting || first->ready)
+        return NULL;
+    world->wanted = false;
+    first->moves = true;
+    return first;
 }
 
 ps_turn *turn_here(ps_world *world)
@@ -132,7 +117,7 @@ void turn_ready(ps_turn *turn, int result)
     pthread_mutex_lock(&world->lock);
     bool starts = turn->waiting && !turn->ready;
     if (starts)
-        append(world, turn, result);
+        turn_append(world, turn, result);
     pthread_mutex_unlock(&world->lock);
     if (starts) {
         world_note_progress(world);
@@ -144,13 +129,18 @@ void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls)
 {
     ps_world *world = turn->world;
     pthread_mutex_lock(&world->lock);
+    turn->waits++;
+    world->waits++;
+    if (turn->ready || world->over) { /* a signal's handler waits inside of a wait that is over */
+        pthread_mutex_unlock(&world->lock);
+        return;
+    }
     turn->waiting = true;
     turn->polls = polls;
-    world->waits++;
     bool woken = turn->woken;
     turn->woken = false;
     if (world->closed || woken)
-        append(world, turn, world->closed ? -EBADF : 0);
+        turn_append(world, turn, world->closed ? -EBADF : 0);
     pthread_mutex_unlock(&world->lock);
     if (world->closed || woken)
         return;
@@ -167,24 +157,46 @@ static void tell_deadlock(ps_world *world, ps_turn *turn)
 int turn_wait(ps_turn *turn)
 {
     ps_world *world = turn->world;
-    uint64_t look_us = monotonic_us() + LOOK_US;
+    uint64_t look_us = monotonic_us() + PS_LOOK_US;
+    int result = 0;
     for (unsigned steps = 1;; steps++) {
         pthread_mutex_lock(&world->lock);
-        ps_turn *next = take_next(world);
+        if (world->over) {
+            turn->waiting = turn->polls = false;
+            pthread_mutex_unlock(&world->lock);
+            return -EBADF;
+        }
+        if (atomic_load(&turn->taken) != NOT_TAKEN) {
+            turn->stands_by = true;
+            if (atomic_load(&turn->taken) == TAKEN_FOR_GOOD)
+                atomic_store(&turn->taken, NOT_TAKEN); /* it waits like any other */
+            pthread_mutex_unlock(&world->lock);
+            if (turn_await(turn, &result))
+                return result;
+            continue;
+        }
+        world->moves = true;
+        ps_turn *next = take_looker(world, turn);
+        if (next == NULL)
+            next = take_next(world);
         if (next != NULL && next != turn) {
             hand_to(world, next);
-            sleep_until_turn(turn);
-            return turn->result;
+            if (turn_await(turn, &result))
+                return result;
+            continue;
         }
+        world->moves = next == NULL;
         pthread_mutex_unlock(&world->lock);
         if (next == turn)
             return turn->result;
+        if (turn == world->first && steps % STEPS_A_LOOK == 0 && monotonic_us() >= look_us) {
+            if (turn_look(turn, &result))
+                return result;
+            look_us = monotonic_us() + PS_LOOK_US;
+            continue; /* a handler may have woken it */
+        }
         if (!world_step(world))
             tell_deadlock(world, turn);
-        if (steps % STEPS_A_LOOK == 0 && monotonic_us() >= look_us) {
-            turn_ready(world->first, -EINTR);
-            look_us = monotonic_us() + LOOK_US;
-        }
     }
 }
 
@@ -199,11 +211,13 @@ void world_shown(ps_world *world)
 
 ps_turn *ps_turn_create(ps_world *world)
 {
+    if (mine_in == world->number)
+        turn_stand_by(mine);
     pthread_mutex_lock(&world->lock);
     ps_turn *turn = create(world);
     if (turn != NULL) {
         turn->waiting = true;
-        append(world, turn, 0);
+        turn_append(world, turn, 0);
     }
     pthread_mutex_unlock(&world->lock);
     return turn;
@@ -212,7 +226,7 @@ ps_turn *ps_turn_create(ps_world *world)
 void ps_turn_begin(ps_turn *turn)
 {
     become_mine(turn);
-    sleep_until_turn(turn);
+    turn_sleep(turn);
 }
 
 void ps_world_running(ps_world *world, struct ps_running *out)
@@ -231,19 +245,23 @@ void ps_world_running(ps_world *world, struct ps_running *out)
 void ps_turn_end(ps_turn *turn)
 {
     ps_world *world = turn->world;
+    bool has_turn = turn_ends(turn);
     mine_in = 0;
     pthread_mutex_lock(&world->lock);
     world->waits++;
-    world->current = NULL; /* whoever looks on from outside sees no turn that is gone */
+    if (has_turn)
+        world->current = NULL; /* whoever looks on from outside sees no turn that is gone */
     ps_turn **link = &world->turns;
     while (*link != turn)
         link = &(*link)->next;
     *link = turn->next;
     pthread_mutex_unlock(&world->lock);
     free(turn);
-    for (;;) {
+    while (has_turn) {
         pthread_mutex_lock(&world->lock);
-        ps_turn *next = take_next(world);
+        ps_turn *next = take_looker(world, NULL);
+        if (next == NULL)
+            next = take_next(world);
         if (next != NULL) {
             hand_to(world, next);
             return;
@@ -284,8 +302,12 @@ void ps_turn_wake(ps_turn *turn)
 
 void ps_world_close(ps_world *world)
 {
+    ps_turn *here = ps_turn_mine(world);
+    if (here != NULL)
+        turn_stand_by(here);
     pthread_mutex_lock(&world->lock);
     world->closed = true;
+    world->closer = here;
     pthread_mutex_unlock(&world->lock);
     for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next)
         turn_ready(turn, -EBADF);

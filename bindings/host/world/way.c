@@ -15,7 +15,8 @@
 #include "world/way.h"
 
 #include <errno.h>
-#include <stdlib.h>
+
+#include "world/store.h"
 
 void way_tell(const struct way *way, enum ps_trace_kind what, uint64_t number, uint64_t now_us)
 {
@@ -33,6 +34,12 @@ static bool happens(struct way *way, enum ps_choice_kind kind, double probabilit
 
 static bool is_lost(struct way *way)
 {
+    if (way->planned_count > 0) {
+        struct ps_choice choice = {PS_CHOICE_LOST, way->stream, way->counts.sent, way->planned & 1};
+        way->planned >>= 1;
+        way->planned_count--;
+        return tape_value(&way->world->tape, choice) != 0;
+    }
     const struct ps_link *settings = &way->settings;
     double turns = way->is_bad ? settings->to_good : settings->to_bad;
     if (turns > 0 && generator_uniform(&way->generator) < turns)
@@ -89,7 +96,7 @@ static int send_in_order(struct way *way, struct travelling *frame, uint64_t now
             (queue->most_bytes > 0 && way->waiting_bytes + frame->size > queue->most_bytes)) {
             way->counts.overflowed++;
             way_tell(way, PS_TRACE_OVERFLOWED, frame->number, now_us);
-            free(frame);
+            world_free(frame);
             return 0;
         }
         uint32_t place = (way->first + way->waiting++) % way->room;
@@ -141,7 +148,7 @@ static void drop(struct way *way, struct travelling *frame)
 {
     way->counts.cut_off++;
     way_tell(way, PS_TRACE_CUT_OFF, frame->number, ps_world_now_us(way->world));
-    free(frame);
+    world_free(frame);
 }
 
 static void send_on(struct way *way, struct travelling *frame)
@@ -158,7 +165,7 @@ static int set_room(struct way *way, uint32_t room)
 {
     if (room == way->room)
         return 0;
-    struct departure *departures = calloc(room, sizeof *departures);
+    struct departure *departures = world_allocate(way->world, room * sizeof *departures);
     if (departures == NULL)
         return -ENOMEM;
     /* Those for whom there is no room any more leave as it was promised. */
@@ -168,7 +175,7 @@ static int set_room(struct way *way, uint32_t room)
         departures[i] = way->departures[(way->first + i) % way->room];
         way->waiting_bytes += departures[i].size;
     }
-    free(way->departures);
+    world_free(way->departures);
     way->departures = departures;
     way->waiting = kept;
     way->first = 0;
@@ -242,6 +249,7 @@ int way_open(struct way *way, ps_world *world, enum ps_layer layer, uint32_t mtu
     way->world = world;
     way->stream = seed;
     generator_seed(&way->generator, seed);
+    way->codel.world = way->delay.world = way->transmitter.world = world;
     way->codel.tell = tell_of;
     way->codel.layer = layer;
     way->codel.largest_bytes = mtu + (layer == PS_LAYER_ETHERNET ? 14 : 0);
@@ -258,7 +266,7 @@ void way_close(struct way *way)
     codel_close(&way->codel);
     delay_clear(&way->delay);
     transmitter_clear(&way->transmitter);
-    free(way->departures);
+    world_free(way->departures);
 }
 
 /* --- sending ------------------------------------------------------------------------------- */
@@ -308,7 +316,7 @@ int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_
         way_tell(way, PS_TRACE_LOST, number, now_us);
         return 0;
     }
-    struct travelling *frame = travelling_copy(pieces, count, total);
+    struct travelling *frame = travelling_copy(way->world, pieces, count, total);
     if (frame == NULL)
         return -ENOBUFS;
     frame->number = number;
@@ -321,7 +329,7 @@ int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_
     struct travelling *twin = NULL;
     if (happens(way, PS_CHOICE_DUPLICATE, way->settings.duplicate)) {
         const struct ps_piece whole = {frame->bytes, frame->size};
-        twin = travelling_copy(&whole, 1, total);
+        twin = travelling_copy(way->world, &whole, 1, total);
     }
     if (twin != NULL) {
         way->counts.duplicated++;

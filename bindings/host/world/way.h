@@ -21,8 +21,10 @@ struct way {
     struct ps_link settings; /* without what it points to */
     struct ps_link_counts counts;
     struct generator generator;
-    uint64_t stream; /* its name on the tape */
-    bool is_bad;     /* the state of Gilbert and Elliott's model */
+    uint64_t stream;  /* its name on the tape */
+    uint64_t planned; /* whether the next frames, so many of them, are lost */
+    uint32_t planned_count;
+    bool is_bad; /* the state of Gilbert and Elliott's model */
     struct delay delay;
     struct transmitter transmitter;
 

@@ -29,6 +29,7 @@ int ps_world_create(uint64_t start_us, ps_world **out)
     world->heap_room = FIRST_ROOM;
     world->number = atomic_fetch_add(&worlds, 1) + 1;
     pthread_mutex_init(&world->lock, NULL);
+    pthread_mutex_init(&world->store_lock, NULL);
     tape_open(&world->tape);
     trace_open(&world->trace);
     atomic_store(&world->references, 1);
@@ -53,6 +54,7 @@ void ps_world_release(ps_world *world)
         free(turn);
     }
     pthread_mutex_destroy(&world->lock);
+    pthread_mutex_destroy(&world->store_lock);
     tape_close(&world->tape);
     trace_close(&world->trace);
     free(world->heap);

@@ -31,23 +31,33 @@ struct world_event {
 struct world_member {
     struct world_event event; /* when it is due by itself */
     ps_world *world;
-    bool ready; /* it is in the list of those that have something to do now */
+    uint64_t number; /* from 1, of all that this World has had */
+    bool ready;      /* it is in the list of those that have something to do now */
     struct world_member *next_ready;
     void (*move)(void *argument); /* without the World's lock */
     void *argument;
 };
 
+/* A turn that was taken from a thread which didn't give it up: until the first thread has looked
+ * for signals; or until the thread calls the World again, and waits for another. */
+enum taken { NOT_TAKEN, TAKEN_FOR_A_LOOK, TAKEN_FOR_GOOD };
+
 struct ps_turn {
     ps_world *world;
     uint64_t number; /* from 0, in the order of their making */
+    uint64_t waits;  /* how often it has begun to */
     struct world_event alarm;
     _Atomic uint32_t word; /* its turn has come */
     pthread_t thread;      /* whose it is, once that has begun, */
     clockid_t processor;   /* and the clock of what it computes; 0: there is none */
     bool waiting, polls;
-    bool ready; /* in the list of those that may go on; */
-    int result; /* with this, */
-    bool woken; /* or will be at its next wait */
+    bool ready;        /* in the list of those that may go on; */
+    int result;        /* with this, */
+    bool woken;        /* or will be at its next wait */
+    bool moves;        /* it has its turn only to go on moving the World */
+    _Atomic int taken; /* enum taken */
+    bool stands_by;    /* the thread has noticed, */
+    bool ends;         /* and wants no other turn */
     ps_turn *next_ready;
     ps_turn *next; /* of all */
 };
@@ -68,7 +78,17 @@ struct ps_world {
     ps_turn *first, *current;        /* the first thread's; the one that runs */
     uint64_t waits;                  /* how often a thread began to wait */
     uint64_t turn_count;             /* that there have been */
-    bool closed;
+    uint64_t member_count;           /* the same of members */
+    pthread_mutex_t store_lock;      /* the last to be taken: what store.c has */
+    struct block *blocks;
+    struct region *regions;
+    uint64_t region_changes;
+    bool moves;                /* the one that runs is in turn_wait */
+    bool wanted;               /* the first thread is to have a look for signals */
+    int (*look)(void *python); /* its look; NULL: no signals come to it */
+    void *python;
+    ps_turn *closer; /* which waits for the others to end */
+    bool closed, over;
     struct tape tape;
     struct trace trace;
 };
@@ -90,7 +110,10 @@ void world_ready(struct world_member *member);
 /* When it is due by itself. */
 void world_due(struct world_member *member, uint64_t due_us);
 
-/* --- turns (turns.c) --- */
+/* --- turns (turns.c, ready.c) --- */
+/* Under the lock: puts it behind those that may go on; takes it out. */
+void turn_append(ps_world *world, ps_turn *turn, int result);
+void turn_withdraw(ps_world *world, ps_turn *turn);
 /* The thread's, if it is its turn; the first thread to ask becomes the World's first. NULL: it
  * takes no part. */
 ps_turn *turn_here(ps_world *world);
@@ -100,5 +123,19 @@ int turn_wait(ps_turn *turn);
 void turn_ready(ps_turn *turn, int result);
 /* A descriptor shows something else. */
 void world_shown(ps_world *world);
+
+/* --- signals, and threads that don't give up their turn (looks.c) --- */
+/* Until its turn has come. false: it has been taken from another. */
+bool turn_sleep(ps_turn *turn);
+/* Whether the wait is over, and its result, after a turn was handed on or taken; false: it goes on
+ * moving the World. */
+bool turn_await(ps_turn *turn, int *result);
+/* In the first thread, with its turn: whether its wait is over, for a handler has raised, or done
+ * something. */
+bool turn_look(ps_turn *turn, int *result);
+/* If its turn was taken, it waits for the next one. */
+void turn_stand_by(ps_turn *turn);
+/* In a thread that ends: whether it has its turn, to be handed on. */
+bool turn_ends(ps_turn *turn);
 
 #endif

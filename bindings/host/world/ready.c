@@ -1,0 +1,29 @@
+/*
+ * The list of those threads that may go on.
+ */
+#include "world/world.h"
+
+void turn_append(ps_world *world, ps_turn *turn, int result)
+{
+    turn->ready = true;
+    turn->result = result;
+    turn->next_ready = NULL;
+    if (world->turn_last != NULL)
+        world->turn_last->next_ready = turn;
+    else
+        world->turn_first = turn;
+    world->turn_last = turn;
+}
+
+void turn_withdraw(ps_world *world, ps_turn *turn)
+{
+    ps_turn **link = &world->turn_first, *before = NULL;
+    while (*link != turn) {
+        before = *link;
+        link = &before->next_ready;
+    }
+    *link = turn->next_ready;
+    if (world->turn_last == turn)
+        world->turn_last = before;
+    turn->ready = false;
+}
