@@ -25,7 +25,7 @@ LEVELS = [
     {"sockets", "interface"},
     {"probe"},
     {"stack"},
-    {"world"},
+    {"embed", "world"},
     {"__init__"},
     {"lab"},
     {"bench"},

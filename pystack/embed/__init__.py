@@ -1,0 +1,1 @@
+"""Stacks embedded in other tools."""
