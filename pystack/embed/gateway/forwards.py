@@ -10,8 +10,8 @@ from ipaddress import ip_address
 __all__ = ["Forward", "parse_forward"]
 
 _WRITTEN = re.compile(
-    r"""(?:(?P<ip>\[[^\]]*\]|[0-9.]*):)? (?P<port>\d+)
-        (?: : (?:(?P<guest>\[[^\]]*\]|[0-9.]+):)? (?P<inside>\d+))?
+    r"""(?:(?P<ip>\[[^\]]*\]|\d+(?:\.\d+){3}):)? (?P<port>\d+)
+        (?: : (?:(?P<guest>\[[^\]]*\]|\d+(?:\.\d+){3}):)? (?P<inside>\d+))?
         (?: / (?P<protocol>tcp|udp))?""",
     re.VERBOSE,
 )

@@ -265,6 +265,11 @@ class Gateway:
 
     # --- port forwards -------------------------------------------------------------------------
 
+    @property
+    def published(self) -> list[Published]:
+        """The port forwards at work, of both directions; a snapshot."""
+        return list(self._published)
+
     def publish(self, forward: Forward | str) -> Published:
         """Has a port of this machine's lead to a guest, from now on.
 
