@@ -22,6 +22,7 @@ from pystack._native.attributes import KnownAttributes
 from pystack._native.ending import LINGER, deliver_before
 from pystack._native.engines import default_engine
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
+from pystack.intercept.mixin import StackIntercept
 from pystack.interface import Interface, gateways, mtu_to_c, mtu_words
 from pystack.probe import PingResult, TracerouteResult, ping, traceroute
 from pystack.services import StackServices
@@ -107,7 +108,7 @@ class Arena:
         self._handle.check(lib.ps_stack_arena_fail(self._handle.pointer, after, count))
 
 
-class Stack(StackServices, KnownAttributes):
+class Stack(StackServices, StackIntercept, KnownAttributes):
     """A complete TCP/IP stack in this process.
 
     It starts with a loopback interface (127.0.0.1, ::1); `attach` adds others. Any number of

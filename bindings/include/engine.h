@@ -14,10 +14,12 @@
 
 #include <stdbool.h>
 
+#include "addresses.h"
 #include "hypercalls.h"
+#include "intercept.h"
 #include "qdisc.h"
 
-#define PS_ENGINE_VERSION 7
+#define PS_ENGINE_VERSION 8
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16    /* an interface's name, terminator included */
@@ -29,20 +31,6 @@
 #define PS_MTU_MAXIMUM 65500
 /* Bytes in front of a frame that is given away, for the engine's own use. */
 #define PS_FRAME_HEADROOM 128
-
-/* --- addresses ---------------------------------------------------------------------- */
-
-enum ps_family { PS_UNSPECIFIED = 0, PS_INET = 4, PS_INET6 = 6 };
-
-/* An IP address, and what comes with it where it is used. All zero: no address. */
-struct ps_address {
-    uint8_t family;    /* enum ps_family */
-    uint8_t prefix;    /* length in bits, where a network is meant */
-    uint16_t port;     /* host byte order */
-    uint32_t scope;    /* IPv6 link-local: the interface's index, else 0 */
-    uint32_t flow;     /* IPv6 flow label, else 0 */
-    uint8_t bytes[16]; /* network byte order; IPv4 uses the first four */
-};
 
 /* --- interfaces --------------------------------------------------------------------- */
 
@@ -550,7 +538,22 @@ enum ps_engine_flag {
          size_t *size), (handle, level, name, value, size)) \
     /* NULL: the engine has no queueing disciplines. */ \
     CALL(int, qdisc_set, (uint32_t index, const struct ps_qdisc *qdisc), (index, qdisc)) \
-    CALL(int, qdisc_get, (uint32_t index, struct ps_qdisc *out), (index, out))
+    CALL(int, qdisc_get, (uint32_t index, struct ps_qdisc *out), (index, out)) \
+    /* Takes what comes for addresses that are not the stack's. The result is a socket's handle: it \
+     * is readable while flows wait, and is closed as a socket is; then flows that wait are dropped, \
+     * and accepted ones go on. -EADDRINUSE: another has one of the protocols. */ \
+    CALL(int64_t, intercept_open, (const struct ps_intercept *spec), (spec)) \
+    /* The oldest flow that was not given out yet, and the beginning of its data. -EAGAIN. */ \
+    CALL(int, intercept_next, (int64_t handle, struct ps_intercepted *out, void *data, \
+         size_t room), (handle, out, data, room)) \
+    /* TCP: a socket whose handshake goes on from here; UDP: one that has what came; ICMP: the \
+     * reply is sent, and the result is 0. -ECONNABORTED: the flow is gone. */ \
+    CALL(int64_t, intercept_accept, (int64_t handle, uint64_t id), (handle, id)) \
+    /* An errno, positive, is told to the source; 0: the flow is met with silence from now on. \
+     * -EINVAL: no answer says that. A flow that is gone is none to refuse: 0. */ \
+    CALL(int, intercept_refuse, (int64_t handle, uint64_t id, int error), (handle, id, error)) \
+    CALL(int, intercept_figures, (int64_t handle, struct ps_intercept_figures *out), \
+         (handle, out))
 
 /* clang-format on */
 

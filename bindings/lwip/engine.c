@@ -5,6 +5,7 @@
 #include "base/hooks.h"
 #include "base/port.h"
 #include "base/timeouts.h"
+#include "intercept/intercept.h"
 #include "ip/groups.h"
 #include "ip/icmp_redirect.h"
 #include "ip/neighbour.h"
@@ -100,9 +101,11 @@ static int open_engine(const struct ps_hypercalls *hypercalls, ps_engine **out)
         .raw_may_have_sent = raw_may_have_sent,
         .tcp_may_have_sent = tcp_may_have_sent,
         .udp_may_have_sent = udp_may_have_sent,
+        .speaks_for_others = intercept_has_been,
     });
     if (result < 0)
         return result;
+    intercept_init();
     services_init();
     port.open = true;
     *out = &port;
@@ -144,7 +147,8 @@ static int leave_engine(ps_engine *engine, uint64_t *deadline_us)
         ip6_reassembly_shed();
     }
     offload_flush();
-    *deadline_us = LWIP_MIN(timeouts_next_us(), LWIP_MIN(tcp_timer_next_us(), handshake_next_us()));
+    *deadline_us = LWIP_MIN(LWIP_MIN(timeouts_next_us(), intercept_next_us()),
+                            LWIP_MIN(tcp_timer_next_us(), handshake_next_us()));
     return 0;
 }
 
@@ -154,6 +158,7 @@ static int run_engine(ps_engine *engine)
     timeouts_run();
     tcp_timer_run();
     handshake_run();
+    intercept_run();
     return 0;
 }
 
@@ -208,4 +213,9 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
         .frame_in_offload = engine_frame_in_offload,
     .flow_is_wanted = engine_flow_is_wanted,
     .socket_receive_error = engine_socket_receive_error,
+    .intercept_open = engine_intercept_open,
+    .intercept_next = engine_intercept_next,
+    .intercept_accept = engine_intercept_accept,
+    .intercept_refuse = engine_intercept_refuse,
+    .intercept_figures = engine_intercept_figures,
 };

@@ -11,7 +11,7 @@ from enum import IntEnum
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from pystack._native import ffi, lib
+from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.message import MessageSocket
@@ -29,6 +29,18 @@ def _named(number: int, names: builtins.type[Named]) -> Named:
         return names(number)
     except ValueError:
         return number  # type: ignore[return-value]
+
+
+def _of_opened(
+    cls: builtins.type[Socket],
+    opened: descriptors.OpenSocket,
+    descriptor: descriptors.Descriptor | None,
+) -> Socket:
+    made = cls.__new__(cls)
+    made._io_refs = 0
+    made._closed = False
+    made._ps_adopt(opened, socket.getdefaulttimeout(), descriptor)
+    return made
 
 
 class Socket(MessageSocket):
@@ -115,14 +127,19 @@ class Socket(MessageSocket):
     def accept(self) -> tuple[Socket, SocketAddress]:
         """The next connection, as a socket of the Stack's class, and the peer's address."""
         opened, descriptor, peer = self._ps_take_connection()
-        cls = self._ps_handle.socket_class or type(self)  # as the module's, whatever this one is
-        accepted = cls.__new__(cls)
-        accepted._io_refs = 0
-        accepted._closed = False
-        # As socket.accept: what comes of a socket with a timeout has the default timeout.
-        accepted._ps_adopt(opened, socket.getdefaulttimeout(), descriptor)
+        # The class is the module's, whatever this one is. As socket.accept: what comes of a socket
+        # with a timeout has the default timeout.
+        accepted = _of_opened(self._ps_handle.socket_class or type(self), opened, descriptor)
         accepted._ps_said = self._ps_said
         return accepted, peer
+
+    @staticmethod
+    def of_number(
+        handle: StackHandle, number: int, family: int, kind: int, protocol: int
+    ) -> Socket:
+        """A socket that the engine has made by itself, by its number; for pystack's own use."""
+        opened = descriptors.OpenSocket(handle, number, family, kind, protocol)
+        return _of_opened(handle.socket_class or Socket, opened, None)
 
     def makefile(
         self,

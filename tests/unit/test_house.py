@@ -23,7 +23,7 @@ LEVELS = [
     {"serving"},
     {"local_names", "names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
-    {"probe"},
+    {"intercept", "probe"},
     {"stack"},
     {"embed", "world"},
     {"__init__"},

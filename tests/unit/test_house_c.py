@@ -26,7 +26,7 @@ ORDERS: dict[str, list[str]] = {
     "host": ["api", "base", "nic", "world", "confine", "stack", "channel", "calls"],
     "include": [""],
     "linux": ["arch", "engine"],
-    "lwip": ["base", "link", "ip", "sockets", "tcp", "services", "tables", ""],
+    "lwip": ["base", "link", "ip", "sockets", "tcp", "intercept", "services", "tables", ""],
     "pytest": [""],
     "python": [""],
     "stock": ["arch", ""],

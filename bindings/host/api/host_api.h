@@ -260,6 +260,17 @@ int ps_option_get_raw(ps_stack *stack, int64_t handle, int level, int name, void
 int ps_membership(ps_stack *stack, int64_t handle, bool join,
                   const struct ps_membership *membership);
 int ps_tcp_info(ps_stack *stack, int64_t handle, struct ps_tcp_info *out);
+
+/* --- flows to other hosts (intercept.c): engine.h says what these return. -ENOSYS: the engine
+ * can't; -EREMOTE: only the process that owns the Stack. The intercept is closed as a socket is.
+ * --- */
+int64_t ps_intercept_open(ps_stack *stack, const struct ps_intercept *spec);
+int ps_intercept_next(ps_stack *stack, int64_t handle, struct ps_intercepted *out, uint8_t *data,
+                      size_t room, int64_t timeout_us);
+int64_t ps_intercept_accept(ps_stack *stack, int64_t handle, uint64_t id);
+int ps_intercept_refuse(ps_stack *stack, int64_t handle, uint64_t id, int error);
+int ps_intercept_figures(ps_stack *stack, int64_t handle, struct ps_intercept_figures *out);
+
 /* --- descriptors (descriptor_calls.c, descriptor_files.c, descriptor_end.c) --- */
 /* One whose readiness for select, poll and epoll follows the socket's: a new number, which is the
  * caller's to close. */

@@ -158,6 +158,16 @@ bool hook_ip_is_ours(const ip_addr_t *address);
 void hook_finish_checksum(const struct netif *netif, struct pbuf *packet);
 #define LWIP_HOOK_FINISH_CHECKSUM(netif, packet) hook_finish_checksum(netif, packet)
 
+/* intercept.c: whether a packet that is not for this host is taken in another's place; whether that
+ * was the end of one that was, whose transport header is in front; and the listener for its
+ * segments, which nobody can bind. NULL: the segment is for this host. */
+bool hook_ip_intercept(const struct pbuf *packet, struct netif *netif, bool is_ours);
+bool hook_ip_intercepted(struct pbuf *packet, u8_t protocol);
+struct tcp_pcb_listen *hook_tcp_intercepted(void);
+#define LWIP_HOOK_IP_INTERCEPT(packet, netif, is_ours) hook_ip_intercept(packet, netif, is_ours)
+#define LWIP_HOOK_IP_INTERCEPTED(packet, protocol) hook_ip_intercepted(packet, protocol)
+#define LWIP_HOOK_TCP_INTERCEPTED() hook_tcp_intercepted()
+
 /* resolver.c: what a message from a name server that was asked for `name` is worth. */
 enum dns_response {
     DNS_RESPONSE_NONE, /* it answers something else, or nothing */

@@ -195,11 +195,17 @@ static uint32_t information(const uint8_t *message, bool is_v6)
     return message[0] == ICMP_PP ? message[4] : 0;
 }
 
+/* The sockets say whether they have sent it. */
+static bool is_from_here(const ip_addr_t *local)
+{
+    return address_is_ours(local) || users.speaks_for_others();
+}
+
 /* `message`: the ICMP message as it lies in the packet from `offset` on. */
 static void pass_on(const struct quoted *quoted, const struct verdict *verdict, struct pbuf *packet,
                     const uint8_t *message, u16_t offset)
 {
-    if (!address_is_ours(&quoted->local))
+    if (!is_from_here(&quoted->local))
         return;
     struct icmp_report report = {
         .error = verdict->error,
@@ -249,7 +255,7 @@ static bool others_may_be_ours(const struct quoted *quoted)
  * elsewhere. `believes`: and one of a socket that believes such reports. */
 static bool may_be_ours(const struct quoted *quoted, bool believes)
 {
-    if (!address_is_ours(&quoted->local))
+    if (!is_from_here(&quoted->local))
         return false;
     bool is_udp = quoted->protocol == IP_PROTO_UDP || quoted->protocol == IP_PROTO_UDPLITE;
     if (quoted->protocol != IP_PROTO_TCP && !is_udp)

@@ -35,6 +35,8 @@ struct icmp_error_users {
                               uint16_t remote_port, uint32_t sequence);
     bool (*udp_may_have_sent)(const ip_addr_t *local, uint16_t local_port, const ip_addr_t *remote,
                               uint16_t remote_port, bool believes);
+    /* Whether packets may be sent in the name of other hosts. */
+    bool (*speaks_for_others)(void);
 };
 
 /* Listens for ICMP errors. -ENOMEM. */

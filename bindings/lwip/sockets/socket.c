@@ -21,6 +21,7 @@ struct slot {
 
 static struct slot *slots;
 static uint32_t slot_count, first_free; /* first_free == slot_count: none */
+static uint32_t intercepted;
 
 static int grow(void)
 {
@@ -69,7 +70,20 @@ void socket_discard(struct port_socket *socket)
     slot->next_free = first_free;
     first_free = number;
     errors_drop(socket);
+    if (socket->is_intercepted)
+        intercepted--;
     port_free(socket);
+}
+
+void socket_intercepted(struct port_socket *socket)
+{
+    socket->is_intercepted = true;
+    intercepted++;
+}
+
+uint32_t socket_intercepted_count(void)
+{
+    return intercepted;
 }
 
 struct port_socket *socket_find(int64_t handle)
@@ -122,6 +136,7 @@ void socket_init(void)
 {
     slots = NULL;
     slot_count = first_free = 0;
+    intercepted = 0;
 }
 
 static bool listens(struct port_socket *socket)

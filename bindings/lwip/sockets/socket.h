@@ -86,6 +86,7 @@ struct port_socket {
     int error;      /* pending errno (positive), as SO_ERROR gives it */
     int soft_error; /* one that need not last: SO_ERROR gives it where there is no other */
     bool shut_read, shut_write;
+    bool is_intercepted; /* of a flow to another host's address; see socket_intercepted() */
     struct socket_options options;
     int priority;
     struct error_queue errors;
@@ -104,6 +105,9 @@ void socket_discard(struct port_socket *socket);
 struct port_socket *socket_find(int64_t handle);
 /* The next socket at or after *position in the table, which moves past it; NULL: no more. */
 struct port_socket *socket_next(size_t *position);
+/* Counts a socket among those of accepted flows, until it is discarded. */
+void socket_intercepted(struct port_socket *socket);
+uint32_t socket_intercepted_count(void);
 /* Tells the host that the socket's readiness may have changed. */
 void socket_event(struct port_socket *socket);
 /* The same when something has arrived, for edge-triggered polling. */

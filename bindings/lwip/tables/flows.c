@@ -5,6 +5,7 @@
 #include "base/entries.h"
 #include "base/hooks.h"
 #include "base/port.h"
+#include "intercept/intercept.h"
 #include "link/address.h"
 #include "link/interface.h"
 #include "lwip/priv/tcp_priv.h"
@@ -51,6 +52,8 @@ bool engine_flow_is_wanted(ps_engine *engine, uint32_t index, const struct ps_fl
     (void)engine;
     const struct netif *netif = interface_by_index(index);
     ip_addr_t local, remote;
+    if (intercept_takes(flow->protocol))
+        return true;
     if (netif == NULL || address_to_lwip(&flow->local, &local) < 0 ||
         address_to_lwip(&flow->remote, &remote) < 0)
         return false;

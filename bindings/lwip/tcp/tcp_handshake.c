@@ -17,7 +17,6 @@
 #include "base/port.h"
 #include "base/tunables.h"
 #include "link/address.h"
-#include "lwip/inet_chksum.h"
 #include "lwip/stats.h"
 #include "lwip/sys.h"
 #include "tcp/tcp_isn.h"
@@ -98,7 +97,21 @@ static void forget(struct handshake *one)
     *link = one->same_bucket;
     dequeue(one);
     one->listener->embryos--;
+    if (one->child != NULL)
+        one->child->shaking = NULL;
     port_free(one);
+}
+
+/* It came to nothing. */
+static void fail(struct handshake *one, int error)
+{
+    struct tcp_socket *child = one->child;
+    MIB2_STATS_INC(mib2.tcpattemptfails);
+    forget(one);
+    if (child == NULL)
+        return;
+    tcp_socket_over(child);
+    socket_fail(&child->head, error);
 }
 
 int handshake_at(size_t position, struct ps_connection *out)
@@ -120,7 +133,7 @@ int handshake_at(size_t position, struct ps_connection *out)
         }
         const struct handshake *one = next;
         next = one->later;
-        if (next_position++ < position)
+        if (one->child != NULL || next_position++ < position) /* a socket shows it */
             continue;
         enum ps_family family = IP_IS_V6_VAL(one->local) ? PS_INET6 : PS_INET;
         *out = (struct ps_connection){
@@ -137,80 +150,11 @@ int handshake_at(size_t position, struct ps_connection *out)
 
 /* --- what is sent ----------------------------------------------------------------------------- */
 
-static struct netif *way_to(const struct handshake *one)
-{
-    u8_t index = one->listener->pcb->netif_idx;
-    return index != NETIF_NO_INDEX ? netif_get_by_index(index)
-                                   : ip_route(&one->local, &one->remote);
-}
-
-/* The largest segment that can come in, whatever the path on which we send. */
-static u16_t own_mss(const struct handshake *one, struct netif *netif)
-{
-    u16_t mss = tcp_eff_send_mss_netif(TCP_MSS, netif, &one->remote);
-    if (IP_IS_V6(&one->remote) && netif_mtu6(netif) > IP6_HLEN + TCP_HLEN)
-        mss = (u16_t)LWIP_MIN(TCP_MSS, netif_mtu6(netif) - (IP6_HLEN + TCP_HLEN));
-    u16_t wanted = one->listener->options.largest_segment;
-    return wanted != 0 ? LWIP_MIN(mss, wanted) : mss;
-}
-
-static u8_t *put(u8_t *out, u32_t value)
-{
-    value = lwip_htonl(value);
-    memcpy(out, &value, sizeof value);
-    return out + sizeof value;
-}
-
-/* SYN and ACK, or, without the SYN, the ACK that answers what is unacceptable. */
-static void send_answer(const struct handshake *one, bool syn, u32_t clock)
-{
-    u8_t options[24], *end = options;
-    struct netif *netif = way_to(one);
-    if (netif == NULL)
-        return;
-    if (syn)
-        end = put(end, 0x02040000 | own_mss(one, netif));
-    if (one->has_timestamp) {
-        end = put(end, 0x0101080a);
-        end = put(end, clock + hook_tcp_timestamp_offset(&one->local, &one->remote));
-        end = put(end, one->tsrecent);
-    }
-    if (syn && one->scale != NO_SCALE)
-        end = put(end, 0x01030300 | one->own_scale);
-    if (syn && one->has_sack)
-        end = put(end, 0x01010402);
-    u16_t size = (u16_t)(TCP_HLEN + (end - options));
-    struct pbuf *p = pbuf_alloc(PBUF_IP, size, PBUF_RAM);
-    if (p == NULL)
-        return;
-    u32_t window = syn || one->scale == NO_SCALE ? one->window : one->window >> one->own_scale;
-    struct tcp_hdr *header = p->payload;
-    header->src = lwip_htons(one->local_port);
-    header->dest = lwip_htons(one->remote_port);
-    header->seqno = lwip_htonl(one->ours + !syn);
-    header->ackno = lwip_htonl(one->theirs + 1);
-    TCPH_HDRLEN_FLAGS_SET(header, size / 4, syn ? TCP_SYN | TCP_ACK : TCP_ACK);
-    header->wnd = lwip_htons((u16_t)LWIP_MIN(window, 0xffff));
-    header->chksum = 0;
-    header->urgp = 0;
-    memcpy(header + 1, options, (size_t)(end - options));
-    IF__NETIF_CHECKSUM_ENABLED(netif, NETIF_CHECKSUM_GEN_TCP)
-    {
-        header->chksum = ip_chksum_pseudo(p, IP_PROTO_TCP, size, &one->local, &one->remote);
-    }
-    TCP_STATS_INC(tcp.xmit);
-    MIB2_STATS_INC(mib2.tcpoutsegs);
-    bool is_v6 = IP_IS_V6(&one->remote);
-    ip_output_if(p, &one->local, &one->remote, tcp_ttl(one->listener, is_v6),
-                 tcp_tos(one->listener, is_v6), IP_PROTO_TCP, netif);
-    pbuf_free(p);
-}
-
 static void send_again(struct handshake *one)
 {
     one->is_timed = false;
     MIB2_STATS_INC(mib2.tcpretranssegs);
-    send_answer(one, true, sys_now());
+    handshake_send(one, true, sys_now());
 }
 
 /* TCP_DEFER_ACCEPT: for so many timeouts an ACK alone makes no connection. */
@@ -242,8 +186,7 @@ void handshake_run(void)
         struct handshake *one;
         while ((one = queues[retries].first) != NULL && one->due_us <= port.now_us) {
             if (is_over(one)) {
-                MIB2_STATS_INC(mib2.tcpattemptfails);
-                forget(one);
+                fail(one, ETIMEDOUT);
                 continue;
             }
             bool quiet = one->has_ack && one->retries + 1 < defer_retries(one);
@@ -303,7 +246,7 @@ static void reset(const struct handshake_segment *segment)
 /* As if its last ACK had come. */
 static void refuse(const struct handshake *one)
 {
-    struct netif *netif = way_to(one);
+    struct netif *netif = handshake_way(one);
     if (netif != NULL)
         tcp_rst_reply(NULL, netif, TCP_ACK, one->theirs + 1, one->ours + 1, 0, &one->local,
                       &one->remote, one->local_port, one->remote_port);
@@ -328,6 +271,73 @@ static u16_t peer_mss(const struct handshake_segment *segment)
     return segment->mss != 0 ? segment->mss : tcp_path_unsaid_mss(&segment->remote);
 }
 
+static struct handshake handshake_of(struct tcp_socket *listener, struct tcp_socket *child,
+                                     const struct handshake_segment *segment)
+{
+    struct handshake one = {
+        .listener = listener,
+        .child = child,
+        .local = segment->local,
+        .remote = segment->remote,
+        .local_port = segment->local_port,
+        .remote_port = segment->remote_port,
+        .theirs = segment->seqno,
+        .window = tcp_window_most(child != NULL ? child : listener),
+        .answered_us = (u32_t)port.now_us,
+        .mss = peer_mss(segment),
+        .peer_window = segment->window,
+        .scale = tunables.tcp_window_scaling ? segment->scale : NO_SCALE,
+        .has_sack = tunables.tcp_sack && segment->has_sack,
+        .has_timestamp = tunables.tcp_timestamps && segment->has_timestamp,
+        .tsrecent = segment->tsval,
+    };
+    one.own_scale = one.scale == NO_SCALE ? NO_SCALE : TCP_RCV_SCALE;
+    return one;
+}
+
+/* Enters a handshake into the table, and answers. */
+static void begin(struct handshake *kept)
+{
+    struct handshake **head =
+        bucket(&kept->local, kept->local_port, &kept->remote, kept->remote_port);
+    kept->ours =
+        hook_tcp_sequence(&kept->local, kept->local_port, &kept->remote, kept->remote_port);
+    kept->is_timed = true;
+    kept->same_bucket = *head;
+    *head = kept;
+    kept->listener->embryos++;
+    enqueue(kept);
+    handshake_send(kept, true, sys_now());
+}
+
+int handshake_answer(struct tcp_socket *listener, struct tcp_socket *child,
+                     const struct handshake_segment *segment)
+{
+    struct handshake *kept = port_allocate(sizeof *kept);
+    if (kept == NULL)
+        return -ENOMEM;
+    *kept = handshake_of(listener, child, segment);
+    child->shaking = kept;
+    begin(kept);
+    return 0;
+}
+
+void handshake_abandon(struct tcp_socket *child)
+{
+    struct handshake *one = child->shaking;
+    refuse(one);
+    MIB2_STATS_INC(mib2.tcpattemptfails);
+    forget(one);
+}
+
+void handshake_refuse(const struct handshake_segment *segment)
+{
+    struct netif *netif = ip_route(&segment->local, &segment->remote);
+    if (netif != NULL)
+        tcp_rst_reply(NULL, netif, segment->flags, segment->seqno, segment->ackno, segment->length,
+                      &segment->local, &segment->remote, segment->local_port, segment->remote_port);
+}
+
 /* A new connection is asked for. */
 static void on_syn(struct tcp_socket *listener, const struct handshake_segment *segment)
 {
@@ -340,36 +350,13 @@ static void on_syn(struct tcp_socket *listener, const struct handshake_segment *
         port_counts.listen_drops++;
         return;
     }
-    struct handshake one = {
-        .listener = listener,
-        .local = segment->local,
-        .remote = segment->remote,
-        .local_port = segment->local_port,
-        .remote_port = segment->remote_port,
-        .theirs = segment->seqno,
-        .window = tcp_window_most(listener),
-        .answered_us = (u32_t)port.now_us,
-        .mss = peer_mss(segment),
-        .peer_window = segment->window,
-        .scale = tunables.tcp_window_scaling ? segment->scale : NO_SCALE,
-        .has_sack = tunables.tcp_sack && segment->has_sack,
-        .has_timestamp = tunables.tcp_timestamps && segment->has_timestamp,
-        .tsrecent = segment->tsval,
-    };
-    one.own_scale = one.scale == NO_SCALE ? NO_SCALE : TCP_RCV_SCALE;
+    struct handshake one = handshake_of(listener, NULL, segment);
     struct handshake *kept = NULL;
     if (tunables.tcp_syn_cookies < 2 && listener->embryos < (u32_t)tunables.tcp_syn_backlog)
         kept = port_allocate(sizeof *kept);
     if (kept != NULL) {
-        struct handshake **head = bucket(&one.local, one.local_port, &one.remote, one.remote_port);
-        one.ours = hook_tcp_sequence(&one.local, one.local_port, &one.remote, one.remote_port);
         *kept = one;
-        kept->is_timed = true;
-        kept->same_bucket = *head;
-        *head = kept;
-        listener->embryos++;
-        enqueue(kept);
-        send_answer(kept, true, sys_now());
+        begin(kept);
     } else if (tunables.tcp_syn_cookies) {
         u32_t bits, clock = sys_now();
         if (!one.has_timestamp)
@@ -378,7 +365,7 @@ static void on_syn(struct tcp_socket *listener, const struct handshake_segment *
         clock = (clock & ~(u32_t)COOKIE_TSVAL_BITS) | bits;
         if ((s32_t)(clock - sys_now()) > 0)
             clock -= COOKIE_TSVAL_BITS + 1; /* timestamps do not go backwards */
-        send_answer(&one, true, clock);
+        handshake_send(&one, true, clock);
     } else {
         port_counts.listen_drops++;
     }
@@ -391,7 +378,10 @@ static struct tcp_pcb *make_pcb(struct tcp_pcb_listen *listening, const struct h
     struct tcp_pcb *pcb = tcp_alloc(listening->prio);
     if (pcb == NULL)
         return NULL;
-    tcp_ext_arg_set(pcb, OWNER, listener); /* which knows the window, until on_accept() */
+    if (one->child != NULL)
+        tcp_own(one->child, pcb);
+    else
+        tcp_ext_arg_set(pcb, OWNER, listener); /* which knows the window, until on_accept() */
     ip_addr_copy(pcb->local_ip, one->local);
     ip_addr_copy(pcb->remote_ip, one->remote);
     pcb->local_port = one->local_port;
@@ -399,6 +389,8 @@ static struct tcp_pcb *make_pcb(struct tcp_pcb_listen *listening, const struct h
     pcb->state = SYN_RCVD;
     pcb->listener = listening;
     pcb->callback_arg = listener;
+    if (one->child != NULL)
+        tcp_callbacks(one->child);
     pcb->so_options = listening->so_options & SOF_INHERITED;
     pcb->netif_idx = listening->netif_idx;
     if (one->has_sack)
@@ -469,17 +461,15 @@ static struct tcp_pcb *on_segment(struct handshake *one, const struct handshake_
             send_again(one);
     } else if (flags & TCP_RST) {
         if (segment->seqno == one->theirs + 1) {
-            MIB2_STATS_INC(mib2.tcpattemptfails);
-            forget(one);
+            fail(one, ECONNRESET);
         } else if (is_in_window(one, segment) && may_refuse(one)) {
-            send_answer(one, false, sys_now());
+            handshake_send(one, false, sys_now());
         }
     } else if (is_old || !is_in_window(one, segment)) {
         if (may_refuse(one))
-            send_answer(one, false, sys_now());
+            handshake_send(one, false, sys_now());
     } else if (flags & TCP_SYN) {
-        MIB2_STATS_INC(mib2.tcpattemptfails);
-        forget(one); /* back to LISTEN; the SYN comes again */
+        fail(one, ECONNRESET); /* back to LISTEN; the SYN comes again */
     } else if (flags & TCP_ACK) {
         if (segment->ackno == one->ours + 1) {
             if (segment->length == 0 && one->retries < defer_retries(one)) {
@@ -538,6 +528,10 @@ struct tcp_pcb *hook_tcp_handshake(struct tcp_pcb_listen *listening, const struc
         *one = find(&segment.local, segment.local_port, &segment.remote, segment.remote_port);
     if (one != NULL)
         return on_segment(one, &segment);
+    if (listener->take != NULL) {
+        listener->take(&segment);
+        return NULL;
+    }
     if (segment.flags & TCP_RST)
         return NULL;
     if (segment.flags & TCP_ACK) {

@@ -28,6 +28,7 @@ struct handshake {
     struct handshake *same_bucket;
     struct handshake *earlier, *later; /* among those that were answered as often */
     struct tcp_socket *listener;
+    struct tcp_socket *child; /* a socket that it opens; NULL: the listener makes one in the end */
     ip_addr_t local, remote;
     u16_t local_port, remote_port;
     u32_t ours, theirs; /* initial sequence numbers */
@@ -49,6 +50,13 @@ struct handshake {
 /* Resets the handshakes of a listener that closes. Their last ACKs would be reset, too, but for a
  * Stack that ends with its listener. */
 void handshake_reset_all(struct tcp_socket *listener);
+/* Answers a SYN that `listener` took: what comes of it is `child`'s. -ENOMEM. */
+int handshake_answer(struct tcp_socket *listener, struct tcp_socket *child,
+                     const struct handshake_segment *segment);
+/* Resets the handshake of a socket that closes. */
+void handshake_abandon(struct tcp_socket *child);
+/* A reset in answer to a segment, whether or not it is being taken in. */
+void handshake_refuse(const struct handshake_segment *segment);
 bool handshake_exists(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
                       u16_t remote_port);
 /* When a SYN-ACK is due to be sent again; UINT64_MAX: never. */
@@ -56,6 +64,12 @@ uint64_t handshake_next_us(void);
 void handshake_run(void);
 /* The handshake at this position, counted from 0. */
 int handshake_at(size_t position, struct ps_connection *out);
+
+/* tcp_handshake_send.c */
+/* NULL: there is no way to the peer. */
+struct netif *handshake_way(const struct handshake *one);
+/* SYN and ACK, or, without the SYN, the ACK that answers what is unacceptable. */
+void handshake_send(const struct handshake *one, bool syn, u32_t clock);
 
 /* Whether no more connections may wait for accept(). */
 static inline bool tcp_listener_is_full(const struct tcp_socket *listener)

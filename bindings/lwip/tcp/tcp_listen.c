@@ -21,6 +21,20 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
     child->head.errors.on6 = listener->head.errors.on6;
 }
 
+void tcp_socket_connected(struct tcp_socket *socket, struct tcp_pcb *pcb)
+{
+    tcp_own(socket, pcb);
+    tcp_callbacks(socket);
+    ip_addr_copy(socket->remote, pcb->remote_ip);
+    tcp_apply_options(socket);
+    socket->phase = TCP_CONNECTED;
+    socket->connect_told = true;
+    socket->send_limit = pcb->snd_buf;
+    ip_addr_copy(socket->local, pcb->local_ip);
+    socket->local_port = pcb->local_port;
+    socket->remote_port = pcb->remote_port;
+}
+
 /* The handshake is done. */
 static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
 {
@@ -32,16 +46,7 @@ static err_t on_accept(void *argument, struct tcp_pcb *pcb, err_t error)
     if (child == NULL)
         return ERR_MEM; /* lwIP resets the connection: the client sees that it failed */
     inherit(child, listener);
-    tcp_own(child, pcb);
-    tcp_callbacks(child);
-    ip_addr_copy(child->remote, pcb->remote_ip);
-    tcp_apply_options(child);
-    child->phase = TCP_CONNECTED;
-    child->connect_told = true;
-    child->send_limit = pcb->snd_buf;
-    ip_addr_copy(child->local, pcb->local_ip);
-    child->local_port = pcb->local_port;
-    child->remote_port = pcb->remote_port;
+    tcp_socket_connected(child, pcb);
     if (listener->waiting_last != NULL)
         listener->waiting_last->waiting_next = child;
     else

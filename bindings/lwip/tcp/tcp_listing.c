@@ -25,7 +25,9 @@ void tcp_socket_describe(struct port_socket *head, struct ps_connection *out)
         address_from_lwip(IP_ANY_TYPE, 0, head->family, &out->remote);
     else
         address_from_lwip(&socket->remote, socket->remote_port, head->family, &out->remote);
-    out->state = socket->pcb != NULL ? tcp_state_number(socket->pcb->state) : PS_TCP_CLOSED;
+    out->state = socket->pcb != NULL       ? tcp_state_number(socket->pcb->state)
+                 : socket->shaking != NULL ? PS_TCP_SYN_RECEIVED
+                                           : PS_TCP_CLOSED;
     if (socket->phase == TCP_LISTENING) {
         out->receive_queue = socket->waiting;
         out->send_queue = socket->backlog - 1;

@@ -12,6 +12,7 @@
 #include "link/address.h"
 #include "link/interface.h"
 #include "sockets/error_queue.h"
+#include "tcp/tcp_handshake.h"
 
 static err_t on_connected(void *argument, struct tcp_pcb *pcb, err_t error)
 {
@@ -33,6 +34,13 @@ static int open_socket(struct port_socket *head)
     if (head->protocol != 0 && head->protocol != IP_PROTO_TCP)
         return -EPROTONOSUPPORT;
     head->protocol = IP_PROTO_TCP;
+    tcp_socket_init(socket);
+    return tcp_need_pcb(socket);
+}
+
+void tcp_socket_init(struct tcp_socket *socket)
+{
+    struct port_socket *head = &socket->head;
     head->options.send_buffer = (uint32_t)tunables.tcp_send_buffer;
     head->options.receive_buffer = (uint32_t)tunables.tcp_receive_buffer;
     socket->options.ttl = socket->options.hop_limit = -1;
@@ -41,7 +49,6 @@ static int open_socket(struct port_socket *head)
     socket->options.keep_count = TCP_KEEPCNT_DEFAULT;
     ip_addr_set(&socket->bound_to, head->family == PS_INET ? IP4_ADDR_ANY : IP6_ADDR_ANY);
     ip_addr_copy(socket->local, socket->bound_to);
-    return tcp_need_pcb(socket);
 }
 
 /* An address that is on every link means nothing without one (RFC 4007). */
@@ -245,6 +252,11 @@ static int shutdown_socket(struct port_socket *head, uint32_t how)
         }
         return 0;
     }
+    if (socket->shaking != NULL) { /* it follows when the connection is there */
+        head->shut_read |= (how & PS_SHUT_READ) != 0;
+        head->shut_write |= (how & PS_SHUT_WRITE) != 0;
+        return 0;
+    }
     if (socket->phase == TCP_CONNECTING) {
         abort_attempt(socket);
         return 0;
@@ -268,6 +280,8 @@ static void close_socket(struct port_socket *head)
         tcp_listener_close(socket);
         return;
     }
+    if (socket->shaking != NULL)
+        handshake_abandon(socket);
     bool unread = socket->queued > 0;
     tcp_drop_received(socket);
     struct tcp_pcb *pcb = socket->pcb;
@@ -293,7 +307,7 @@ static int name_socket(struct port_socket *head, enum ps_name which, struct ps_a
 {
     struct tcp_socket *socket = tcp_socket_of(head);
     if (which == PS_NAME_REMOTE) {
-        if (!is_connected(socket))
+        if (!is_connected(socket) && socket->shaking == NULL)
             return -ENOTCONN;
         address_from_lwip(&socket->remote, socket->remote_port, head->family, out);
         return 0;

@@ -46,6 +46,9 @@ struct tcp_options {
     u16_t largest_segment; /* TCP_MAXSEG; 0: not set */
 };
 
+struct handshake;
+struct handshake_segment;
+
 struct tcp_socket {
     struct port_socket head;
     /* NULL when there is none: not yet, or lwIP freed it (an error, or TIME-WAIT is over). */
@@ -77,6 +80,11 @@ struct tcp_socket {
     /* A listener: connections that wait for accept(), and those still shaking hands. */
     struct tcp_socket *waiting_first, *waiting_last, *waiting_next;
     u32_t waiting, embryos, backlog;
+    /* One that is for other hosts' addresses: gets what no handshake is under way for. */
+    void (*take)(const struct handshake_segment *segment);
+
+    /* The handshake that is under way for it, and opens it; NULL: none. */
+    struct handshake *shaking;
 };
 
 static inline struct tcp_socket *tcp_socket_of(struct port_socket *socket)
@@ -111,6 +119,8 @@ int tcp_need_pcb(struct tcp_socket *socket);
 void tcp_socket_over(struct tcp_socket *socket);
 
 /* tcp_socket.c */
+/* What a new socket has before it has a PCB. */
+void tcp_socket_init(struct tcp_socket *socket);
 u32_t tcp_socket_ready(struct port_socket *head);
 /* An ICMP error about a segment of ours (RFC 1122 4.2.3.9): `hard` ends a connect. */
 void tcp_icmp_error(const struct icmp_report *report);
@@ -127,6 +137,8 @@ int tcp_bind_toward(struct tcp_pcb *pcb, const ip_addr_t *remote, uint16_t remot
 bool tcp_port_is_taken(const struct tcp_socket *self, const ip_addr_t *ip, uint16_t port_number);
 
 /* tcp_listen.c */
+/* The PCB is the socket's, and its handshake is done. */
+void tcp_socket_connected(struct tcp_socket *socket, struct tcp_pcb *pcb);
 int tcp_socket_listen(struct port_socket *head, int backlog);
 int64_t tcp_socket_accept(struct port_socket *head, struct ps_address *remote);
 void tcp_listener_close(struct tcp_socket *socket);

@@ -1,0 +1,124 @@
+"""Datagrams of one flow, between a Stack's socket and an upstream's channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+
+from pystack.embed.proxy.upstream import Channel
+from pystack.intercept import UdpFlow
+from pystack.sockets import Socket
+
+__all__ = ["DatagramRelay"]
+
+_LARGEST = 65535
+_IN_A_ROW = 32
+_MOST_EARLY = 64  # replies that wait until the flow is accepted
+_AGAIN = (BlockingIOError, InterruptedError)
+
+
+class DatagramRelay:
+    """Carries the datagrams of a UDP flow; owns the channel, and the flow's socket.
+
+    Args:
+        flow: Undecided.
+        channel: Where they go.
+
+    Attributes:
+        done: Is done when it has ended.
+        quiet: Set to 0 whenever a datagram goes by; a time-out may count it up.
+    """
+
+    def __init__(self, flow: UdpFlow, channel: Channel) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.quiet = 0
+        self._flow = flow
+        self._channel = channel
+        self._inside: Socket | None = None
+        self._fd = -1
+        self._early: list[bytes] = []
+        self._verdict: asyncio.Future[None] = self.loop.create_future()
+
+    async def open(self, grace: float) -> None:
+        """Sends the first datagram, and accepts the flow if that comes to nothing bad.
+
+        Args:
+            grace: Seconds that the network has to complain.
+
+        Raises:
+            OSError: What it said; the flow is undecided. ECONNABORTED: the flow is gone.
+        """
+        self._channel.listen(self._on_reply, self._on_error)
+        self._channel.send(self._flow.data)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._verdict), grace)
+        except asyncio.TimeoutError:
+            self._verdict.cancel()
+        self._inside = self._flow.accept()
+        self._inside.setblocking(False)
+        self._inside.recv(_LARGEST)  # the first, which has gone
+        for data in self._early:
+            self._deliver(data)
+        self._early.clear()
+        self._fd = self._inside.fileno()
+        self.loop.add_reader(self._fd, self._on_readable)
+
+    def _on_reply(self, data: bytes) -> None:
+        self.quiet = 0
+        if self._inside is not None:
+            self._deliver(data)
+            return
+        if len(self._early) < _MOST_EARLY:
+            self._early.append(data)
+        if not self._verdict.done():
+            self._verdict.set_result(None)
+
+    def _on_error(self, error: OSError) -> None:
+        if not self._verdict.done():
+            self._verdict.set_exception(error)
+        elif self._inside is not None and error.errno != errno.EMSGSIZE:
+            self.abort()  # the next datagram is a new flow, and hears of it
+
+    def _deliver(self, data: bytes) -> None:
+        assert self._inside is not None
+        try:
+            self._inside.send(data)
+        except _AGAIN:
+            return  # lost, as a full queue loses it
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                self.abort()
+
+    def _on_readable(self) -> None:
+        self.quiet = 0
+        for _ in range(_IN_A_ROW):
+            if self._inside is None:
+                return
+            try:
+                data = self._inside.recv(_LARGEST)
+            except _AGAIN:
+                return
+            except OSError:
+                self.abort()
+                return
+            try:
+                self._channel.send(data)
+            except OSError as error:
+                self._on_error(error)
+
+    def abort(self) -> None:
+        """Ends it; nothing where it has ended."""
+        if self._fd >= 0:
+            self.loop.remove_reader(self._fd)
+            self._fd = -1
+        if not self._verdict.done():
+            self._verdict.cancel()
+        self._channel.close()
+        if self._inside is not None:
+            with contextlib.suppress(OSError):  # its Stack may be gone
+                self._inside.close()
+            self._inside = None
+        if not self.done.done():
+            self.done.set_result(None)

@@ -1,0 +1,201 @@
+"""Bytes from one connection to another, both ways.
+
+Rules: what was not delivered is not read on, so that each side's window holds back the other's
+sender; an end of stream is passed on when everything before it was; a reset, or any other error, of
+one side is a reset of the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from typing import Any, Protocol
+
+__all__ = ["Connection", "Pump", "pump"]
+
+_CHUNK = 256 * 1024
+_AGAIN = (BlockingIOError, InterruptedError)
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Connection(Protocol):
+    """A stream socket, a Stack's or the kernel's."""
+
+    def fileno(self) -> int: ...  # noqa: D102
+    def setblocking(self, flag: bool, /) -> None: ...  # noqa: D102
+    def recv(self, size: int, /) -> bytes: ...  # noqa: D102
+    def send(self, data: Any, /) -> int: ...  # noqa: D102
+    def shutdown(self, how: int, /) -> None: ...  # noqa: D102
+    def setsockopt(self, level: int, name: int, value: Any, /) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class _Way:
+    """One direction."""
+
+    __slots__ = ("count", "ended", "owner", "pending", "sink", "sink_fd", "source", "source_fd")
+
+    def __init__(self, owner: Pump, source: Connection, sink: Connection) -> None:
+        self.owner = owner
+        self.source, self.sink = source, sink
+        self.source_fd, self.sink_fd = source.fileno(), sink.fileno()
+        self.pending: memoryview | None = None
+        self.ended = False
+        self.count = 0
+
+    def begin(self) -> None:
+        self.owner.loop.add_reader(self.source_fd, self.on_readable)
+
+    def on_readable(self) -> None:
+        owner = self.owner
+        owner.quiet = 0
+        try:
+            data = self.source.recv(_CHUNK)
+        except _AGAIN:
+            return
+        except OSError as error:
+            owner.fail(error)
+            return
+        if not data:
+            self.end()
+            return
+        self.count += len(data)
+        try:
+            sent = self.sink.send(data)
+        except _AGAIN:
+            sent = 0
+        except OSError as error:
+            owner.fail(error)
+            return
+        if sent < len(data):
+            self.pending = memoryview(data)[sent:]
+            owner.loop.remove_reader(self.source_fd)
+            owner.loop.add_writer(self.sink_fd, self.on_writable)
+
+    def on_writable(self) -> None:
+        owner = self.owner
+        owner.quiet = 0
+        pending = self.pending
+        if pending is not None:
+            try:
+                sent = self.sink.send(pending)
+            except _AGAIN:
+                return
+            except OSError as error:
+                owner.fail(error)
+                return
+            if sent < len(pending):
+                self.pending = pending[sent:]
+                return
+        self.pending = None
+        owner.loop.remove_writer(self.sink_fd)
+        owner.loop.add_reader(self.source_fd, self.on_readable)
+
+    def end(self) -> None:
+        """The source has no more."""
+        owner = self.owner
+        self.ended = True
+        owner.loop.remove_reader(self.source_fd)
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # it has ended, too
+                owner.fail(error)
+                return
+        owner.way_ended()
+
+    def stop(self) -> None:
+        self.owner.loop.remove_reader(self.source_fd)
+        self.owner.loop.remove_writer(self.sink_fd)
+
+
+class Pump:
+    """Carries bytes between two connections until both directions have ended.
+
+    It owns both sockets from now on, and closes them. Needs a running loop.
+
+    Args:
+        left: A stream socket, a Stack's or the kernel's; its connect may be under way.
+        right: Another.
+
+    Attributes:
+        done: Is done when both sockets are closed; its result is None, however they ended.
+        error: What ended it early, if anything did; None: both sides ended in order.
+        quiet: Set to 0 whenever bytes move; a time-out may count it up.
+    """
+
+    __slots__ = ("_back", "_left", "_right", "_there", "done", "error", "loop", "quiet")
+
+    def __init__(self, left: Connection, right: Connection) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.error: OSError | None = None
+        self.quiet = 0
+        self._left, self._right = left, right
+        left.setblocking(False)
+        right.setblocking(False)
+        self._there, self._back = _Way(self, left, right), _Way(self, right, left)
+        self._there.begin()
+        self._back.begin()
+
+    @property
+    def there(self) -> int:
+        """Bytes that `left` has sent so far."""
+        return self._there.count
+
+    @property
+    def back(self) -> int:
+        """Bytes that `right` has sent so far."""
+        return self._back.count
+
+    def way_ended(self) -> None:
+        """One direction is over, in order."""
+        if self._there.ended and self._back.ended:
+            self._close()
+
+    def fail(self, error: OSError) -> None:
+        """Ends it: both sides are reset."""
+        if self.done.done():
+            return
+        self.error = error
+        for one in (self._left, self._right):
+            try:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError:
+                continue  # it is gone
+        self._close()
+
+    def abort(self) -> None:
+        """Resets both sides; nothing where it has ended."""
+        self.fail(OSError(errno.ECONNABORTED, "the pump was stopped"))
+
+    def _close(self) -> None:
+        self._there.stop()
+        self._back.stop()
+        self._there.pending = self._back.pending = None
+        for one in (self._left, self._right):
+            try:
+                one.close()
+            except OSError:
+                continue  # its Stack is gone
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def pump(left: Connection, right: Connection) -> Pump:
+    """Carries bytes between two connections; returns when both are closed.
+
+    Where it is cancelled both are reset.
+
+    Args:
+        left: See `Pump`.
+        right: See `Pump`.
+    """
+    carrying = Pump(left, right)
+    try:
+        await carrying.done
+    finally:
+        carrying.abort()
+    return carrying
