@@ -1,4 +1,4 @@
-"""What a gateway's servers answer, message by message: DHCP, router advertisements, DHCPv6, DNS."""
+"""What a gateway's servers answer, message by message: DHCP, advertisements, DHCPv6, DNS."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.dhcp6 import (
+    DUID_LL,
     DHCP6_InfoRequest,
     DHCP6_Reply,
     DHCP6OptClientId,
     DHCP6OptDNSDomains,
     DHCP6OptDNSServers,
     DHCP6OptServerId,
-    DUID_LL,
 )
 from scapy.layers.inet6 import (
     ICMPv6ND_RA,

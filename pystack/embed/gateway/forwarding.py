@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pystack.embed.gateway.relay import abort, relay
+from pystack.embed.proxy import pump
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -19,6 +21,14 @@ _PAUSE_S = 0.1
 _DATAGRAMS_AT_ONCE = 64
 _IDLE_S = 60.0  # of a flow of datagrams
 _LARGEST = 0xFFFF
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+def abort(one: Any) -> None:
+    """Closes a connection with a reset."""
+    with suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    one.close()
 
 
 class StreamForward:
@@ -70,7 +80,7 @@ class StreamForward:
         except BaseException:
             abort(one)
             raise
-        await relay(one, other)
+        await pump(one, other)
 
     async def close(self) -> None:
         """Stops listening, and resets what goes on."""

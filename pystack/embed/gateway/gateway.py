@@ -7,7 +7,7 @@ import errno
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ from pystack.embed.gateway.forwards import Forward, parse_forward
 from pystack.embed.gateway.names import resolvers_of
 from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
+from pystack.embed.proxy import Forwarder as FlowForwarder
+from pystack.embed.proxy import ForwarderStatistics
+from pystack.intercept import EchoFlow, TcpFlow, UdpFlow
 from pystack.interface import Interface
 from pystack.nic import Nic, NicProtocol
 from pystack.stack import Stack
@@ -32,6 +35,8 @@ _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 _CONNECT_S = 10.0
 _BACKLOG = 1024
 _LINGER_S = 0.5
+_UDP_IDLE_S = 120.0
+MOST_FLOWS = 65536
 
 
 class Published:
@@ -90,8 +95,9 @@ class Gateway:
         search: The domains in which guests look names up; default: as /etc/resolv.conf says.
         names: Names that it answers for itself, with their addresses; "gateway.internal" is one,
             and with `host_loopback` "host.internal" another.
-        host_loopback: An address that is this machine's 127.0.0.1 (or ::1) to guests, as 10.0.2.2
-            is with slirp4netns. Default: none; then no guest reaches what listens on loopback.
+        host_loopback: An address outside the guests' networks that is this machine's 127.0.0.1 (or
+            ::1) to guests, such as 169.254.1.2. Default: none; then no guest reaches what listens
+            on loopback, but for what `offer` names.
         forwards: What is published from the start, as `publish` takes it.
         mtu: Bytes of IP packet; default: the NIC's.
         mac: The gateway's Ethernet address.
@@ -128,6 +134,11 @@ class Gateway:
         self._search = tuple(resolvers.search if search is None else search)
         servers = tuple(resolvers.servers if nameservers is None else nameservers)
         self._loopback = None if host_loopback is None else ip_address(host_loopback)
+        if self._loopback is not None and self._is_near(self._loopback):
+            raise ValueError(
+                f"{host_loopback} can't stand for this machine's loopback: take an address outside "
+                f"the guests' networks, such as 169.254.1.2, which they reach through the gateway"
+            )
         known = self._names() | {name: list(some) for name, some in (names or {}).items()}
         self._forwarder = Forwarder(servers, known) if servers else None
         self._forwards = [self._forward(one) for one in forwards]
@@ -136,10 +147,17 @@ class Gateway:
         self.interface: Interface | None = None
         self._dhcp: DhcpServer | None = None
         self._services: Services | None = None
+        self._flows: FlowForwarder | None = None
+        self._running: asyncio.Task[None] | None = None
         self._published: dict[Published, None] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    def _is_near(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether it is of the guests' networks."""
+        plan = self.plan
+        return address in plan.network or (plan.network6 is not None and address in plan.network6)
 
     def _names(self) -> dict[str, list[str]]:
         plan = self.plan
@@ -237,12 +255,36 @@ class Gateway:
             dhcp=self._dhcp, forwarder=self._forwarder, search=self._search,
         )  # fmt: skip
         self._services.open()
+        self._flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
+        self._running = asyncio.get_running_loop().create_task(self._flows.run(open=MOST_FLOWS))
+
+    def _leads(self, flow: TcpFlow | UdpFlow | EchoFlow) -> tuple[str, int]:
+        """Where a flow goes on: to its own destination, unless that is none of a guest's business.
+
+        Raises:
+            OSError: EHOSTUNREACH, there is no such host in the guests' network; EACCES, it would
+                be this machine's loopback.
+        """
+        host, port = flow.destination[:2]
+        where = ip_address(str(host).partition("%")[0])
+        if where == self._loopback:
+            return ("127.0.0.1" if where.version == 4 else "::1"), port
+        if self._is_near(where):
+            raise OSError(errno.EHOSTUNREACH, f"{where} is no guest of this gateway")
+        real = getattr(where, "ipv4_mapped", None) or where
+        if real.is_loopback or real.is_unspecified or real.is_multicast:
+            raise OSError(errno.EACCES, f"{where} is not to be reached from a guest")
+        return str(where), port
 
     async def _close(self) -> None:
         for one in list(self._published):
             self._retire(one)
         if self._retiring:
             await asyncio.gather(*self._retiring, return_exceptions=True)
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
         services, self._services = self._services, None
         if services is not None:
             await services.close()
@@ -262,6 +304,10 @@ class Gateway:
         """The newest guest's address; the first that a guest gets, as long as none has."""
         leases = self.leases
         return leases[-1].address if leases else self.plan.first
+
+    def statistics(self) -> ForwarderStatistics:
+        """What became of the guests' flows; a snapshot."""
+        return ForwarderStatistics() if self._flows is None else self._flows.statistics()
 
     # --- port forwards -------------------------------------------------------------------------
 
@@ -402,10 +448,7 @@ class Gateway:
         family = socket.AF_INET6 if guest.version == 6 else socket.AF_INET
         one = self.net.sockets.socket(family, forward.kind)
         who = ip_address(peer[0].partition("%")[0])
-        is_near = who.is_loopback or who.is_link_local or who.is_unspecified
-        is_near |= who in self.plan.network or (
-            self.plan.network6 is not None and who in self.plan.network6
-        )
+        is_near = who.is_loopback or who.is_link_local or who.is_unspecified or self._is_near(who)
         if forward.keep_source and who.version == guest.version and not is_near:
             level, name = (
                 (socket.IPPROTO_IP, _IP_TRANSPARENT)
