@@ -15,6 +15,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.names import wire_name
 from pystack.serving.dns_message import AAAA, ANY, A, read_labels
 
@@ -202,9 +203,7 @@ async def serve_udp(server: Any, forwarder: Forwarder) -> None:
         await loop.create_future()
     finally:
         loop.remove_reader(server)
-        for task in list(asking):
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await ended(asking)
 
 
 async def _exactly(stream: Any, size: int) -> bytes:
@@ -287,6 +286,4 @@ async def serve_tcp(listener: Any, forwarder: Forwarder) -> None:
             serving.add(task)
             task.add_done_callback(serving.discard)
     finally:
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await ended(serving)

@@ -11,7 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pystack.embed.proxy import pump
+from pystack.embed.gateway.ending import ended
+from pystack.embed.proxy import Pump
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -80,7 +81,11 @@ class StreamForward:
         except BaseException:
             abort(one)
             raise
-        await pump(one, other)
+        carrying = Pump(one, other)
+        try:
+            await asyncio.shield(carrying.done)
+        finally:
+            carrying.abort()
 
     async def close(self) -> None:
         """Stops listening, and resets what goes on."""
@@ -88,9 +93,7 @@ class StreamForward:
             self._pause.cancel()
         self._loop.remove_reader(self._listener)
         self._listener.close()
-        for task in list(self._flows):
-            task.cancel()
-        await asyncio.gather(*self._flows, return_exceptions=True)
+        await ended(self._flows)
 
 
 class DatagramForward:

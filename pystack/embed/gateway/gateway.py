@@ -96,7 +96,7 @@ class Gateway:
         names: Names that it answers for itself, with their addresses; "gateway.internal" is one,
             and with `host_loopback` "host.internal" another.
         host_loopback: An address outside the guests' networks that is this machine's 127.0.0.1 (or
-            ::1) to guests, such as 169.254.1.2. Default: none; then no guest reaches what listens
+            ::1) to guests, such as 192.0.2.2. Default: none; then no guest reaches what listens
             on loopback, but for what `offer` names.
         forwards: What is published from the start, as `publish` takes it.
         mtu: Bytes of IP packet; default: the NIC's.
@@ -137,7 +137,7 @@ class Gateway:
         if self._loopback is not None and self._is_near(self._loopback):
             raise ValueError(
                 f"{host_loopback} can't stand for this machine's loopback: take an address outside "
-                f"the guests' networks, such as 169.254.1.2, which they reach through the gateway"
+                f"the guests' networks, such as 192.0.2.2, which they reach through the gateway"
             )
         known = self._names() | {name: list(some) for name, some in (names or {}).items()}
         self._forwarder = Forwarder(servers, known) if servers else None
@@ -282,9 +282,10 @@ class Gateway:
         if self._retiring:
             await asyncio.gather(*self._retiring, return_exceptions=True)
         running, self._running = self._running, None
-        if running is not None:
+        if running is not None and self._flows is not None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await self._flows.close()  # what began to flow meanwhile
         services, self._services = self._services, None
         if services is not None:
             await services.close()

@@ -15,6 +15,7 @@ from pystack._native.address import mac_to_bytes
 from pystack.embed.gateway import router
 from pystack.embed.gateway.dhcp import DhcpServer
 from pystack.embed.gateway.dns import DNS_PORT, Forwarder, serve_tcp, serve_udp
+from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.plan import Plan
 from pystack.interface import Interface
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT
@@ -80,9 +81,7 @@ class Services:
         if self._advertise is not None:
             self._advertise.cancel()
             self._advertise_now(lifetime_s=0)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._cleanup.close()
 
     def _socket(self, family: int, kind: int, protocol: int = 0) -> Any:
