@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -207,6 +208,8 @@ def gateway(
                     made.offer(port, address, target, protocol)
                 yield made
 
+    _more_descriptors()
+
     async def serve() -> None:
         with _ending(exit_fd, netns) as ended, ExitStack() as cleanup:
 
@@ -235,6 +238,13 @@ def gateway(
                         return
 
     asyncio.run(serve())
+
+
+def _more_descriptors() -> None:
+    """Takes as many descriptors as this user may have: a flow needs three."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _accepted(listener: WireListener, ended: asyncio.Event) -> nics.Nic | None:

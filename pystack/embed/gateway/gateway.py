@@ -15,12 +15,13 @@ from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
 from pystack.embed.gateway.forwards import Forward, parse_forward
+from pystack.embed.gateway.intake import Pace, take
 from pystack.embed.gateway.names import resolvers_of
 from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
 from pystack.embed.proxy import ForwarderStatistics
-from pystack.intercept import EchoFlow, TcpFlow, UdpFlow
+from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.interface import Interface
 from pystack.nic import Nic, NicProtocol
 from pystack.stack import Stack
@@ -148,6 +149,7 @@ class Gateway:
         self._dhcp: DhcpServer | None = None
         self._services: Services | None = None
         self._flows: FlowForwarder | None = None
+        self._taken: Intercept | None = None
         self._running: asyncio.Task[None] | None = None
         self._published: dict[Published, None] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -255,8 +257,15 @@ class Gateway:
             dhcp=self._dhcp, forwarder=self._forwarder, search=self._search,
         )  # fmt: skip
         self._services.open()
-        self._flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
-        self._running = asyncio.get_running_loop().create_task(self._flows.run(open=MOST_FLOWS))
+        flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
+        self._flows, self._taken = flows, net.intercept(open=MOST_FLOWS)
+        taking = take(self._taken, flows, Pace(self._bytes_moved))
+        self._running = asyncio.get_running_loop().create_task(taking)
+
+    def _bytes_moved(self) -> int:
+        assert self.interface is not None
+        counters = self.interface.counters()
+        return counters["in_octets"] + counters["out_octets"]
 
     def _leads(self, flow: TcpFlow | UdpFlow | EchoFlow) -> tuple[str, int]:
         """Where a flow goes on: to its own destination, unless that is none of a guest's business.
@@ -285,7 +294,10 @@ class Gateway:
         if running is not None and self._flows is not None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await self._flows.close()
             await self._flows.close()  # what began to flow meanwhile
+        if self._taken is not None:
+            self._taken.close()
         services, self._services = self._services, None
         if services is not None:
             await services.close()

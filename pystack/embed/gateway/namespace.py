@@ -29,7 +29,7 @@ def _owner(network: int, cleanup: ExitStack) -> int:
     Raises:
         OSError: EPERM, it is not below ours.
     """
-    import fcntl  # noqa: PLC0415 - UNIX alone has it
+    import fcntl  # noqa: PLC0415 - Windows has none
 
     owner = fcntl.ioctl(network, _NS_GET_USERNS)
     cleanup.callback(os.close, owner)
@@ -130,4 +130,7 @@ def _received(channel: socket.socket, path: str) -> int:
     text = said.decode(errors="replace")
     code = text.partition("]")[0].removeprefix("[Errno ")
     number = int(code) if code.isdigit() else errno.EIO
-    raise OSError(number, f"{path}: {text.partition('] ')[2] or text or 'the helper has failed'}")
+    words = text.partition("] ")[2] or text or "the helper has failed"
+    if number == errno.EPERM:
+        words = "this user may not change that namespace, or may not open /dev/net/tun"
+    raise OSError(number, f"{path}: {words}")
