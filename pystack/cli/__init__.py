@@ -23,8 +23,10 @@ _PLACES = {
     "manual": "manual:manual",
     "nic": "nics:nic",
     "ping": "ping:ping",
+    "proxy": "proxy:proxy",
     "run": "run:run",
     "serve": "serve:serve",
+    "socks": "socks:socks",
     "traceroute": "traceroute:traceroute",
 }
 

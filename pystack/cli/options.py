@@ -93,14 +93,17 @@ class StackOptions:
     faults: Faults
 
     @contextmanager
-    def stack(self) -> Iterator[tuple[pystack.Stack, pystack.Interface]]:
+    def stack(self, *, addressed: bool = True) -> Iterator[tuple[pystack.Stack, pystack.Interface]]:
         """A Stack with one interface as asked for, closed at the end of the block.
+
+        Args:
+            addressed: Whether it needs an address.
 
         Raises:
             click.UsageError: Neither an address nor DHCP was given.
             OSError: The NIC isn't available; the message says what to do.
         """
-        if not self.addresses and not self.dhcp:
+        if addressed and not self.addresses and not self.dhcp:
             raise click.UsageError("give the stack an address with --address, or --dhcp")
         with ExitStack() as cleanup:
             wire: nics.Nic = nics.parse(self.nic)

@@ -26,6 +26,7 @@ __all__ = [
     "NOT_NEGATIVE",
     "OUTPUT",
     "PER_CENT",
+    "UPSTREAM",
     "Number",
 ]
 
@@ -107,6 +108,12 @@ def _nameserver(text: str) -> None:
         raise ValueError(f"name server {text!r} is not an IP address, such as 10.0.0.1") from None
 
 
+def _upstream(text: str) -> None:
+    from pystack.embed.proxy import parse_upstream  # noqa: PLC0415 - two commands need asyncio
+
+    parse_upstream(text)
+
+
 ADDRESS = _Text("address", _address)
 CAPTURE = _Output(capture_format)
 ENGINE = _Text("engine", engine_path)
@@ -116,3 +123,4 @@ NIC = _Text("wire", opener)
 NOT_NEGATIVE = _Finite(0)
 OUTPUT = _Output()
 PER_CENT = _Finite(0, 100)
+UPSTREAM = _Text("upstream", _upstream)

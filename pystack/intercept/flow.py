@@ -118,9 +118,12 @@ class Flow:
     def __del__(self) -> None:
         if getattr(self, "decided", True) or self._handle.closed:
             return
-        self.decided = True
+        pointer, taker = self._handle.pointer, self._taker
+        if lib.ps_ready(pointer, taker) == -errno.EBADF:
+            return  # the Intercept is closed, and has dropped it
         warnings.warn(f"{self!r} was dropped", ResourceWarning, stacklevel=2, source=self)
-        reap(lib.ps_intercept_refuse, self._handle.pointer, self._taker, self._id, 0)
+        self.decided = True
+        reap(lib.ps_intercept_refuse, pointer, taker, self._id, 0)
 
     def __repr__(self) -> str:
         state = "" if self.decided else " undecided"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from pystack.embed.proxy.direct import Direct
 from pystack.embed.proxy.forwarder import Forwarder, ForwarderStatistics
 from pystack.embed.proxy.http_connect import HttpConnect
+from pystack.embed.proxy.parse import parse_upstream
 from pystack.embed.proxy.pump import Pump, pump
 from pystack.embed.proxy.socks5 import Socks5
-from pystack.embed.proxy.upstream import Channel, Upstream, parse_upstream
+from pystack.embed.proxy.upstream import Channel, Upstream
 
 __all__ = [
     "Channel",

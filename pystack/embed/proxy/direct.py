@@ -65,18 +65,24 @@ class KernelChannel:
 
 
 class Direct:
-    """Flows leave by the kernel, as if this process had opened them."""
+    """Flows leave by the kernel, as if this process had opened them.
 
-    def __init__(self) -> None:
+    Args:
+        device: The kernel's device to leave by, whatever its routes say: where the default route
+            leads into the Stack's own wire, flows would come back. None: by its routes.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = device
         self._pinger: Pinger | None = None
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """See `Upstream`."""
-        return await connect_kernel(host, port)
+        return await connect_kernel(host, port, device=self._device)
 
     async def datagrams(self, host: str, port: int) -> Channel:
         """See `Upstream`."""
-        return KernelChannel(await connect_kernel(host, port, socket.SOCK_DGRAM))
+        return KernelChannel(await connect_kernel(host, port, socket.SOCK_DGRAM, self._device))
 
     async def echo(self, host: str, data: bytes, ttl: int) -> None:
         """See `Upstream`. Needs a ping socket (icmp(7), net.ipv4.ping_group_range) or a raw one.
@@ -85,7 +91,7 @@ class Direct:
             OSError: EACCES, this user may open neither.
         """
         if self._pinger is None:
-            self._pinger = Pinger()
+            self._pinger = Pinger(self._device)
         await self._pinger.echo(host, data, ttl)
 
     async def close(self) -> None:
@@ -95,4 +101,4 @@ class Direct:
             self._pinger = None
 
     def __repr__(self) -> str:
-        return "<Direct>"
+        return "<Direct>" if self._device is None else f"<Direct by {self._device}>"

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 
+from pystack.embed.proxy.upstream import bind_to_device
 from pystack.sockets.early import kernel_socket
 
 __all__ = ["Pinger"]
@@ -31,7 +32,7 @@ def _constant(name: str, value: int) -> int:
 class _Family:
     """The socket of one family."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, device: str | None) -> None:
         self.version = version
         self.loop = asyncio.get_running_loop()
         self.family = socket.AF_INET if version == 4 else socket.AF_INET6
@@ -51,6 +52,11 @@ class _Family:
                 ) from None
             self.is_raw = True
         self.socket.setblocking(False)
+        try:
+            bind_to_device(self.socket, device)
+        except OSError:
+            self.socket.close()
+            raise
         if sys.platform.startswith("linux"):
             level, name = (
                 (socket.IPPROTO_IP, _constant("IP_RECVERR", 11))
@@ -149,16 +155,21 @@ def _checksum(data: bytes) -> int:
 
 
 class Pinger:
-    """Sends echo requests and waits for their replies. Needs a running loop."""
+    """Sends echo requests and waits for their replies. Needs a running loop.
 
-    def __init__(self) -> None:
+    Args:
+        device: See `Direct`.
+    """
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = device
         self._families: dict[int, _Family] = {}
 
     async def echo(self, host: str, data: bytes, ttl: int) -> None:
         """Returns when the reply has come; see `Upstream.echo`."""
         version = 6 if ":" in host else 4
         if version not in self._families:
-            self._families[version] = _Family(version)
+            self._families[version] = _Family(version, self._device)
         await self._families[version].echo(host, data, ttl)
 
     def close(self) -> None:

@@ -164,6 +164,8 @@ class Forwarder:
         task = loop.create_task(self._handle(flow))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Also of one that was cancelled before it began.
+        task.add_done_callback(lambda _done: self._settle(flow, errno.ETIMEDOUT))
         if isinstance(flow, TcpFlow):
             self._connecting[task] = None
             task.add_done_callback(lambda done: self._connecting.pop(done, None))
@@ -207,8 +209,6 @@ class Forwarder:
             unknown = isinstance(error, socket.gaierror)
             self._settle(flow, errno.EHOSTUNREACH if unknown else error.errno)
         except asyncio.TimeoutError:
-            self._settle(flow, errno.ETIMEDOUT)
-        finally:
             self._settle(flow, errno.ETIMEDOUT)
 
     def _settle(self, flow: AnyFlow, code: int | None) -> None:

@@ -31,19 +31,26 @@ class HttpConnect:
         port: Its port.
         user: The user's name, for basic authentication (RFC 7617); None: none.
         password: The password.
+        device: The kernel's device that leads to the proxy; see `Direct`.
 
     Raises:
         ValueError: User or password alone, or a colon in the user's name.
     """
 
     def __init__(
-        self, host: str, port: int = 8080, *, user: str | None = None, password: str | None = None
+        self,
+        host: str,
+        port: int = 8080,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        device: str | None = None,
     ) -> None:
         if (user is None) != (password is None):
             raise ValueError("give both user and password, or neither")
         if user is not None and ":" in user:
             raise ValueError(f"a user's name has no colon (RFC 7617 2): {user!r}")
-        self.host, self.port = host, port
+        self.host, self.port, self._device = host, port, device
         self._login = ""
         if user is not None:
             token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -52,7 +59,7 @@ class HttpConnect:
     async def connect(self, host: str, port: int) -> socket.socket:
         """See `Upstream`."""
         try:
-            connection = await connect_kernel(self.host, self.port)
+            connection = await connect_kernel(self.host, self.port, device=self._device)
         except OSError as error:
             raise OSError(errno.ENETUNREACH, f"the proxy {self!r}: {error}") from error
         try:

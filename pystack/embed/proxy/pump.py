@@ -61,6 +61,11 @@ class _Way:
         if not data:
             self.end()
             return
+        self.carry(data)
+
+    def carry(self, data: bytes) -> None:
+        """Passes on what the source has sent."""
+        owner = self.owner
         self.count += len(data)
         try:
             sent = self.sink.send(data)
@@ -119,6 +124,7 @@ class Pump:
     Args:
         left: A stream socket, a Stack's or the kernel's; its connect may be under way.
         right: Another.
+        early: What was read from `right` before, and is for `left`.
 
     Attributes:
         done: Is done when both sockets are closed; its result is None, however they ended.
@@ -126,19 +132,22 @@ class Pump:
         quiet: Set to 0 whenever bytes move; a time-out may count it up.
     """
 
-    __slots__ = ("_back", "_left", "_right", "_there", "done", "error", "loop", "quiet")
+    __slots__ = ("_back", "_closed", "_left", "_right", "_there", "done", "error", "loop", "quiet")
 
-    def __init__(self, left: Connection, right: Connection) -> None:
+    def __init__(self, left: Connection, right: Connection, early: bytes = b"") -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.error: OSError | None = None
         self.quiet = 0
+        self._closed = False
         self._left, self._right = left, right
         left.setblocking(False)
         right.setblocking(False)
         self._there, self._back = _Way(self, left, right), _Way(self, right, left)
         self._there.begin()
         self._back.begin()
+        if early:
+            self._back.carry(early)
 
     @property
     def there(self) -> int:
@@ -157,7 +166,7 @@ class Pump:
 
     def fail(self, error: OSError) -> None:
         """Ends it: both sides are reset."""
-        if self.done.done():
+        if self._closed:
             return
         self.error = error
         for one in (self._left, self._right):
@@ -172,6 +181,7 @@ class Pump:
         self.fail(OSError(errno.ECONNABORTED, "the pump was stopped"))
 
     def _close(self) -> None:
+        self._closed = True
         self._there.stop()
         self._back.stop()
         self._there.pending = self._back.pending = None

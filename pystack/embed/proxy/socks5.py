@@ -54,13 +54,20 @@ class Socks5:
         port: Its port.
         user: The user's name; None: none is offered.
         password: The password (RFC 1929).
+        device: The kernel's device that leads to the proxy; see `Direct`.
 
     Raises:
         ValueError: A user or password of more than 255 bytes, or one of them alone.
     """
 
     def __init__(
-        self, host: str, port: int = 1080, *, user: str | None = None, password: str | None = None
+        self,
+        host: str,
+        port: int = 1080,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        device: str | None = None,
     ) -> None:
         if (user is None) != (password is None):
             raise ValueError("give both user and password, or neither")
@@ -69,7 +76,7 @@ class Socks5:
             self._login = user.encode(), password.encode()
             if not all(0 < len(one) < 256 for one in self._login):
                 raise ValueError("user and password have 1 to 255 bytes each (RFC 1929)")
-        self.host, self.port = host, port
+        self.host, self.port, self._device = host, port, device
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """See `Upstream`."""
@@ -88,7 +95,7 @@ class Socks5:
             relay, relay_port = await self._ask(connection, _ASSOCIATE, pack_address("0.0.0.0", 0))
             if ipaddress.ip_address(relay).is_unspecified:  # "where you found me"
                 relay = str(connection.getpeername()[0])
-            datagrams = await connect_kernel(relay, relay_port, socket.SOCK_DGRAM)
+            datagrams = await connect_kernel(relay, relay_port, socket.SOCK_DGRAM, self._device)
         except BaseException:
             connection.close()
             raise
@@ -108,7 +115,7 @@ class Socks5:
     async def _open(self) -> socket.socket:
         """A connection to the proxy that has agreed on who we are."""
         try:
-            connection = await connect_kernel(self.host, self.port)
+            connection = await connect_kernel(self.host, self.port, device=self._device)
         except OSError as error:
             raise OSError(errno.ENETUNREACH, f"the proxy {self!r}: {error}") from error
         loop = asyncio.get_running_loop()

@@ -1,16 +1,16 @@
-"""Where flows go: what an upstream can do, and how one is named."""
+"""Where flows go: what an upstream can do, and what several need."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["Channel", "Upstream", "connect_kernel", "parse_upstream", "read_exactly"]
+__all__ = ["Channel", "Upstream", "bind_to_device", "connect_kernel", "read_exactly"]
 
 
 class Channel(Protocol):
@@ -58,47 +58,33 @@ class Upstream(Protocol):
         """Gives back what it holds; what is connected goes on."""
 
 
-def parse_upstream(text: str) -> Upstream:
-    """An upstream by its name.
-
-    Args:
-        text: ``direct``, ``socks5://[user:password@]host:port`` or
-            ``http://[user:password@]host:port``. IPv6 addresses stand in brackets; special
-            characters of user and password are percent-encoded (RFC 3986).
+def bind_to_device(made: socket.socket, device: str | None) -> None:
+    """Has a socket of the kernel's leave by a device; None: by its routes.
 
     Raises:
-        ValueError: It is none of these; the message says what is wrong.
+        OSError: ENODEV, there is none such; EOPNOTSUPP, this system can't.
     """
-    from pystack.embed.proxy.direct import Direct  # noqa: PLC0415 - they stand on this module
-    from pystack.embed.proxy.http_connect import HttpConnect  # noqa: PLC0415
-    from pystack.embed.proxy.socks5 import Socks5  # noqa: PLC0415
-
-    if text == "direct":
-        return Direct()
-    parts = urlsplit(text)
-    kinds: dict[str, tuple[type[Socks5] | type[HttpConnect], int]] = {
-        "socks5": (Socks5, 1080),
-        "socks5h": (Socks5, 1080),
-        "http": (HttpConnect, 8080),
-    }
-    if parts.scheme not in kinds or not parts.hostname:
-        raise ValueError(
-            f"no upstream: {text!r}; say direct, socks5://host:port or http://host:port"
-        )
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"an upstream ends with its port: {text!r}")
-    kind, port = kinds[parts.scheme]
+    if device is None:
+        return
+    option = getattr(socket, "SO_BINDTODEVICE", None)
+    if option is None:
+        raise OSError(errno.EOPNOTSUPP, "this system binds no socket to a device")
     try:
-        port = parts.port or port
-    except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from None
-    user = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
-    return kind(parts.hostname, port, user=user, password=password)
+        made.setsockopt(socket.SOL_SOCKET, option, device.encode() + b"\0")
+    except OSError as error:
+        raise OSError(error.errno, f"the device {device!r}: {error.strerror}") from None
 
 
-async def connect_kernel(host: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+async def connect_kernel(
+    host: str, port: int, kind: int = socket.SOCK_STREAM, device: str | None = None
+) -> socket.socket:
     """A socket of the kernel's, connected and non-blocking; a name's addresses are tried in turn.
+
+    Args:
+        host: An address, or a name that the system resolves.
+        port: The port.
+        kind: SOCK_STREAM or SOCK_DGRAM.
+        device: The kernel's device to leave by, whatever its routes say (SO_BINDTODEVICE).
 
     Raises:
         OSError: What connect(2) says, of the last address.
@@ -118,6 +104,7 @@ async def connect_kernel(host: str, port: int, kind: int = socket.SOCK_STREAM) -
         made = kernel_socket(family, kind)
         try:
             made.setblocking(False)
+            bind_to_device(made, device)
             if kind == socket.SOCK_STREAM:
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await loop.sock_connect(made, address)

@@ -1,0 +1,114 @@
+"""``pystack proxy``: what is routed into a TUN or TAP leaves by the kernel's sockets or a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+import pystack
+from pystack.cli.options import StackOptions, device_of, stack_options
+from pystack.cli.values import NOT_NEGATIVE, UPSTREAM
+from pystack.embed.proxy import Forwarder, parse_upstream
+
+__all__ = ["more_descriptors", "proxy", "until_stopped"]
+
+_DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+@click.command()
+@stack_options
+@click.option(
+    "--upstream",
+    type=UPSTREAM,
+    default="direct",
+    show_default=True,
+    envvar="PYSTACK_UPSTREAM",
+    show_envvar=True,
+    help="Where flows leave: direct, socks5://[user:password@]host:port or http://host:port.",
+)
+@click.option(
+    "--device",
+    help="The kernel's device that flows leave by; default: as its routes say. Needed where the "
+    "default route leads into the wire itself.",
+)
+@click.option(
+    "--connect-timeout",
+    type=NOT_NEGATIVE,
+    default=30.0,
+    show_default=True,
+    help="Time for a connect upstream, seconds; then silence.",
+)
+@click.option(
+    "--udp-idle",
+    type=NOT_NEGATIVE,
+    default=120.0,
+    show_default=True,
+    help="Time after which a quiet UDP flow is forgotten, seconds.",
+)
+@click.option(
+    "--flows",
+    type=click.IntRange(min=1),
+    default=65536,
+    show_default=True,
+    help="Maximum number of open flows.",
+)
+def proxy(
+    upstream: str,
+    device: str | None,
+    connect_timeout: float,
+    udp_idle: float,
+    flows: int,
+    options: StackOptions,
+) -> None:
+    """Forwards whatever is routed into the wire, until Ctrl-C.
+
+    A connection is answered when it is there upstream, and refused as it was refused there. The
+    stack needs no address on a TUN; on a TAP give it the one that the kernel's routes name as their
+    gateway.
+    """
+    more_descriptors()
+    with options.stack(addressed=False) as (net, interface):
+        _need_a_way_back(net, interface, options.gateway)
+        options.advise(interface)
+        way = parse_upstream(upstream, device)
+        wire = device_of(interface) or options.nic
+        click.echo(f"Proxying what is routed into {wire} by {way!r}", err=True)
+        forwarder = Forwarder(net, way, connect_timeout=connect_timeout, udp_idle=udp_idle)
+        asyncio.run(until_stopped(forwarder.run(open=flows)))
+
+
+def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: str | None) -> None:
+    """Routes answers to whatever source into the wire that the flow came by."""
+    routed = {ipaddress.ip_address(gateway).version} if gateway is not None else set()
+    for version, network in _DEFAULTS.items():
+        if version not in routed:
+            with contextlib.suppress(FileExistsError):  # DHCP gave one
+                net.routes.add(network, interface=interface)
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def more_descriptors() -> None:
+    """Lets this process have as many descriptors as it may: a flow has three."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,95 @@
+"""Names and connections on a Stack, for a server that runs on asyncio's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from pystack.sockets import Socket
+from pystack.stack import Stack
+
+__all__ = ["Dialer"]
+
+_LOOKUPS = 16  # at once
+_NOT_THE_LAST = 5.0  # seconds for one of several addresses
+
+
+class Dialer:
+    """Resolves names and connects, through a Stack.
+
+    Args:
+        net: The Stack.
+        timeout: Seconds for a name, and for all its addresses together.
+    """
+
+    def __init__(self, net: Stack, timeout: float) -> None:
+        self._net = net
+        self._timeout = timeout
+        self._pool = ThreadPoolExecutor(_LOOKUPS, "pystack-socks-lookup")
+
+    async def resolve(self, host: str, port: int, kind: int) -> list[tuple[int, tuple[Any, ...]]]:
+        """Families and socket addresses of an address, or of a name as the Stack's resolver has it.
+
+        Raises:
+            socket.gaierror: There is no such name.
+            asyncio.TimeoutError: Nobody said so in time.
+        """
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            loop = asyncio.get_running_loop()
+            found = await asyncio.wait_for(
+                loop.run_in_executor(
+                    self._pool, lambda: self._net.sockets.getaddrinfo(host, port, type=kind)
+                ),
+                self._timeout,
+            )
+            return [(int(family), tuple(where)) for family, _k, _p, _n, where in found]
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return [(int(family), (str(address), port))]
+
+    async def connect(self, host: str, port: int) -> Socket:
+        """A connected, non-blocking socket of the Stack's; a name's addresses are tried in turn.
+
+        Raises:
+            OSError: What connect(2) says, of the last address.
+            asyncio.TimeoutError: No answer in time.
+        """
+        return await asyncio.wait_for(self._connect(host, port), self._timeout)
+
+    async def _connect(self, host: str, port: int) -> Socket:
+        where = await self.resolve(host, port, int(socket.SOCK_STREAM))
+        last: Exception = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+        for number, (family, address) in enumerate(where):
+            is_last = number == len(where) - 1
+            try:
+                return await self._attempt(family, address, None if is_last else _NOT_THE_LAST)
+            except (OSError, asyncio.TimeoutError) as error:
+                last = error
+        raise last
+
+    async def _attempt(
+        self, family: int, address: tuple[Any, ...], timeout: float | None
+    ) -> Socket:
+        made = self._net.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            loop = asyncio.get_running_loop()
+            # The loop takes whatever has a socket's methods.
+            await asyncio.wait_for(loop.sock_connect(cast("socket.socket", made), address), timeout)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def close(self) -> None:
+        """Takes no more names; lookups under way end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,371 @@
+"""`SocksServer`: SOCKS5 and HTTP CONNECT on one port of the kernel's, connections by a Stack.
+
+Rules: whoever is to give user and password has done so before anything else is done for him; what
+takes too long, or is too much, is closed; a reset, an end of stream and back-pressure are carried
+through in both directions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import errno
+import hmac
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from pystack.embed.proxy import Pump
+from pystack.embed.socks import messages
+from pystack.embed.socks.associate import Association
+from pystack.embed.socks.dialer import Dialer
+from pystack.embed.socks.messages import Client, ProtocolError
+from pystack.sockets import Socket
+from pystack.sockets.early import kernel_socket
+from pystack.stack import Stack
+
+__all__ = ["SocksServer", "SocksStatistics"]
+
+Self = TypeVar("Self", bound="SocksServer")
+
+_NONE, _PASSWORD, _NO_METHOD = 0, 2, 0xFF
+_HEAD = 16384  # bytes of an HTTP request's head
+_SHORT = 0.1  # seconds to wait where the process has no descriptor left
+_HTTP_CODES = {
+    errno.EACCES: "403 Forbidden",
+    errno.EPERM: "403 Forbidden",
+    errno.ETIMEDOUT: "504 Gateway Timeout",
+}
+
+
+@dataclass
+class SocksStatistics:
+    """What became of clients so far, and what there is.
+
+    Attributes:
+        connections: Connections made for clients.
+        associations: UDP associations made.
+        failed: Requests that the network refused.
+        rejected: Clients that broke the protocol, or gave no or another password.
+        clients: Clients that are there.
+    """
+
+    connections: int = 0
+    associations: int = 0
+    failed: int = 0
+    rejected: int = 0
+    clients: int = 0
+
+
+class SocksServer:
+    """A proxy server on a port of the kernel's whose connections leave through a Stack.
+
+    It speaks SOCKS5 (RFC 1928: CONNECT and UDP ASSOCIATE, both families, names resolved by the
+    Stack; RFC 1929) and HTTP's CONNECT, and tells them apart by the first byte. An asynchronous
+    context manager.
+
+    Args:
+        net: The Stack.
+        host: The kernel's address to listen at. Whoever reaches it uses the Stack's network: with
+            another than a loopback address, give a password, too.
+        port: Its port; 0: any (see `address`).
+        user: The user that clients have to name; None: anybody.
+        password: The user's password.
+        clients: How many there may be at once; others wait to be accepted.
+        timeout: Seconds for a client's request, for a name, and for a connect.
+        idle: Seconds after which a connection on which nothing moves is reset.
+
+    Raises:
+        ValueError: User or password alone, or of more than 255 bytes.
+    """
+
+    def __init__(
+        self,
+        net: Stack,
+        host: str = "127.0.0.1",
+        port: int = 1080,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        clients: int = 4096,
+        timeout: float = 30.0,
+        idle: float = 7440.0,
+    ) -> None:
+        if (user is None) != (password is None):
+            raise ValueError("give both user and password, or neither")
+        if clients < 1:
+            raise ValueError(f"clients is a count from 1, not {clients!r}")
+        self._login: bytes | None = None
+        if user is not None and password is not None:
+            if not all(0 < len(one.encode()) < 256 for one in (user, password)):
+                raise ValueError("user and password have 1 to 255 bytes each (RFC 1929)")
+            self._login = user.encode() + b"\0" + password.encode()
+        self._net = net
+        self._where = host, port
+        self._most, self._timeout, self._idle = clients, timeout, idle
+        self._dialer = Dialer(net, timeout)
+        self._counts = SocksStatistics()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(clients)
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens at.
+
+        Raises:
+            RuntimeError: It wasn't started, or is closed.
+        """
+        if self._listener is None:
+            raise RuntimeError("the server isn't started: await start(), or use `async with`")
+        host, port = self._listener.getsockname()[:2]
+        return str(host), int(port)
+
+    def statistics(self) -> SocksStatistics:
+        """A snapshot."""
+        counts = SocksStatistics(**vars(self._counts))
+        counts.clients = len(self._tasks)
+        return counts
+
+    async def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            OSError: EADDRINUSE and others of bind(2).
+        """
+        if self._listener is not None:
+            raise RuntimeError("the server is started already")
+        host, port = self._where
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _kind, _protocol, _name, where = found[0]
+        listener = kernel_socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(1024)
+        except BaseException:
+            listener.close()
+            raise
+        self._listener = listener
+        self._accepting = loop.create_task(self._accept(listener))
+
+    async def run(self) -> None:
+        """Starts, and serves until it is cancelled; then ends everything."""
+        async with self:
+            await asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        """Stops listening, and resets what is open. May be called again."""
+        tasks = list(self._tasks)
+        if self._accepting is not None:
+            tasks.append(self._accepting)
+            self._accepting = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._dialer.close()
+
+    async def __aenter__(self: Self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- clients ---------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._room.acquire()
+            try:
+                connection, _peer = await loop.sock_accept(listener)
+            except ConnectionError:
+                self._room.release()
+                continue
+            except OSError:  # no descriptor left
+                self._room.release()
+                await asyncio.sleep(_SHORT)
+                continue
+            except BaseException:
+                self._room.release()
+                raise
+            task = loop.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.setblocking(False)
+            client = Client(connection)
+            try:
+                request = await asyncio.wait_for(self._read_request(client), self._timeout)
+                if request is not None:
+                    await request(client)
+            except (ProtocolError, asyncio.TimeoutError):
+                self._counts.rejected += 1
+            except OSError:
+                return  # the client is gone, or the Stack
+
+    async def _read_request(self, client: Client) -> Callable[[Client], Awaitable[None]] | None:
+        """What a client asks for; None: it was told that it gets nothing."""
+        first = await client.read(1)
+        if first[0] == messages.VERSION:
+            return await self._read_socks(client)
+        if not first.isalpha():
+            raise ProtocolError(f"neither SOCKS5 nor HTTP begins with {first!r}")
+        return await self._read_http(client, first)
+
+    # --- SOCKS5 ----------------------------------------------------------------------------
+
+    async def _read_socks(self, client: Client) -> Callable[[Client], Awaitable[None]] | None:
+        methods = await client.read((await client.read(1))[0])
+        wanted = _NONE if self._login is None else _PASSWORD
+        if wanted not in methods:
+            await client.send(bytes([messages.VERSION, _NO_METHOD]))
+            raise ProtocolError("the client offers no method that will do")
+        await client.send(bytes([messages.VERSION, wanted]))
+        if self._login is not None:
+            await self._check_login(client)
+        version, command, _reserved = await client.read(3)
+        if version != messages.VERSION:
+            raise ProtocolError(f"a request of version {version}")
+        try:
+            host, port = await client.read_address()
+        except ProtocolError:
+            await client.send(messages.reply(messages.NO_SUCH_TYPE))
+            raise
+        if command == messages.CONNECT:
+            return lambda client: self._connect_socks(client, host, port)
+        if command == messages.ASSOCIATE:
+            return self._associate
+        await client.send(messages.reply(messages.NOT_SUPPORTED))
+        raise ProtocolError(f"command {command}")
+
+    async def _check_login(self, client: Client) -> None:
+        """RFC 1929 2."""
+        version, size = await client.read(2)
+        user = await client.read(size)
+        password = await client.read((await client.read(1))[0])
+        right = version == 1 and self._is_login(user + b"\0" + password)
+        await client.send(b"\1" + (b"\0" if right else b"\1"))
+        if not right:
+            raise ProtocolError("another user, or another password")
+
+    def _is_login(self, given: bytes) -> bool:
+        return self._login is None or hmac.compare_digest(given, self._login)
+
+    async def _connect_socks(self, client: Client, host: str, port: int) -> None:
+        try:
+            inside = await self._dialer.connect(host, port)
+        except (OSError, asyncio.TimeoutError, UnicodeError) as error:
+            self._counts.failed += 1
+            await client.send(messages.reply(messages.reply_code(error)))
+            return
+        await self._carry(client, inside, messages.reply(0, inside.getsockname()))
+
+    async def _associate(self, client: Client) -> None:
+        association = Association(self._net, self._dialer, client.connection)
+        try:
+            await client.send(messages.reply(0, association.address))
+            self._counts.associations += 1
+            loop = asyncio.get_running_loop()
+            while await loop.sock_recv(client.connection, 4096):
+                continue  # nothing is said there any more
+        finally:
+            association.close()
+
+    # --- HTTP ------------------------------------------------------------------------------
+
+    async def _read_http(
+        self, client: Client, first: bytes
+    ) -> Callable[[Client], Awaitable[None]] | None:
+        """RFC 9110 9.3.6."""
+        head = (first + await client.read_head(_HEAD)).decode("latin-1")
+        line, *fields = head[:-4].split("\r\n")
+        words = line.split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            await self._say(client, "400 Bad Request")
+            raise ProtocolError("no HTTP request")
+        if not self._is_authorized(fields):
+            await self._say(
+                client, "407 Proxy Authentication Required", 'Proxy-Authenticate: Basic realm="p"'
+            )
+            raise ProtocolError("no password, or another")
+        if words[0] != "CONNECT":
+            await self._say(client, "501 Not Implemented")
+            raise ProtocolError(f"{words[0]} is not CONNECT")
+        host, colon, port = words[1].rpartition(":")
+        if not colon or not port.isdecimal() or not 0 < int(port) < 65536 or not host:
+            await self._say(client, "400 Bad Request")
+            raise ProtocolError(f"CONNECT to {words[1]!r}")
+        return lambda client: self._connect_http(client, host.strip("[]"), int(port))
+
+    def _is_authorized(self, fields: list[str]) -> bool:
+        if self._login is None:
+            return True
+        for field in fields:
+            name, _colon, value = field.partition(":")
+            scheme, _space, token = value.strip().partition(" ")
+            if name.lower() == "proxy-authorization" and scheme.lower() == "basic":
+                with contextlib.suppress(binascii.Error, ValueError):
+                    given = base64.b64decode(token, validate=True)
+                    return self._is_login(given.replace(b":", b"\0", 1))
+        return False
+
+    async def _say(self, client: Client, status: str, *fields: str) -> None:
+        lines = [f"HTTP/1.1 {status}", *fields, "Content-Length: 0", "Connection: close", "", ""]
+        await client.send("\r\n".join(lines).encode("latin-1"))
+
+    async def _connect_http(self, client: Client, host: str, port: int) -> None:
+        try:
+            inside = await self._dialer.connect(host, port)
+        except asyncio.TimeoutError:
+            self._counts.failed += 1
+            await self._say(client, _HTTP_CODES[errno.ETIMEDOUT])
+            return
+        except (OSError, UnicodeError) as error:
+            self._counts.failed += 1
+            code = getattr(error, "errno", None) or 0
+            await self._say(client, _HTTP_CODES.get(code, "502 Bad Gateway"))
+            return
+        await self._carry(client, inside, b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    # --- both ------------------------------------------------------------------------------
+
+    async def _carry(self, client: Client, inside: Socket, answer: bytes) -> None:
+        """Answers the client, and carries bytes until both sides have ended."""
+        try:
+            await client.send(answer)
+        except BaseException:
+            inside.close()
+            raise
+        self._counts.connections += 1
+        carrying = Pump(inside, client.connection, client.rest())
+        try:
+            while not carrying.done.done():
+                await asyncio.wait([carrying.done], timeout=min(self._idle, 60.0))
+                carrying.quiet += 1
+                if carrying.quiet * min(self._idle, 60.0) > self._idle:
+                    break
+        finally:
+            carrying.abort()
