@@ -36,6 +36,11 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("two_stacks", "HELLO OVER THERE\nProto"),
         ("tunnel", "hello, 10.0.0.1\n"),
         ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
+        (
+            "gateway",
+            "the guest is 10.0.2.100/24, its router 10.0.2.2\ngateway.internal is 10.0.2.2\n"
+            "to the guest: hello, 127.0.0.1\nfrom the guest: hello, 10.0.2.2\n",
+        ),
         ("python_nic", "HELLO THROUGH PYTHON\n"),
         ("ping", "1  10.0.1.1"),
         ("crash_and_retry", "93.88 s  'half and half'\n"),
