@@ -77,10 +77,15 @@ def proxy(
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface)
         way = parse_upstream(upstream, device)
-        wire = device_of(interface) or options.nic
-        click.echo(f"Proxying what is routed into {wire} by {way!r}", err=True)
         forwarder = Forwarder(net, way, connect_timeout=connect_timeout, udp_idle=udp_idle)
-        asyncio.run(until_stopped(forwarder.run(open=flows)))
+        wire = device_of(interface) or options.nic
+        told = f"Proxying what is routed into {wire} by {way!r}"
+        asyncio.run(until_stopped(_forward(forwarder, flows, told)))
+
+
+async def _forward(forwarder: Forwarder, flows: int, told: str) -> None:
+    click.echo(told, err=True)
+    await forwarder.run(open=flows)
 
 
 def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: str | None) -> None:
@@ -93,13 +98,25 @@ def _need_a_way_back(net: pystack.Stack, interface: pystack.Interface, gateway: 
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order."""
+    """Runs a coroutine to its end, or until SIGTERM or Ctrl-C: then it ends in order.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+    """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
+    came: list[int] = []
+
+    def stop(number: int) -> None:
+        came.append(number)
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop, number)
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    if signal.SIGINT in came:
+        raise KeyboardInterrupt
 
 
 def more_descriptors() -> None:
