@@ -188,7 +188,12 @@ def gateway(
     wire = _Wire(netns, path, fd, nic, kind, device, configure, mtu)
     wire.check()
     subnets: dict[str, Any] = {"subnet": subnet, "subnet6": None if no_ipv6 else subnet6}
-    plan = planned(**subnets)
+    try:
+        plan = planned(**subnets)
+        if host_loopback is not None:
+            plan.beyond(host_loopback)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     options = {
         **subnets,
         "dhcp": not no_dhcp,
@@ -288,7 +293,10 @@ def _ending(exit_fd: int | None, netns: str | None) -> Iterator[asyncio.Event]:
         if exit_fd is not None:
             watched.append(exit_fd)
         if netns is not None and netns.isdigit() and hasattr(os, "pidfd_open"):
-            process = os.pidfd_open(int(netns))
+            try:
+                process = os.pidfd_open(int(netns))
+            except OSError as error:
+                raise OSError(error.errno, f"--netns {netns}: there is no such process") from None
             cleanup.callback(os.close, process)
             watched.append(process)
         for one in watched:

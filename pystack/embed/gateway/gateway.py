@@ -7,7 +7,7 @@ import errno
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -134,12 +134,7 @@ class Gateway:
         resolvers = resolvers_of()
         self._search = tuple(resolvers.search if search is None else search)
         servers = tuple(resolvers.servers if nameservers is None else nameservers)
-        self._loopback = None if host_loopback is None else ip_address(host_loopback)
-        if self._loopback is not None and self._is_near(self._loopback):
-            raise ValueError(
-                f"{host_loopback} can't stand for this machine's loopback: take an address outside "
-                f"the guests' networks, such as 192.0.2.2, which they reach through the gateway"
-            )
+        self._loopback = None if host_loopback is None else self.plan.beyond(host_loopback)
         known = self._names() | {name: list(some) for name, some in (names or {}).items()}
         self._forwarder = Forwarder(servers, known) if servers else None
         self._forwards = [self._forward(one) for one in forwards]
@@ -155,11 +150,6 @@ class Gateway:
         self._retiring: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-
-    def _is_near(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether it is of the guests' networks."""
-        plan = self.plan
-        return address in plan.network or (plan.network6 is not None and address in plan.network6)
 
     def _names(self) -> dict[str, list[str]]:
         plan = self.plan
@@ -278,7 +268,7 @@ class Gateway:
         where = ip_address(str(host).partition("%")[0])
         if where == self._loopback:
             return ("127.0.0.1" if where.version == 4 else "::1"), port
-        if self._is_near(where):
+        if self.plan.has(where):
             raise OSError(errno.EHOSTUNREACH, f"{where} is no guest of this gateway")
         real = getattr(where, "ipv4_mapped", None) or where
         if real.is_loopback or real.is_unspecified or real.is_multicast:
@@ -461,7 +451,7 @@ class Gateway:
         family = socket.AF_INET6 if guest.version == 6 else socket.AF_INET
         one = self.net.sockets.socket(family, forward.kind)
         who = ip_address(peer[0].partition("%")[0])
-        is_near = who.is_loopback or who.is_link_local or who.is_unspecified or self._is_near(who)
+        is_near = who.is_loopback or who.is_link_local or who.is_unspecified or self.plan.has(who)
         if forward.keep_source and who.version == guest.version and not is_near:
             level, name = (
                 (socket.IPPROTO_IP, _IP_TRANSPARENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 __all__ = ["SUBNET", "SUBNET6", "Plan", "planned"]
 
@@ -48,6 +48,24 @@ class Plan:
         for number in (*range(first, high), *range(low, first)):
             if number not in kept:
                 yield IPv4Address(number)
+
+    def has(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether an address is of the guests' networks."""
+        return address in self.network or (self.network6 is not None and address in self.network6)
+
+    def beyond(self, text: str) -> IPv4Address | IPv6Address:
+        """An address that guests reach through the gateway.
+
+        Raises:
+            ValueError: It is none, or is in their own networks.
+        """
+        address = ip_address(text)
+        if self.has(address):
+            raise ValueError(
+                f"{text} can't stand for this machine's loopback: take an address outside the "
+                "guests' networks, such as 192.0.2.2, which they reach through the gateway"
+            )
+        return address
 
     @property
     def addresses(self) -> list[str]:
