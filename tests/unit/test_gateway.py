@@ -228,3 +228,25 @@ def test_a_bad_forward_is_refused_before_anything_runs() -> None:
             Gateway(ours, nameservers=["dns.example"])
         with pytest.raises(ValueError, match="prefix"):
             Gateway(ours, subnet="10.0.0.0/31")
+
+
+def test_an_engine_that_fails_stops_what_reads_from_it() -> None:
+    async def main() -> None:
+        ours, _theirs = pystack.nic.wire()
+        loop = asyncio.get_running_loop()
+        told: list[Any] = []
+        loop.set_exception_handler(lambda _loop, context: told.append(context))
+        async with Gateway(ours) as gateway:
+            assert gateway.net is not None
+            with pytest.raises(pystack.StackPanic):
+                gateway.net.fail("on purpose")
+            before = time.process_time()
+            await asyncio.sleep(0.5)
+            assert time.process_time() - before < 0.4, "the loop spins"
+            interface = gateway.interface
+            assert interface is not None
+            with pytest.raises(pystack.StackPanic):
+                _ = interface.link
+        assert len(told) < 10, told
+
+    asyncio.run(main())

@@ -17,6 +17,7 @@ from typing import Any
 
 from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.names import wire_name
+from pystack.errors import StackPanic
 from pystack.serving.dns_message import AAAA, ANY, A, read_labels
 
 __all__ = ["DNS_PORT", "Forwarder", "serve_tcp", "serve_udp"]
@@ -185,6 +186,9 @@ async def serve_udp(server: Any, forwarder: Forwarder) -> None:
             try:
                 query, guest = server.recvfrom(_LARGEST)
             except OSError:
+                return
+            except StackPanic:  # told to whoever uses the Stack; there is nothing to read
+                loop.remove_reader(server)
                 return
             if not _is_question(query):
                 continue

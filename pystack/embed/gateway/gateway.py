@@ -251,6 +251,15 @@ class Gateway:
         self._flows, self._taken = flows, net.intercept(open=MOST_FLOWS)
         taking = take(self._taken, flows, Pace(self._bytes_moved))
         self._running = asyncio.get_running_loop().create_task(taking)
+        self._running.add_done_callback(self._tell_end)
+
+    def _tell_end(self, running: asyncio.Task[None]) -> None:
+        """Has the loop's handler hear why no new flow is taken any more."""
+        error = None if running.cancelled() else running.exception()
+        if error is not None and self._loop is not None:
+            self._loop.call_exception_handler(
+                {"message": f"the gateway takes no new flows: {error}", "exception": error}
+            )
 
     def _bytes_moved(self) -> int:
         assert self.interface is not None
@@ -276,6 +285,19 @@ class Gateway:
         return str(where), port
 
     async def _close(self) -> None:
+        try:
+            await self._end_flows()
+            services, self._services = self._services, None
+            if services is not None:
+                await services.close()
+        finally:
+            if self.net is not None:
+                # What the Stack has accepted is on its way to guests, and waits for their answers.
+                await asyncio.get_running_loop().run_in_executor(None, self.net.close)
+            if isinstance(self._nic, Nic):
+                self._nic.close()
+
+    async def _end_flows(self) -> None:
         for one in list(self._published):
             self._retire(one)
         if self._retiring:
@@ -288,14 +310,6 @@ class Gateway:
             await self._flows.close()  # what began to flow meanwhile
         if self._taken is not None:
             self._taken.close()
-        services, self._services = self._services, None
-        if services is not None:
-            await services.close()
-        if self.net is not None:
-            # What the Stack has accepted is on its way to guests, and waits for their answers.
-            await asyncio.get_running_loop().run_in_executor(None, self.net.close)
-        if isinstance(self._nic, Nic):
-            self._nic.close()
 
     @property
     def leases(self) -> list[Lease]:

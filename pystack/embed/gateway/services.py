@@ -17,6 +17,7 @@ from pystack.embed.gateway.dhcp import DhcpServer
 from pystack.embed.gateway.dns import DNS_PORT, Forwarder, serve_tcp, serve_udp
 from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.plan import Plan
+from pystack.errors import StackPanic
 from pystack.interface import Interface
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT
 from pystack.stack import Stack
@@ -101,6 +102,9 @@ class Services:
                     if error.errno in (errno.EAGAIN, errno.EINTR, errno.EBADF):
                         return
                     continue
+                except StackPanic:  # told to whoever uses the Stack; there is nothing to read
+                    self._loop.remove_reader(one)
+                    return
                 take(message, peer)
 
         self._loop.add_reader(one, read)
@@ -176,12 +180,13 @@ class Services:
         assert plan.network6 is not None
         assert plan.dns6 is not None
         told = {} if lifetime_s is None else {"lifetime_s": lifetime_s}
-        message = router.advertisement(
-            plan.network6, plan.dns6, mac=self._mac, mtu=self._interface.mtu,
-            search=self._search, **told,
-        )  # fmt: skip
         to_all = (router.ALL_NODES, 0, 0, self._interface.index)
-        with suppress(OSError):  # its address is being checked still, or the link is down
+        # Its address is being checked still, the link is down, or the Stack has failed.
+        with suppress(OSError, StackPanic):
+            message = router.advertisement(
+                plan.network6, plan.dns6, mac=self._mac, mtu=self._interface.mtu,
+                search=self._search, **told,
+            )  # fmt: skip
             self._raw.sendto(message, to_all)
         if lifetime_s is None:
             self._advertised, self._last = self._advertised + 1, self._loop.time()
