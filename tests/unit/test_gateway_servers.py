@@ -34,6 +34,7 @@ from pystack.embed.gateway import dns as dns_server
 from pystack.embed.gateway.dhcp import LEASE_S, DhcpServer
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwards import Forward, parse_forward
+from pystack.embed.gateway.intake import Pace
 from pystack.embed.gateway.names import resolvers_of, wire_name
 from pystack.embed.gateway.plan import planned
 from pystack.embed.gateway.router import advertisement, dhcp6_reply, is_solicitation
@@ -358,3 +359,20 @@ def test_forwards_as_they_are_written(text: str, meant: Forward) -> None:
 def test_forwards_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_forward(text)
+
+
+# --- how fast flows are taken --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moved_a_second", "least", "most"), [(0, 3500, 6000), (1 << 24, 150, 1500)]
+)
+def test_new_flows_wait_while_others_are_busy(moved_a_second: int, least: int, most: int) -> None:
+    now = 0.0
+    pace = Pace(lambda: int(now * moved), lambda: now)
+    assert not any(pace.wait_s() for _ in range(1000)), "a burst passes"
+    taken = 0
+    while now < 1.0:
+        taken += 1
+        now += pace.wait_s() + 0.00001
+    assert least <= taken <= most

@@ -94,7 +94,7 @@ class WireListener:
             timeout: Seconds; None: for ever.
 
         Returns:
-            Its wire.
+            Its wire. With datagrams there is one guest alone: nobody hears of its end.
 
         Raises:
             TimeoutError: None came in time.
