@@ -466,7 +466,8 @@ class Stack(StackServices, StackIntercept, KnownAttributes):
         "assertions" (input that reached a state lwIP's authors thought impossible, and was dropped:
         see `StackPanic`), "tcp.syncookies_sent", "_received" and "_failed", "tcp.listen_overflows"
         (handshakes that found the backlog full), "tcp.listen_drops" (dropped SYNs and final ACKs)
-        and "tcp.answers_skipped" (not sent because of the limits of RFC 5961 7).
+        and "tcp.answers_skipped" (not sent because of the limits of RFC 5961 7). What became of
+        flows to other hosts is in "intercept.flows", "intercept.accepted" and so on.
 
         The engine linux adds all of Linux's, as nstat(8) names them: "TcpExtTCPTimeouts".
         """

@@ -35,6 +35,9 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("first_socket", "127.0.0.1 says 'hello'\n<Stack lwip 2.2.1"),
         ("two_stacks", "HELLO OVER THERE\nProto"),
         ("tunnel", "hello, 10.0.0.1\n"),
+        ("intercept", "you asked 2001:db8::7\nport 25: Permission denied\nport 81: Connection"),
+        ("forwarder", "HELLO\nport 1: Connection refused\n1 accepted, 1 refused\n"),
+        ("socks_server", "hello, 10.0.0.1\n"),
         ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
         (
             "gateway",

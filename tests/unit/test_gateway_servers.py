@@ -364,10 +364,8 @@ def test_forwards_that_are_none(text: str) -> None:
 # --- how fast flows are taken --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("moved_a_second", "least", "most"), [(0, 3500, 6000), (1 << 24, 150, 1500)]
-)
-def test_new_flows_wait_while_others_are_busy(moved_a_second: int, least: int, most: int) -> None:
+@pytest.mark.parametrize(("moved", "least", "most"), [(0, 3500, 6000), (1 << 24, 150, 1500)])
+def test_new_flows_wait_while_others_are_busy(moved: int, least: int, most: int) -> None:
     now = 0.0
     pace = Pace(lambda: int(now * moved), lambda: now)
     assert not any(pace.wait_s() for _ in range(1000)), "a burst passes"

@@ -331,6 +331,23 @@ def test_protocols_that_are_not_asked_for_are_left_alone() -> None:
             taken.get(0)
 
 
+@pytest.mark.parametrize("host", [AWAY, AWAY6])
+def test_errors_about_what_it_sends_reach_the_socket(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with routed() as both, both.right.intercept(tcp=False, icmp=False) as taken:
+        with both.left.socket(family, socket.SOCK_DGRAM) as client:
+            client.bind(("", 5000))
+            client.sendto(b"x", (host, 53))
+            flow = taken.get(10)
+        assert isinstance(flow, UdpFlow)
+        with flow.accept() as sock:  # the client's port is closed by now
+            sock.settimeout(10)
+            assert sock.recv(10) == b"x"
+            with pytest.raises(ConnectionRefusedError):
+                sock.send(b"y")
+                sock.recv(10)
+
+
 def test_accepted_connections_outlive_the_intercept() -> None:
     with by_hand() as it:
         with taking(it) as taken:

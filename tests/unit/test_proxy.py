@@ -166,6 +166,36 @@ def test_a_cancelled_pump_resets_both() -> None:
     asyncio.run(main())
 
 
+def test_a_pump_without_descriptors_resets_both() -> None:
+    class Without:
+        closed = False
+
+        def setblocking(self, _flag: bool) -> None:
+            pass
+
+        def fileno(self) -> int:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        def setsockopt(self, *_arguments: Any) -> None:
+            pass
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def main() -> None:
+        with socket.create_server((HERE, 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, left = listener.accept()[0], Without()
+        with pytest.raises(OSError, match="too many"):
+            Pump(left, server)  # type: ignore[arg-type]
+        assert left.closed
+        client.settimeout(10)
+        with client, pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+    asyncio.run(main())
+
+
 # --- direct --------------------------------------------------------------------------------------
 
 

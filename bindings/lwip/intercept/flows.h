@@ -59,6 +59,13 @@ u64_t flow_next_us(void);
 void flow_expire(void);
 void flow_figures(struct ps_intercept_figures *out);
 
+/* flow_owner.c */
+/* Whether the packet that is being taken in is of a socket, or of what is left of one; its
+ * transport header stands after `headers` bytes. */
+bool flow_is_of_socket(const struct pbuf *packet, u8_t protocol, u16_t headers);
+/* Whether an ICMP message is an error about a packet of such a socket's, which it quotes. */
+bool flow_is_error_of_socket(const struct pbuf *packet, bool is_v6, u16_t headers);
+
 /* flow_answers.c */
 /* An ICMP error about its first packet. -EINVAL: none says that. */
 int flow_tell(const struct flow *flow, int error);

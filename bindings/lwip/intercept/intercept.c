@@ -46,32 +46,6 @@ static struct tcp_socket listener;
 
 /* --- packets ---------------------------------------------------------------------------------- */
 
-static bool is_udp_flow(const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
-                        u16_t remote_port)
-{
-    const struct udp_pcb *pcb = hook_udp_peer(local_port, remote, remote_port);
-    for (; pcb != NULL; pcb = pcb->peer_next)
-        if (pcb->local_port == local_port && pcb->remote_port == remote_port &&
-            ip_addr_eq(&pcb->remote_ip, remote) && ip_addr_eq(&pcb->local_ip, local))
-            return true;
-    return false;
-}
-
-/* Whether a socket, or what is left of one, has the packet's ports and addresses. */
-static bool is_of_socket(const struct pbuf *packet, u8_t protocol, u16_t headers)
-{
-    u16_t ports[2];
-    if (pbuf_copy_partial(packet, ports, sizeof ports, headers) != sizeof ports)
-        return false;
-    u16_t remote_port = lwip_ntohs(ports[0]), local_port = lwip_ntohs(ports[1]);
-    const ip_addr_t *local = ip_current_dest_addr(), *remote = ip_current_src_addr();
-    if (protocol == IP_PROTO_UDP)
-        return is_udp_flow(local, local_port, remote, remote_port);
-    return protocol == IP_PROTO_TCP &&
-           (hook_tcp_lookup(local, local_port, remote, remote_port) != NULL ||
-            handshake_exists(local, local_port, remote, remote_port));
-}
-
 bool intercept_takes(uint8_t protocol)
 {
     if (taker == NULL)
@@ -118,10 +92,12 @@ bool hook_ip_intercept(const struct pbuf *packet, struct netif *netif, bool is_o
                           : IPH_PROTO((const struct ip_hdr *)packet->payload);
     u16_t headers =
         is_v6 ? (u16_t)IP6_HLEN : (u16_t)IPH_HL_BYTES((const struct ip_hdr *)packet->payload);
-    bool is_icmp = protocol == (is_v6 ? IP6_NEXTH_ICMP6 : IP_PROTO_ICMP); /* may be an error */
-    is_foreign = intercept_takes(protocol) || is_icmp ||
-                 (is_v6 && is_extension(protocol) && taker != NULL) ||
-                 is_of_socket(packet, protocol, headers);
+    if (protocol == (is_v6 ? IP6_NEXTH_ICMP6 : IP_PROTO_ICMP))
+        is_foreign = intercept_takes(protocol) || flow_is_error_of_socket(packet, is_v6, headers);
+    else
+        is_foreign = intercept_takes(protocol) ||
+                     (is_v6 && is_extension(protocol) && taker != NULL) ||
+                     flow_is_of_socket(packet, protocol, headers);
     return is_foreign;
 }
 
@@ -252,7 +228,7 @@ bool hook_ip_intercepted(struct pbuf *packet, u8_t protocol)
         note_syn(packet);
         return false; /* hook_tcp_intercepted() has the rest */
     case IP_PROTO_UDP:
-        if (packet->len >= UDP_HLEN && is_of_socket(packet, IP_PROTO_UDP, 0))
+        if (packet->len >= UDP_HLEN && flow_is_of_socket(packet, IP_PROTO_UDP, 0))
             return false;
         if (intercept_takes(IP_PROTO_UDP))
             on_udp(packet);

@@ -8,6 +8,7 @@ one side is a reset of the other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import struct
@@ -126,6 +127,9 @@ class Pump:
         right: Another.
         early: What was read from `right` before, and is for `left`.
 
+    Raises:
+        OSError: EMFILE, there is no descriptor left for a Stack's socket; both are reset.
+
     Attributes:
         done: Is done when both sockets are closed; its result is None, however they ended.
         error: What ended it early, if anything did; None: both sides ended in order.
@@ -141,9 +145,13 @@ class Pump:
         self.quiet = 0
         self._closed = False
         self._left, self._right = left, right
-        left.setblocking(False)
-        right.setblocking(False)
-        self._there, self._back = _Way(self, left, right), _Way(self, right, left)
+        try:
+            left.setblocking(False)
+            right.setblocking(False)
+            self._there, self._back = _Way(self, left, right), _Way(self, right, left)
+        except OSError:
+            _reset(left, right)
+            raise
         self._there.begin()
         self._back.begin()
         if early:
@@ -162,36 +170,45 @@ class Pump:
     def way_ended(self) -> None:
         """One direction is over, in order."""
         if self._there.ended and self._back.ended:
-            self._close()
+            self._stop()
+            _close(self._left, self._right)
+            self._settle()
 
     def fail(self, error: OSError) -> None:
         """Ends it: both sides are reset."""
         if self._closed:
             return
         self.error = error
-        for one in (self._left, self._right):
-            try:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            except OSError:
-                continue  # it is gone
-        self._close()
+        self._stop()
+        _reset(self._left, self._right)
+        self._settle()
 
     def abort(self) -> None:
         """Resets both sides; nothing where it has ended."""
         self.fail(OSError(errno.ECONNABORTED, "the pump was stopped"))
 
-    def _close(self) -> None:
+    def _stop(self) -> None:
         self._closed = True
         self._there.stop()
         self._back.stop()
         self._there.pending = self._back.pending = None
-        for one in (self._left, self._right):
-            try:
-                one.close()
-            except OSError:
-                continue  # its Stack is gone
+
+    def _settle(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+
+def _reset(*connections: Connection) -> None:
+    for one in connections:
+        with contextlib.suppress(OSError):  # it is gone
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    _close(*connections)
+
+
+def _close(*connections: Connection) -> None:
+    for one in connections:
+        with contextlib.suppress(OSError):  # its Stack is gone
+            one.close()
 
 
 async def pump(left: Connection, right: Connection) -> Pump:
