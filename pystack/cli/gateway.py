@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 import click
 
 from pystack import nic as nics
+from pystack.cli.proxy import EACH, OTHERS, more_descriptors
 from pystack.cli.values import CAPTURE, NAMESERVER, NIC, OUTPUT
 from pystack.embed.gateway import (
     Gateway,
@@ -26,6 +26,7 @@ from pystack.embed.gateway import (
     tap_in_namespace,
     wire_from_descriptor,
 )
+from pystack.embed.gateway.gateway import MOST_FLOWS
 from pystack.embed.gateway.plan import SUBNET, SUBNET6
 
 _LOOK_S = 0.2  # between two looks at whether the wire is still connected
@@ -201,6 +202,7 @@ def gateway(
         "search": search or None,
         "host_loopback": host_loopback,
         "forwards": forwards,
+        "flows": min(MOST_FLOWS, max(1, (more_descriptors() - OTHERS) // EACH)),
     }
 
     @asynccontextmanager
@@ -212,8 +214,6 @@ def gateway(
                 for port, address, target, protocol in offers:
                     made.offer(port, address, target, protocol)
                 yield made
-
-    _more_descriptors()
 
     async def serve() -> None:
         with _ending(exit_fd, netns) as ended, ExitStack() as cleanup:
@@ -243,13 +243,6 @@ def gateway(
                         return
 
     asyncio.run(serve())
-
-
-def _more_descriptors() -> None:
-    """Takes as many descriptors as this user may have: a flow needs three."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _accepted(listener: WireListener, ended: asyncio.Event) -> nics.Nic | None:

@@ -226,6 +226,10 @@ def test_a_bad_forward_is_refused_before_anything_runs() -> None:
             Gateway(ours, forwards=["eighty"])
         with pytest.raises(ValueError, match="is not an IP address"):
             Gateway(ours, nameservers=["dns.example"])
+        with pytest.raises(ValueError, match="a count from 1"):
+            Gateway(ours, flows=0)
+        with pytest.raises(ValueError, match="take an address outside"):
+            Gateway(ours, host_loopback="10.0.2.2")
         with pytest.raises(ValueError, match="prefix"):
             Gateway(ours, subnet="10.0.0.0/31")
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pystack.embed.gateway.ending import ended
-from pystack.embed.proxy import Pump
+from pystack.embed.proxy import pump
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -81,11 +81,8 @@ class StreamForward:
         except BaseException:
             abort(one)
             raise
-        carrying = Pump(one, other)
-        try:
-            await asyncio.shield(carrying.done)
-        finally:
-            carrying.abort()
+        with suppress(OSError):  # there is no descriptor left, and both are reset
+            await pump(one, other)
 
     async def close(self) -> None:
         """Stops listening, and resets what goes on."""

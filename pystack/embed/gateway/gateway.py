@@ -100,6 +100,8 @@ class Gateway:
             ::1) to guests, such as 192.0.2.2. Default: none; then no guest reaches what listens
             on loopback, but for what `offer` names.
         forwards: What is published from the start, as `publish` takes it.
+        flows: How many flows may be open; what comes meanwhile is not answered. Each TCP flow takes
+            three descriptors.
         mtu: Bytes of IP packet; default: the NIC's.
         mac: The gateway's Ethernet address.
 
@@ -127,6 +129,7 @@ class Gateway:
         names: Mapping[str, Sequence[str]] | None = None,
         host_loopback: str | None = None,
         forwards: Sequence[Forward | str] = (),
+        flows: int = MOST_FLOWS,
         mtu: int | None = None,
         mac: str = MAC,
     ) -> None:
@@ -139,6 +142,9 @@ class Gateway:
         self._forwarder = Forwarder(servers, known) if servers else None
         self._forwards = [self._forward(one) for one in forwards]
         self._nic, self._mtu, self._mac, self._has_dhcp = nic, mtu, mac, dhcp
+        if flows < 1:
+            raise ValueError(f"flows is a count from 1, not {flows!r}")
+        self._most = flows
         self.net: Stack | None = None
         self.interface: Interface | None = None
         self._dhcp: DhcpServer | None = None
@@ -248,7 +254,7 @@ class Gateway:
         )  # fmt: skip
         self._services.open()
         flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
-        self._flows, self._taken = flows, net.intercept(open=MOST_FLOWS)
+        self._flows, self._taken = flows, net.intercept(open=self._most)
         taking = take(self._taken, flows, Pace(self._bytes_moved))
         self._running = asyncio.get_running_loop().create_task(taking)
         self._running.add_done_callback(self._tell_end)
