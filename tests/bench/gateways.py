@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
-from gateway_place import as_nobody, inside, private
+from gateway_place import as_nobody, inside, inside_words, private
 from namespace import Namespace, namespace
 
 SERVER = "203.0.113.1"
@@ -57,10 +57,18 @@ def running(place: Namespace, folder: Path, name: str) -> Iterator[int]:
             process.communicate()
 
 
-def rate(guest: int, seconds: float, *words: str) -> float:
-    """Mbit/s, as the receiver has it."""
-    said = inside(guest, "iperf3", "-c", SERVER, "-t", str(seconds), "-J", *words)
-    return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e6
+def rate(guest: int, name: str, seconds: float, *words: str) -> float:
+    """Mbit/s, as the receiver has it; a run that iperf3 gives up is told of and done again."""
+    for _ in range(3):
+        words_inside = ("iperf3", "-c", SERVER, "-t", str(seconds), "-J", *words)
+        done = subprocess.run(
+            inside_words(guest, *words_inside), stdout=subprocess.PIPE, check=False, timeout=60
+        )
+        said = json.loads(done.stdout)
+        if "sum_received" in said["end"]:
+            return float(said["end"]["sum_received"]["bits_per_second"]) / 1e6
+        print(f"{name}: {said.get('error')}", file=sys.stderr)
+    raise SystemExit(f"{name}: iperf3 has given up three times")
 
 
 def main(seconds: float = 2, rounds: int = 3) -> None:
@@ -81,8 +89,8 @@ def main(seconds: float = 2, rounds: int = 3) -> None:
                 for name, ways in found.items():
                     with running(place, Path(folder), name) as guest:
                         time.sleep(0.5)
-                        ways["to the machine"].append(rate(guest, seconds))
-                        ways["from it"].append(rate(guest, seconds, "-R"))
+                        ways["to the machine"].append(rate(guest, name, seconds))
+                        ways["from it"].append(rate(guest, name, seconds, "-R"))
         finally:
             server.terminate()
             server.wait()
