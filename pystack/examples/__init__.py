@@ -6,6 +6,9 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `first_socket`: a Stack, its loopback interface, a socket.
 - `two_stacks`: two Stacks on an in-memory wire.
 - `tunnel`: requests through a tunnel, frames over a pair of UNIX sockets.
+- `intercept`: connections, datagrams and pings to hosts that aren't there (the engine lwip alone).
+- `forwarder`: such flows forwarded by the kernel's sockets (as well).
+- `socks_server`: a SOCKS5 server on the kernel whose connections leave through a Stack.
 - `asyncio_stacks`: asyncio's streams, the server on one Stack and the client on another.
 - `python_nic`: a NIC written in Python, whose frames an asyncio loop carries.
 - `virtual_time`: an hour of TCP in a moment, under a clock of your own.

@@ -106,11 +106,14 @@ class Intercept:
             timeout: Seconds to wait for one, by the Stack's clock; None: for ever; 0: not at all.
 
         Raises:
+            ValueError: The timeout is negative.
             TimeoutError: None came in time.
             BlockingIOError: None is there, and the timeout is 0.
             OSError: EBADF, it is closed, or the Stack.
         """
         handle, number = self._handle, self._number
+        if timeout is not None and timeout < 0:
+            raise ValueError(f"a timeout is in seconds, from 0 on, not {timeout!r}")
         if self._opened is None:
             raise OSError(errno.EBADF, "the Intercept is closed")
         raw, data = ffi.new("struct ps_intercepted *"), _new("uint8_t[]", _LARGEST)

@@ -473,6 +473,11 @@ static void describe_flow(const struct flow *flow, struct ps_intercepted *out, v
         return;
     u16_t offset = (u16_t)(flow->first->headers + 8); /* UDP's header, and an echo's */
     out->size = packet->tot_len - offset;
+    if (flow->protocol == IP_PROTO_UDP) { /* the packet may be longer than its datagram */
+        struct udp_hdr header;
+        pbuf_copy_partial(packet, &header, sizeof header, flow->first->headers);
+        out->size = lwip_ntohs(header.len) - (uint32_t)UDP_HLEN;
+    }
     if (room > 0)
         pbuf_copy_partial(packet, data, (u16_t)LWIP_MIN(out->size, room), offset);
 }

@@ -218,6 +218,8 @@ class SocksServer:
             connection.setblocking(False)
             client = Client(connection)
             try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 request = await asyncio.wait_for(self._read_request(client), self._timeout)
                 if request is not None:
                     await request(client)
