@@ -19,6 +19,7 @@ from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.names import wire_name
 from pystack.errors import StackPanic
 from pystack.serving.dns_message import AAAA, ANY, A, read_labels
+from pystack.sockets.early import kernel_socket
 
 __all__ = ["DNS_PORT", "Forwarder", "serve_tcp", "serve_udp"]
 
@@ -127,7 +128,7 @@ class Forwarder:
         """A connection to the first resolver that takes one; None: none does."""
         loop = asyncio.get_running_loop()
         for family, address in self._servers:
-            connection = socket.socket(family, socket.SOCK_STREAM)
+            connection = kernel_socket(family, socket.SOCK_STREAM)
             try:
                 connection.setblocking(False)
                 result = connection.connect_ex(address)
@@ -157,7 +158,7 @@ async def _writable(loop: asyncio.AbstractEventLoop, one: socket.socket) -> None
 async def _exchange(family: int, address: Any, query: bytes) -> bytes:
     """A question and its answer, from a port that nobody can guess (RFC 5452 9.2)."""
     loop = asyncio.get_running_loop()
-    with socket.socket(family, socket.SOCK_DGRAM) as one:
+    with kernel_socket(family, socket.SOCK_DGRAM) as one:
         one.setblocking(False)
         one.connect(address)
         one.send(query)

@@ -24,12 +24,12 @@ from pystack.embed.proxy import ForwarderStatistics
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.interface import Interface
 from pystack.nic import Nic, NicProtocol
+from pystack.sockets.early import kernel_socket
 from pystack.stack import Stack
 
 __all__ = ["Gateway", "Published"]
 
 Self = TypeVar("Self", bound="Gateway")
-Result = TypeVar("Result")
 
 MAC = "52:55:0a:00:02:02"  # locally administered; a guest that knows its router finds it again
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
@@ -184,6 +184,7 @@ class Gateway:
         await self._close()
 
     def __enter__(self: Self) -> Self:
+        self._check_new()
         loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(loop,), name="pystack-gateway")
         self._thread.start()
@@ -223,9 +224,12 @@ class Gateway:
             self._thread.join()
             self._thread = None
 
-    async def _open(self) -> None:
+    def _check_new(self) -> None:
         if self.net is not None:
             raise RuntimeError("a Gateway is entered once: make another")
+
+    async def _open(self) -> None:
+        self._check_new()
         self._loop = asyncio.get_running_loop()
         self.net = Stack()
         self.net.linger = _LINGER_S
@@ -401,7 +405,7 @@ class Gateway:
         asyncio.run_coroutine_threadsafe(on_thread(), loop).result()
 
     def _publish(self, forward: Forward) -> Published:
-        listener = socket.socket(forward.family, forward.kind)
+        listener = kernel_socket(forward.family, forward.kind)
         try:
             _bind(listener, forward)
             made = forward.on(listener.getsockname()[1])
@@ -415,9 +419,7 @@ class Gateway:
             return await self._connect_guest(made, peer)
 
         def open_flow(peer: Any) -> Any:
-            one = self._towards_guest(made, peer)
-            one.connect((self._guest_of(made), made.inside))
-            return one
+            return _aimed(self._towards_guest(made, peer), (self._guest_of(made), made.inside))
 
         return self._at_work(made, listener, connect, open_flow)
 
@@ -436,12 +438,10 @@ class Gateway:
             raise
 
         async def connect(_peer: Any) -> Any:
-            return await _connected(socket.socket(family, socket.SOCK_STREAM), target)
+            return await _connected(kernel_socket(family, socket.SOCK_STREAM), target)
 
         def open_flow(_peer: Any) -> Any:
-            one = socket.socket(family, socket.SOCK_DGRAM)
-            one.connect(target)
-            return one
+            return _aimed(kernel_socket(family, socket.SOCK_DGRAM), target)
 
         return self._at_work(forward, listener, connect, open_flow)
 
@@ -469,24 +469,18 @@ class Gateway:
         assert self.net is not None
         guest = ip_address(self._guest_of(forward))
         family = socket.AF_INET6 if guest.version == 6 else socket.AF_INET
-        one = self.net.sockets.socket(family, forward.kind)
         who = ip_address(peer[0].partition("%")[0])
         is_near = who.is_loopback or who.is_link_local or who.is_unspecified or self.plan.has(who)
-        if forward.keep_source and who.version == guest.version and not is_near:
-            level, name = (
-                (socket.IPPROTO_IP, _IP_TRANSPARENT)
-                if guest.version == 4
-                else (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)
-            )
-            one.setsockopt(level, name, 1)
-            try:
-                one.bind((str(who), peer[1]))
-            except OSError:  # another forward's peer has the port: the address is what counts
-                one.bind((str(who), 0))
-            return one
-        own = self.plan.gateway if guest.version == 4 else self.plan.gateway6
-        if own is not None:
-            one.bind((str(own), 0))
+        one = self.net.sockets.socket(family, forward.kind)
+        try:
+            if forward.keep_source and who.version == guest.version and not is_near:
+                _appear(one, str(who), peer[1])
+            else:
+                own = self.plan.gateway if guest.version == 4 else self.plan.gateway6
+                one.bind(("::" if own is None else str(own), 0))
+        except BaseException:
+            one.close()
+            raise
         return one
 
     async def _connect_guest(self, forward: Forward, peer: Any) -> Any:
@@ -502,6 +496,30 @@ def _bind(listener: socket.socket, forward: Forward) -> None:
         listener.bind((forward.address, forward.port))
     except OSError as error:
         raise OSError(error.errno, f"forward {forward}: {error.strerror}") from None
+
+
+def _appear(one: Any, address: str, port: int) -> None:
+    """Gives a socket of the Stack's an address that isn't the Stack's."""
+    level, name = (
+        (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT)
+        if ":" in address
+        else (socket.IPPROTO_IP, _IP_TRANSPARENT)
+    )
+    one.setsockopt(level, name, 1)
+    try:
+        one.bind((address, port))
+    except OSError:  # another forward's peer has the port: the address is what counts
+        one.bind((address, 0))
+
+
+def _aimed(one: Any, target: tuple[str, int]) -> Any:
+    """Connects a datagram socket; closes it if that fails."""
+    try:
+        one.connect(target)
+    except BaseException:
+        one.close()
+        raise
+    return one
 
 
 async def _connected(one: Any, target: tuple[str, int]) -> Any:
