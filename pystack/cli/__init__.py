@@ -17,6 +17,7 @@ _PLACES = {
     "bench": "bench:bench",
     "demo": "demo:demo",
     "engine": "engine:engine",
+    "gateway": "gateway:gateway",
     "get": "get:get",
     "lab": "lab:lab",
     "manual": "manual:manual",

@@ -17,6 +17,7 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `chat`: an asyncio chat over a link that is cut for two minutes and heals.
 - `http_threads`: requests in eight threads against `http.server`.
 - `http_clients`: aiohttp and httpx in one loop.
+- `gateway`: a guest with an address, names, the way out and a port that leads in.
 - `hole_punching`: a World with NATs, and two peers behind them that find each other.
 - `black_hole`: a World in which a part of the way carries less, and nobody says so.
 - `bufferbloat`: a World with a buffer that is too long, and CoDel.

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 
-__all__ = ["CLIENT_PORT", "SERVER_PORT", "Kind", "Message", "Option", "Reply", "is_host", "read"]
+__all__ = [
+    "CLIENT_PORT", "SERVER_PORT", "Answer", "Kind", "Message", "Option", "Query", "Reply",
+    "is_host", "read", "read_query",
+]  # fmt: skip
 
 CLIENT_PORT, SERVER_PORT = 68, 67
 
@@ -29,10 +32,11 @@ class Kind(IntEnum):
     ACK = 5
     NAK = 6
     RELEASE = 7
+    INFORM = 8
 
 
 class Option(IntEnum):
-    """The options that the client uses (RFC 2132)."""
+    """The options that the client and the server use (RFC 2132, RFC 3397)."""
 
     PAD = 0
     MASK = 1
@@ -40,6 +44,7 @@ class Option(IntEnum):
     DNS = 6
     HOSTNAME = 12
     DOMAIN = 15
+    MTU = 26
     REQUESTED = 50
     LEASE = 51
     OVERLOAD = 52
@@ -49,6 +54,8 @@ class Option(IntEnum):
     SIZE = 57
     T1 = 58
     T2 = 59
+    CLIENT = 61
+    SEARCH = 119
     END = 255
 
 
@@ -57,7 +64,7 @@ _ASKED = bytes((Option.MASK, Option.ROUTER, Option.DNS, Option.DOMAIN))
 # Of options that have one size.
 _SIZES: dict[int, int] = {
     Option.MASK: 4, Option.LEASE: 4, Option.OVERLOAD: 1, Option.TYPE: 1, Option.SERVER: 4,
-    Option.T1: 4, Option.T2: 4,
+    Option.T1: 4, Option.T2: 4, Option.REQUESTED: 4,
 }  # fmt: skip
 _LISTS = (Option.ROUTER, Option.DNS)  # of addresses
 
@@ -226,3 +233,99 @@ def read(payload: bytes, transaction: int, mac: bytes) -> Reply | None:
         t1_s=_number(found.get(Option.T1)),
         t2_s=_number(found.get(Option.T2)),
     )
+
+
+# --- the server's side -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a client says to a server.
+
+    Attributes:
+        kind: The message's type.
+        transaction: Its identifier.
+        flags: The client's, which the answer repeats.
+        mac: The client's.
+        client: What the client is known by: its identifier (RFC 2132 9.14), else its MAC.
+        address: That it has (ciaddr).
+        relay: The agent that passed it on (giaddr); 0.0.0.0: none.
+        requested: That it asks for.
+        server: That it speaks to.
+    """
+
+    kind: Kind
+    transaction: int
+    flags: int
+    mac: bytes
+    client: bytes
+    address: IPv4Address
+    relay: IPv4Address
+    requested: IPv4Address | None
+    server: IPv4Address | None
+
+
+def read_query(payload: bytes) -> Query | None:
+    """A client's message to a server, of an Ethernet's; None: it is none."""
+    if len(payload) < _FIXED.size:
+        return None
+    fields = _FIXED.unpack_from(payload)
+    operation, kind, size, _, transaction, _, flags, address, _, _, relay, station = fields[:12]
+    sname, file, cookie = fields[12:]
+    if (operation, kind, size, cookie) != (1, 1, 6, _COOKIE):
+        return None
+    found = _options(payload[_FIXED.size :], file, sname)
+    said = _number(found.get(Option.TYPE))
+    if said not in set(Kind) - {Kind.OFFER, Kind.ACK, Kind.NAK}:
+        return None
+    mac = station[:6]
+    return Query(
+        kind=Kind(said),
+        transaction=transaction,
+        flags=flags,
+        mac=mac,
+        client=found.get(Option.CLIENT) or b"\x01" + mac,
+        address=IPv4Address(address),
+        relay=IPv4Address(relay),
+        requested=_only_address(found.get(Option.REQUESTED)),
+        server=_only_address(found.get(Option.SERVER)),
+    )
+
+
+def _only_address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value is not None and len(value) == 4 else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says.
+
+    Attributes:
+        kind: The message's type.
+        query: What it answers.
+        server: The server's address.
+        address: That it gives (yiaddr); 0.0.0.0: none.
+        options: The others, in their order; a value longer than an option is in pieces (RFC 3396).
+    """
+
+    kind: Kind
+    query: Query
+    server: IPv4Address
+    address: IPv4Address = _NOBODY
+    options: tuple[tuple[int, bytes], ...] = ()
+
+    def packed(self) -> bytes:
+        """Its bytes."""
+        query, none = self.query, _NOBODY.packed
+        held = none if self.kind is Kind.NAK else query.address.packed
+        fixed = _FIXED.pack(
+            2, 1, 6, 0, query.transaction, 0, query.flags,
+            held, self.address.packed, none, query.relay.packed, query.mac, b"", b"", _COOKIE,
+        )  # fmt: skip
+        first = ((Option.TYPE, bytes((self.kind,))), (Option.SERVER, self.server.packed))
+        options = b"".join(
+            bytes((code, len(piece))) + piece
+            for code, value in (*first, *self.options)
+            for piece in (value[at : at + 255] for at in range(0, len(value), 255))
+        )
+        return (fixed + options + bytes((Option.END,))).ljust(_LEAST, b"\0")

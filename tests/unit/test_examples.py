@@ -41,6 +41,11 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("forwarder", "HELLO\nport 1: Connection refused\n1 accepted, 1 refused\n"),
         ("socks_server", "hello, 10.0.0.1\n"),
         ("asyncio_stacks", "".join(f"you said hello {number}\n" for number in range(5))),
+        (
+            "gateway",
+            "the guest is 10.0.2.100/24, its router 10.0.2.2\ngateway.internal is 10.0.2.2\n"
+            "to the guest: hello, 127.0.0.1\nfrom the guest: hello, 10.0.2.2\n",
+        ),
         ("python_nic", "HELLO THROUGH PYTHON\n"),
         ("device_tunnel", "1 answer to a ping\nthe device got hello, red\n"),
         ("wireguard", "hello, 10.9.0.2\n"),

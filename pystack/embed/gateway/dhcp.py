@@ -1,0 +1,199 @@
+"""A DHCP server for the guests of one gateway (RFC 2131 4.3)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from pystack.embed.gateway.names import wire_name
+from pystack.embed.gateway.plan import Plan
+from pystack.serving.dhcp_message import Answer, Kind, Option, Query, read_query
+
+__all__ = ["LEASE_S", "DhcpServer", "Lease"]
+
+LEASE_S = 24 * 3600
+_OFFER_S = 60.0  # for which an offer is kept
+_DECLINED_S = 600.0  # for which an address that is in use is left alone
+_MOST_LEASES = 4096  # also of a network that has more addresses
+_NOBODY = IPv4Address(0)
+
+
+@dataclass
+class Lease:
+    """A guest's address.
+
+    Attributes:
+        address: The address.
+        client: What the guest is known by: its identifier (RFC 2132 9.14), else its MAC.
+        mac: Its Ethernet address.
+        ends: When it ends, in seconds of the server's clock.
+        taken: Whether the guest has asked for it, after the offer.
+    """
+
+    address: IPv4Address
+    client: bytes
+    mac: bytes
+    ends: float
+    taken: bool
+
+
+class DhcpServer:
+    """What a server answers.
+
+    It is the only one of its link: it refuses addresses that it hasn't given, where RFC 2131 4.3.2
+    has one of several servers keep silent.
+
+    Args:
+        plan: The network.
+        search: The domains in which guests look names up.
+        mtu: The link's, if guests are to be told of it (RFC 2132 5.1).
+        clock: Gives seconds that only grow.
+        lease_s: How long a lease holds.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        search: Sequence[str] = (),
+        mtu: int | None = None,
+        clock: Callable[[], float],
+        lease_s: int = LEASE_S,
+    ) -> None:
+        self._plan, self._clock, self._lease_s = plan, clock, lease_s
+        self._by_client: dict[bytes, Lease] = {}
+        self._by_address: dict[IPv4Address, Lease] = {}
+        self._declined: dict[IPv4Address, float] = {}
+        options = [
+            (Option.MASK, plan.network.netmask.packed),
+            (Option.ROUTER, plan.gateway.packed),
+            (Option.DNS, plan.dns.packed),
+        ]
+        if mtu is not None:
+            options.append((Option.MTU, struct.pack(">H", mtu)))
+        if search:
+            options.append((Option.DOMAIN, search[0].encode("idna")))
+            options.append((Option.SEARCH, b"".join(map(wire_name, search))))
+        self._settings = tuple((int(code), value) for code, value in options)
+
+    @property
+    def leases(self) -> list[Lease]:
+        """Those that hold, the newest last."""
+        now = self._clock()
+        return [one for one in self._by_client.values() if one.taken and one.ends > now]
+
+    def datagram(self, payload: bytes) -> tuple[bytes, IPv4Address | None] | None:
+        """Answers a client's message.
+
+        Returns:
+            The answer and where it goes, None for everybody on the link; None: there is none.
+        """
+        query = read_query(payload)
+        if query is None or query.relay != _NOBODY:
+            return None
+        answer = self._answer(query)
+        if answer is None:
+            return None
+        # A client without an address hears what goes to all, whatever its flag says (4.1).
+        is_there = query.address != _NOBODY and answer.kind is not Kind.NAK
+        return answer.packed(), query.address if is_there else None
+
+    def _answer(self, query: Query) -> Answer | None:
+        own = self._by_client.get(query.client)
+        if query.kind is Kind.DISCOVER:
+            return self._offer(query)
+        if query.kind is Kind.REQUEST:
+            return self._request(query, own)
+        if query.kind is Kind.INFORM:
+            return Answer(Kind.ACK, query, self._plan.gateway, options=self._settings)
+        if own is not None and query.kind is Kind.DECLINE and query.requested == own.address:
+            self._decline(own)
+        elif own is not None and query.kind is Kind.RELEASE and query.address == own.address:
+            self._forget(own)
+        return None
+
+    def _decline(self, lease: Lease) -> None:
+        while len(self._declined) >= _MOST_LEASES:
+            del self._declined[next(iter(self._declined))]
+        self._declined[lease.address] = self._clock() + _DECLINED_S
+        self._forget(lease)
+
+    def _offer(self, query: Query) -> Answer | None:
+        lease = self._lease_for(query, query.requested)
+        return None if lease is None else self._gives(Kind.OFFER, query, lease)
+
+    def _request(self, query: Query, own: Lease | None) -> Answer | None:
+        if query.server is not None and query.server != self._plan.gateway:
+            if own is not None and not own.taken:  # it has chosen another's offer
+                self._forget(own)
+            return None
+        wanted = query.requested if query.address == _NOBODY else query.address
+        if wanted is None:
+            return None
+        lease = own if own is not None and own.address == wanted else None
+        if lease is None and query.server is None:  # of before we began: give it again
+            lease = self._lease_for(query, wanted)
+        if lease is None or lease.address != wanted:
+            return Answer(Kind.NAK, query, self._plan.gateway)
+        lease.taken, lease.mac = True, query.mac
+        lease.ends = self._clock() + self._lease_s
+        self._by_client[lease.client] = self._by_client.pop(lease.client)  # the newest
+        return self._gives(Kind.ACK, query, lease)
+
+    def _gives(self, kind: Kind, query: Query, lease: Lease) -> Answer:
+        times = (
+            (int(Option.LEASE), struct.pack(">I", self._lease_s)),
+            (int(Option.T1), struct.pack(">I", self._lease_s // 2)),
+            (int(Option.T2), struct.pack(">I", self._lease_s * 7 // 8)),
+        )
+        options = (*times, *self._settings)
+        return Answer(kind, query, self._plan.gateway, lease.address, options)
+
+    def _lease_for(self, query: Query, wanted: IPv4Address | None) -> Lease | None:
+        """The client's lease, or a new one, at the address that it wants if that is free."""
+        own = self._by_client.get(query.client)
+        if own is not None:
+            if wanted is None or wanted == own.address or not self._is_free(wanted):
+                own.ends = max(own.ends, self._clock() + _OFFER_S)
+                return own
+            self._forget(own)
+        address = wanted if wanted is not None and self._is_free(wanted) else self._free()
+        if address is None or not self._has_room():
+            return None
+        old = self._by_address.get(address)
+        if old is not None:
+            self._forget(old)
+        lease = Lease(address, query.client, query.mac, self._clock() + _OFFER_S, taken=False)
+        self._by_client[lease.client] = self._by_address[address] = lease
+        return lease
+
+    def _has_room(self) -> bool:
+        if len(self._by_client) >= _MOST_LEASES:
+            now = self._clock()
+            for lease in [one for one in self._by_client.values() if one.ends <= now]:
+                self._forget(lease)
+        return len(self._by_client) < _MOST_LEASES
+
+    def _is_free(self, address: IPv4Address) -> bool:
+        plan, now = self._plan, self._clock()
+        ends = (plan.network.network_address, plan.network.broadcast_address)
+        if address not in plan.network or address in (*ends, plan.gateway, plan.dns):
+            return False
+        lease = self._by_address.get(address)
+        return (lease is None or lease.ends <= now) and self._declined.get(address, now) <= now
+
+    def _free(self) -> IPv4Address | None:
+        """An address for a new guest; None: all are taken."""
+        for count, address in enumerate(self._plan.pool()):
+            if count >= _MOST_LEASES:
+                return None
+            if self._is_free(address):
+                self._declined.pop(address, None)
+                return address
+        return None
+
+    def _forget(self, lease: Lease) -> None:
+        self._by_client.pop(lease.client, None)
+        self._by_address.pop(lease.address, None)
