@@ -22,6 +22,8 @@ import pystack
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.tables import TcpState
 
+pytestmark = pytest.mark.sanitize
+
 AWAY, AWAY6 = "198.51.100.7", "2001:db8::7"
 BOTH = [(AWAY, FAR), (AWAY6, FAR6)]
 ALL = MSS + SACK + timestamp(7000) + SCALE_7
