@@ -10,7 +10,9 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `forwarder`: such flows forwarded by the kernel's sockets (as well).
 - `socks_server`: a SOCKS5 server on the kernel whose connections leave through a Stack.
 - `asyncio_stacks`: asyncio's streams, the server on one Stack and the client on another.
+- `device_tunnel`: a device behind a stream of packets, pinged and dialled from an asyncio loop.
 - `python_nic`: a NIC written in Python, whose frames an asyncio loop carries.
+- `wireguard`: two WireGuard peers in one process, and a server beyond the tunnel.
 - `virtual_time`: an hour of TCP in a moment, under a clock of your own.
 - `crash_and_retry`: a World whose server loses power, and a client that retries.
 - `week_of_keepalive`: a World in which a week passes, and a peer that is gone.
