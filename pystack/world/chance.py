@@ -7,6 +7,8 @@ of numpy; and `PYTHONHASHSEED` orders sets of strings before a World begins.
 
 from __future__ import annotations
 
+# Draws a key as it is imported: not from a World's bytes.
+import multiprocessing.process  # noqa: F401
 import os
 import random
 import uuid

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import subprocess
+import sys
 import tempfile
 import threading
 import uuid
@@ -80,3 +82,19 @@ def test_bad_sizes_and_temporary_names() -> None:
             os.urandom("1")  # type: ignore[arg-type]
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             assert one != two
+
+
+def test_what_is_imported_first_in_a_world_draws_nothing() -> None:
+    """In a process that has imported little: the second World is as the first."""
+    program = """
+import os
+from pystack.world import World
+
+def drawn():
+    with World(seed=5):
+        import multiprocessing, concurrent.futures.process, tempfile, ssl, http.cookiejar
+        return os.urandom(8)
+
+assert drawn() == drawn()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
