@@ -36,6 +36,7 @@ async def main() -> None:
         gateway.attach(theirs, "10.0.0.2/24")
         forwarder = Forwarder(gateway, to=lambda flow: ("127.0.0.1", flow.destination[1]))
         running = asyncio.ensure_future(forwarder.run())
+        await asyncio.sleep(0)  # it takes flows from its first step on
         print(await asyncio.to_thread(ask, client, "198.51.100.7", port))
         try:
             await asyncio.to_thread(ask, client, "198.51.100.7", 1)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import pystack
 from pystack.nic.wireguard import PeerConfig, WireGuard
 
 
-def serve(net: pystack.Stack) -> None:
+def serve(listener: Any) -> None:
     """Answers one request."""
-    with net.sockets.create_server(("10.9.0.1", 80)) as listener:
-        connection, address = listener.accept()
-        with connection:
-            connection.sendall(f"{connection.recv(100).decode()}, {address[0]}".encode())
+    connection, address = listener.accept()
+    with connection:
+        connection.sendall(f"{connection.recv(100).decode()}, {address[0]}".encode())
 
 
 def main() -> None:
@@ -30,12 +30,14 @@ def main() -> None:
     with pystack.Stack() as near, pystack.Stack() as far, near_card, far_card:
         near_card.up(near)
         far_card.up(far)
-        server = threading.Thread(target=serve, args=(far,))
+        listener = far.sockets.create_server(("10.9.0.1", 80))
+        server = threading.Thread(target=serve, args=(listener,))
         server.start()
         with near.sockets.create_connection(("10.9.0.1", 80), timeout=10, all_errors=True) as sock:
             sock.sendall(b"hello")
             print(sock.recv(100).decode())
         server.join()
+        listener.close()
         for peer in near_card.peers():
             assert peer.latest_handshake is not None
             print(f"{peer.sent_bytes} bytes sent to {peer.allowed_ips[0]}")

@@ -113,7 +113,7 @@ class Flow:
         return self._handle.check(number, _GONE)
 
     def _socket(self, kind: int, protocol: int) -> Socket:
-        return Socket.of_number(self._handle, self._accept(), int(self.family), kind, protocol)
+        return Socket._ps_of_number(self._handle, self._accept(), int(self.family), kind, protocol)
 
     def __del__(self) -> None:
         if getattr(self, "decided", True) or self._handle.closed:

@@ -9,6 +9,7 @@ nothing. The open socket is closed with the last of its descriptors.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -152,8 +153,9 @@ class Descriptor:
 
     def hold(self, holder: Holder) -> None:
         """Notes whose it is, to follow another socket that is copied over the number."""
-        self._holder = weakref.ref(holder)
-        _held[self.fd] = self
+        with contextlib.suppress(TypeError):  # to a `_socket.socket` there are no weak references
+            self._holder = weakref.ref(holder)
+            _held[self.fd] = self
 
     def is_ours(self) -> bool:
         """Whether the number still stands for the socket: another may have been put there."""

@@ -134,7 +134,7 @@ class Socket(MessageSocket):
         return accepted, peer
 
     @staticmethod
-    def of_number(
+    def _ps_of_number(
         handle: StackHandle, number: int, family: int, kind: int, protocol: int
     ) -> Socket:
         """A socket that the engine has made by itself, by its number; for pystack's own use."""

@@ -51,6 +51,7 @@ def to_here(flow: Any) -> tuple[str, int]:
 async def forwarding(net: pystack.Stack, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
     forwarder = Forwarder(net, *arguments, **{"to": to_here, **options})
     task = asyncio.ensure_future(forwarder.run())
+    await asyncio.sleep(0)  # flows are taken from its first step on
     try:
         yield forwarder
     finally:

@@ -132,6 +132,8 @@ class Forwarder:
     ) -> None:
         """Takes flows until it is cancelled, closed, or the Stack is closed; then ends them all.
 
+        As a task, it takes them from its first step on: `await asyncio.sleep(0)` lets it begin.
+
         Args:
             tcp: See `Stack.intercept`, as for the others.
             udp: UDP flows.
