@@ -35,10 +35,10 @@ pytestmark = [
 ]
 
 
-# The calls of the socket module and of asyncio; the rest are programs on them, and the second way
-# is much the same again.
+# The calls of select and of asyncio; test_socket takes minutes, the rest are programs on them, and
+# the second way is much the same again.
 QUICK = {
-    "stack": ["test_socket", "test_select", "test_poll", "test_epoll", "test_timeout", "test_ssl",
+    "stack": ["test_select", "test_poll", "test_epoll", "test_timeout", "test_ssl",
               "test_asyncio.test_sock_lowlevel", "test_asyncio.test_streams"],
     "installed": ["test_asyncio.test_streams"],
 }  # fmt: skip

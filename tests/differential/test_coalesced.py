@@ -122,6 +122,7 @@ SENDS = st.lists(
 
 @given(SENDS, st.integers(1, 5))
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_nothing_is_mixed(sends: list[tuple[int, int, int]], pause: int) -> None:
     """Whoever sends what, in whatever order: each datagram is whole, in its order, and its own
     sender's. Datagrams that wait are coalesced here, whereas Linux does so as they come.

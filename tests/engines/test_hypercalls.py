@@ -342,6 +342,7 @@ def test_a_hypercall_may_use_another_stack(engine: str) -> None:
         relay.other = None  # some engines send more at their end
 
 
+@pytest.mark.slow
 def test_garbage_collected_inside_a_hypercall_is_closed_all_the_same(engine: str) -> None:
     class Collector:
         rubbish: Any = None

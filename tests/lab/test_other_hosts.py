@@ -178,6 +178,7 @@ def _lab(*words: str | Path, **options: object) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_a_case_and_a_host_in_a_file_each(tmp_path: Path) -> None:
     case, host = EXAMPLES / "my_case.py", EXAMPLES / "my_host.py"
     assert len(case.read_text().splitlines()) < 40

@@ -143,6 +143,7 @@ def test_a_case_opens_in_its_place_and_closes(browser: Any, page: Path) -> None:
     assert detail(browser) is None
 
 
+@pytest.mark.slow
 def test_the_address_says_what_is_shown(browser: Any, page: Path) -> None:
     opened(browser, page)
     choose(browser, "verdict", "fail")
@@ -164,6 +165,7 @@ def test_the_address_says_what_is_shown(browser: Any, page: Path) -> None:
     assert browser.find_element("id", "verdict").get_attribute("value") == ""
 
 
+@pytest.mark.slow
 def test_a_column_sorts(browser: Any, page: Path) -> None:
     opened(browser, page)
 
@@ -215,6 +217,7 @@ return [count, [...low]];
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_text_has_the_contrast_of_wcag_aa(browser: Any, page: Path, scheme: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

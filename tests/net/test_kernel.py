@@ -165,6 +165,7 @@ def test_the_stack_fetches_a_gibibyte_from_the_kernel(files: Path, address: str)
 
 @needs_programs("curl")
 @pytest.mark.parametrize("address", [STACK, STACK6], ids=["ipv4", "ipv6"])
+@pytest.mark.slow
 def test_curl_fetches_over_a_bad_wire(files: Path, tmp_path: Path, address: str) -> None:
     with world(impairment=BAD) as it, it.serving(files, address) as url:
         assert fetch_by_curl(it, f"{url}/ten", tmp_path / "got") == sha256(files / "ten")
@@ -173,6 +174,7 @@ def test_curl_fetches_over_a_bad_wire(files: Path, tmp_path: Path, address: str)
 
 
 @pytest.mark.parametrize("address", [KERNEL, KERNEL6], ids=["ipv4", "ipv6"])
+@pytest.mark.slow
 def test_the_stack_fetches_over_a_bad_wire(files: Path, address: str) -> None:
     with world(impairment=BAD) as it, it.kernel_serving(files, address):
         assert fetch_by_stack(it, address, "/ten") == sha256(files / "ten")

@@ -131,6 +131,7 @@ def test_connections_both_ways(kind: Any, offload: bool) -> None:
                     exchange(near, accepted, b"out%d," % number)
 
 
+@pytest.mark.slow
 def test_a_connection_survives_a_pause_after_which_the_kernel_has_forgotten_it() -> None:
     """What comes first afterwards comes to whom the hash chooses, and is passed on."""
     with stacks(count=3, queues=4) as (place, nets), ExitStack() as cleanup:

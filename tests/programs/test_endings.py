@@ -198,6 +198,7 @@ def test_the_peer_gets_all_and_the_end(place: Namespace, way: str) -> None:
     assert outcome(place, way, on_stack=True) == on_kernel
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -> None:
     with listening(place) as listener:
         sink = Sink(listener, pause=4)
@@ -219,6 +220,7 @@ def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -
 
 
 @pytest.mark.parametrize("interrupt", [False, True], ids=["linger", "Ctrl-C"])
+@pytest.mark.slow
 def test_a_peer_that_reads_nothing_is_given_up(place: Namespace, interrupt: bool) -> None:
     with listening(place) as listener:
         sink = Sink(listener, pause=8)

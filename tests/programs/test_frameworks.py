@@ -155,6 +155,7 @@ def test_twisted(place: Namespace, tmp_path: Path) -> None:
     assert printed == "True\nb'HELLO\\r\\nBYE\\r\\n'\nb'ba' b'ba' b'ba' "
 
 
+@pytest.mark.slow
 def test_hypercorn_with_http_2_and_3(place: Namespace, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert(STACK)

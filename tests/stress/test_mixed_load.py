@@ -29,6 +29,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [5, slow(SECONDS)])
+@pytest.mark.slow
 def test_five_hundred_tasks_and_fifty_threads(seconds: float) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 8192:

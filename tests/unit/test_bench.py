@@ -39,6 +39,7 @@ def complete(result: Result, ways: list[Way]) -> None:
             assert result.ratio(way, metric.name) is not None
 
 
+@pytest.mark.slow
 def test_every_workload_goes_through_in_one_process() -> None:
     steps: list[str] = []
     result = measure(ONE_PROCESS, list(WORKLOADS.values()), 1, 0.05, steps.append)
@@ -144,6 +145,7 @@ def test_scale_grows_with_its_connections() -> None:
         scale(3)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_found(tmp_path: Path) -> None:
     found, drawn = tmp_path / "found.json", tmp_path / "plot.png"
     words = ["bench", "latency", "--rounds", "1", "--seconds", "0.05", "--way", "MTU 1500"]

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 import pystack
 from pystack.nic import Descriptor, Framing
 
@@ -180,6 +182,7 @@ def test_a_server_that_was_known_to_answer_and_does_not() -> None:
                 sock.close()
 
 
+@pytest.mark.slow
 def test_an_answer_in_two_sends_is_one() -> None:
     """What comes between the two waits for the second: no other thread is woken for it."""
     with stacks() as (left, right):

@@ -216,6 +216,7 @@ class Peer:
 @pytest.mark.parametrize("v6", [False, True])
 @pytest.mark.parametrize("sack", [True, False])
 @pytest.mark.parametrize("seed", representatives(range(6), [0]))
+@pytest.mark.slow
 def test_a_peer_that_takes_what_it_likes(seed: int, sack: bool, v6: bool) -> None:
     options: list[Any] = [("MSS", 1448 if seed % 2 else 1001), ("WScale", 4)]
     if sack:

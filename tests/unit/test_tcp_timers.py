@@ -288,6 +288,7 @@ def test_a_late_timer_fires_once(lab: Tester, options: list[tuple[Any, ...]], se
     sent(connection)
 
 
+@pytest.mark.slow
 def test_an_acknowledgement_behind_many_frames_counts(lab: Tester) -> None:
     connection = connect(lab, options=PLAIN)
     _began, packet = sent(connection)

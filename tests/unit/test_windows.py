@@ -36,6 +36,7 @@ def test_one_flow_fills_ten_gigabits_over_twenty_milliseconds() -> None:
         assert took < 60 * MEBIBYTE / (8948 / 8e-6) * 1.05
 
 
+@pytest.mark.slow
 def test_buffers_grow_with_the_path_up_to_their_maximum() -> None:
     with path(LONG, memory_limit=256 << 20) as it:
         for stack in (it.sender, it.receiver):

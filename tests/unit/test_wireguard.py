@@ -114,6 +114,7 @@ def test_both_families() -> None:
         assert is_clean(two.nics[0])
 
 
+@pytest.mark.slow
 def test_rekeying_over_a_virtual_day() -> None:
     """A packet a minute for 24 hours: a handshake each two minutes, by the Stack's clock alone."""
     with virtual() as two:

@@ -46,6 +46,7 @@ def test_our_side_finds_its_fault_and_shrinks_it(beside, name, seeds, left) -> N
     assert [one.kind for one in found.shrunk.tape.entries] == left
 
 
+@pytest.mark.slow
 def test_a_cut_that_nobody_made_is_no_back_off(beside) -> None:
     assert beside.look(beside.back_off, range(3)).failure is None
 

@@ -580,6 +580,7 @@ print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_seed_are_alike(tmp_path: Path) -> None:
     def run(hash_seed: str) -> str:
         return subprocess.run(

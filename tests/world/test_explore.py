@@ -103,6 +103,7 @@ def fails_by_the_clock(world: World) -> None:
     assert find_test.__dict__.setdefault("runs", []).append(1) or len(find_test.runs) < 5
 
 
+@pytest.mark.slow
 def test_a_schedule_that_loses_an_update_is_found_and_shrunk(capsys) -> None:
     assert run_once(lost_update).error == ""
     found = explore(lost_update, seeds=200)
@@ -206,6 +207,7 @@ faults = st.builds(
 )
 
 
+@pytest.mark.slow
 def test_hypothesis_draws_plans_and_shrinks_them() -> None:
     failed: list[list[Fault]] = []
 

@@ -107,6 +107,7 @@ def test_a_sleep_that_is_not_the_worlds_is_warned_of() -> None:
     assert {one.filename for one in caught} == {__file__}
 
 
+@pytest.mark.slow
 def test_a_long_computation_is_no_wait() -> None:
     with World(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -55,6 +55,7 @@ def test_fails(world):
     assert re.search(r"^left:", told, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_seed_that_fails_is_found_and_its_command_replays_it(tmp_path: Path) -> None:
     text = """
 @pystack.world_test(seeds=50)

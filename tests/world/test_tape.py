@@ -72,6 +72,7 @@ def test_a_tape_gives_the_same_frames_byte_for_byte(tmp_path: Path, schedule: st
     assert (tmp_path / "again.pcapng").read_bytes() == (tmp_path / "first.pcapng").read_bytes()
 
 
+@pytest.mark.slow
 def test_schedules_are_the_seeds() -> None:
     orders = {str(run(seed=seed, schedule="random")[1]) for seed in range(4)}
     assert len(orders) == 4
@@ -79,6 +80,7 @@ def test_schedules_are_the_seeds() -> None:
     assert run(seed=1, schedule="pct")[1] != run(seed=1, schedule="fifo")[1]
 
 
+@pytest.mark.slow
 def test_what_is_not_on_a_tape_is_ordinary() -> None:
     world, order = run(tape=Tape(3))
     assert world.tape == Tape(3)
