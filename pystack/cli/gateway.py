@@ -144,7 +144,7 @@ class _Wire:
     help="Let guests reach this machine's 127.0.0.1 by this address.",
 )  # fmt: skip
 @click.option(
-    "-p", "--publish", "forwards", multiple=True, metavar="[ADDRESS:]PORT[:PORT][/udp]",
+    "-p", "--publish", "forwards", multiple=True, metavar="[ADDRESS:]PORT[:[GUEST:]PORT][/tcp|udp]",
     callback=_understood(parse_forward),
     help="Lead a port of this machine's (127.0.0.1's, unless said otherwise) to the guest.",
 )  # fmt: skip
@@ -213,6 +213,8 @@ def gateway(
             async with Gateway(around, **options) as made:
                 for port, address, target, protocol in offers:
                     made.offer(port, address, target, protocol)
+                for one in made.published[: len(forwards)]:
+                    click.echo(f"published: {one.forward}")
                 yield made
 
     async def serve() -> None:

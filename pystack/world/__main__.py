@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-from pystack.world.explore import explore, find_test, run_once
+from pystack.world.explore import Test, explore, find_test, run_once
 from pystack.world.tape import Tape
 
 _TEST = "module:function or file.py:function"
@@ -31,9 +31,12 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _replay(test: str, tape: str, save: str | None, capture: str | None) -> int:
-    given = Tape.load(tape) if Path(tape).is_file() else Tape.parse(tape)
-    outcome = run_once(find_test(test), tape=given, trace=True, capture=capture)
+def _tape(given: str) -> Tape:
+    return Tape.load(given) if Path(given).is_file() else Tape.parse(given)
+
+
+def _replay(test: Test, tape: Tape, save: str | None, capture: str | None) -> int:
+    outcome = run_once(test, tape=tape, trace=True, capture=capture)
     if save is not None:
         outcome.tape.save(save)
     print(outcome.ladder)
@@ -43,15 +46,19 @@ def _replay(test: str, tape: str, save: str | None, capture: str | None) -> int:
 
 def main(words: list[str] | None = None) -> int:
     """Runs the command; 1 if the test failed."""
-    given = _arguments().parse_args(words)
-    if given.command == "replay":
-        return _replay(given.test, given.tape, given.save, given.capture)
+    parser = _arguments()
+    given = parser.parse_args(words)
+    try:
+        test = find_test(given.test)
+        tape = _tape(given.tape) if given.command == "replay" else None
+    except (ValueError, ImportError, OSError) as error:
+        parser.error(str(error))
+    if tape is not None:
+        return _replay(test, tape, given.save, given.capture)
     seeds = range(given.first, given.first + given.seeds)
     pool = ProcessPoolExecutor(given.processes) if given.processes else nullcontext()
     with pool as executor:
-        found = explore(
-            find_test(given.test), seeds=seeds, schedule=given.schedule, executor=executor
-        )
+        found = explore(test, seeds=seeds, schedule=given.schedule, executor=executor)
     print(found)
     return 1 if found.failure else 0
 

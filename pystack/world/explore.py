@@ -184,7 +184,8 @@ def find_test(name: str) -> Test:
     """The test of that name.
 
     Raises:
-        ValueError: The name isn't "module:function" or "file.py:function", or there is none.
+        ValueError: The name isn't "module:function" or "file.py:function", or there is none, or it
+            is a `world_test`.
     """
     module, _colon, function = name.rpartition(":")
     if not module:
@@ -199,6 +200,11 @@ def find_test(name: str) -> Test:
     if not callable(found):
         raise ValueError(  # noqa: TRY004 - the name is wrong
             f"there is no function {function!r} in {module}"
+        )
+    if getattr(found, "is_world_test", False):
+        raise ValueError(
+            f"{function} is a world_test, which makes its Worlds itself: run it by pytest, with "
+            "--world-seed N or --world-tape TAPE"
         )
     return found  # type: ignore[no-any-return]
 

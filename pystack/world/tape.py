@@ -142,7 +142,10 @@ class Tape:
         seed, entries = 0, []
         for word in text.split():
             if word.startswith("seed="):
-                seed = int(word.removeprefix("seed="))
+                try:
+                    seed = int(word.removeprefix("seed="))
+                except ValueError:
+                    raise ValueError(f"a tape's seed is a whole number, not {word!r}") from None
             else:
                 entries.append(word)
         return cls(seed, entries)

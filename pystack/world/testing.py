@@ -101,6 +101,7 @@ def world_test(
 
         functools.update_wrapper(run, function)
         del run.__dict__["__wrapped__"]
+        run.__dict__["is_world_test"] = True
         # pytest is to see the fixtures alone, and a function where there is a coroutine function.
         others = list(signature.parameters.values())[1:]
         run.__dict__["__signature__"] = signature.replace(parameters=others)

@@ -131,7 +131,7 @@ def test_what_is_not_this_users_is_refused(tmp_path: Path) -> None:
         words = [sys.executable, "-m", "pystack", "gateway", "--netns"]
         for where, text in (
             (str(os.getpid()), b"Permission denied"),
-            ("/proc/self/ns/net", b"this user may not change that namespace"),
+            ("/proc/self/ns/net", b"is the network namespace that this program runs in"),
             ("/dev/null", b"it is no network namespace"),
             ("/nowhere", b"No such file"),
         ):

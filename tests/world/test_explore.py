@@ -245,6 +245,20 @@ def command(words: list[str]) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def test_what_the_command_cannot_run_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import pystack\n\n@pystack.world_test()\ndef test(world):\n    pass\n")
+    for words, told in (
+        (["explore", f"{path}:test"], "test is a world_test, which makes its Worlds itself"),
+        (["explore", f"{path}:other"], "there is no function 'other'"),
+        (["explore", "nosuch.module:f"], "No module named 'nosuch'"),
+        (["replay", "pystack.examples.half_open:subscription", "seed=x"], "'seed=x'"),
+    ):
+        done = command(["-m", "pystack.world", *words])
+        assert done.returncode == 2
+        assert told in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_the_command_replays_what_was_found(tmp_path: Path) -> None:
     found = command(["-m", "pystack.world", "explore", "pystack.examples.half_open:subscription"])

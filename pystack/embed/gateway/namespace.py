@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from pystack.embed.gateway.plan import Plan
 from pystack.nic import Descriptor, Framing
@@ -35,6 +36,11 @@ def _owner(network: int, cleanup: ExitStack) -> int:
     cleanup.callback(os.close, owner)
     here, there = Path("/proc/self/ns/user").stat(), os.fstat(owner)
     return -1 if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) else owner
+
+
+def _own_network() -> BinaryIO:
+    """The namespace of this thread."""
+    return Path("/proc/thread-self/ns/net").open("rb", buffering=0)
 
 
 def tap_in_namespace(
@@ -66,7 +72,8 @@ def tap_in_namespace(
         FileNotFoundError: There is no such process, or path.
         PermissionError: The namespace, or /dev/net/tun, is not this user's to use.
         ValueError: The name or the MTU.
-        OSError: EBUSY, there is such a device already; ENOTTY, the path is no namespace's.
+        OSError: EBUSY, there is such a device already; ENOTTY, the path is no namespace's; EINVAL,
+            it is this program's own.
     """
     path = f"/proc/{where}/ns/net" if isinstance(where, int) else os.fspath(where)
     encoded_name(name)
@@ -77,6 +84,13 @@ def tap_in_namespace(
     with ExitStack() as cleanup:
         network = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         cleanup.callback(os.close, network)
+        if os.path.sameopenfile(network, cleanup.enter_context(_own_network()).fileno()):
+            raise OSError(
+                errno.EINVAL,
+                f"{path} is the network namespace that this program runs in: what guests send "
+                "would come back to it. Make one for the guest, as by unshare --user "
+                "--map-root-user --net",
+            )
         try:
             user = _owner(network, cleanup)
         except OSError as error:
@@ -108,7 +122,8 @@ def tap_in_namespace(
 
 _WORDS = {
     errno.ENOTTY: "it is no network namespace",
-    errno.EPERM: "the namespace belongs to nobody below this user namespace",
+    errno.EPERM: "this user may not change that namespace; one that they may is made by "
+    "unshare --user --map-root-user --net",
 }
 
 
