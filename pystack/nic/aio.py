@@ -41,7 +41,7 @@ _CHUNK = 1 << 18  # bytes to read of a stream at a time
 _BATCH_FRAMES = 128
 _BATCH_BYTES = 1 << 17  # filled as far as a frame of any size still fits
 _TURN = 64  # reads, none of which had to wait, before other tasks have theirs
-_LAST_S = 1.0  # for what is still in the queue when the NIC is closed
+_LAST_S = 1.0  # without progress, for what is still in the queue when the NIC is closed
 
 
 def _read_of(reader: Any, framed: bool) -> _Read:
@@ -117,6 +117,7 @@ class _Carrier:
         self._bell = bell
         self._waiters: list[asyncio.Future[None]] = []
         self._is_stopping = self._is_abandoned = self._is_delivering = False
+        self._written = 0  # batches and frames
         self._room = _BATCH_BYTES + 65536 + 128
         self._frames = ffi.new("uint8_t[]", self._room)
         self._sizes = ffi.new("uint32_t[]", _BATCH_FRAMES)
@@ -189,9 +190,11 @@ class _Carrier:
                 for length in self._sizes[0:count]:
                     end = begin + length
                     await _done(write(data[begin:end]))
+                    self._written += 1
                     begin = end
             if drain is not None:
                 await drain()
+            self._written += 1
             await asyncio.sleep(0)
 
     async def _receive(self, read: _Read) -> None:
@@ -257,6 +260,7 @@ class _Carrier:
 
     async def _run(self, read: _Read, writer: Any) -> None:
         sending = self.loop.create_task(self._send(writer), name="pystack-nic-send")
+        self._sending, self._writer = sending, writer
         receiving = self.loop.create_task(self._receive(read), name="pystack-nic-receive")
         both = {sending, receiving}
         try:
@@ -301,6 +305,19 @@ class _Carrier:
         if not self._task.done():
             lib.ps_nic_carried_end(self.held, errno.ENETDOWN)
             self._stop()
+            self.loop.call_later(_LAST_S, self._look, self._progress())
+
+    def _progress(self) -> tuple[int, int]:
+        return self._written, _unsent(self._writer)
+
+    def _look(self, before: tuple[int, int]) -> None:
+        """Gives a wire up that takes nothing."""
+        if self._sending.done():
+            return
+        if self._progress() == before:
+            self._sending.cancel()
+        else:
+            self.loop.call_later(_LAST_S, self._look, self._progress())
 
     def finish(self) -> None:
         """Sends what waits, and ends; from any thread."""
@@ -313,13 +330,31 @@ async def _done(result: Any) -> None:
         await result
 
 
+def _unsent(writer: Any) -> int:
+    """Bytes that a stream has taken and not sent; 0 of another writer."""
+    size = getattr(getattr(writer, "transport", None), "get_write_buffer_size", None)
+    return 0 if size is None else int(size())
+
+
 async def _close(writer: Any) -> None:
     """Closes what can be closed; its wire has ended, and with what error is known."""
     with suppress(Exception):
         if hasattr(writer, "close"):
             await _done(writer.close())
         if hasattr(writer, "wait_closed"):
-            await asyncio.wait_for(writer.wait_closed(), _LAST_S)
+            closing, before, unsent = (
+                asyncio.ensure_future(writer.wait_closed()),
+                -1,
+                _unsent(writer),
+            )
+            while not closing.done() and unsent != before:
+                await asyncio.wait({closing}, timeout=_LAST_S)
+                before, unsent = unsent, _unsent(writer)
+            if not closing.done() and hasattr(writer, "transport"):
+                writer.transport.abort()  # its peer doesn't read
+                await asyncio.wait({closing}, timeout=_LAST_S)
+            closing.cancel()  # else its error is known
+            await asyncio.gather(closing, return_exceptions=True)
 
 
 class Async(Nic):

@@ -14,6 +14,7 @@ from pystack.nic.python import adapt
 _LONGEST = 1e9  # seconds
 _LARGEST = 65536 + 64  # a frame's bytes
 _ONE = (bytes, bytearray, memoryview, str)  # which have parts, and are one thing all the same
+_MOST_OF_ONE = 65536  # frames: a generator may never end
 
 
 @dataclass(slots=True)
@@ -147,7 +148,9 @@ class Tampered(Wrapper):
             return
         several = isinstance(outcome, Iterable) and not isinstance(outcome, _ONE)
         if several and not hasattr(outcome, "__bytes__"):
-            for one in outcome:
+            for number, one in enumerate(outcome):
+                if number == _MOST_OF_ONE:
+                    raise ValueError(f"over {_MOST_OF_ONE} frames come of one: have they an end?")
                 yield _put(one)
         else:
             yield _put(outcome)

@@ -424,6 +424,31 @@ def test_closing_sends_what_waits_and_closes_the_writer() -> None:
     run(work())
 
 
+@unclosed
+@pytest.mark.parametrize("way", ["stream", "function"])
+def test_a_peer_that_never_reads_is_given_up(way: str) -> None:
+    async def work() -> None:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        never = asyncio.Event()
+        write = writer if way == "stream" else lambda _frame: never.wait()
+        net = pystack.Stack()
+        wire = Async(reader.read if way == "function" else reader, write)
+        net.attach(wire, f"{LEFT}/24")
+        with net.socket(type=socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            for _ in range(3000):
+                sock.sendto(bytes(1400), (RIGHT, 9))
+                await asyncio.sleep(0)
+        wire.close()
+        await asyncio.wait_for(net.aio.close(), 20)
+        await asyncio.wait_for(wire.wait_closed(), 20)
+        writer.close()
+        theirs.close()
+
+    run(work())
+
+
 def test_one_that_nobody_keeps_ends() -> None:
     async def work() -> None:
         first, second = socket.socketpair()

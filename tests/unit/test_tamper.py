@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -140,6 +141,13 @@ def test_what_it_raises_propagates(
         near.receive(0)
     assert near.receive(0) is None, "it is raised once"
     assert near.statistics().dropped_frames == 2
+
+
+def test_one_that_never_ends_is_stopped(ends: tuple[nic.Tampered, nic.Nic]) -> None:
+    near, _far = ends
+    near.function = lambda frame: itertools.repeat(frame.data)
+    with pytest.raises(ValueError, match="over 65536 frames"):
+        near.send(HEAD + b"x")
 
 
 def test_what_it_raises_propagates_from_the_stacks_calls(
