@@ -23,7 +23,7 @@ from by_hand import (
 from pystack.tables import TcpState
 
 ALL = MSS + SACK + timestamp(7000) + SCALE_7
-BYTES_EACH = 160  # of a handshake, what the arena adds included
+BYTES_EACH = 168  # of a handshake, what the arena adds included
 
 
 def spoofed(number: int, v6: bool = False, options: bytes = MSS) -> Segment:

@@ -116,7 +116,7 @@ static const struct tunable table[] = {
     TUNABLE("net.ipv4.tcp_syncookies", tcp_syn_cookies, 0, 2, 1,
             "SYN cookies (RFC 4987): never, when there is no room for a handshake, always"),
     TUNABLE("net.ipv4.tcp_max_syn_backlog", tcp_syn_backlog, 1, 1 << 20, 4096,
-            "Handshakes in progress at one listener, 160 bytes each"),
+            "Handshakes in progress at one listener, 168 bytes each"),
     TUNABLE("net.ipv4.tcp_abort_on_overflow", tcp_abort_on_overflow, 0, 1, 0,
             "Reset connections that exceed a listener's backlog, instead of leaving them waiting"),
     TUNABLE("net.ipv4.tcp_invalid_ratelimit", tcp_invalid_ratelimit_ms, 0, 60000, 500,
