@@ -122,7 +122,7 @@ class Services:
             if found is not None:
                 answer, target = found
                 to = "255.255.255.255" if target is None else str(target)
-                with suppress(OSError):  # the client asks again
+                with suppress(OSError, StackPanic):  # the client asks again
                     one.sendto(answer, (to, CLIENT_PORT))
 
         self._read(one, take)
@@ -155,7 +155,7 @@ class Services:
         def asked(message: bytes, peer: Any) -> None:
             reply = router.dhcp6_reply(message, dns, mac=self._mac, search=self._search)
             if reply is not None:
-                with suppress(OSError):
+                with suppress(OSError, StackPanic):
                     server.sendto(reply, peer)
 
         self._read(server, asked)
