@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+import sys
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from pystack.embed.gateway.intake import Pace
 from pystack.embed.gateway.names import resolvers_of, wire_name
 from pystack.embed.gateway.plan import planned
 from pystack.embed.gateway.router import advertisement, dhcp6_reply, is_solicitation
+from pystack.serving.dhcp_message import Kind, Message
 
 OFFER, ACK, NAK = 2, 5, 6
 ROUTER = "10.0.2.2"
@@ -173,6 +175,34 @@ def test_a_flood_of_clients_takes_what_is_there_for_a_minute(
     for number in range(500):
         many.say(number, "request", requested_addr=str(IPv4Address("10.9.0.0") + number))
     assert len(many.server._by_client) == 256
+
+
+def test_no_client_costs_more_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dhcp, "_MOST_LEASES", 300)
+    steps: list[int] = []
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        if event in ("call", "c_call"):
+            steps[-1] += 1
+
+    def counted(number: int, now: float) -> bytes | None:
+        message = Message(Kind.DISCOVER, number, b"\2\0\0\0" + number.to_bytes(2, "big")).packed()
+        clients.now = now
+        steps.append(0)
+        sys.setprofile(count)
+        try:
+            found = clients.server.datagram(message)
+        finally:
+            sys.setprofile(None)
+        return None if found is None else found[0][16:20]  # yiaddr
+
+    clients = Clients("10.0.0.0/16")
+    found = [counted(number, number / 100) for number in range(600)]
+    assert [one is not None for one in found] == [number < 300 for number in range(600)]
+    # Each offer ends a minute after it was made, and its address is another's then.
+    again = [counted(number, number / 100 + 54.05) for number in range(600, 800)]
+    assert again == found[:200]
+    assert max(steps) < 2 * steps[50]
 
 
 def test_nonsense_is_no_message() -> None:

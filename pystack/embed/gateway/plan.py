@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import chain
 
 __all__ = ["SUBNET", "SUBNET6", "Plan", "planned"]
 
@@ -45,7 +46,7 @@ class Plan:
         low, high = int(self.network.network_address) + 1, int(self.network.broadcast_address)
         kept = {int(self.gateway), int(self.dns)}
         first = int(self.first)
-        for number in (*range(first, high), *range(low, first)):
+        for number in chain(range(first, high), range(low, first)):
             if number not in kept:
                 yield IPv4Address(number)
 

@@ -24,7 +24,7 @@ from pystack.stack import Stack
 
 __all__ = ["Services"]
 
-_AT_ONCE = 32
+_AT_ONCE = 8  # so that a flood of messages leaves flows their turn
 _LARGEST = 0xFFFF
 _ANSWER_WAIT_S = 0.5  # at most, before a solicitation is answered (RFC 4861 6.2.6)
 _LEAST_BETWEEN_S = 3.0  # two advertisements to all (6.2.6), once the first few are out
