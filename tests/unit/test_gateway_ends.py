@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +82,79 @@ def test_an_engine_that_fails_ends_what_it_carried() -> None:
             await away(one.recv, 10)
 
     asyncio.run(main())
+
+
+def descriptors() -> int:
+    gc.collect()
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_one_that_is_cancelled_as_it_closes_leaves_nothing(times: int) -> None:
+    async def main() -> None:
+        inside = asyncio.Event()
+
+        async def run(nic: pystack.nic.Nic) -> None:
+            async with Gateway(nic, nameservers=["127.0.0.9"], forwards=["127.0.0.1:0:80"]):
+                inside.set()
+                await asyncio.get_running_loop().create_future()
+
+        for _ in range(2):  # the loop keeps a thread for the first one
+            before = descriptors()
+            ours, theirs = pystack.nic.wire()
+            inside.clear()
+            task = asyncio.ensure_future(run(ours))
+            await inside.wait()
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            theirs.close()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert descriptors() == before
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_another_thread_publishes(protocol: str) -> None:
+    async def main() -> None:
+        async with entered() as (gateway, _guest, told):
+            made = await asyncio.to_thread(gateway.publish, f"127.0.0.1:0:80/{protocol}")
+            offered = await asyncio.to_thread(gateway.offer, 80, "127.0.0.1", 80, protocol)
+            assert gateway.published == [made, offered]
+            with pytest.raises(OSError, match="in use"):
+                await asyncio.to_thread(gateway.publish, made.forward)
+            await asyncio.to_thread(made.close)
+            await asyncio.to_thread(offered.close)
+            made.close()
+            assert gateway.published == told == []
+            with gateway.publish(made.forward):
+                assert len(gateway.published) == 1
+
+    asyncio.run(main())
+
+
+def test_without_its_loop_nothing_is_published() -> None:
+    loop = asyncio.new_event_loop()
+    ours, _theirs = pystack.nic.wire()
+    gateway = Gateway(ours, nameservers=())
+    loop.run_until_complete(gateway.__aenter__())
+    with pytest.raises(RuntimeError, match="between entering and leaving"):
+        gateway.publish("127.0.0.1:0:80")
+    refused: list[BaseException] = []
+
+    def publish() -> None:
+        try:
+            gateway.publish("127.0.0.1:0:80")
+        except RuntimeError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert len(refused) == 1
+    loop.run_until_complete(gateway.__aexit__(None, None, None))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
