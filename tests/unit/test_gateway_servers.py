@@ -30,7 +30,8 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptRDNSS,
 )
 
-from pystack.embed.gateway import dhcp
+import pystack
+from pystack.embed.gateway import Gateway, dhcp
 from pystack.embed.gateway import dns as dns_server
 from pystack.embed.gateway.dhcp import LEASE_S, DhcpServer
 from pystack.embed.gateway.dns import Forwarder
@@ -338,6 +339,26 @@ def test_the_machines_resolvers(tmp_path: Path) -> None:
     assert found.servers == ("192.0.2.1", "fe80::1%lo", "192.0.2.2")
     assert found.search == ("example.org", "corp.example")
     assert resolvers_of(tmp_path / "none").servers == ("127.0.0.1",)
+
+
+def test_search_domains_for_which_there_is_no_room(tmp_path: Path) -> None:
+    many = [f"{'a' * 57}.example{number:02}" for number in range(60)]  # of 69 bytes each
+    ours, _theirs = pystack.nic.wire()
+    with ours:
+        with pytest.raises(ValueError, match=f"'{many[14]}'.* 1024 bytes .* first 14 fill"):
+            Gateway(ours, search=many)
+        with pytest.raises(ValueError, match=f"'{'a' * 64}' is no name .* 1 to 63 bytes"):
+            Gateway(ours, search=["a" * 64])
+    path = tmp_path / "resolv.conf"
+    path.write_text(f"search {'a' * 64} a..b {' '.join(many)}\n")
+    search = resolvers_of(path).search
+    assert search == tuple(many[:14])
+    network = IPv6Network("fd00::/64")
+    told = advertisement(network, network[3], mac=bytes(6), mtu=1280, search=search)
+    assert len(told) <= 1280 - 40
+    clients = Clients(search=search)
+    clients.get(1)
+    assert dhcp6_reply(b"\x0b123", network[3], mac=bytes(6), search=search) is not None
 
 
 @pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64, ".".join(["abcdefg"] * 40)])

@@ -19,7 +19,7 @@ from pystack.embed.gateway.ending import finished
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
 from pystack.embed.gateway.forwards import Forward, parse_forward
 from pystack.embed.gateway.intake import Pace, take
-from pystack.embed.gateway.names import resolvers_of
+from pystack.embed.gateway.names import checked_search, resolvers_of
 from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
@@ -99,7 +99,8 @@ class Gateway:
         dhcp: Whether it serves DHCP.
         nameservers: Who is asked for names; default: those of /etc/resolv.conf. Empty: it serves no
             DNS.
-        search: The domains in which guests look names up; default: as /etc/resolv.conf says.
+        search: The domains in which guests look names up, of 1024 bytes in all; default: as
+            /etc/resolv.conf says, as far as they fit.
         names: Names that it answers for itself, with their addresses; "gateway.internal" is one,
             and with `host_loopback` "host.internal" another.
         host_loopback: An address outside the guests' networks that is this machine's 127.0.0.1 (or
@@ -141,7 +142,7 @@ class Gateway:
     ) -> None:
         self.plan: Plan = planned(subnet, subnet6, gateway=gateway, dns=dns, guest=guest)
         resolvers = resolvers_of()
-        self._search = tuple(resolvers.search if search is None else search)
+        self._search = resolvers.search if search is None else checked_search(search)
         servers = tuple(resolvers.servers if nameservers is None else nameservers)
         self._loopback = None if host_loopback is None else self.plan.beyond(host_loopback)
         known = self._names() | {name: list(some) for name, some in (names or {}).items()}
