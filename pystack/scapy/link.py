@@ -21,7 +21,9 @@ class _Link(StreamSocket):
 class _TlsLink(StreamSocketPeekless):
     @staticmethod
     def select(sockets: list[SuperSocket], remain: float | None = None) -> list[SuperSocket]:
-        queued = [one for one in sockets if isinstance(one, _TlsLink) and one.sess.data]
+        queued: list[SuperSocket] = [
+            one for one in sockets if isinstance(one, _TlsLink) and one.sess.data
+        ]
         return queued or ready(sockets, remain)
 
 
