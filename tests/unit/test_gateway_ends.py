@@ -1,4 +1,4 @@
-"""A gateway whose engine fails, that is cancelled, or that another thread speaks to."""
+"""A gateway whose engine fails, that is cancelled, that another thread or a lone packet reaches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.l2 import ARP, Ether
 
 import pystack
 from pystack.embed.gateway import Gateway
+from pystack.scapy import FarEnd
 
 PATIENCE_S = 20.0
 
@@ -158,3 +161,17 @@ def test_without_its_loop_nothing_is_published() -> None:
     loop.run_until_complete(gateway.__aexit__(None, None, None))
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+def test_errors_come_from_the_router() -> None:
+    ours, theirs = pystack.nic.wire()
+    there = Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.0.2.100", pdst="10.0.2.2")
+    with Gateway(ours, nameservers=[], subnet6=None) as gateway, FarEnd(theirs) as guest:
+        assert gateway.net is not None
+        assert str(gateway.net.routes.lookup("10.0.2.100").source) == "10.0.2.2"
+        router = guest.sr1(there, timeout=PATIENCE_S, verbose=0)
+        assert router is not None
+        lost = IP(src="10.0.2.100", dst="10.0.2.77") / ICMP()
+        error = guest.sr1(Ether(dst=router[ARP].hwsrc) / lost, timeout=PATIENCE_S, verbose=0)
+        assert error is not None
+        assert (error[IP].src, error[ICMP].type) == ("10.0.2.2", 3)

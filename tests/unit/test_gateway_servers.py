@@ -374,11 +374,11 @@ def test_the_plan_of_a_network() -> None:
     plan = planned()
     assert (str(plan.gateway), str(plan.dns), str(plan.first)) == (ROUTER, "10.0.2.3", "10.0.2.100")
     assert plan.addresses == [
-        "10.0.2.2/24", "10.0.2.3/24", "fd00::2/64", "fd00::3/64", "fe80::2/64",
+        "10.0.2.2/24", "10.0.2.3/32", "fd00::2/64", "fd00::3/64", "fe80::2/64",
     ]  # fmt: skip
     small = planned("192.168.5.0/29", None, gateway="192.168.5.1")
     assert [str(one) for one in small.pool()] == [f"192.168.5.{n}" for n in (4, 5, 6, 2)]
-    assert small.addresses == ["192.168.5.1/29", "192.168.5.3/29"]
+    assert small.addresses == ["192.168.5.1/29", "192.168.5.3/32"]
     for wrong in (
         {"subnet": "10.0.2.1/24"}, {"subnet": "10.0.2.0/30"}, {"subnet": "127.0.0.0/8"},
         {"subnet6": "fd00::/56"}, {"subnet6": "fe80::/64"}, {"gateway": "10.0.3.1"},

@@ -71,8 +71,9 @@ class Plan:
     @property
     def addresses(self) -> list[str]:
         """The gateway's own, with their prefixes, its default one of each family first."""
-        four = dict.fromkeys((self.gateway, self.dns))
-        found = [f"{one}/{self.network.prefixlen}" for one in four]
+        found = [f"{self.gateway}/{self.network.prefixlen}"]
+        if self.dns != self.gateway:  # nothing leaves from it but answers: the network isn't its
+            found.append(f"{self.dns}/32")
         if self.network6 is not None:
             six = dict.fromkeys(one for one in (self.gateway6, self.dns6) if one is not None)
             found += [f"{one}/{self.network6.prefixlen}" for one in six]
