@@ -6,11 +6,25 @@ import ssl
 from typing import Any
 
 from scapy.packet import Packet
-from scapy.supersocket import StreamSocket, StreamSocketPeekless
+from scapy.supersocket import StreamSocket, StreamSocketPeekless, SuperSocket
 
+from pystack.scapy.ready import ready
 from pystack.stack import Stack
 
 __all__ = ["tcp_link"]
+
+
+class _Link(StreamSocket):
+    select = staticmethod(ready)
+
+
+class _TlsLink(StreamSocketPeekless):
+    @staticmethod
+    def select(sockets: list[SuperSocket], remain: float | None = None) -> list[SuperSocket]:
+        queued: list[SuperSocket] = [
+            one for one in sockets if isinstance(one, _TlsLink) and one.sess.data
+        ]
+        return queued or ready(sockets, remain)
 
 
 def tcp_link(
@@ -45,8 +59,8 @@ def tcp_link(
     connected: Any = net.sockets.create_connection((host, port), timeout, source)
     try:
         if tls is not None:
-            return StreamSocketPeekless(tls.wrap_socket(connected, server_hostname=host), layer)
-        return StreamSocket(connected, layer)
+            return _TlsLink(tls.wrap_socket(connected, server_hostname=host), layer)
+        return _Link(connected, layer)
     except BaseException:
         connected.close()
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from scapy.supersocket import SuperSocket
 from pystack.nic import Frame, Layer, Nic, NicProtocol, adapt
 from pystack.scapy.filters import PacketFilter
 from pystack.scapy.hops import next_hop, source_for
+from pystack.scapy.ready import ready, wait_readable
 from pystack.scapy.shared import Alone, Shared, shared_of
 from pystack.stack import Stack
 
@@ -37,6 +37,7 @@ class FrameSocket(SuperSocket):
     """
 
     desc = "frames of a pystack NIC"
+    select = staticmethod(ready)
 
     def __init__(self, expression: str | None, layer: Layer) -> None:
         # First of all: SuperSocket closes what was made in part, too.
@@ -90,10 +91,7 @@ class FrameSocket(SuperSocket):
                     data, moment = self._frames.popleft()
                     return self._class_of(data), data[:x], moment
                 readable = self._ends[0]
-            try:
-                select.select([readable], [], [], 0.2)  # it may be closed meanwhile, unheard
-            except (OSError, ValueError):
-                continue
+            wait_readable([readable], 0.2)  # it may be closed meanwhile, unheard
 
     def close(self) -> None:
         """Closes it; may be called again."""

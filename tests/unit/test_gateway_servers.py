@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 import struct
+import sys
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptRDNSS,
 )
 
-from pystack.embed.gateway import dhcp
+import pystack
+from pystack.embed.gateway import Gateway, dhcp
 from pystack.embed.gateway import dns as dns_server
 from pystack.embed.gateway.dhcp import LEASE_S, DhcpServer
 from pystack.embed.gateway.dns import Forwarder
@@ -38,6 +40,7 @@ from pystack.embed.gateway.intake import Pace
 from pystack.embed.gateway.names import resolvers_of, wire_name
 from pystack.embed.gateway.plan import planned
 from pystack.embed.gateway.router import advertisement, dhcp6_reply, is_solicitation
+from pystack.serving.dhcp_message import Kind, Message
 
 OFFER, ACK, NAK = 2, 5, 6
 ROUTER = "10.0.2.2"
@@ -175,6 +178,34 @@ def test_a_flood_of_clients_takes_what_is_there_for_a_minute(
     assert len(many.server._by_client) == 256
 
 
+def test_no_client_costs_more_than_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dhcp, "_MOST_LEASES", 300)
+    steps: list[int] = []
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        if event in ("call", "c_call"):
+            steps[-1] += 1
+
+    def counted(number: int, now: float) -> bytes | None:
+        message = Message(Kind.DISCOVER, number, b"\2\0\0\0" + number.to_bytes(2, "big")).packed()
+        clients.now = now
+        steps.append(0)
+        sys.setprofile(count)
+        try:
+            found = clients.server.datagram(message)
+        finally:
+            sys.setprofile(None)
+        return None if found is None else found[0][16:20]  # yiaddr
+
+    clients = Clients("10.0.0.0/16")
+    found = [counted(number, number / 100) for number in range(600)]
+    assert [one is not None for one in found] == [number < 300 for number in range(600)]
+    # Each offer ends a minute after it was made, and its address is another's then.
+    again = [counted(number, number / 100 + 54.05) for number in range(600, 800)]
+    assert again == found[:200]
+    assert max(steps) < 2 * steps[50]
+
+
 def test_nonsense_is_no_message() -> None:
     chance = random.Random(4)
     clients = Clients()
@@ -310,6 +341,26 @@ def test_the_machines_resolvers(tmp_path: Path) -> None:
     assert resolvers_of(tmp_path / "none").servers == ("127.0.0.1",)
 
 
+def test_search_domains_for_which_there_is_no_room(tmp_path: Path) -> None:
+    many = [f"{'a' * 57}.example{number:02}" for number in range(60)]  # of 69 bytes each
+    ours, _theirs = pystack.nic.wire()
+    with ours:
+        with pytest.raises(ValueError, match=f"'{many[14]}'.* 1024 bytes .* first 14 fill"):
+            Gateway(ours, search=many)
+        with pytest.raises(ValueError, match=f"'{'a' * 64}' is no name .* 1 to 63 bytes"):
+            Gateway(ours, search=["a" * 64])
+    path = tmp_path / "resolv.conf"
+    path.write_text(f"search {'a' * 64} a..b {' '.join(many)}\n")
+    search = resolvers_of(path).search
+    assert search == tuple(many[:14])
+    network = IPv6Network("fd00::/64")
+    told = advertisement(network, network[3], mac=bytes(6), mtu=1280, search=search)
+    assert len(told) <= 1280 - 40
+    clients = Clients(search=search)
+    clients.get(1)
+    assert dhcp6_reply(b"\x0b123", network[3], mac=bytes(6), search=search) is not None
+
+
 @pytest.mark.parametrize("name", ["", ".", "a..b", "x" * 64, ".".join(["abcdefg"] * 40)])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ValueError, match="is no name of a host"):
@@ -323,11 +374,11 @@ def test_the_plan_of_a_network() -> None:
     plan = planned()
     assert (str(plan.gateway), str(plan.dns), str(plan.first)) == (ROUTER, "10.0.2.3", "10.0.2.100")
     assert plan.addresses == [
-        "10.0.2.2/24", "10.0.2.3/24", "fd00::2/64", "fd00::3/64", "fe80::2/64",
+        "10.0.2.2/24", "10.0.2.3/32", "fd00::2/64", "fd00::3/64", "fe80::2/64",
     ]  # fmt: skip
     small = planned("192.168.5.0/29", None, gateway="192.168.5.1")
     assert [str(one) for one in small.pool()] == [f"192.168.5.{n}" for n in (4, 5, 6, 2)]
-    assert small.addresses == ["192.168.5.1/29", "192.168.5.3/29"]
+    assert small.addresses == ["192.168.5.1/29", "192.168.5.3/32"]
     for wrong in (
         {"subnet": "10.0.2.1/24"}, {"subnet": "10.0.2.0/30"}, {"subnet": "127.0.0.0/8"},
         {"subnet6": "fd00::/56"}, {"subnet6": "fe80::/64"}, {"gateway": "10.0.3.1"},

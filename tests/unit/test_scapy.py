@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
+import resource
 import ssl
 import threading
 import time
@@ -384,3 +386,56 @@ def test_the_far_end_of_a_wire() -> None:
     with pytest.raises(TypeError, match="tap0"):
         FarEnd("tap0")  # type: ignore[arg-type]
     gc.collect()
+
+
+@pytest.fixture
+def no_small_descriptors() -> Iterator[None]:
+    """Whatever is opened has a descriptor that select(2) can't wait for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2048
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            pytest.skip(f"no process may have {wanted} descriptors here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    with open(os.devnull) as file, ExitStack() as cleanup:  # noqa: PTH123
+        while (number := os.dup(file.fileno())) < 1024:
+            cleanup.callback(os.close, number)
+        os.close(number)
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("no_small_descriptors")
+def test_descriptors_beyond_those_of_select() -> None:
+    left, right = nic.wire()
+    with pystack.Stack() as net:
+        net.attach(left, "10.0.0.2/24")
+        asked = Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="10.0.0.1", pdst="10.0.0.2")
+        with FarEnd(right) as far:
+            assert far.fileno() >= 1024
+            answer = far.sr1(asked, timeout=20)
+            assert answer is not None
+            assert answer[ARP].psrc == "10.0.0.2"
+            found: list[Any] = []
+            reader = threading.Thread(target=lambda: found.append(far.recv_raw()))
+            started = time.process_time()
+            reader.start()
+            reader.join(0.25)  # it has to wait, and to do nothing meanwhile
+            assert time.process_time() - started < 0.2
+            far.send(asked)
+            reader.join(20)
+            assert found
+            assert found[0][0] is Ether
+        assert far.select([far], 20) == [far], "the end of one that is closed"
+        with pytest.raises(EOFError):
+            far.recv_raw()
+
+
+@pytest.mark.usefixtures("no_small_descriptors")
+def test_a_link_whose_descriptor_is_beyond_them() -> None:
+    with pystack.Stack() as net, pages(net, "127.0.0.1", {"/": PAGE}, 80):
+        with tcp_link(net, HTTP, "127.0.0.1", 80, timeout=20) as link:
+            assert link.fileno() >= 1024
+            answer = link.sr1(HTTP() / HTTPRequest(Host=b"a"), timeout=20)
+            assert answer is not None
+            assert answer.haslayer(HTTPResponse)

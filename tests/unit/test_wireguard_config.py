@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import subprocess
 import sys
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +16,11 @@ pytest.importorskip("cryptography")
 
 import pystack
 from pystack.nic.wireguard import PeerConfig, WireGuard, parse_config
+from pystack.nic.wireguard.primitives import PrivateKey, key_bytes, key_text
 
-KEY, PUBLIC, PRESHARED = "A" * 43 + "=", "B" * 42 + "A=", "C" * 42 + "A="
+KEY, PUBLIC, PRESHARED = "D" * 42 + "A=", "B" * 42 + "A=", "C" * 42 + "A="
+ZEROS = "A" * 43 + "="
+OWN = key_text(PrivateKey(key_bytes(KEY)).public)
 WHOLE = f"""
 # a comment
 [Interface]
@@ -43,7 +50,7 @@ PersistentKeepalive = off
 
 def test_a_whole_file() -> None:
     config = parse_config(WHOLE, "wg0.conf")
-    assert config.private_key == bytes(32)
+    assert config.private_key == key_bytes(KEY)
     assert (config.listen_port, config.mtu) == (51821, 1380)
     assert config.addresses == (
         ip_interface("10.9.0.2/24"), ip_interface("fd00:9::2/64"), ip_interface("10.9.1.2/32"),
@@ -58,7 +65,7 @@ def test_a_whole_file() -> None:
     assert first.preshared_key is not None
     assert (second.allowed_ips, second.endpoint, second.persistent_keepalive) == ((), None, 0)
     assert "C" * 20 not in repr(config)
-    assert repr(bytes(32)) not in repr(config).partition("peers")[0]
+    assert repr(key_bytes(KEY)) not in repr(config).partition("peers")[0]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,22 @@ def test_a_whole_file() -> None:
         ("[Peer]\nPublicKey = short", ["line 4", "44 characters"]),
         ("[Peer]\nPersistentKeepalive = 70000", ["line 4", "65535"]),
         ("[Peer]\nEndpoint = a:1", ["line 3", "no PublicKey"]),
+        ("MTU = 10", ["line 3", "MTU", "68", "65475", "'10'"]),
+        ("MTU = 65476", ["line 3", "MTU", "65475"]),
+        ("ListenPort = ٣", ["line 3", "ListenPort", "'٣'"]),
+        ("DNS = exa mple", ["line 3", "DNS", "'exa mple' is no name"]),
+        (f"PrivateKey = {ZEROS}", ["line 3", "PrivateKey", "all zeros", "wg genkey"]),
+        ("[Peer]\nEndpoint = a..b:5", ["line 4", "Endpoint", "'a..b' is no name", "63"]),
+        (f"[Peer]\nEndpoint = {'a' * 64}.b:5", ["line 4", "Endpoint", "63"]),
+        (f"[Peer]\nEndpoint = {'abc.' * 64}d:5", ["line 4", "Endpoint", "253"]),
+        ("[Peer]\nEndpoint = a:٣", ["line 4", "Endpoint", "from 1"]),
+        ("[Peer]\nEndpoint = [::x]:5", ["line 4", "Endpoint", "::x"]),
+        (f"[Peer]\n\nPublicKey = {ZEROS}", ["line 5", "PublicKey", "no secret"]),
+        (f"[Peer]\n\nPublicKey = {OWN}", ["line 5", "PublicKey", "this interface's"]),
+        (
+            f"[Peer]\nPublicKey = {PUBLIC}\n[Peer]\n\nPublicKey = {PUBLIC}",
+            ["line 7: PublicKey", "another peer", "line 4: PublicKey"],
+        ),
     ],
 )
 def test_an_error_names_line_and_key(line: str, words: list[str]) -> None:
@@ -108,10 +131,54 @@ def test_arguments_are_checked() -> None:
         PeerConfig(KEY, endpoint=("host", 0))
     with pytest.raises(ValueError, match="32 bytes"):
         WireGuard("short")
+    with pytest.raises(ValueError, match="all zeros"):
+        WireGuard(bytes(32))
     with pytest.raises(ValueError, match="MTU"):
         WireGuard(KEY, mtu=20)
     with pytest.raises(ValueError, match="there is a peer"):
         WireGuard(KEY, [PeerConfig(PUBLIC), PeerConfig(PUBLIC)])
+
+
+def test_a_byte_order_mark_is_none_of_the_first_line() -> None:
+    config = parse_config(f"\ufeff[Interface]\nPrivateKey = {KEY}\nDNS = a.example., 1.1.1.1\n")
+    assert config.private_key == key_bytes(KEY)
+    assert config.search == ("a.example.",)
+
+
+def test_an_endpoint_that_is_unknown_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_asked: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    path = tmp_path / "wg0.conf"
+    path.write_text(
+        f"[Interface]\nPrivateKey = {KEY}\n[Peer]\nPublicKey = {PUBLIC}\nEndpoint = nx.example:5\n"
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(socket.gaierror, match=r"line 5: Endpoint: the endpoint 'nx\.example'"):
+        WireGuard.from_config(path)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [{"public_key": ZEROS}, {"public_key": PUBLIC, "endpoint": ("a..b", 5)}],
+    ids=["a key", "a name"],
+)
+def test_what_is_refused_keeps_no_descriptor(peer: dict[str, Any]) -> None:
+    before = descriptors()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(ValueError, match=r"no secret|'a\.\.b' is no name"):
+                WireGuard(KEY, [PeerConfig(PRESHARED), PeerConfig(**peer)])
+        assert descriptors() == before
+    finally:
+        gc.enable()
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_a_file_becomes_a_nic(tmp_path) -> None:

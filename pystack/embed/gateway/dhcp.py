@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import islice
 
 from pystack.embed.gateway.names import wire_name
 from pystack.embed.gateway.plan import Plan
@@ -65,7 +67,13 @@ class DhcpServer:
         self._plan, self._clock, self._lease_s = plan, clock, lease_s
         self._by_client: dict[bytes, Lease] = {}
         self._by_address: dict[IPv4Address, Lease] = {}
-        self._declined: dict[IPv4Address, float] = {}
+        # No message costs more with many leases than with few. Whoever asks again goes to the end,
+        # so each of these stands in the order in which it ends.
+        self._declined: OrderedDict[IPv4Address, float] = OrderedDict()
+        self._offered: OrderedDict[IPv4Address, Lease] = OrderedDict()
+        self._taken: OrderedDict[IPv4Address, Lease] = OrderedDict()
+        self._pool = frozenset(islice(plan.pool(), _MOST_LEASES))
+        self._spare = OrderedDict.fromkeys(islice(plan.pool(), _MOST_LEASES))
         options = [
             (Option.MASK, plan.network.netmask.packed),
             (Option.ROUTER, plan.gateway.packed),
@@ -116,9 +124,10 @@ class DhcpServer:
 
     def _decline(self, lease: Lease) -> None:
         while len(self._declined) >= _MOST_LEASES:
-            del self._declined[next(iter(self._declined))]
-        self._declined[lease.address] = self._clock() + _DECLINED_S
+            self._give_back(self._declined.popitem(last=False)[0])
         self._forget(lease)
+        self._spare.pop(lease.address, None)
+        self._declined[lease.address] = self._clock() + _DECLINED_S
 
     def _offer(self, query: Query) -> Answer | None:
         lease = self._lease_for(query, query.requested)
@@ -139,6 +148,7 @@ class DhcpServer:
             return Answer(Kind.NAK, query, self._plan.gateway)
         lease.taken, lease.mac = True, query.mac
         lease.ends = self._clock() + self._lease_s
+        self._queue(lease, self._taken)
         self._by_client[lease.client] = self._by_client.pop(lease.client)  # the newest
         return self._gives(Kind.ACK, query, lease)
 
@@ -156,25 +166,32 @@ class DhcpServer:
         own = self._by_client.get(query.client)
         if own is not None:
             if wanted is None or wanted == own.address or not self._is_free(wanted):
-                own.ends = max(own.ends, self._clock() + _OFFER_S)
+                ends = self._clock() + _OFFER_S
+                if ends > own.ends:
+                    own.ends = ends
+                    self._queue(own, self._offered)
                 return own
             self._forget(own)
         address = wanted if wanted is not None and self._is_free(wanted) else self._free()
-        if address is None or not self._has_room():
+        if address is None:
             return None
         old = self._by_address.get(address)
         if old is not None:
             self._forget(old)
+        if len(self._by_client) >= _MOST_LEASES and not self._forget_ended():
+            return None
+        self._spare.pop(address, None)
+        self._declined.pop(address, None)
         lease = Lease(address, query.client, query.mac, self._clock() + _OFFER_S, taken=False)
         self._by_client[lease.client] = self._by_address[address] = lease
+        self._queue(lease, self._offered)
         return lease
 
-    def _has_room(self) -> bool:
-        if len(self._by_client) >= _MOST_LEASES:
-            now = self._clock()
-            for lease in [one for one in self._by_client.values() if one.ends <= now]:
-                self._forget(lease)
-        return len(self._by_client) < _MOST_LEASES
+    def _queue(self, lease: Lease, queue: OrderedDict[IPv4Address, Lease]) -> None:
+        """Puts a lease, which has got the longest time of a queue's, at its end."""
+        self._offered.pop(lease.address, None)
+        self._taken.pop(lease.address, None)
+        queue[lease.address] = lease
 
     def _is_free(self, address: IPv4Address) -> bool:
         plan, now = self._plan, self._clock()
@@ -186,14 +203,31 @@ class DhcpServer:
 
     def _free(self) -> IPv4Address | None:
         """An address for a new guest; None: all are taken."""
-        for count, address in enumerate(self._plan.pool()):
-            if count >= _MOST_LEASES:
+        now = self._clock()
+        while self._declined and next(iter(self._declined.values())) <= now:
+            self._give_back(self._declined.popitem(last=False)[0])
+        while not self._spare:
+            if not self._forget_ended():
                 return None
-            if self._is_free(address):
-                self._declined.pop(address, None)
-                return address
-        return None
+        return next(iter(self._spare))
+
+    def _forget_ended(self) -> bool:
+        """Forgets the lease that ended first, which waits for its client until then."""
+        oldest = [next(iter(one.values())) for one in (self._offered, self._taken) if one]
+        first = min(oldest, key=lambda lease: lease.ends, default=None)
+        if first is None or first.ends > self._clock():
+            return False
+        self._forget(first)
+        return True
+
+    def _give_back(self, address: IPv4Address) -> None:
+        if address in self._pool:
+            self._spare[address] = None
+            self._spare.move_to_end(address, last=False)
 
     def _forget(self, lease: Lease) -> None:
         self._by_client.pop(lease.client, None)
         self._by_address.pop(lease.address, None)
+        self._offered.pop(lease.address, None)
+        self._taken.pop(lease.address, None)
+        self._give_back(lease.address)

@@ -179,7 +179,8 @@ async def serve_udp(server: Any, forwarder: Forwarder) -> None:
 
     async def pass_on(query: bytes, guest: Any) -> None:
         answer = await forwarder.ask(query)
-        with suppress(OSError):  # its neighbour has gone: it asks again, or doesn't
+        # Its neighbour has gone: it asks again, or doesn't. Or the Stack has failed.
+        with suppress(OSError, StackPanic):
             server.sendto(answer, guest)
 
     def read() -> None:
@@ -199,7 +200,7 @@ async def serve_udp(server: Any, forwarder: Forwarder) -> None:
                 asking.add(task)
                 task.add_done_callback(asking.discard)
                 continue
-            with suppress(OSError):
+            with suppress(OSError, StackPanic):
                 server.sendto(answer or forwarder.failure(query), guest)
 
     server.setblocking(False)
@@ -262,7 +263,7 @@ async def _serve_connection(guest: Any, forwarder: Forwarder) -> None:
             answer = answer or forwarder.failure(query)
             data = len(answer).to_bytes(2, "big") + answer
             await asyncio.wait_for(loop.sock_sendall(guest, data), _IDLE_S)
-    except (OSError, EOFError, asyncio.TimeoutError):
+    except (OSError, EOFError, asyncio.TimeoutError, StackPanic):
         pass
     finally:
         guest.close()
@@ -279,6 +280,8 @@ async def serve_tcp(listener: Any, forwarder: Forwarder) -> None:
         while True:
             try:
                 guest, _ = await loop.sock_accept(listener)
+            except StackPanic:
+                return
             except OSError as error:
                 if error.errno == errno.EBADF:
                     return

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
-__all__ = ["ended"]
+__all__ = ["ended", "finished"]
 
 _AGAIN_S = 0.5
 
@@ -25,3 +25,21 @@ async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in over:
             if not task.cancelled():
                 task.exception()  # its end is all that counts
+
+
+async def finished(work: Coroutine[Any, Any, None]) -> None:
+    """Runs something to its end; a cancellation that comes meanwhile is raised after that.
+
+    Raises:
+        BaseException: What the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    task.result()

@@ -13,6 +13,7 @@ from typing import Any
 
 from pystack.embed.gateway.ending import ended
 from pystack.embed.proxy import pump
+from pystack.errors import StackPanic
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -27,9 +28,13 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 def abort(one: Any) -> None:
     """Closes a connection with a reset."""
-    with suppress(OSError):
+    with suppress(OSError, StackPanic):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     one.close()
+
+
+# Where a StackPanic is caught below, whoever uses the Stack is told of it: here there is nothing to
+# read or to send any more.
 
 
 class StreamForward:
@@ -54,6 +59,9 @@ class StreamForward:
                 one, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
+            except StackPanic:
+                self._loop.remove_reader(self._listener)
+                return
             except OSError:  # descriptors or memory are used up: the backlog waits
                 self._loop.remove_reader(self._listener)
                 self._pause = self._loop.call_later(_PAUSE_S, self._go_on)
@@ -75,13 +83,14 @@ class StreamForward:
     async def _carry(self, one: Any, peer: Any) -> None:
         try:
             other = await self._connect(peer)
-        except (OSError, asyncio.TimeoutError):
+        except (OSError, asyncio.TimeoutError, StackPanic):
             abort(one)
             return
         except BaseException:
             abort(one)
             raise
-        with suppress(OSError):  # there is no descriptor left, and both are reset
+        # There is no descriptor left, or the Stack has failed: both are reset.
+        with suppress(OSError, StackPanic):
             await pump(one, other)
 
     async def close(self) -> None:
@@ -113,14 +122,22 @@ class DatagramForward:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 data, peer = self._listener.recvfrom(_LARGEST)
+            except StackPanic:
+                self._loop.remove_reader(self._listener)
+                return
             except OSError as error:  # or an ICMP error, of an answer's
                 if error.errno in (errno.EAGAIN, errno.EINTR, errno.EBADF):
                     return
                 continue
             flow = self._flow(peer)
-            if flow is not None:
-                with suppress(OSError):  # there is no room, and it's lost, as on any wire
-                    flow.send(data)
+            if flow is None:
+                continue
+            try:
+                flow.send(data)
+            except OSError:  # there is no room, and it's lost, as on any wire
+                pass
+            except StackPanic:
+                self._end(peer)
 
     def _flow(self, peer: Any) -> Any:
         known = self._flows.pop(peer, None)
@@ -131,7 +148,7 @@ class DatagramForward:
                 self._end(next(iter(self._flows)))
             try:
                 flow = self._open_flow(peer)
-            except OSError:
+            except (OSError, StackPanic):
                 return None
             flow.setblocking(False)
             self._loop.add_reader(flow, self._answer, flow, peer)
@@ -144,12 +161,20 @@ class DatagramForward:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 data = flow.recv(_LARGEST)
+            except StackPanic:
+                self._end(peer)
+                return
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EINTR, errno.EBADF):
                     return
                 continue  # nobody listens there, or not yet: told to the socket, not to the peer
-            with suppress(OSError):
+            try:
                 self._listener.sendto(data, peer)
+            except OSError:
+                pass
+            except StackPanic:
+                self._end(peer)
+                return
             if peer in self._flows:
                 self._flows[peer] = flow, self._loop.time()
 
@@ -162,7 +187,10 @@ class DatagramForward:
             self._sweep = self._loop.call_later(_IDLE_S / 4, self._end_idle)
 
     def _end(self, peer: Any) -> None:
-        flow, _ = self._flows.pop(peer)
+        known = self._flows.pop(peer, None)
+        if known is None:
+            return
+        flow, _ = known
         self._loop.remove_reader(flow)
         flow.close()
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import errno
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
+from pystack.embed.gateway.ending import finished
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
 from pystack.embed.gateway.forwards import Forward, parse_forward
 from pystack.embed.gateway.intake import Pace, take
-from pystack.embed.gateway.names import resolvers_of
+from pystack.embed.gateway.names import checked_search, resolvers_of
 from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
@@ -38,6 +41,9 @@ _BACKLOG = 1024
 _LINGER_S = 0.5
 _UDP_IDLE_S = 120.0
 MOST_FLOWS = 65536
+_LOOK_S = 0.5  # how often another thread that waits for the loop looks whether it runs still
+_NO_LOOP = "the gateway's event loop isn't running: do this between entering and leaving it"
+_T = TypeVar("_T")
 
 
 class Published:
@@ -93,7 +99,8 @@ class Gateway:
         dhcp: Whether it serves DHCP.
         nameservers: Who is asked for names; default: those of /etc/resolv.conf. Empty: it serves no
             DNS.
-        search: The domains in which guests look names up; default: as /etc/resolv.conf says.
+        search: The domains in which guests look names up, of 1024 bytes in all; default: as
+            /etc/resolv.conf says, as far as they fit.
         names: Names that it answers for itself, with their addresses; "gateway.internal" is one,
             and with `host_loopback` "host.internal" another.
         host_loopback: An address outside the guests' networks that is this machine's 127.0.0.1 (or
@@ -135,7 +142,7 @@ class Gateway:
     ) -> None:
         self.plan: Plan = planned(subnet, subnet6, gateway=gateway, dns=dns, guest=guest)
         resolvers = resolvers_of()
-        self._search = tuple(resolvers.search if search is None else search)
+        self._search = resolvers.search if search is None else checked_search(search)
         servers = tuple(resolvers.servers if nameservers is None else nameservers)
         self._loopback = None if host_loopback is None else self.plan.beyond(host_loopback)
         known = self._names() | {name: list(some) for name, some in (names or {}).items()}
@@ -155,7 +162,8 @@ class Gateway:
         self._published: dict[Published, None] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loops_thread = 0  # its identifier
+        self._thread: threading.Thread | None = None  # if it is the gateway's own
 
     def _names(self) -> dict[str, list[str]]:
         plan = self.plan
@@ -181,7 +189,7 @@ class Gateway:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._close()
+        await finished(self._close())
 
     def __enter__(self: Self) -> Self:
         self._check_new()
@@ -230,7 +238,7 @@ class Gateway:
 
     async def _open(self) -> None:
         self._check_new()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._loops_thread = asyncio.get_running_loop(), threading.get_ident()
         self.net = Stack()
         self.net.linger = _LINGER_S
         try:
@@ -238,7 +246,7 @@ class Gateway:
             for forward in self._forwards:
                 self._publish(forward)
         except BaseException:
-            await self._close()
+            await finished(self._close())
             raise
 
     def _attach(self, net: Stack) -> None:
@@ -295,17 +303,19 @@ class Gateway:
         return str(where), port
 
     async def _close(self) -> None:
-        try:
-            await self._end_flows()
+        async with AsyncExitStack() as ending:  # each step, whatever becomes of those before it
+            ending.push_async_callback(self._end_net)
             services, self._services = self._services, None
             if services is not None:
-                await services.close()
-        finally:
-            if self.net is not None:
-                # What the Stack has accepted is on its way to guests, and waits for their answers.
-                await asyncio.get_running_loop().run_in_executor(None, self.net.close)
-            if isinstance(self._nic, Nic):
-                self._nic.close()
+                ending.push_async_callback(services.close)
+            ending.push_async_callback(self._end_flows)
+
+    async def _end_net(self) -> None:
+        if self.net is not None:
+            # What the Stack has accepted is on its way to guests, and waits for their answers.
+            await asyncio.get_running_loop().run_in_executor(None, self.net.close)
+        if isinstance(self._nic, Nic):
+            self._nic.close()
 
     async def _end_flows(self) -> None:
         for one in list(self._published):
@@ -346,6 +356,8 @@ class Gateway:
     def publish(self, forward: Forward | str) -> Published:
         """Has a port of this machine's lead to a guest, from now on.
 
+        Any thread may call it; one that isn't the event loop's waits until that has its turn.
+
         Args:
             forward: What, as a `Forward` or as "127.0.0.1:8080:80/tcp".
 
@@ -353,6 +365,7 @@ class Gateway:
             ValueError: It isn't one.
             OSError: EADDRINUSE, EACCES, EADDRNOTAVAIL: what the kernel says; EBADF, the gateway is
                 not entered, or closed.
+            RuntimeError: Its event loop isn't running.
         """
         return self._on_loop(self._publish, self._forward(forward))
 
@@ -376,33 +389,47 @@ class Gateway:
         return self._on_loop(self._offer, kept)
 
     def _on_loop(self, make: Callable[[Forward], Published], forward: Forward) -> Published:
-        loop = self._loop
-        if loop is None or self._services is None:
+        if self._loop is None or self._services is None:
             raise OSError(errno.EBADF, "the gateway is not entered, or closed")
-        if self._thread is None or threading.current_thread() is self._thread:
+        if threading.get_ident() == self._loops_thread:
+            if not self._loop.is_running():
+                raise RuntimeError(_NO_LOOP)
             return make(forward)
 
-        async def on_thread() -> Published:
+        async def on_loop() -> Published:
             return make(forward)
 
-        return asyncio.run_coroutine_threadsafe(on_thread(), loop).result()
+        return self._run_there(self._loop, on_loop())
+
+    @staticmethod
+    def _run_there(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
+        """Runs something on the gateway's loop, for another thread, which waits."""
+        if not loop.is_running():
+            work.close()
+            raise RuntimeError(_NO_LOOP)
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        while not concurrent.futures.wait((future,), _LOOK_S).done:
+            if not loop.is_running():
+                future.cancel()
+                raise RuntimeError(_NO_LOOP)
+        return future.result()
 
     def _retire(self, one: Published) -> None:
         loop = self._loop
         if loop is None or loop.is_closed() or one not in self._published:
             return
-        if self._thread is None or threading.current_thread() is self._thread:
+        if threading.get_ident() == self._loops_thread:
             del self._published[one]
             task = loop.create_task(one._at_work.close())
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
             return
 
-        async def on_thread() -> None:
+        async def on_loop() -> None:
             if self._published.pop(one, self) is None:
                 await one._at_work.close()
 
-        asyncio.run_coroutine_threadsafe(on_thread(), loop).result()
+        self._run_there(loop, on_loop())
 
     def _publish(self, forward: Forward) -> Published:
         listener = kernel_socket(forward.family, forward.kind)
@@ -453,10 +480,14 @@ class Gateway:
         open_flow: Callable[[Any], Any],
     ) -> Published:
         at_work: StreamForward | DatagramForward
-        if forward.protocol == "tcp":
-            at_work = StreamForward(listener, connect)
-        else:
-            at_work = DatagramForward(listener, open_flow)
+        try:
+            if forward.protocol == "tcp":
+                at_work = StreamForward(listener, connect)
+            else:
+                at_work = DatagramForward(listener, open_flow)
+        except BaseException:
+            listener.close()
+            raise
         published = Published(self, forward, at_work)
         self._published[published] = None
         return published

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-__all__ = ["RESOLV_CONF", "Resolvers", "resolvers_of", "wire_name"]
+__all__ = ["RESOLV_CONF", "Resolvers", "checked_search", "resolvers_of", "wire_name"]
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _MOST_SERVERS = 3  # as the C library (MAXNS)
 _LONGEST_FILE = 1 << 16
+# All search domains, as they stand in a message: room in one advertisement of a link of 1280 bytes,
+# beside the rest.
+_MOST_SEARCH_BYTES = 1024
 _LOOPBACK = IPv4Address("127.0.0.1")  # the resolver of a machine that names none
 
 
@@ -22,12 +26,32 @@ def wire_name(name: str) -> bytes:
     """
     try:
         labels = name.rstrip(".").lower().encode("idna").split(b".")
-    except UnicodeError as error:
-        raise ValueError(f"{name!r} is no name of a host: {error}") from None
+    except UnicodeError:
+        labels = []
     wire = b"".join(bytes((len(one),)) + one for one in labels) + b"\0"
-    if not all(labels) or len(wire) > 255:
-        raise ValueError(f"{name!r} is no name of a host: it is empty, or too long")
+    if not labels or not all(labels) or len(wire) > 255:
+        raise ValueError(
+            f"{name!r} is no name of a host: each of its labels has 1 to 63 bytes, and all of it "
+            "up to 253"
+        )
     return wire
+
+
+def checked_search(names: Iterable[str]) -> tuple[str, ...]:
+    """The domains in which guests look names up, if they can be told of them.
+
+    Raises:
+        ValueError: One is no name; or together they have too many bytes.
+    """
+    found, size = tuple(names), 0
+    for number, name in enumerate(found):
+        size += len(wire_name(name))
+        if size > _MOST_SEARCH_BYTES:
+            raise ValueError(
+                f"the search domain {name!r} is one too many: there is room for "
+                f"{_MOST_SEARCH_BYTES} bytes of names, which the first {number} fill"
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,13 +93,19 @@ def resolvers_of(path: Path = RESOLV_CONF) -> Resolvers:
             server = _server(words[1])
             servers += [server] if server is not None else []
         elif words[0] in ("search", "domain"):
-            search = [one for one in words[1:] if _is_name(one)]
-    return Resolvers(tuple(servers[:_MOST_SERVERS]) or (str(_LOOPBACK),), tuple(search))
+            search = words[1:]
+    return Resolvers(tuple(servers[:_MOST_SERVERS]) or (str(_LOOPBACK),), _fitting(search))
 
 
-def _is_name(text: str) -> bool:
-    try:
-        wire_name(text)
-    except ValueError:
-        return False
-    return True
+def _fitting(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that are names, as far as there is room for them."""
+    found, size = list[str](), 0
+    for name in names:
+        try:
+            size += len(wire_name(name))
+        except ValueError:
+            continue
+        if size > _MOST_SEARCH_BYTES:
+            break
+        found.append(name)
+    return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import chain
 
 __all__ = ["SUBNET", "SUBNET6", "Plan", "planned"]
 
@@ -45,7 +46,7 @@ class Plan:
         low, high = int(self.network.network_address) + 1, int(self.network.broadcast_address)
         kept = {int(self.gateway), int(self.dns)}
         first = int(self.first)
-        for number in (*range(first, high), *range(low, first)):
+        for number in chain(range(first, high), range(low, first)):
             if number not in kept:
                 yield IPv4Address(number)
 
@@ -70,8 +71,9 @@ class Plan:
     @property
     def addresses(self) -> list[str]:
         """The gateway's own, with their prefixes, its default one of each family first."""
-        four = dict.fromkeys((self.gateway, self.dns))
-        found = [f"{one}/{self.network.prefixlen}" for one in four]
+        found = [f"{self.gateway}/{self.network.prefixlen}"]
+        if self.dns != self.gateway:  # nothing leaves from it but answers: the network isn't its
+            found.append(f"{self.dns}/32")
         if self.network6 is not None:
             six = dict.fromkeys(one for one in (self.gateway6, self.dns6) if one is not None)
             found += [f"{one}/{self.network6.prefixlen}" for one in six]

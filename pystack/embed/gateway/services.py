@@ -24,7 +24,7 @@ from pystack.stack import Stack
 
 __all__ = ["Services"]
 
-_AT_ONCE = 32
+_AT_ONCE = 8  # so that a flood of messages leaves flows their turn
 _LARGEST = 0xFFFF
 _ANSWER_WAIT_S = 0.5  # at most, before a solicitation is answered (RFC 4861 6.2.6)
 _LEAST_BETWEEN_S = 3.0  # two advertisements to all (6.2.6), once the first few are out
@@ -122,7 +122,7 @@ class Services:
             if found is not None:
                 answer, target = found
                 to = "255.255.255.255" if target is None else str(target)
-                with suppress(OSError):  # the client asks again
+                with suppress(OSError, StackPanic):  # the client asks again
                     one.sendto(answer, (to, CLIENT_PORT))
 
         self._read(one, take)
@@ -155,7 +155,7 @@ class Services:
         def asked(message: bytes, peer: Any) -> None:
             reply = router.dhcp6_reply(message, dns, mac=self._mac, search=self._search)
             if reply is not None:
-                with suppress(OSError):
+                with suppress(OSError, StackPanic):
                     server.sendto(reply, peer)
 
         self._read(server, asked)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pystack.nic.wireguard.primitives import key_bytes
+from pystack.nic.datagrams import LARGEST_DATAGRAM
+from pystack.nic.wireguard.primitives import PrivateKey, key_bytes, private_bytes
 from pystack.nic.wireguard.routes import Network
 
-__all__ = ["Config", "PeerConfig", "parse_config", "read_config"]
+__all__ = ["LARGEST_MTU", "Config", "PeerConfig", "parse_config", "read_config"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 InterfaceAddress = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -20,6 +21,9 @@ InterfaceAddress = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 # Of wg-quick(8), without a meaning for a Stack: they are about the machine's own network.
 _IGNORED = {"preup", "postup", "predown", "postdown", "saveconfig", "table", "fwmark"}
 _MOST_SECONDS = 65535
+_LEAST_MTU = 68  # RFC 791
+LARGEST_MTU = LARGEST_DATAGRAM - 32
+"""What a datagram has room for, less WireGuard's header and tag."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class PeerConfig:
         endpoint: Its host, an address or a name, and its port; None: it is learned when it calls.
         preshared_key: 32 bytes, or base64; None: there is none.
         persistent_keepalive: Seconds after which it is sent something at least, for NATs; 0: never.
+        source: What errors about its endpoint's name begin with, as "wg0.conf, line 9: Endpoint".
 
     Raises:
         ValueError: A key, a network, a port or a time that is none.
@@ -43,6 +48,7 @@ class PeerConfig:
     endpoint: tuple[str, int] | None = None
     preshared_key: bytes | str | None = field(default=None, repr=False)
     persistent_keepalive: int = 0
+    source: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         networks = tuple(ipaddress.ip_network(one, strict=False) for one in self.allowed_ips)
@@ -90,14 +96,34 @@ def _endpoint(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError("an IPv6 address stands in brackets: [2001:db8::1]:51820")
-    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not colon or not host or not _is_number(port) or not 1 <= int(port) <= 65535:
         raise ValueError("an endpoint is HOST:PORT, the port from 1 to 65535")
-    return host, int(port)
+    if ":" in host:
+        ipaddress.IPv6Address(host)
+        return host, int(port)
+    return _name(host), int(port)
 
 
-def _number(text: str, most: int) -> int:
-    if not text.isdecimal() or int(text) > most:
-        raise ValueError(f"a number from 0 to {most}")
+def _name(text: str) -> str:
+    """A name of DNS (RFC 1035 2.3.4), or an address."""
+    try:
+        labels = text.removesuffix(".").encode("idna").split(b".")
+    except UnicodeError:
+        labels = [b""]
+    if not all(labels) or not all(32 < one < 127 for one in b"".join(labels)):
+        raise ValueError(f"{text!r} is no name of a host: its labels have 1 to 63 characters")
+    if sum(len(one) + 1 for one in labels) > 254:
+        raise ValueError(f"{text!r} is no name of a host: one has up to 253 characters")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _number(text: str, most: int, least: int = 0) -> int:
+    if not _is_number(text) or not least <= int(text) <= most:
+        raise ValueError(f"a number from {least} to {most}, not {text!r}")
     return int(text)
 
 
@@ -116,7 +142,7 @@ def _servers(text: str) -> tuple[list[Address], list[str]]:
         try:
             servers.append(ipaddress.ip_address(word))
         except ValueError:
-            domains.append(word)
+            domains.append(_name(word))
     return servers, domains
 
 
@@ -133,11 +159,11 @@ class _Interface:
     def read(self, key: str, value: str) -> bool:
         """Takes a line; whether there is such a key."""
         if key == "privatekey":
-            self.private_key = key_bytes(value)
+            self.private_key = private_bytes(value)
         elif key == "listenport":
             self.rest["listen_port"] = _number(value, 65535)
         elif key == "mtu":
-            self.rest["mtu"] = _number(value, 65535)
+            self.rest["mtu"] = _number(value, LARGEST_MTU, _LEAST_MTU)
         elif key == "address":
             self.addresses += [ipaddress.ip_interface(word) for word in _words(value)]
         elif key == "dns":
@@ -184,8 +210,9 @@ def parse_config(text: str, name: str = "the configuration") -> Config:
         ValueError: It has a line that isn't understood, which the message names; or lacks a key.
     """
     interface, peers, ignored = _Interface(), list[tuple[int, dict[str, Any]]](), list[str]()
+    public_lines: dict[int, str] = {}  # by that of the [Peer]
     section, seen = "", False
-    for number, line in _lines(text):
+    for number, line in _lines(text.removeprefix("\ufeff")):
         where = f"{name}, line {number}"
         if line.startswith("["):
             section = line.lower()
@@ -207,7 +234,12 @@ def parse_config(text: str, name: str = "the configuration") -> Config:
             continue
         try:
             if section == "[peer]":
-                known = _read_peer(peers[-1][1], key, value)
+                begun, peer = peers[-1]
+                known = _read_peer(peer, key, value)
+                if key == "endpoint":
+                    peer["source"] = f"{where}: {shown}"
+                elif key == "publickey":
+                    public_lines[begun] = f"{where}: {shown}"
             else:
                 known = interface.read(key, value)
         except ValueError as error:
@@ -219,6 +251,10 @@ def parse_config(text: str, name: str = "the configuration") -> Config:
     for number, peer in peers:
         if "public_key" not in peer:
             raise ValueError(f"{name}, line {number}: this [Peer] has no PublicKey")
+    _check_keys(
+        PrivateKey(interface.private_key),
+        [(public_lines[number], peer["public_key"]) for number, peer in peers],
+    )
     config = Config(
         interface.private_key,
         addresses=tuple(interface.addresses),
@@ -228,6 +264,25 @@ def parse_config(text: str, name: str = "the configuration") -> Config:
         ignored=tuple(ignored),
     )
     return replace(config, **interface.rest)
+
+
+def _check_keys(own: PrivateKey, peers: Sequence[tuple[str, bytes]]) -> None:
+    """Checks the peers' public keys, each behind where it is written.
+
+    Raises:
+        ValueError: One is the interface's, is another peer's as well, or gives no secret.
+    """
+    before: dict[bytes, str] = {}
+    for where, public in peers:
+        if public == own.public:
+            raise ValueError(f"{where}: the peer's public key is this interface's")
+        if public in before:
+            raise ValueError(f"{where}: another peer has this key: {before[public]}")
+        try:
+            own.exchange(public)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        before[public] = where
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:

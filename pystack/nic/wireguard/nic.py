@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pystack.nic.base import Layer, valid_mtu
-from pystack.nic.datagrams import LARGEST_DATAGRAM, Datagrams, Endpoint, KernelUdp, StackUdp
+from pystack.nic.datagrams import Datagrams, Endpoint, KernelUdp, StackUdp
 from pystack.nic.tunnel import Tunnel
 from pystack.nic.wireguard.config import (
+    LARGEST_MTU,
     Address,
     Config,
     InterfaceAddress,
@@ -22,7 +23,7 @@ from pystack.nic.wireguard.config import (
 )
 from pystack.nic.wireguard.device import Device, Drops
 from pystack.nic.wireguard.peer import Peer
-from pystack.nic.wireguard.primitives import key_bytes, key_text
+from pystack.nic.wireguard.primitives import key_bytes, key_text, private_bytes
 from pystack.nic.wireguard.routes import Network
 
 __all__ = ["MTU", "PeerStatus", "WireGuard"]
@@ -30,8 +31,6 @@ __all__ = ["MTU", "PeerStatus", "WireGuard"]
 MTU = 1420
 """What fits into a path of 1500 bytes, by either family."""
 
-# What a datagram has room for, less WireGuard's header and tag.
-_LARGEST_MTU = LARGEST_DATAGRAM - 32
 _SECOND_US = 1_000_000
 _W = TypeVar("_W", bound="WireGuard")
 
@@ -80,7 +79,7 @@ class WireGuard(Tunnel):
             a Stack's clock is first seen. A peer takes no handshake that is older than the last.
 
     Raises:
-        ValueError: A key, an MTU, or a peer that is given twice.
+        ValueError: A key, an MTU, an endpoint that is no name, or a peer that is given twice.
         ImportError: Without `cryptography`.
         OSError: EADDRINUSE, the port is taken; a `socket.gaierror`, an endpoint's name is unknown.
     """
@@ -97,20 +96,22 @@ class WireGuard(Tunnel):
         transport: Datagrams | None = None,
         epoch: float | None = None,
     ) -> None:
-        self._device = Device(key_bytes(private_key), mtu=valid_mtu(mtu, _LARGEST_MTU))
+        self._device = Device(private_bytes(private_key), mtu=valid_mtu(mtu, LARGEST_MTU))
         self._epoch = epoch
         self._has_begun = False
         self.addresses = tuple(addresses)
         self.dns = tuple(dns)
         carrier = KernelUdp(port=listen_port) if transport is None else transport
         try:
-            super().__init__(carrier, layer=Layer.IP, mtu=mtu, pad_to=mtu)
+            # Before there is a NIC, which would keep its descriptors until it is collected.
             for peer in peers:
-                self.add_peer(peer)
+                self._admit(peer, self._endpoint_of(peer, carrier))
+            super().__init__(carrier, layer=Layer.IP, mtu=mtu, pad_to=mtu)
         except BaseException:
             if transport is None:
                 carrier.close()
             raise
+        self._wake()
 
     @classmethod
     def from_config(cls: type[_W], config: str | os.PathLike[str] | Config, **options: Any) -> _W:
@@ -150,26 +151,44 @@ class WireGuard(Tunnel):
         """Adds a peer, and looks its endpoint's name up; a network it shares becomes its.
 
         Raises:
-            ValueError: It is there already, or it is this interface itself.
+            ValueError: It is there already, it is this interface itself, or its endpoint is no
+                name.
             OSError: Its endpoint's name is unknown.
         """
-        endpoint = peer.endpoint
-        if endpoint is not None:
-            try:
-                endpoint = self._transport.resolve(*endpoint)
-            except OSError as error:
-                text = f"the endpoint {endpoint[0]!r}: {error.strerror}"
-                raise type(error)(error.errno, text) from None
-        preshared = peer.preshared_key
+        endpoint = self._endpoint_of(peer, self._transport)
         with self._lock:
-            self._device.add_peer(
-                key_bytes(peer.public_key),
-                [network for network in peer.allowed_ips if not isinstance(network, str)],
-                preshared=bytes(32) if preshared is None else key_bytes(preshared),
-                endpoint=endpoint,
-                persistent_us=peer.persistent_keepalive * _SECOND_US,
-            )
+            self._admit(peer, endpoint)
         self._wake()
+
+    @staticmethod
+    def _endpoint_of(peer: PeerConfig, carrier: Datagrams) -> Endpoint | None:
+        """Looks a peer's endpoint up; may wait.
+
+        Raises:
+            ValueError: It is no name.
+            OSError: It is unknown.
+        """
+        if peer.endpoint is None:
+            return None
+        what = f"{peer.source}: " if peer.source else ""
+        what += f"the endpoint {peer.endpoint[0]!r}"
+        try:
+            return carrier.resolve(*peer.endpoint)
+        except UnicodeError:
+            text = f"{what} is no name of a host: its labels have 1 to 63 characters"
+            raise ValueError(text) from None
+        except OSError as error:
+            raise type(error)(error.errno, f"{what}: {error.strerror}") from None
+
+    def _admit(self, peer: PeerConfig, endpoint: Endpoint | None) -> None:
+        preshared = peer.preshared_key
+        self._device.add_peer(
+            key_bytes(peer.public_key),
+            [network for network in peer.allowed_ips if not isinstance(network, str)],
+            preshared=bytes(32) if preshared is None else key_bytes(preshared),
+            endpoint=endpoint,
+            persistent_us=peer.persistent_keepalive * _SECOND_US,
+        )
 
     def remove_peer(self, public_key: bytes | str) -> None:
         """Removes a peer, with its sessions.

@@ -23,7 +23,8 @@ except ImportError as error:
 
 __all__ = [
     "KEY_BYTES", "TAG_BYTES", "ChaCha20Poly1305", "InvalidTag", "PrivateKey", "digest", "kdf",
-    "key_bytes", "key_text", "keyed_digest", "nonce", "open_sealed", "open_x", "seal", "seal_x",
+    "key_bytes", "key_text", "keyed_digest", "nonce", "open_sealed", "open_x", "private_bytes",
+    "seal", "seal_x",
 ]  # fmt: skip
 
 KEY_BYTES, TAG_BYTES = 32, 16
@@ -71,6 +72,18 @@ def key_bytes(text: str | bytes) -> bytes:
             key = b""
     if len(key) != KEY_BYTES:
         raise ValueError("a key is 32 bytes, or their 44 characters of base64 (`wg genkey`)")
+    return key
+
+
+def private_bytes(text: str | bytes) -> bytes:
+    """A private key's 32 bytes; see `key_bytes`.
+
+    Raises:
+        ValueError: It is none, or all zeros, which stand for a key that nobody has set.
+    """
+    key = key_bytes(text)
+    if not any(key):
+        raise ValueError("a private key that is all zeros is none: make one with `wg genkey`")
     return key
 
 
