@@ -317,7 +317,6 @@ class Gateway:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await self._flows.close()
-            await self._flows.close()  # what began to flow meanwhile
         if self._taken is not None:
             self._taken.close()
 
