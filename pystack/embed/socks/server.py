@@ -163,6 +163,7 @@ class SocksServer:
         except BaseException:
             listener.close()
             raise
+        self._room = asyncio.Semaphore(self._most)  # this loop's, also after a start in another
         self._listener = listener
         self._accepting = loop.create_task(self._accept(listener))
 
