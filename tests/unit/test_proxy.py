@@ -80,7 +80,7 @@ def kernel_server(serve: Callable[[socket.socket], None], family: int = 2) -> It
                     connection, _peer = listener.accept()
                 except OSError:
                     return
-                with connection, contextlib.suppress(ConnectionError):
+                with connection, contextlib.suppress(OSError):  # reset by the client
                     serve(connection)
 
         thread = threading.Thread(target=accept)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from pystack.embed.gateway.ending import ended
+from pystack.embed.ending import ended
 from pystack.embed.gateway.names import wire_name
 from pystack.errors import StackPanic
 from pystack.serving.dns_message import AAAA, ANY, A, read_labels

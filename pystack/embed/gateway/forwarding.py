@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from pystack.embed.gateway.ending import ended
+from pystack.embed.ending import ended
 from pystack.embed.proxy import pump
 from pystack.errors import StackPanic
 

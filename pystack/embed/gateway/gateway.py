@@ -13,9 +13,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pystack.embed.ending import finished
 from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
-from pystack.embed.gateway.ending import finished
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
 from pystack.embed.gateway.forwards import Forward, parse_forward
 from pystack.embed.gateway.intake import Pace, take
@@ -327,7 +327,6 @@ class Gateway:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await self._flows.close()
-            await self._flows.close()  # what began to flow meanwhile
         if self._taken is not None:
             self._taken.close()
 

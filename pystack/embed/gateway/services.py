@@ -12,10 +12,10 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from pystack._native.address import mac_to_bytes
+from pystack.embed.ending import ended
 from pystack.embed.gateway import router
 from pystack.embed.gateway.dhcp import DhcpServer
 from pystack.embed.gateway.dns import DNS_PORT, Forwarder, serve_tcp, serve_udp
-from pystack.embed.gateway.ending import ended
 from pystack.embed.gateway.plan import Plan
 from pystack.errors import StackPanic
 from pystack.interface import Interface

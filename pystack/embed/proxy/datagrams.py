@@ -7,6 +7,7 @@ import contextlib
 import errno
 
 from pystack.embed.proxy.upstream import Channel
+from pystack.errors import StackPanic
 from pystack.intercept import UdpFlow
 from pystack.sockets import Socket
 
@@ -52,9 +53,10 @@ class DatagramRelay:
         """
         self._channel.listen(self._on_reply, self._on_error)
         self._channel.send(self._flow.data)
-        try:
-            await asyncio.wait_for(asyncio.shield(self._verdict), grace)
-        except asyncio.TimeoutError:
+        over, _left = await asyncio.wait([self._verdict], timeout=grace)
+        if over:
+            self._verdict.result()
+        else:
             self._verdict.cancel()
         self._inside = self._flow.accept()
         self._inside.setblocking(False)
@@ -87,8 +89,8 @@ class DatagramRelay:
             self._inside.send(data)
         except _AGAIN:
             return  # lost, as a full queue loses it
-        except OSError as error:
-            if error.errno != errno.EMSGSIZE:
+        except (OSError, StackPanic) as error:
+            if getattr(error, "errno", None) != errno.EMSGSIZE:
                 self.abort()
 
     def _on_readable(self) -> None:
@@ -100,7 +102,7 @@ class DatagramRelay:
                 data = self._inside.recv(_LARGEST)
             except _AGAIN:
                 return
-            except OSError:
+            except (OSError, StackPanic):
                 self.abort()
                 return
             try:
@@ -117,7 +119,7 @@ class DatagramRelay:
             self._verdict.cancel()
         self._channel.close()
         if self._inside is not None:
-            with contextlib.suppress(OSError):  # its Stack may be gone
+            with contextlib.suppress(OSError, StackPanic):  # its Stack may be gone
                 self._inside.close()
             self._inside = None
         if not self.done.done():

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 
+from pystack.embed.ending import in_time
 from pystack.embed.proxy.upstream import bind_to_device
 from pystack.sockets.early import kernel_socket
 
@@ -88,7 +89,7 @@ class _Family:
             )
             self.socket.setsockopt(level, name, ttl)
             self.socket.sendto(packet, (host, 0))
-            await asyncio.wait_for(future, _WAIT)
+            await in_time(future, _WAIT)
         except asyncio.TimeoutError:
             raise TimeoutError(errno.ETIMEDOUT, f"no reply from {host}") from None
         finally:

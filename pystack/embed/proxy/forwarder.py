@@ -9,6 +9,7 @@ time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections import OrderedDict
@@ -16,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy.datagrams import DatagramRelay
 from pystack.embed.proxy.direct import Direct
 from pystack.embed.proxy.pump import Pump
 from pystack.embed.proxy.upstream import Upstream
-from pystack.intercept import EchoFlow, TcpFlow, UdpFlow
+from pystack.errors import StackPanic
+from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.stack import Stack
 
 __all__ = ["AnyFlow", "Forwarder", "ForwarderStatistics"]
@@ -112,6 +115,7 @@ class Forwarder:
         self._quiet: dict[Pump | DatagramRelay, float] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._counts = ForwarderStatistics()
+        self._taking: set[Intercept] = set()
         self._closed = False
 
     @property
@@ -141,14 +145,20 @@ class Forwarder:
             open: How many flows may be open.
 
         Raises:
+            RuntimeError: The Forwarder was closed before.
             OSError: What `Stack.intercept` raises.
+            StackPanic: The engine has failed.
         """
+        if self._closed:
+            raise RuntimeError("the Forwarder is closed")
         decide = self._connect_timeout + 5
         with self._net.intercept(tcp=tcp, udp=udp, icmp=icmp, open=open, decide=decide) as taken:
+            self._taking.add(taken)
             try:
                 async for flow in taken:
                     self.start(flow)
             finally:
+                self._taking.discard(taken)
                 await self.close()
 
     def start(self, flow: AnyFlow) -> asyncio.Task[None]:
@@ -178,18 +188,21 @@ class Forwarder:
         return task
 
     async def close(self) -> None:
-        """Resets what is open, forgets the rest, and closes the upstream. May be called again."""
+        """Resets what is open, forgets the rest, and closes the upstream. May be called again.
+
+        `run` ends by it.
+        """
         self._closed = True
-        tasks = list(self._tasks)
-        if self._sweeper is not None:
-            tasks.append(self._sweeper)
-            self._sweeper = None
-        for task in tasks:
-            task.cancel()
+        for taken in list(self._taking):
+            taken.close()
         for one in list(self._quiet):
             one.abort()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._upstream.close()
+        sweeping = [] if self._sweeper is None else [self._sweeper]
+        try:
+            # A flow that connects just now is none that begins: see `_watch`.
+            await ended([*self._tasks, *sweeping])
+        finally:
+            await self._upstream.close()
 
     # --- one flow --------------------------------------------------------------------------
 
@@ -212,6 +225,8 @@ class Forwarder:
             self._settle(flow, errno.EHOSTUNREACH if unknown else error.errno)
         except asyncio.TimeoutError:
             self._settle(flow, errno.ETIMEDOUT)
+        except StackPanic:
+            flow.decided = True  # told to whoever takes the flows
 
     def _settle(self, flow: AnyFlow, code: int | None) -> None:
         """Decides on a flow that nobody has decided on."""
@@ -221,32 +236,37 @@ class Forwarder:
             flow.decided = True
             return
         told = _TOLD.get(code or 0)
-        if told is None:
-            self._counts.dropped += 1
-            flow.drop()
-        else:
-            self._counts.refused += 1
-            flow.refuse(told)
+        try:
+            if told is None:
+                self._counts.dropped += 1
+                flow.drop()
+            else:
+                self._counts.refused += 1
+                flow.refuse(told)
+        except StackPanic:  # there is nobody to tell any more
+            flow.decided = True
 
     async def _forward_connection(self, flow: TcpFlow, host: str, port: int) -> None:
-        outside = await asyncio.wait_for(self._upstream.connect(host, port), self._connect_timeout)
+        outside = await in_time(self._upstream.connect(host, port), self._connect_timeout)
         task = asyncio.current_task()
         assert task is not None
         self._connecting.pop(task, None)
+        if self._closed:  # an upstream that swallows a cancellation
+            outside.close()
+            raise ConnectionAbortedError("the Forwarder is closed")
         try:
             inside = flow.accept()
         except BaseException:
             outside.close()
             raise
         self._counts.accepted += 1
-        inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError, StackPanic):  # the Pump hears of it, and ends both
+            inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         carrying = Pump(inside, outside)
         self._watch(carrying, self._tcp_idle)
 
     async def _forward_datagrams(self, flow: UdpFlow, host: str, port: int) -> None:
-        channel = await asyncio.wait_for(
-            self._upstream.datagrams(host, port), self._connect_timeout
-        )
+        channel = await in_time(self._upstream.datagrams(host, port), self._connect_timeout)
         relay = DatagramRelay(flow, channel)
         try:
             await relay.open(self._grace)
@@ -260,6 +280,8 @@ class Forwarder:
     def _watch(self, one: Pump | DatagramRelay, idle: float) -> None:
         self._quiet[one] = idle
         one.done.add_done_callback(lambda _done: self._quiet.pop(one, None))
+        if self._closed:  # while its task was ending
+            one.abort()
 
     async def _sweep(self) -> None:
         """Ends what has been quiet for too long."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import re
 import socket
 
-from pystack.embed.proxy.upstream import Channel, connect_kernel
+from pystack.embed.proxy.upstream import Channel, connect_kernel, spelled
 
 __all__ = ["HttpConnect"]
 
+_STATUS_CODE = re.compile(r"[1-5][0-9][0-9]")  # RFC 9110 15
 _MOST = 16384  # bytes of a response's head
 # What a status means for who wanted to connect; others: host unreachable.
 _STATUS = {
@@ -57,13 +59,18 @@ class HttpConnect:
             self._login = f"Proxy-Authorization: Basic {token}\r\n"
 
     async def connect(self, host: str, port: int) -> socket.socket:
-        """See `Upstream`."""
+        """See `Upstream`.
+
+        Raises:
+            OSError: EINVAL too: the host is neither an address nor a name.
+        """
+        told = spelled(host, port)
         try:
             connection = await connect_kernel(self.host, self.port, device=self._device)
         except OSError as error:
             raise OSError(errno.ENETUNREACH, f"the proxy {self!r}: {error}") from error
         try:
-            await self._ask(connection, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            await self._ask(connection, f"[{told}]:{port}" if ":" in told else f"{told}:{port}")
         except BaseException:
             connection.close()
             raise
@@ -83,7 +90,11 @@ class HttpConnect:
             if len(head) > _MOST:
                 raise OSError(errno.EPROTO, f"{self!r}: a response's head of over {_MOST} bytes")
         words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
+        if (
+            len(words) < 2
+            or not words[0].startswith("HTTP/1.")
+            or not _STATUS_CODE.fullmatch(words[1])
+        ):
             raise OSError(errno.EPROTO, f"{self!r} is no HTTP proxy")
         status = int(words[1])
         if not 200 <= status < 300:

@@ -14,6 +14,8 @@ import socket
 import struct
 from typing import Any, Protocol
 
+from pystack.errors import StackPanic
+
 __all__ = ["Connection", "Pump", "pump"]
 
 _CHUNK = 256 * 1024
@@ -56,7 +58,7 @@ class _Way:
             data = self.source.recv(_CHUNK)
         except _AGAIN:
             return
-        except OSError as error:
+        except (OSError, StackPanic) as error:
             owner.fail(error)
             return
         if not data:
@@ -72,7 +74,7 @@ class _Way:
             sent = self.sink.send(data)
         except _AGAIN:
             sent = 0
-        except OSError as error:
+        except (OSError, StackPanic) as error:
             owner.fail(error)
             return
         if sent < len(data):
@@ -89,7 +91,7 @@ class _Way:
                 sent = self.sink.send(pending)
             except _AGAIN:
                 return
-            except OSError as error:
+            except (OSError, StackPanic) as error:
                 owner.fail(error)
                 return
             if sent < len(pending):
@@ -106,8 +108,8 @@ class _Way:
         owner.loop.remove_reader(self.source_fd)
         try:
             self.sink.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            if error.errno != errno.ENOTCONN:  # it has ended, too
+        except (OSError, StackPanic) as error:
+            if getattr(error, "errno", None) != errno.ENOTCONN:  # it has ended, too
                 owner.fail(error)
                 return
         owner.way_ended()
@@ -129,6 +131,7 @@ class Pump:
 
     Raises:
         OSError: EMFILE, there is no descriptor left for a Stack's socket; both are reset.
+        StackPanic: The engine has failed; both are reset.
 
     Attributes:
         done: Is done when both sockets are closed; its result is None, however they ended.
@@ -141,7 +144,7 @@ class Pump:
     def __init__(self, left: Connection, right: Connection, early: bytes = b"") -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self.loop.create_future()
-        self.error: OSError | None = None
+        self.error: OSError | StackPanic | None = None
         self.quiet = 0
         self._closed = False
         self._left, self._right = left, right
@@ -149,7 +152,7 @@ class Pump:
             left.setblocking(False)
             right.setblocking(False)
             self._there, self._back = _Way(self, left, right), _Way(self, right, left)
-        except OSError:
+        except (OSError, StackPanic):
             _reset(left, right)
             raise
         self._there.begin()
@@ -174,7 +177,7 @@ class Pump:
             _close(self._left, self._right)
             self._settle()
 
-    def fail(self, error: OSError) -> None:
+    def fail(self, error: OSError | StackPanic) -> None:
         """Ends it: both sides are reset."""
         if self._closed:
             return
@@ -200,14 +203,14 @@ class Pump:
 
 def _reset(*connections: Connection) -> None:
     for one in connections:
-        with contextlib.suppress(OSError):  # it is gone
+        with contextlib.suppress(OSError, StackPanic):  # it is gone
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     _close(*connections)
 
 
 def _close(*connections: Connection) -> None:
     for one in connections:
-        with contextlib.suppress(OSError):  # its Stack is gone
+        with contextlib.suppress(OSError, StackPanic):  # its Stack is gone
             one.close()
 
 

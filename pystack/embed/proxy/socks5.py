@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 
 from pystack.embed.proxy.direct import KernelChannel
-from pystack.embed.proxy.upstream import Channel, connect_kernel, read_exactly
+from pystack.embed.proxy.upstream import Channel, connect_kernel, read_exactly, spelled
 
 __all__ = ["Socks5", "pack_address"]
 
@@ -33,14 +33,13 @@ def pack_address(host: str, port: int) -> bytes:
     """ATYP, DST.ADDR and DST.PORT of an address, or of a name.
 
     Raises:
-        ValueError: A name of more than 255 bytes.
+        OSError: EINVAL, it is neither.
     """
+    host = spelled(host, port)
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
-        name = host.encode("idna")
-        if not 0 < len(name) < 256:
-            raise ValueError(f"a name has 1 to 255 bytes: {host!r}") from None
+        name = host.encode("ascii")
         return bytes([_NAME, len(name)]) + name + struct.pack("!H", port)
     kind = _IPV4 if address.version == 4 else _IPV6
     return bytes([kind]) + address.packed + struct.pack("!H", port)
@@ -79,27 +78,39 @@ class Socks5:
         self.host, self.port, self._device = host, port, device
 
     async def connect(self, host: str, port: int) -> socket.socket:
-        """See `Upstream`."""
+        """See `Upstream`.
+
+        Raises:
+            OSError: EINVAL too: the host is neither an address nor a name.
+        """
+        address = pack_address(host, port)
         connection = await self._open()
         try:
-            await self._ask(connection, _CONNECT, pack_address(host, port))
+            await self._ask(connection, _CONNECT, address)
         except BaseException:
             connection.close()
             raise
         return connection
 
     async def datagrams(self, host: str, port: int) -> Channel:
-        """See `Upstream`. Each has a connection to the proxy, as RFC 1928 7 asks for."""
+        """See `Upstream`. Each has a connection to the proxy, as RFC 1928 7 asks for.
+
+        Raises:
+            OSError: EINVAL too: the host is neither an address nor a name. EPROTO: the proxy names
+                a relay that can't be.
+        """
+        address = pack_address(host, port)
         connection = await self._open()
         try:
             relay, relay_port = await self._ask(connection, _ASSOCIATE, pack_address("0.0.0.0", 0))
-            if ipaddress.ip_address(relay).is_unspecified:  # "where you found me"
+            relay = self._relay_of(relay, relay_port)
+            if relay in ("0.0.0.0", "::"):  # "where you found me"
                 relay = str(connection.getpeername()[0])
             datagrams = await connect_kernel(relay, relay_port, socket.SOCK_DGRAM, self._device)
         except BaseException:
             connection.close()
             raise
-        return _Relay(connection, KernelChannel(datagrams), pack_address(host, port))
+        return _Relay(connection, KernelChannel(datagrams), address)
 
     async def echo(self, host: str, data: bytes, ttl: int) -> None:
         """SOCKS5 carries no echo requests.
@@ -161,6 +172,15 @@ class Socks5:
         else:
             raise OSError(errno.EPROTO, f"{self!r} answers with an address of type {kind}")
         return host, struct.unpack("!H", await read_exactly(connection, 2))[0]
+
+    def _relay_of(self, host: str, port: int) -> str:
+        """An address, or a name that the system resolves, of a reply's."""
+        if port == 0:
+            raise OSError(errno.EPROTO, f"{self!r} names a relay without a port")
+        try:
+            return spelled(host, port)
+        except OSError:
+            raise OSError(errno.EPROTO, f"{self!r} names a relay that can't be: {host!r}") from None
 
     def __repr__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

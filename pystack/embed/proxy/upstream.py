@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import ipaddress
+import re
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["Channel", "Upstream", "bind_to_device", "connect_kernel", "read_exactly"]
+__all__ = ["Channel", "Upstream", "bind_to_device", "connect_kernel", "read_exactly", "spelled"]
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
 class Channel(Protocol):
@@ -75,6 +81,25 @@ def bind_to_device(made: socket.socket, device: str | None) -> None:
         raise OSError(error.errno, f"the device {device!r}: {error.strerror}") from None
 
 
+def spelled(host: str, port: int) -> str:
+    """An address without its scope, or a name as IDNA puts it (RFC 3490): what a proxy is told.
+
+    Raises:
+        OSError: EINVAL, it is neither, or the port is none.
+    """
+    if not 0 <= port < 65536:
+        raise OSError(errno.EINVAL, f"a port is from 0 to 65535, not {port!r}")
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    try:
+        name = host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, f"{host!r} is no name: {error}") from None
+    if not _NAME.fullmatch(name):
+        raise OSError(errno.EINVAL, f"{host!r} is no name: 1 to 255 letters, digits, -, _ and dots")
+    return name
+
+
 async def connect_kernel(
     host: str, port: int, kind: int = socket.SOCK_STREAM, device: str | None = None
 ) -> socket.socket:
@@ -97,7 +122,10 @@ async def connect_kernel(
         socket.inet_pton(socket.AF_INET6 if version == 6 else socket.AF_INET, host)
         where.append((socket.AF_INET6 if version == 6 else socket.AF_INET, (host, port)))
     except OSError:
-        found = await loop.getaddrinfo(host, port, type=kind)
+        try:
+            found = await loop.getaddrinfo(host, port, type=kind)
+        except ValueError as error:  # among them UnicodeError: no IDNA makes a name of it
+            raise socket.gaierror(socket.EAI_NONAME, f"{host!r}: {error}") from None
         where += [(int(one[0]), one[4]) for one in found]
     last: OSError | None = None
     for family, address in where:

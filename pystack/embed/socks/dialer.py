@@ -10,12 +10,14 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from pystack.embed.ending import in_time
 from pystack.sockets import Socket
 from pystack.stack import Stack
 
 __all__ = ["Dialer"]
 
-_LOOKUPS = 16  # at once
+# Lookups at once, for connections and for datagrams: a flood of the latter holds up no connection.
+_LOOKUPS = {int(socket.SOCK_STREAM): 32, int(socket.SOCK_DGRAM): 16}
 _NOT_THE_LAST = 5.0  # seconds for one of several addresses
 
 
@@ -30,30 +32,39 @@ class Dialer:
     def __init__(self, net: Stack, timeout: float) -> None:
         self._net = net
         self._timeout = timeout
-        self._pool = ThreadPoolExecutor(_LOOKUPS, "pystack-socks-lookup")
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     async def resolve(self, host: str, port: int, kind: int) -> list[tuple[int, tuple[Any, ...]]]:
         """Families and socket addresses of an address, or of a name as the Stack's resolver has it.
 
         Raises:
-            socket.gaierror: There is no such name.
+            socket.gaierror: There is no such name, or can't be.
             asyncio.TimeoutError: Nobody said so in time.
         """
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
             loop = asyncio.get_running_loop()
-            found = await asyncio.wait_for(
-                loop.run_in_executor(
-                    self._pool, lambda: self._net.sockets.getaddrinfo(host, port, type=kind)
-                ),
-                self._timeout,
-            )
+            try:
+                found = await in_time(
+                    loop.run_in_executor(
+                        self._pool(kind),
+                        lambda: self._net.sockets.getaddrinfo(host, port, type=kind),
+                    ),
+                    self._timeout,
+                )
+            except ValueError as error:  # among them UnicodeError: no IDNA makes a name of it
+                raise socket.gaierror(socket.EAI_NONAME, f"{host!r}: {error}") from None
             return [(int(family), tuple(where)) for family, _k, _p, _n, where in found]
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         return [(int(family), (str(address), port))]
+
+    def _pool(self, kind: int) -> ThreadPoolExecutor:
+        if kind not in self._pools:
+            self._pools[kind] = ThreadPoolExecutor(_LOOKUPS[kind], "pystack-socks-lookup")
+        return self._pools[kind]
 
     async def connect(self, host: str, port: int) -> Socket:
         """A connected, non-blocking socket of the Stack's; a name's addresses are tried in turn.
@@ -62,7 +73,7 @@ class Dialer:
             OSError: What connect(2) says, of the last address.
             asyncio.TimeoutError: No answer in time.
         """
-        return await asyncio.wait_for(self._connect(host, port), self._timeout)
+        return await in_time(self._connect(host, port), self._timeout)
 
     async def _connect(self, host: str, port: int) -> Socket:
         where = await self.resolve(host, port, int(socket.SOCK_STREAM))
@@ -84,12 +95,13 @@ class Dialer:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
             # The loop takes whatever has a socket's methods.
-            await asyncio.wait_for(loop.sock_connect(cast("socket.socket", made), address), timeout)
+            await in_time(loop.sock_connect(cast("socket.socket", made), address), timeout)
         except BaseException:
             made.close()
             raise
         return made
 
     def close(self) -> None:
-        """Takes no more names; lookups under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Gives back the threads; lookups under way end by themselves. May be used again."""
+        while self._pools:
+            self._pools.popitem()[1].shutdown(wait=False, cancel_futures=True)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
+from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy import Pump
 from pystack.embed.socks import messages
 from pystack.embed.socks.associate import Association
 from pystack.embed.socks.dialer import Dialer
 from pystack.embed.socks.messages import Client, ProtocolError
+from pystack.errors import StackPanic
 from pystack.sockets import Socket
 from pystack.sockets.early import kernel_socket
 from pystack.stack import Stack
@@ -40,6 +42,11 @@ _HTTP_CODES = {
     errno.EPERM: "403 Forbidden",
     errno.ETIMEDOUT: "504 Gateway Timeout",
 }
+
+_ONLY = (
+    "This proxy serves CONNECT and SOCKS5 only, no plain http:// requests.\n"
+    "Name it as socks5h://host:port instead of http://host:port.\n"
+)
 
 
 @dataclass
@@ -133,9 +140,10 @@ class SocksServer:
         return counts
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Begins to listen; also once more, after `close`.
 
         Raises:
+            RuntimeError: It listens already.
             OSError: EADDRINUSE and others of bind(2).
         """
         if self._listener is not None:
@@ -144,6 +152,8 @@ class SocksServer:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _kind, _protocol, _name, where = found[0]
+        if self._listener is not None:  # by another task meanwhile
+            raise RuntimeError("the server is started already")
         listener = kernel_socket(family, socket.SOCK_STREAM)
         try:
             listener.setblocking(False)
@@ -153,6 +163,7 @@ class SocksServer:
         except BaseException:
             listener.close()
             raise
+        self._room = asyncio.Semaphore(self._most)  # this loop's, also after a start in another
         self._listener = listener
         self._accepting = loop.create_task(self._accept(listener))
 
@@ -163,17 +174,17 @@ class SocksServer:
 
     async def close(self) -> None:
         """Stops listening, and resets what is open. May be called again."""
-        tasks = list(self._tasks)
-        if self._accepting is not None:
-            tasks.append(self._accepting)
-            self._accepting = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        self._dialer.close()
+        accepting, listener = self._accepting, self._listener
+        try:
+            if accepting is not None:
+                await ended([accepting])  # first: no client comes any more
+            await ended(self._tasks)
+        finally:
+            if listener is not None:
+                listener.close()
+            if self._listener is listener:  # not another's, started anew
+                self._listener = self._accepting = None
+                self._dialer.close()
 
     async def __aenter__(self: Self) -> Self:
         await self.start()
@@ -194,7 +205,7 @@ class SocksServer:
         while True:
             await self._room.acquire()
             try:
-                connection, _peer = await loop.sock_accept(listener)
+                connection = await _accepted(listener)
             except ConnectionError:
                 self._room.release()
                 continue
@@ -220,12 +231,12 @@ class SocksServer:
             try:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                request = await asyncio.wait_for(self._read_request(client), self._timeout)
+                request = await in_time(self._read_request(client), self._timeout)
                 if request is not None:
                     await request(client)
             except (ProtocolError, asyncio.TimeoutError):
                 self._counts.rejected += 1
-            except OSError:
+            except (OSError, StackPanic):
                 return  # the client is gone, or the Stack
 
     async def _read_request(self, client: Client) -> Callable[[Client], Awaitable[None]] | None:
@@ -279,11 +290,11 @@ class SocksServer:
     async def _connect_socks(self, client: Client, host: str, port: int) -> None:
         try:
             inside = await self._dialer.connect(host, port)
-        except (OSError, asyncio.TimeoutError, UnicodeError) as error:
+        except (OSError, asyncio.TimeoutError, StackPanic) as error:
             self._counts.failed += 1
             await client.send(messages.reply(messages.reply_code(error)))
             return
-        await self._carry(client, inside, messages.reply(0, inside.getsockname()))
+        await self._carry(client, inside, lambda: messages.reply(0, inside.getsockname()))
 
     async def _associate(self, client: Client) -> None:
         association = Association(self._net, self._dialer, client.connection)
@@ -314,10 +325,10 @@ class SocksServer:
             )
             raise ProtocolError("no password, or another")
         if words[0] != "CONNECT":
-            await self._say(client, "501 Not Implemented")
+            await self._say(client, "501 Not Implemented", body=_ONLY)
             raise ProtocolError(f"{words[0]} is not CONNECT")
         host, colon, port = words[1].rpartition(":")
-        if not colon or not port.isdecimal() or not 0 < int(port) < 65536 or not host:
+        if not colon or not _is_port(port) or not host:
             await self._say(client, "400 Bad Request")
             raise ProtocolError(f"CONNECT to {words[1]!r}")
         return lambda client: self._connect_http(client, host.strip("[]"), int(port))
@@ -334,8 +345,11 @@ class SocksServer:
                     return self._is_login(given.replace(b":", b"\0", 1))
         return False
 
-    async def _say(self, client: Client, status: str, *fields: str) -> None:
-        lines = [f"HTTP/1.1 {status}", *fields, "Content-Length: 0", "Connection: close", "", ""]
+    async def _say(self, client: Client, status: str, *fields: str, body: str = "") -> None:
+        if body:
+            fields += ("Content-Type: text/plain",)
+        length = f"Content-Length: {len(body)}"
+        lines = [f"HTTP/1.1 {status}", *fields, length, "Connection: close", "", body]
         await client.send("\r\n".join(lines).encode("latin-1"))
 
     async def _connect_http(self, client: Client, host: str, port: int) -> None:
@@ -345,19 +359,19 @@ class SocksServer:
             self._counts.failed += 1
             await self._say(client, _HTTP_CODES[errno.ETIMEDOUT])
             return
-        except (OSError, UnicodeError) as error:
+        except (OSError, StackPanic) as error:
             self._counts.failed += 1
             code = getattr(error, "errno", None) or 0
             await self._say(client, _HTTP_CODES.get(code, "502 Bad Gateway"))
             return
-        await self._carry(client, inside, b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await self._carry(client, inside, lambda: b"HTTP/1.1 200 Connection established\r\n\r\n")
 
     # --- both ------------------------------------------------------------------------------
 
-    async def _carry(self, client: Client, inside: Socket, answer: bytes) -> None:
+    async def _carry(self, client: Client, inside: Socket, answer: Callable[[], bytes]) -> None:
         """Answers the client, and carries bytes until both sides have ended."""
         try:
-            await client.send(answer)
+            await client.send(answer())
         except BaseException:
             inside.close()
             raise
@@ -371,3 +385,30 @@ class SocksServer:
                     break
         finally:
             carrying.abort()
+
+
+async def _accepted(listener: socket.socket) -> socket.socket:
+    """The next client's connection.
+
+    Before Python 3.13 the loop's `sock_accept` loses one that comes as it is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return listener.accept()[0]
+        except (BlockingIOError, InterruptedError):
+            ready = loop.create_future()
+            loop.add_reader(listener, _wake, ready)
+            try:
+                await ready
+            finally:
+                loop.remove_reader(listener)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536
