@@ -67,6 +67,7 @@ class Datagrams(Protocol):
         """Where a name is, or an address. May wait.
 
         Raises:
+            ValueError: It is no port, or nothing that can be a name.
             OSError: It isn't known (`socket.gaierror`).
         """
         ...
@@ -212,7 +213,7 @@ class KernelUdp:
     def resolve(self, host: str, port: int) -> Endpoint:
         """As getaddrinfo(3) has it."""
         family = 0 if self._mapped else socket.AF_INET
-        return _first(socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM))
+        return _looked_up(socket.getaddrinfo, host, port, family)
 
     @property
     def local(self) -> Endpoint:
@@ -245,8 +246,19 @@ def _run(datagrams: Sequence[Buffer], size: int) -> Sequence[Buffer]:
     return datagrams[: end + 1] if sizes[end] < size else datagrams[:end]
 
 
-def _first(found: Sequence[Any]) -> Endpoint:
-    name = found[0][4]
+def _looked_up(getaddrinfo: Callable[..., Any], host: str, port: int, family: int) -> Endpoint:
+    """The first address.
+
+    Raises:
+        ValueError: It is no port, or nothing that can be a name.
+        OSError: It isn't known (`socket.gaierror`).
+    """
+    if not 1 <= port <= 65535:
+        raise ValueError(f"a port is from 1 to 65535, not {port!r}")
+    try:
+        name = getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4]
+    except UnicodeError as error:
+        raise ValueError(f"{host!r} can't be a host's name: {error}") from None
     return str(name[0]), int(name[1])
 
 
@@ -329,8 +341,7 @@ class StackUdp:
 
     def resolve(self, host: str, port: int) -> Endpoint:
         """As the Stack's `sockets.getaddrinfo` has it."""
-        found = self.net.sockets.getaddrinfo(host, port, self._family, socket.SOCK_DGRAM)
-        return _first(found)
+        return _looked_up(self.net.sockets.getaddrinfo, host, port, self._family)
 
     @property
     def local(self) -> Endpoint:

@@ -263,3 +263,17 @@ def test_datagrams_of_two_senders_are_told_apart() -> None:
     finally:
         for one in (far, *senders):
             one.close()
+
+
+@pytest.mark.parametrize(
+    ("peer", "words"),
+    [
+        (("127.0.0.1", 99999), "99999"),
+        (("127.0.0.1", 0), "not 0"),
+        (("a..b", 5), "'a..b'"),
+        (("x" * 64, 5), "x{64}"),
+    ],
+)
+def test_what_can_be_no_peer_is_named(peer: tuple[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        nic.Udp(("127.0.0.1", 0), peer)
