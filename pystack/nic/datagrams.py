@@ -257,8 +257,9 @@ def _looked_up(getaddrinfo: Callable[..., Any], host: str, port: int, family: in
         raise ValueError(f"a port is from 1 to 65535, not {port!r}")
     try:
         name = getaddrinfo(host, port, family, socket.SOCK_DGRAM)[0][4]
-    except UnicodeError as error:
-        raise ValueError(f"{host!r} can't be a host's name: {error}") from None
+    except UnicodeError:
+        text = f"{host!r} is no name of a host: its labels have 1 to 63 characters"
+        raise ValueError(text) from None
     return str(name[0]), int(name[1])
 
 

@@ -276,4 +276,4 @@ def test_datagrams_of_two_senders_are_told_apart() -> None:
 )
 def test_what_can_be_no_peer_is_named(peer: tuple[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        nic.Udp(("127.0.0.1", 0), peer)
+        Udp(("127.0.0.1", 0), peer)

@@ -174,9 +174,8 @@ class WireGuard(Tunnel):
         what += f"the endpoint {peer.endpoint[0]!r}"
         try:
             return carrier.resolve(*peer.endpoint)
-        except UnicodeError:
-            text = f"{what} is no name of a host: its labels have 1 to 63 characters"
-            raise ValueError(text) from None
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
         except OSError as error:
             raise type(error)(error.errno, f"{what}: {error.strerror}") from None
 
