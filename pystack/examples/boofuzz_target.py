@@ -3,6 +3,7 @@
 `StackConnection` is all that boofuzz asks of a transport. Needs boofuzz.
 """
 
+import contextlib
 import threading
 from typing import Any
 
@@ -46,7 +47,8 @@ def serve(listener: Any, broken: list[int]) -> None:
         with listener.accept()[0] as sock:
             line = sock.makefile("rb").readline()
             broken += [len(line)] if len(line) > 64 else []
-            sock.sendall(b"331 and the password?\r\n")
+            with contextlib.suppress(ConnectionError):  # boofuzz may have gone
+                sock.sendall(b"331 and the password?\r\n")
 
 
 if __name__ == "__main__":
@@ -57,10 +59,13 @@ if __name__ == "__main__":
         net.attach(wire, "10.0.0.1/24")
         other.attach(right, "10.0.0.2/24")
         listener = other.sockets.create_server(SERVER)
-        threading.Thread(target=serve, args=(listener, too_long)).start()
+        server = threading.Thread(target=serve, args=(listener, too_long))
+        server.start()
         target = Target(StackConnection(net))
         session = Session(target=target, index_end=40, web_port=None, fuzz_loggers=[])
         parts = (Static("verb", "USER "), String("name", "anonymous"), Static("end", "\r\n"))
         session.connect(Request("user", children=parts))
         session.fuzz()
+        server.join()
+        listener.close()
         print(f"{session.num_cases_actually_fuzzed} cases, {len(too_long)} names were too long")
