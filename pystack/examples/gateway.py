@@ -43,12 +43,14 @@ def main() -> None:
             with urlopen(f"http://192.0.2.2:{outside.server_port}/", timeout=10) as page:
                 print("to the guest:", page.read().decode(), end="")
             inside = HTTPServer(("0.0.0.0", 80), Hello)
-        threading.Thread(target=inside.handle_request).start()
+        answering = threading.Thread(target=inside.handle_request)
+        answering.start()
         port = gateway.publish("127.0.0.1:0:80").forward.port
         with inside, socket.create_connection(("127.0.0.1", port), 10) as one:
             one.sendall(b"GET / HTTP/1.0\r\n\r\n")
             answer = one.makefile("rb").read()
             print("from the guest:", answer.partition(b"\r\n\r\n")[2].decode(), end="")
+            answering.join()
 
 
 if __name__ == "__main__":
