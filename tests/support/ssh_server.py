@@ -20,7 +20,10 @@ from namespace import Namespace, namespace, needs_namespace
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin")
 needs_sshd = [
     needs_namespace,
-    pytest.mark.skipif(SSHD is None, reason="no sshd (Debian's openssh-server)"),
+    pytest.mark.skipif(
+        SSHD is None or shutil.which("ssh-keygen") is None,
+        reason="no sshd, or no ssh-keygen (Debian's openssh-server)",
+    ),
 ]
 PORT = 2222
 
