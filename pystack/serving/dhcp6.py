@@ -7,24 +7,32 @@ what they said is too old or the link may be another.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from pystack._native import lib
+from pystack.serving.dhcp6_message import (
+    CLIENT_ID,
+    CLIENT_PORT,
+    DNS,
+    DOMAINS,
+    ETHERNET_DUID,
+    INFORMATION_REQUEST,
+    REPLY,
+    SERVER_ID,
+    SERVER_PORT,
+    SERVERS,
+    option,
+    read_options,
+)
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement, group_mac, solicitation_frame, udp6_frame
 from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
 
 __all__ = ["CLIENT_PORT", "Dhcp6Client"]
 
-CLIENT_PORT, SERVER_PORT = 546, 547
-
-_SERVERS = IPv6Address("ff02::1:2")
-_INFORMATION_REQUEST, _REPLY = 11, 7
-_CLIENT_ID, _SERVER_ID, _ASKED, _ELAPSED, _DNS, _DOMAINS = 1, 2, 6, 8, 23, 24
-_REFRESH, _MOST_S = 32, 83
-_ETHERNET_DUID = struct.pack(">HH", 3, 1)  # DUID-LL: nothing has to be kept for it (RFC 8415 11.4)
+_SERVERS = IPv6Address(SERVERS)
+_ASKED, _ELAPSED, _REFRESH, _MOST_S = 6, 8, 32, 83
 
 _FIRST_S, _USUAL_MOST_S = 1.0, 3600  # RFC 8415 7.6
 _DELAY_S = 1.0
@@ -33,22 +41,6 @@ _USUAL_REFRESH_S, _LEAST_REFRESH_S, _FOREVER_S = 86400, 600, 0xFFFFFFFF
 _SOLICITATIONS, _SOLICIT_S = 3, 4.0  # RFC 4861 10
 _ADDRESS_WAIT_S = 0.5
 _ADDRESS_WAITS = 20
-
-
-def _options(area: bytes) -> Iterator[tuple[int, bytes]]:
-    """The options of a message, up to one that its end cuts."""
-    at = 0
-    while at + 4 <= len(area):
-        code, size = struct.unpack_from(">HH", area, at)
-        value = area[at + 4 : at + 4 + size]
-        if len(value) != size:
-            return
-        yield code, value
-        at += 4 + size
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack(">HH", code, len(value)) + value
 
 
 @dataclass(frozen=True)
@@ -79,21 +71,19 @@ def _servers(value: bytes) -> tuple[IPv6Address, ...]:
 
 def _read(message: bytes, transaction: int, duid: bytes) -> _Reply | None:
     """A server's answer; None: it is none, or another's (RFC 8415 16.10)."""
-    if len(message) < 4 or message[0] != _REPLY:
+    if len(message) < 4 or message[0] != REPLY:
         return None
     if int.from_bytes(message[1:4], "big") != transaction:
         return None
-    found: dict[int, bytes] = {}
-    for code, value in _options(message[4:]):
-        found.setdefault(code, value)
-    if not found.get(_SERVER_ID) or found.get(_CLIENT_ID) != duid:
+    found = read_options(message[4:])
+    if not found.get(SERVER_ID) or found.get(CLIENT_ID) != duid:
         return None
     refresh = _number(found.get(_REFRESH))
     refresh = _USUAL_REFRESH_S if refresh is None else max(refresh, _LEAST_REFRESH_S)
     most = _number(found.get(_MOST_S))
     low, high = _MOST_BOUNDS_S
     return _Reply(
-        _servers(found.get(_DNS, b"")),
+        _servers(found.get(DNS, b"")),
         None if refresh == _FOREVER_S else refresh,
         most if most is not None and low <= most <= high else _USUAL_MOST_S,
     )
@@ -193,14 +183,14 @@ class Dhcp6Client:
 
     def _request(self, since_us: int) -> bytes:
         assert self._transaction is not None
-        asked = struct.pack(">4H", _DNS, _DOMAINS, _REFRESH, _MOST_S)
+        asked = struct.pack(">4H", DNS, DOMAINS, _REFRESH, _MOST_S)
         elapsed = min(since_us // 10_000, 0xFFFF)  # hundredths of a second
         return (
-            bytes((_INFORMATION_REQUEST,))
+            bytes((INFORMATION_REQUEST,))
             + self._transaction.to_bytes(3, "big")
-            + _option(_CLIENT_ID, _ETHERNET_DUID + self._port.mac)
-            + _option(_ASKED, asked)
-            + _option(_ELAPSED, elapsed.to_bytes(2, "big"))
+            + option(CLIENT_ID, ETHERNET_DUID + self._port.mac)
+            + option(_ASKED, asked)
+            + option(_ELAPSED, elapsed.to_bytes(2, "big"))
         )
 
     def datagram(self, datagram: Datagram, now_us: int) -> None:
@@ -209,7 +199,7 @@ class Dhcp6Client:
             return
         if self._transaction is None or self._began_us is None:
             return
-        reply = _read(datagram.payload, self._transaction, _ETHERNET_DUID + self._port.mac)
+        reply = _read(datagram.payload, self._transaction, ETHERNET_DUID + self._port.mac)
         if reply is None:
             return
         self._transaction, self._is_known = None, True

@@ -10,15 +10,23 @@ from collections.abc import Sequence
 from ipaddress import IPv6Address, IPv6Network
 
 from pystack.embed.gateway.names import wire_name
+from pystack.serving.dhcp6_message import (
+    CLIENT_ID,
+    DNS,
+    DOMAINS,
+    ETHERNET_DUID,
+    INFORMATION_REQUEST,
+    REPLY,
+    SERVER_ID,
+    option,
+    read_options,
+)
 
 __all__ = [
-    "ADVERTISE_S", "ALL_NODES", "ALL_ROUTERS", "DHCP6_SERVERS", "SERVER_PORT6",
-    "advertisement", "dhcp6_reply", "is_solicitation",
+    "ADVERTISE_S", "ALL_NODES", "ALL_ROUTERS", "advertisement", "dhcp6_reply", "is_solicitation",
 ]  # fmt: skip
 
 ALL_NODES, ALL_ROUTERS = "ff02::1", "ff02::2"
-DHCP6_SERVERS = "ff02::1:2"
-SERVER_PORT6 = 547
 ADVERTISE_S = 200.0  # from one unsolicited advertisement to the next (RFC 4861 6.2.1)
 
 _SOLICITATION, _ADVERTISEMENT = 133, 134
@@ -28,10 +36,7 @@ _VALID_S, _PREFERRED_S = 86400, 14400
 _ON_LINK, _AUTONOMOUS = 0x80, 0x40
 _SOURCE_MAC, _PREFIX, _MTU, _SERVERS, _SEARCH = 1, 3, 5, 25, 31
 
-_INFORMATION_REQUEST, _REPLY = 11, 7
-_CLIENT_ID, _SERVER_ID, _DNS, _DOMAINS = 1, 2, 23, 24
 _ADDRESSES = {3, 4, 25}  # what asks for addresses and prefixes, as such a request never does
-_ETHERNET_DUID = struct.pack(">HH", 3, 1)  # by link-layer address (RFC 8415 11.4)
 
 
 def is_solicitation(icmp: bytes) -> bool:
@@ -82,24 +87,6 @@ def advertisement(
     return message
 
 
-def _options(area: bytes) -> dict[int, bytes]:
-    """The options of a message, the first of each, up to one that its end cuts."""
-    found: dict[int, bytes] = {}
-    at = 0
-    while at + 4 <= len(area):
-        code, size = struct.unpack_from(">HH", area, at)
-        value = area[at + 4 : at + 4 + size]
-        if len(value) != size:
-            break
-        found.setdefault(code, value)
-        at += 4 + size
-    return found
-
-
-def _option(code: int, value: bytes) -> bytes:
-    return struct.pack(">HH", code, len(value)) + value
-
-
 def dhcp6_reply(
     message: bytes, dns: IPv6Address, *, mac: bytes, search: Sequence[str] = ()
 ) -> bytes | None:
@@ -115,16 +102,16 @@ def dhcp6_reply(
         The reply; None: the message asks for something else, or another server
         (RFC 8415 16.12).
     """
-    if len(message) < 4 or message[0] != _INFORMATION_REQUEST:
+    if len(message) < 4 or message[0] != INFORMATION_REQUEST:
         return None
-    found = _options(message[4:])
-    own = _ETHERNET_DUID + mac
-    if found.get(_SERVER_ID, own) != own or _ADDRESSES & found.keys():
+    found = read_options(message[4:])
+    own = ETHERNET_DUID + mac
+    if found.get(SERVER_ID, own) != own or _ADDRESSES & found.keys():
         return None
-    reply = bytes((_REPLY,)) + message[1:4] + _option(_SERVER_ID, own)
-    if _CLIENT_ID in found:
-        reply += _option(_CLIENT_ID, found[_CLIENT_ID])
-    reply += _option(_DNS, dns.packed)
+    reply = bytes((REPLY,)) + message[1:4] + option(SERVER_ID, own)
+    if CLIENT_ID in found:
+        reply += option(CLIENT_ID, found[CLIENT_ID])
+    reply += option(DNS, dns.packed)
     if search:
-        reply += _option(_DOMAINS, b"".join(map(wire_name, search)))
+        reply += option(DOMAINS, b"".join(map(wire_name, search)))
     return reply

@@ -19,6 +19,7 @@ from pystack.embed.gateway.dns import DNS_PORT, Forwarder, serve_tcp, serve_udp
 from pystack.embed.gateway.plan import Plan
 from pystack.errors import StackPanic
 from pystack.interface import Interface
+from pystack.serving import dhcp6_message
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT
 from pystack.stack import Stack
 
@@ -147,8 +148,8 @@ class Services:
         self._read(raw, solicited)
         self._later(0.0)
         server = self._socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        server.bind(("::", router.SERVER_PORT6))
-        self._join(server, router.DHCP6_SERVERS)
+        server.bind(("::", dhcp6_message.SERVER_PORT))
+        self._join(server, dhcp6_message.SERVERS)
         dns = self._plan.dns6
         assert dns is not None
 
