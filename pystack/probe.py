@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pystack._native.address import Address
+from pystack.serving.frame import checksum
 from pystack.sockets import Socket, SocketModule
 
 __all__ = [
@@ -186,14 +187,6 @@ class TracerouteResult:
         return "\n".join(str(hop) for hop in self.hops)
 
 
-def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of a message whose checksum field is 0."""
-    padded = data + b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    total = (total >> 16) + (total & 0xFFFF)
-    return int(~(total + (total >> 16)) & 0xFFFF)
-
-
 class Prober:
     """A raw ICMP socket, and the requests and answers of one family on it."""
 
@@ -237,7 +230,7 @@ class Prober:
         number = sequence & 0xFFFF
         message = _HEADER.pack(kind, 0, 0, self.identifier, number) + data
         if not self.v6:  # ICMPv6's is the stack's job
-            check = _checksum(message)
+            check = checksum(message)
             message = _HEADER.pack(kind, 0, check, self.identifier, number) + data
         started = self.now()
         try:

@@ -15,6 +15,7 @@ import sys
 
 from pystack.embed.ending import in_time
 from pystack.embed.proxy.upstream import bind_to_device
+from pystack.serving.frame import checksum
 from pystack.sockets.early import kernel_socket
 
 __all__ = ["Pinger"]
@@ -79,7 +80,7 @@ class _Family:
             raise OSError(errno.ENOBUFS, f"65536 echo requests to {host} are under way")
         packet = _HEADER.pack(self.request, 0, 0, self.identifier, self.last) + data
         if self.is_raw and self.version == 4:
-            packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
+            packet = packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
         future = self.waiting[key] = self.loop.create_future()
         try:
             level, name = (
@@ -144,15 +145,6 @@ class _Family:
         for future in self.waiting.values():
             if not future.done():
                 future.set_exception(OSError(errno.ECANCELED, "the upstream was closed"))
-
-
-def _checksum(data: bytes) -> int:
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 class Pinger:
