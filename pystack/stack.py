@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from random import Random as SeededRandom
 from random import SystemRandom
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from pystack import nic as nics
 from pystack._native import StackHandle, WorldClock, ffi, lib
@@ -19,6 +18,7 @@ from pystack._native.address import Address, own_mac_to_bytes
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
 from pystack._native.attributes import KnownAttributes
+from pystack._native.closing import Closing
 from pystack._native.ending import LINGER, deliver_before
 from pystack._native.engines import default_engine
 from pystack.dial import StackDialing
@@ -42,7 +42,6 @@ from pystack.tables import (
 
 __all__ = ["LINGER", "Arena", "Stack", "deliver_before"]
 
-Self = TypeVar("Self", bound="Stack")
 
 MEMORY_LIMIT = 256 << 20
 LOOPBACK_INDEX = 1
@@ -109,7 +108,7 @@ class Arena:
         self._handle.check(lib.ps_stack_arena_fail(self._handle.pointer, after, count))
 
 
-class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttributes):
+class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttributes, Closing):
     """A complete TCP/IP stack in this process.
 
     It starts with a loopback interface (127.0.0.1, ::1); `attach` adds others. Any number of
@@ -247,17 +246,6 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
     @linger.setter
     def linger(self, seconds: float) -> None:
         self._handle.linger = seconds
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def engine(self) -> tuple[str, str]:

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any
 
+from pystack._native.closing import Closing
 from pystack.bench.workloads import WORKLOADS, Ends
 
 __all__ = ["Here", "Worker", "WorkerError"]
@@ -91,7 +91,7 @@ def _main(pipe: Connection) -> None:
             pipe.send(answer)
 
 
-class Worker:
+class Worker(Closing):
     """A worker process; a context manager.
 
     Attributes:
@@ -142,14 +142,3 @@ class Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

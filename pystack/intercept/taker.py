@@ -7,10 +7,10 @@ import os
 import socket
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from pystack._native import StackHandle, ffi, lib
+from pystack._native.closing import Closing
 from pystack.intercept.flow import EchoFlow, TcpFlow, UdpFlow, flow_of
 from pystack.sockets import descriptors
 from pystack.sockets.descriptors import Descriptor, OpenSocket
@@ -50,7 +50,7 @@ class InterceptStatistics:
     held_bytes: int
 
 
-class Intercept:
+class Intercept(Closing):
     """The flows that come for addresses that are not the Stack's; made by `Stack.intercept`.
 
     Iterate over it, with `for` or `async for`; both end when it is closed, or the Stack. Several
@@ -270,17 +270,6 @@ class Intercept:
         result = lib.ps_close(self._handle.pointer, self._number)
         if result < 0 and result not in descriptors.STACK_ERRORS:
             self._handle.fail(result)
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Intercept{' closed' if self.closed else ''} of {self._handle!r}>"

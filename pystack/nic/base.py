@@ -8,14 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, Flag
-from types import TracebackType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pystack._native import check, ffi, lib
 from pystack._native.address import mac_text
 from pystack._native.answers import Answers, FrameFunction, FrameSink
-
-Self = TypeVar("Self", bound="Nic")
+from pystack._native.closing import Closing
 
 # The largest frame: 64 KiB of IP packet and its link-layer header.
 _LARGEST_FRAME = 65536 + 64
@@ -91,7 +89,7 @@ class NicProtocol(Protocol):
         ...
 
 
-class Nic:
+class Nic(Closing):
     """One end of a wire. Pass it to `Stack.attach`, or use it yourself as the far end.
 
     While a Stack or another NIC holds it, `close` only gives up your own reference.
@@ -225,17 +223,6 @@ class Nic:
         held, self._held = self._held, None
         if held is not None:
             ffi.release(held)
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         closed = " closed" if self._held is None else ""

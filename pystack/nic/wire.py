@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from types import TracebackType
 from typing import Any
 
 from pystack._native import check, ffi, lib
+from pystack._native.closing import Closing
 from pystack.nic.base import Layer, Nic, Offload, made, member_value, valid_mtu
 
 
@@ -50,7 +50,7 @@ def wire(
     return Nic(left[0]), Nic(right[0])
 
 
-class Switch:
+class Switch(Closing):
     """A learning Ethernet switch (IEEE 802.1D): any number of ports, no configuration.
 
     Args:
@@ -80,14 +80,3 @@ class Switch:
         held, self._held = self._held, None
         if held is not None:
             ffi.release(held)
-
-    def __enter__(self) -> Switch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

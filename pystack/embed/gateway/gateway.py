@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 
+from pystack._native.closing import Closing
 from pystack.embed.ending import finished
 from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
@@ -46,7 +47,7 @@ _NO_LOOP = "the gateway's event loop isn't running: do this between entering and
 _T = TypeVar("_T")
 
 
-class Published:
+class Published(Closing):
     """A port forward at work, made by `Gateway.publish` or `Gateway.offer`.
 
     Attributes:
@@ -63,17 +64,6 @@ class Published:
         entered on, its connections end when that has its turn.
         """
         self._gateway._retire(self)
-
-    def __enter__(self) -> Published:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Published {self.forward}>"

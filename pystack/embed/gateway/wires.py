@@ -8,8 +8,8 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
+from pystack._native.closing import Closing
 from pystack.nic import Descriptor, Framing
 
 __all__ = ["WireListener", "wire_from_descriptor"]
@@ -28,7 +28,7 @@ def _roomy(one: socket.socket) -> None:
             one.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
 
 
-class WireListener:
+class WireListener(Closing):
     """A UNIX socket that a guest's wire comes to, one guest at a time.
 
     Args:
@@ -125,17 +125,6 @@ class WireListener:
             one.close()
             with suppress(OSError):
                 self.path.unlink()
-
-    def __enter__(self) -> WireListener:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def wire_from_descriptor(fd: int, *, mtu: int = 1500) -> Descriptor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import queue
 import time
-from types import TracebackType
 from typing import Any
 
+from pystack._native.closing import Closing
 from pystack.embed.replay.flow import CapturedFlow, CaptureError, End, Segment
 from pystack.nic import Frame
 from pystack.scapy.flows import TCP, Flow, flow_of, transport_of
@@ -24,7 +24,7 @@ class UnreachableError(Exception):
     """An ICMP error said that the server can't be reached."""
 
 
-class LiveEnd:
+class LiveEnd(Closing):
     """A flow's own address and port beside a Stack, and the packets that come for it.
 
     Args:
@@ -131,14 +131,3 @@ class LiveEnd:
         self.shared.unlisten(self._hear)
         self.shared.release(self.flow)
         self._place.close()
-
-    def __enter__(self) -> LiveEnd:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
