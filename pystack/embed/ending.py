@@ -60,6 +60,8 @@ async def in_time(work: Awaitable[T], timeout: float | None) -> T:
     Raises:
         asyncio.TimeoutError: It took longer.
     """
+    if timeout is None:
+        return await work
     task = asyncio.ensure_future(work)
     try:
         over, _left = await asyncio.wait([task], timeout=timeout)

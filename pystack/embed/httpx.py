@@ -18,6 +18,7 @@ import httpcore
 import httpx
 
 from pystack.dial.streams import started_tls
+from pystack.embed.ending import in_time
 from pystack.stack import Stack
 
 __all__ = ["AsyncTransport", "Transport"]
@@ -135,19 +136,19 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _told(httpcore.ReadTimeout, httpcore.ReadError):
-            return await asyncio.wait_for(self._reader.read(max_bytes), timeout)
+            return await in_time(self._reader.read(max_bytes), timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with _told(httpcore.WriteTimeout, httpcore.WriteError):
             self._writer.write(buffer)
-            await asyncio.wait_for(self._writer.drain(), timeout)
+            await in_time(self._writer.drain(), timeout)
 
     async def aclose(self) -> None:
         if self._writer.get_extra_info("ssl_object") is not None:
             self._writer.transport.abort()  # HTTP says itself where an answer ends
         self._writer.close()
         with suppress(OSError, EOFError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._writer.wait_closed(), _CLOSING_S)
+            await in_time(self._writer.wait_closed(), _CLOSING_S)
 
     async def start_tls(
         self,
@@ -158,7 +159,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         try:
             with _told(httpcore.ConnectTimeout, httpcore.ConnectError):
                 secure = started_tls(self._writer, ssl_context, server_hostname)
-                return _AsyncStream(*await asyncio.wait_for(secure, timeout))
+                return _AsyncStream(*await in_time(secure, timeout))
         except BaseException:
             self._writer.close()
             raise
@@ -184,7 +185,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         own = None if local_address is None else (local_address, 0)
         with _told(httpcore.ConnectTimeout, httpcore.ConnectError):
             opening = self._net.open_connection(host, port, local_addr=own)
-            reader, writer = await asyncio.wait_for(opening, timeout)
+            reader, writer = await in_time(opening, timeout)
             sock: Any = writer.get_extra_info("socket")
             for option in socket_options or ():
                 sock.setsockopt(*option)

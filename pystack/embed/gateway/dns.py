@@ -15,7 +15,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from pystack.embed.ending import ended
+from pystack.embed.ending import ended, in_time
 from pystack.embed.gateway.names import wire_name
 from pystack.errors import StackPanic
 from pystack.serving.dns_message import AAAA, ANY, A, read_labels
@@ -121,7 +121,7 @@ class Forwarder:
         for _ in range(_ROUNDS):
             for family, address in self._servers:
                 with suppress(OSError, asyncio.TimeoutError):
-                    return await asyncio.wait_for(_exchange(family, address, query), _TRY_S)
+                    return await in_time(_exchange(family, address, query), _TRY_S)
         return self.failure(query)
 
     async def connect(self) -> socket.socket | None:
@@ -133,7 +133,7 @@ class Forwarder:
                 connection.setblocking(False)
                 result = connection.connect_ex(address)
                 if result == errno.EINPROGRESS:
-                    await asyncio.wait_for(_writable(loop, connection), _CONNECT_S)
+                    await in_time(_writable(loop, connection), _CONNECT_S)
                     result = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if result == 0:
                     return connection
@@ -245,7 +245,7 @@ async def _serve_connection(guest: Any, forwarder: Forwarder) -> None:
     guest.setblocking(False)
     try:
         while True:
-            query = await asyncio.wait_for(_message(guest), _IDLE_S)
+            query = await in_time(_message(guest), _IDLE_S)
             if not _is_question(query):
                 return
             answer = forwarder.own(query)
@@ -256,13 +256,13 @@ async def _serve_connection(guest: Any, forwarder: Forwarder) -> None:
                 if resolver is None:
                     break
                 try:
-                    answer = await asyncio.wait_for(_ask_over(resolver, query), _ANSWER_S)
+                    answer = await in_time(_ask_over(resolver, query), _ANSWER_S)
                 except (OSError, EOFError, asyncio.TimeoutError):
                     resolver.close()
                     resolver = None
             answer = answer or forwarder.failure(query)
             data = len(answer).to_bytes(2, "big") + answer
-            await asyncio.wait_for(loop.sock_sendall(guest, data), _IDLE_S)
+            await in_time(loop.sock_sendall(guest, data), _IDLE_S)
     except (OSError, EOFError, asyncio.TimeoutError, StackPanic):
         pass
     finally:

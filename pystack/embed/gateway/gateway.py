@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack._native.closing import Closing
-from pystack.embed.ending import finished
+from pystack.embed.ending import finished, in_time
 from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
@@ -546,7 +546,7 @@ async def _connected(one: Any, target: tuple[str, int]) -> Any:
     """Connects a socket of either side, within some seconds; closes it if that fails."""
     try:
         one.setblocking(False)
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(one, target), _CONNECT_S)
+        await in_time(asyncio.get_running_loop().sock_connect(one, target), _CONNECT_S)
     except BaseException:
         one.close()
         raise
