@@ -32,6 +32,8 @@ int image_copy_part(const struct image_file *file, int to, size_t offset, size_t
 #include <elf.h>
 #include <string.h>
 
+#include "base/image_part.h"
+
 #ifdef __x86_64__
 #define INDIRECT R_X86_64_IRELATIVE
 #else
@@ -141,7 +143,7 @@ static bool is_left_out(const Elf64_Phdr *part, const struct dynamic *dynamic)
     const uint64_t *value = dynamic->value;
     const uint64_t tables[] = {value[DT_HASH],   value[DT_STRTAB], value[DT_SYMTAB], value[DT_RELA],
                                value[DT_JMPREL], dynamic->hash,    dynamic->versions};
-    if (part->p_flags & PF_W || part->p_filesz != part->p_memsz || part->p_offset == 0)
+    if (!image_part_is_constant(part) || part->p_offset == 0)
         return false;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         if (tables[i] >= part->p_vaddr && tables[i] - part->p_vaddr < part->p_memsz)

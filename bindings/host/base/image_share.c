@@ -13,9 +13,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/image_part.h"
 
 struct sharing {
     const struct link_map *map;
@@ -24,11 +25,6 @@ struct sharing {
     bool left_out; /* the copy has holes */
     int result;
 };
-
-static bool is_constant(const ElfW(Phdr) * part)
-{
-    return part->p_type == PT_LOAD && !(part->p_flags & PF_W) && part->p_filesz == part->p_memsz;
-}
 
 static bool map_original(uintptr_t base, const ElfW(Phdr) * part, int original, uintptr_t inside)
 {
@@ -70,7 +66,7 @@ static int share(struct dl_phdr_info *info, size_t size, void *user)
         return 0;
     sharing->result = 0;
     for (int i = 0; i < info->dlpi_phnum && sharing->result == 0; i++)
-        if (is_constant(&info->dlpi_phdr[i]))
+        if (image_part_is_constant(&info->dlpi_phdr[i]))
             sharing->result = share_part(sharing, info->dlpi_addr, &info->dlpi_phdr[i]);
     return 1;
 }
