@@ -58,3 +58,12 @@ def pair(
             right.attach(b, f"{RIGHT}/24", f"{RIGHT6}/64"),
         )
     assert left.arena.live_blocks == right.arena.live_blocks == 0
+
+
+@contextmanager
+def routed() -> Iterator[Pair]:
+    """A `Pair` whose left Stack's packets to anywhere go to the right one."""
+    with pair() as both:
+        both.left.routes.add("default", gateway=RIGHT)
+        both.left.routes.add("::/0", gateway=RIGHT6)
+        yield both

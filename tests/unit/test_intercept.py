@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from by_hand import FAR, FAR6, MSS, OURS, SACK, SCALE_7, ByHand, Segment, by_hand, timestamp
 from growth import need
-from pair import LEFT, LEFT6, RIGHT, RIGHT6, Pair, pair, whole
+from pair import LEFT, LEFT6, routed, whole
 
 import pystack
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
@@ -61,15 +61,6 @@ def errors(it: ByHand) -> list[tuple[str, int, int, bytes]]:
 def taking(it: ByHand, **options: Any) -> Iterator[Intercept]:
     with it.net.intercept(**options) as taken:
         yield taken
-
-
-@contextmanager
-def routed() -> Iterator[Pair]:
-    """Two Stacks, the left one's packets to anywhere go to the right one."""
-    with pair() as both:
-        both.left.routes.add("default", gateway=RIGHT)
-        both.left.routes.add("::/0", gateway=RIGHT6)
-        yield both
 
 
 # --- TCP -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-from pair import RIGHT, RIGHT6, Pair, pair
+from pair import Pair, routed
 
 import pystack
 from pystack.embed.proxy import (
@@ -31,15 +31,6 @@ from pystack.embed.socks import SocksServer
 
 AWAY, AWAY6 = "198.51.100.7", "2001:db8::7"
 HERE = "127.0.0.1"
-
-
-@contextmanager
-def routed() -> Iterator[Pair]:
-    """Two Stacks, the left one's packets to anywhere go to the right one."""
-    with pair() as both:
-        both.left.routes.add("default", gateway=RIGHT)
-        both.left.routes.add("::/0", gateway=RIGHT6)
-        yield both
 
 
 def to_here(flow: Any) -> tuple[str, int]:

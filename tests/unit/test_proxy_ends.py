@@ -12,20 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pair import RIGHT, Pair, pair
+from pair import RIGHT, routed
 
 import pystack
 from pystack.embed.proxy import Direct, Forwarder, HttpConnect, Socks5
 
 AWAY = "198.51.100.7"
 HERE = "127.0.0.1"
-
-
-@contextmanager
-def routed() -> Iterator[Pair]:
-    with pair() as both:
-        both.left.routes.add("default", gateway=RIGHT)
-        yield both
 
 
 class Late:
