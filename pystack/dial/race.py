@@ -45,15 +45,15 @@ async def first_connected(
         while waiting or running:
             if waiting:
                 running.add(asyncio.ensure_future(waiting.pop()()))
-            done, running = await asyncio.wait(
+            done, _others = await asyncio.wait(
                 running,
                 timeout=delay if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for attempt in done:
+                running.discard(attempt)
                 error = attempt.exception()
                 if error is None:
-                    running |= done - {attempt}
                     return attempt.result()
                 if not isinstance(error, OSError):
                     raise error

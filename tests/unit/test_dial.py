@@ -275,6 +275,36 @@ def test_the_first_that_connects_wins() -> None:
     run(work())
 
 
+def test_what_succeeds_beside_a_fault_is_given_back() -> None:
+    async def race() -> None:
+        discarded, gate = [], asyncio.Event()
+
+        async def good() -> str:
+            await gate.wait()
+            return "open"
+
+        async def faulty() -> str:
+            await gate.wait()
+            raise RuntimeError
+
+        async def last() -> str:
+            gate.set()  # all end in one turn of the loop
+            return "open"
+
+        attempts = [good, faulty, last]
+        try:
+            assert await first_connected(attempts, 0.001, discarded.append) == "open"
+        except RuntimeError:
+            discarded.remove("open")  # there was no winner
+        assert discarded == ["open"]
+
+    async def work() -> None:
+        for _each in range(20):  # they are looked at in any order
+            await race()
+
+    run(work())
+
+
 def test_a_silent_address_costs_a_quarter_of_a_second_and_no_more() -> None:
     async def work() -> None:
         async with both() as (left, right):
