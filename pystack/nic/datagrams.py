@@ -27,6 +27,9 @@ LARGEST_DATAGRAM = 65535 - 20 - 8
 # udp(7); the module socket doesn't have them.
 _UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _MOST_SEGMENTS, _MOST_BYTES = 64, 65000
+# The device or the kernel can't; or a segment is longer than the path's MTU (EMSGSIZE, once
+# EINVAL), where a datagram by itself goes in fragments.
+_NO_SEGMENTS = (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.EMSGSIZE)
 _ROOM, _LARGEST_READ, _MOST_AT_ONCE = 1 << 17, 1 << 16, 128
 # As much as the kernel allows: bursts wait here while the Stack is at work.
 _KERNELS_BUFFER = 4 << 20
@@ -168,8 +171,8 @@ class KernelUdp:
                     control = [(_UDP, _UDP_SEGMENT, struct.pack("=H", size))]
                     self._socket.sendmsg(run, control, 0, way)
             except OSError as error:
-                if len(run) > 1 and error.errno in (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP):
-                    self._segments = False  # the device, or the kernel, can't
+                if len(run) > 1 and error.errno in _NO_SEGMENTS:
+                    self._segments = False
                     continue
                 if error.errno in (errno.EAGAIN, errno.ENOBUFS):
                     return sent

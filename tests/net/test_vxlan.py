@@ -1,4 +1,4 @@
-"""`nic.Vxlan` beside the kernel's, in a namespace."""
+"""`nic.Vxlan` beside the kernel's, and what carries it, in namespaces."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from namespace import Namespace, namespace, needs_namespace
 
 import pystack
 from pystack.nic import Vxlan
+from pystack.nic.datagrams import KernelUdp
 from pystack.nic.tunnels import TunnelDrops
 
 pytestmark = needs_namespace
@@ -83,3 +84,20 @@ def test_beside_the_kernel(learns: bool) -> None:
         assert list(nic.learned().values()) == [("192.0.2.1", 4789)]
         # Until the kernel sent something, there was nobody to send to.
         assert replace(nic.drops(), no_peer=0) == TunnelDrops()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_run_of_datagrams_longer_than_the_paths_mtu_goes_in_fragments(host: str) -> None:
+    with namespace() as place:
+        place.run("ip", "link", "set", "lo", "mtu", "1400")
+        near, far = (place.call(KernelUdp, host) for _each in range(2))
+        try:
+            datagrams = [bytes([number]) * 1500 for number in range(4)]
+            assert near.send(datagrams, far.local) == len(datagrams)
+            come: list[bytes] = []
+            while (found := far.receive()) is not None:
+                come += map(bytes, found[0])
+            assert come == datagrams
+        finally:
+            near.close()
+            far.close()
