@@ -376,6 +376,10 @@ def test_a_source_that_is_not_the_peers_is_dropped() -> None:
     assert two.b.drops.misaddressed == 3
     two.a.send([packet("10.0.0.1", "10.0.0.77")], two.now_us)
     assert two.a.drops.unrouted == 1
+    short = (b"", b"\x45", TO_B[:19], b"\x60", b"\x60" + bytes(24), b"\x60" + bytes(38))
+    for bad in short:
+        two.a.send([bad], two.now_us)
+    assert two.a.drops.unrouted == 1 + len(short)
 
 
 def test_wrong_preshared_key() -> None:

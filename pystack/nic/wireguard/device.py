@@ -283,10 +283,10 @@ class Device:
             self._send_to(peer, packets[first:], now_us)
 
     def _whose(self, packet: Packet) -> Peer | None:
-        version = packet[0] >> 4 if packet else 0
-        if version == 4:
+        version, size = packet[0] >> 4 if packet else 0, len(packet)
+        if version == 4 and size >= 20:
             return self.routes.find(bytes(packet[16:20]))
-        return self.routes.find(bytes(packet[24:40])) if version == 6 else None
+        return self.routes.find(bytes(packet[24:40])) if version == 6 and size >= 40 else None
 
     def _send_to(self, peer: Peer, packets: Sequence[Packet], now_us: int) -> None:
         if peer.staged or peer.sendable(now_us) is None or peer.endpoint is None:
