@@ -215,24 +215,15 @@ class Vxlan(Tunnel):
         return place
 
     def _encapsulate(self, frames: Sequence[memoryview], now_us: int) -> int:
-        last, run = b"", list[bytes]()
-        for frame in frames:
-            mac = bytes(frame[:6])
-            if run and mac != last:
-                self._carry(last, run, now_us)
-                run = []
-            last = mac
-            run.append(self._header + frame)
-        self._carry(last, run, now_us)
-        return NEVER
-
-    def _carry(self, mac: bytes, run: list[bytes], now_us: int) -> None:
+        mac = bytes(frames[0][:6])  # that of all, which were one packet
         place = None if mac[0] & 1 else self._where(mac, now_us)
         places = self._peers if place is None else [place]
         if not places:
-            self._drops.no_peer += len(run)
+            self._drops.no_peer += len(frames)
+        run = [self._header + frame for frame in frames]
         for one in places:
             self._post(run, one)
+        return NEVER
 
     def _decapsulate(
         self, datagrams: Sequence[bytes | memoryview], source: Endpoint, now_us: int
@@ -251,9 +242,10 @@ class Vxlan(Tunnel):
                 frames.append(one[8:])
         if frames and not known:
             self._welcome(source)
-        if self._learns:
+        if self._learns and frames:
+            place = self._receives_at(source)
             for mac in {bytes(frame[6:12]) for frame in frames}:
-                self._learn(mac, source, now_us)
+                self._learn(mac, place, now_us)
         return frames
 
     def _welcome(self, source: Endpoint) -> None:
@@ -262,14 +254,15 @@ class Vxlan(Tunnel):
             self._peers.append((source[0], self._transport.local[1]))
             self._hosts.add(source[0])
 
-    def _learn(self, mac: bytes, source: Endpoint, now_us: int) -> None:
+    def _receives_at(self, source: Endpoint) -> Endpoint:
         """A source port is chosen by flow (section 5): the peer's own port is where it receives."""
+        if source in self._peers:
+            return source
+        return next((one for one in self._peers if one[0] == source[0]), source)
+
+    def _learn(self, mac: bytes, place: Endpoint, now_us: int) -> None:
         if mac[0] & 1 or mac in self._static:
             return
-        host = source[0]
-        place = next((one for one in self._peers if one[0] == host and one == source), None)
-        if place is None:
-            place = next((one for one in self._peers if one[0] == host), source)
         self._learned.pop(mac, None)
         self._learned[mac] = place, now_us
         if len(self._learned) > _MOST_LEARNED:
