@@ -7,14 +7,14 @@ import errno
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from pystack.errors import StackPanic
 
 __all__ = [
     "LARGEST_DATAGRAM", "Datagrams", "Endpoint", "KernelUdp", "MemoryDatagrams", "StackUdp",
-    "datagram_pair",
+    "carrier", "datagram_pair",
 ]  # fmt: skip
 
 Endpoint = tuple[str, int]
@@ -227,6 +227,23 @@ class KernelUdp:
     def close(self) -> None:
         """Closes the socket."""
         self._socket.close()
+
+
+@contextlib.contextmanager
+def carrier(transport: Datagrams | None, host: str, port: int) -> Iterator[Datagrams]:
+    """What carries a NIC that is being made: what is given, or the kernel's UDP.
+
+    The latter is closed when that fails.
+    """
+    if transport is not None:
+        yield transport
+        return
+    made = KernelUdp(host, port)
+    try:
+        yield made
+    except BaseException:
+        made.close()
+        raise
 
 
 def _split(data: memoryview, control: Sequence[tuple[int, int, bytes]]) -> list[Buffer]:

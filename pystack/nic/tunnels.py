@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pystack._native.address import mac_to_bytes
 from pystack.nic.base import Layer, member_value, valid_mtu
-from pystack.nic.datagrams import LARGEST_DATAGRAM, Datagrams, Endpoint, KernelUdp
+from pystack.nic.datagrams import LARGEST_DATAGRAM, Datagrams, Endpoint, carrier
 from pystack.nic.tunnel import NEVER, Tunnel
 
 __all__ = ["VXLAN_MTU", "VXLAN_PORT", "TunnelDrops", "Udp", "Vxlan"]
@@ -48,10 +48,6 @@ class TunnelDrops:
     no_peer: int = 0
 
 
-def _carrier(transport: Datagrams | None, local: Endpoint) -> Datagrams:
-    return KernelUdp(*local) if transport is None else transport
-
-
 class Udp(Tunnel):
     """Frames in UDP datagrams, one in each: a cable between two machines, or two programs.
 
@@ -86,14 +82,9 @@ class Udp(Tunnel):
         self._least_bytes = _ETHERNET if layer is Layer.ETHERNET else 20
         self._drops = TunnelDrops()
         self._learns = peer is None
-        carrier = _carrier(transport, local)
-        try:
-            self._peer = None if peer is None else carrier.resolve(*peer)
-            super().__init__(carrier, layer=layer, mtu=most)
-        except BaseException:
-            if transport is None:
-                carrier.close()
-            raise
+        with carrier(transport, *local) as datagrams:
+            self._peer = None if peer is None else datagrams.resolve(*peer)
+            super().__init__(datagrams, layer=layer, mtu=most)
 
     @property
     def peer(self) -> Endpoint | None:
@@ -167,23 +158,19 @@ class Vxlan(Tunnel):
         self._drops = TunnelDrops()
         self._takes_all = peers is None
         self._learned: OrderedDict[bytes, tuple[Endpoint, int]] = OrderedDict()
-        carrier = _carrier(transport, local)
-        try:
-            self._peers = [self._place(carrier, one) for one in peers or ()]
+        with carrier(transport, *local) as datagrams:
+            self._peers = [self._place(datagrams, one) for one in peers or ()]
             self._static = {
-                mac_to_bytes(mac): self._place(carrier, one) for mac, one in (static or {}).items()
+                mac_to_bytes(mac): self._place(datagrams, one)
+                for mac, one in (static or {}).items()
             }
             self._peers += [one for one in self._static.values() if one not in self._peers]
             self._hosts = {host for host, _port in self._peers}
-            super().__init__(carrier, layer=Layer.ETHERNET, mtu=mtu)
-        except BaseException:
-            if transport is None:
-                carrier.close()
-            raise
+            super().__init__(datagrams, layer=Layer.ETHERNET, mtu=mtu)
 
     @staticmethod
-    def _place(carrier: Datagrams, peer: Endpoint | str) -> Endpoint:
-        return carrier.resolve(*((peer, VXLAN_PORT) if isinstance(peer, str) else peer))
+    def _place(datagrams: Datagrams, peer: Endpoint | str) -> Endpoint:
+        return datagrams.resolve(*((peer, VXLAN_PORT) if isinstance(peer, str) else peer))
 
     @property
     def peers(self) -> list[Endpoint]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pystack.nic.base import Layer, valid_mtu
-from pystack.nic.datagrams import Datagrams, Endpoint, KernelUdp, StackUdp
+from pystack.nic.datagrams import Datagrams, Endpoint, StackUdp, carrier
 from pystack.nic.tunnel import Tunnel
 from pystack.nic.wireguard.config import (
     LARGEST_MTU,
@@ -101,16 +101,11 @@ class WireGuard(Tunnel):
         self._has_begun = False
         self.addresses = tuple(addresses)
         self.dns = tuple(dns)
-        carrier = KernelUdp(port=listen_port) if transport is None else transport
-        try:
+        with carrier(transport, "", listen_port) as datagrams:
             # Before there is a NIC, which would keep its descriptors until it is collected.
             for peer in peers:
-                self._admit(peer, self._endpoint_of(peer, carrier))
-            super().__init__(carrier, layer=Layer.IP, mtu=mtu, pad_to=mtu)
-        except BaseException:
-            if transport is None:
-                carrier.close()
-            raise
+                self._admit(peer, self._endpoint_of(peer, datagrams))
+            super().__init__(datagrams, layer=Layer.IP, mtu=mtu, pad_to=mtu)
         self._wake()
 
     @classmethod
@@ -161,7 +156,7 @@ class WireGuard(Tunnel):
         self._wake()
 
     @staticmethod
-    def _endpoint_of(peer: PeerConfig, carrier: Datagrams) -> Endpoint | None:
+    def _endpoint_of(peer: PeerConfig, datagrams: Datagrams) -> Endpoint | None:
         """Looks a peer's endpoint up; may wait.
 
         Raises:
@@ -173,7 +168,7 @@ class WireGuard(Tunnel):
         what = f"{peer.source}: " if peer.source else ""
         what += f"the endpoint {peer.endpoint[0]!r}"
         try:
-            return carrier.resolve(*peer.endpoint)
+            return datagrams.resolve(*peer.endpoint)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
         except OSError as error:
