@@ -32,16 +32,12 @@ _PER_ADDRESS, _BURST = 20, 5
 _MOST_ADDRESSES = 4096
 
 
-def _key(label: bytes, public: bytes) -> bytes:
-    return digest(label, public)
-
-
 class CookieJar:
     """The sender's side: macs for one peer's messages, and the cookie that it gave us."""
 
     def __init__(self, public: bytes) -> None:
-        self._mac1 = _key(b"mac1----", public)
-        self._sealing = _key(b"cookie--", public)
+        self._mac1 = digest(b"mac1----", public)
+        self._sealing = digest(b"cookie--", public)
         self._cookie, self._until_us = b"", 0
         self._last_mac1 = b""
 
@@ -75,8 +71,8 @@ class Gatekeeper:
     """
 
     def __init__(self, public: bytes, random: Callable[[int], bytes]) -> None:
-        self._mac1 = _key(b"mac1----", public)
-        self._sealing = _key(b"cookie--", public)
+        self._mac1 = digest(b"mac1----", public)
+        self._sealing = digest(b"cookie--", public)
         self._random = random
         self._secret, self._until_us = b"", 0
 

@@ -10,16 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from pystack.nic.datagrams import Endpoint
+from pystack.nic.tunnel import NEVER
 from pystack.nic.wireguard.cookies import CookieJar
 from pystack.nic.wireguard.noise import Begun
 from pystack.nic.wireguard.session import REKEY_AFTER_MESSAGES, Session
 
-__all__ = ["NEVER", "REJECT_AFTER_US", "Endpoint", "Peer", "Wish"]
-
-Endpoint = tuple[str, int]
-"""Where a peer is: its address, as text, and its port."""
-
-NEVER = (1 << 64) - 1
+__all__ = ["REJECT_AFTER_US", "Peer", "Wish"]
 
 _SECOND_US = 1_000_000
 REKEY_AFTER_US = 120 * _SECOND_US
@@ -221,11 +218,9 @@ class Peer:
             self._silence_us = NEVER
             wishes.append(Wish.INITIATE)
         if self._persistent_due_us <= now_us:
-            self._persistent_due_us = NEVER
-            if self.persistent_us:
-                self._keepalive_us = NEVER
-                self._persistent_due_us = now_us + self.persistent_us
-                wishes.append(Wish.KEEPALIVE)
+            self._keepalive_us = NEVER
+            self._persistent_due_us = now_us + self.persistent_us
+            wishes.append(Wish.KEEPALIVE)
         if self._forget_us <= now_us:
             self._forget_us = NEVER
             dropped = self.forget()

@@ -23,13 +23,14 @@ except ImportError as error:
 
 __all__ = [
     "KEY_BYTES", "TAG_BYTES", "ChaCha20Poly1305", "InvalidTag", "PrivateKey", "digest", "kdf",
-    "key_bytes", "key_text", "keyed_digest", "nonce", "open_sealed", "open_x", "private_bytes",
+    "key_bytes", "key_text", "keyed_digest", "open_sealed", "open_x", "private_bytes",
     "seal", "seal_x",
 ]  # fmt: skip
 
 KEY_BYTES, TAG_BYTES = 32, 16
 # The first words of ChaCha20's state (RFC 8439, section 2.3).
 _CONSTANTS = b"expand 32-byte k"
+_FIRST_NONCE = bytes(12)
 
 
 class PrivateKey:
@@ -110,14 +111,6 @@ def kdf(key: bytes, data: bytes, count: int) -> list[bytes]:
         last = hmac.digest(secret, last + bytes([number]), "blake2s")
         keys.append(last)
     return keys
-
-
-def nonce(counter: int) -> bytes:
-    """A packet's nonce: four zeros, then its counter, little-endian."""
-    return struct.pack("<4xQ", counter)
-
-
-_FIRST_NONCE = nonce(0)
 
 
 def seal(key: bytes, plain: bytes, associated: bytes) -> bytes:
