@@ -166,28 +166,30 @@ class Tunnel(Nic):
 
     def _left(self, answers: Answers | None) -> None:
         """A Stack has taken it, or left it."""
-        if answers is None and self._is_closed:
-            self._end()
+        with self._lock:
+            if answers is None and self._is_closed:
+                self._end()
 
     def _end(self) -> None:
-        with self._lock:
-            if not self._is_bound:
-                return
-            self._is_bound = False
-            self._transport.close()
+        """Under `_lock`."""
+        if not self._is_bound:
+            return
+        self._is_bound = False
+        self._transport.close()
         with self._waking:
             kept, self._kept = self._kept, None
         ffi.release(kept)
 
     def close(self) -> None:
         """Closes it, and its transport with its last holder. May be called again."""
-        if self._is_closed:
-            return
-        attached = self.attached
-        self._is_closed = True
-        self._held = None
-        if not attached:
-            self._end()
+        with self._lock:  # a Stack may leave it just here, and ends it then
+            if self._is_closed:
+                return
+            self._is_closed = True
+            attached = self.attached
+            self._held = None
+            if not attached:
+                self._end()
 
     @property
     def local(self) -> Endpoint:

@@ -179,6 +179,24 @@ def test_vxlan_bounds_what_it_learns(monkeypatch) -> None:
         assert len(nic.peers) == 64
 
 
+def test_closed_just_when_its_stack_leaves() -> None:
+    class Left(Udp):
+        @property
+        def attached(self) -> bool:
+            before = super().attached
+            net.close()
+            return before
+
+    transport = memory()
+    far = transport.far
+    assert far is not None
+    with pystack.Stack() as net:
+        nic = Left(peer=FAR, transport=transport)
+        net.attach(nic, "10.9.0.1/24")
+        nic.close()
+    assert far.far is None  # the transport is closed
+
+
 def test_bad_arguments() -> None:
     for arguments, words in (((1 << 24,), "VNI"), ((-1,), "VNI")):
         with pytest.raises(ValueError, match=words):
