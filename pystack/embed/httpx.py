@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -36,6 +36,16 @@ def _told(timed_out: type[Exception], failed: type[Exception]) -> Iterator[None]
         raise timed_out(str(error)) from error
     except (OSError, EOFError) as error:
         raise failed(str(error)) from error
+
+
+def _set(sock: Any, options: Iterable[Any] | None, close: Callable[[], None]) -> None:
+    """Sets a new connection's options, and closes it when that fails."""
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+    except BaseException:
+        close()
+        raise
 
 
 def _use(transport: Any, backend: Any) -> None:
@@ -108,8 +118,7 @@ class _Backend(httpcore.NetworkBackend):
         own = None if local_address is None else (local_address, 0)
         with _told(httpcore.ConnectTimeout, httpcore.ConnectError):
             sock = self._net.sockets.create_connection((host, port), timeout, source_address=own)
-            for option in socket_options or ():
-                sock.setsockopt(*option)
+            _set(sock, socket_options, sock.close)
         return _Stream(sock)
 
 
@@ -187,8 +196,7 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
             opening = self._net.open_connection(host, port, local_addr=own)
             reader, writer = await in_time(opening, timeout)
             sock: Any = writer.get_extra_info("socket")
-            for option in socket_options or ():
-                sock.setsockopt(*option)
+            _set(sock, socket_options, writer.transport.abort)
         return _AsyncStream(reader, writer)
 
     async def sleep(self, seconds: float) -> None:

@@ -31,6 +31,12 @@ def _pools(net: Stack) -> dict[str, Any]:
                 Timeout.resolve_default_timeout(self.timeout),
                 source_address=self.source_address,
             )
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+            except BaseException:
+                sock.close()
+                raise
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -39,8 +45,6 @@ def _pools(net: Stack) -> dict[str, Any]:
         except OSError as error:
             text = f"Failed to establish a new connection: {error}"
             raise NewConnectionError(self, text) from error
-        for option in self.socket_options or ():
-            sock.setsockopt(*option)
         return sock
 
     made: dict[str, Any] = {}

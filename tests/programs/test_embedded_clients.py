@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ requests = pytest.importorskip("requests")
 from pystack.embed.aiohttp import Connector  # noqa: E402
 from pystack.embed.httpx import AsyncTransport, Transport  # noqa: E402
 from pystack.embed.requests import Adapter, session  # noqa: E402
+from pystack.tables import TcpState  # noqa: E402
 
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
 URL = f"http://{SERVER}/"
@@ -232,6 +234,36 @@ def test_errors_are_the_library_s() -> None:
                     await client.get(closed)
                 with pytest.raises(aiohttp.ClientConnectorDNSError):
                     await client.get("http://shop.test/")
+
+        asyncio.run(work())
+
+
+def test_a_connection_whose_options_fail_is_closed() -> None:
+    options = [(socket.SOL_SOCKET, 0x7FFF, 1)]
+
+    def established(net: pystack.Stack) -> int:
+        return sum(one.state is TcpState.ESTABLISHED for one in net.connections())
+
+    # What raised is kept, and with it the frames that have the socket.
+    with site("red") as one:
+        with httpx.Client(transport=Transport(one.net, socket_options=options)) as client:
+            with pytest.raises(httpx.ConnectError) as _caught:
+                client.get(URL)
+            assert established(one.net) == 0
+        with session(one.net) as client:
+            pools = client.get_adapter(URL).poolmanager
+            pools.connection_pool_kw["socket_options"] = options
+            with pytest.raises(requests.exceptions.ConnectionError) as _also:
+                client.get(URL)
+            assert established(one.net) == 0
+
+        async def work() -> None:
+            transport = AsyncTransport(one.net, socket_options=options)
+            async with httpx.AsyncClient(transport=transport) as client:
+                with pytest.raises(httpx.ConnectError) as _caught:
+                    await client.get(URL)
+                await asyncio.sleep(0)  # an aborted transport closes its socket a turn later
+                assert established(one.net) == 0
 
         asyncio.run(work())
 
