@@ -375,13 +375,17 @@ class StackUdp:
         self._socket.close()
 
 
+def _asleep() -> None:
+    """Wakes nobody: not None, which another thread could find just when it wakes."""
+
+
 class MemoryDatagrams:
     """One end of `datagram_pair`."""
 
     def __init__(self, local: Endpoint) -> None:
         self._local = local
         self._queue: deque[tuple[bytes, Endpoint]] = deque()
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], None] = _asleep
         self.far: MemoryDatagrams | None = None
 
     def descriptor(self) -> int:
@@ -405,8 +409,7 @@ class MemoryDatagrams:
     def inject(self, datagram: bytes, source: Endpoint) -> None:
         """A datagram comes, from wherever a test says."""
         self._queue.append((datagram, source))
-        if self._wake is not None:
-            self._wake()
+        self._wake()
 
     def receive(self) -> tuple[Sequence[Buffer], Endpoint] | None:
         """The next datagram."""
@@ -427,9 +430,10 @@ class MemoryDatagrams:
     def close(self) -> None:
         """What is sent here is lost from now on."""
         self._queue.clear()
-        self._wake = None
-        if self.far is not None:
-            self.far.far = None
+        self._wake = _asleep
+        far = self.far
+        if far is not None:
+            far.far = None
 
 
 def datagram_pair(
