@@ -9,7 +9,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pystack._native import StackHandle
 from pystack.sockets import SocketModule
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ Self = TypeVar("Self", bound="StackDialing")
 class StackDialing:
     """The part of `Stack` for tasks of an asyncio loop."""
 
-    if TYPE_CHECKING:  # Stack has them
+    if TYPE_CHECKING:  # Stack has it
         sockets: SocketModule
-        _handle: StackHandle
 
     @property
     def aio(self) -> Dialing:
