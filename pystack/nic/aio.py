@@ -113,7 +113,6 @@ class _Carrier:
         self.way = way
         self.ended: asyncio.Future[None] = loop.create_future()
         self.waiting = 0  # tasks, for the end
-        self._error: Exception | None = None
         self._bell = bell
         self._waiters: list[asyncio.Future[None]] = []
         self._is_stopping = self._is_abandoned = self._is_delivering = False
@@ -263,6 +262,7 @@ class _Carrier:
         self._sending, self._writer = sending, writer
         receiving = self.loop.create_task(self._receive(read), name="pystack-nic-receive")
         both = {sending, receiving}
+        error: Exception | None = None
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             lib.ps_nic_carried_end(self.held, errno.ENETDOWN)
@@ -279,11 +279,11 @@ class _Carrier:
             closing = self.loop.create_task(_close(writer), name="pystack-nic-close")
             try:
                 results = await asyncio.gather(*both, return_exceptions=True)
-                self._error = next((one for one in results if isinstance(one, Exception)), None)
+                error = next((one for one in results if isinstance(one, Exception)), None)
                 await closing
             finally:
                 self.held = None
-                self._tell(self._error)
+                self._tell(error)
 
     def _tell(self, error: Exception | None) -> None:
         """Says how it ended; an error that nobody waits for goes to the loop's handler."""
@@ -342,11 +342,8 @@ async def _close(writer: Any) -> None:
         if hasattr(writer, "close"):
             await _done(writer.close())
         if hasattr(writer, "wait_closed"):
-            closing, before, unsent = (
-                asyncio.ensure_future(writer.wait_closed()),
-                -1,
-                _unsent(writer),
-            )
+            closing = asyncio.ensure_future(writer.wait_closed())
+            before, unsent = -1, _unsent(writer)
             while not closing.done() and unsent != before:
                 await asyncio.wait({closing}, timeout=_LAST_S)
                 before, unsent = unsent, _unsent(writer)
