@@ -261,6 +261,24 @@ def test_copies_of_an_ended_stacks_socket(net: pystack.Stack) -> None:
     assert file_of(copy) != file
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+@pytest.mark.parametrize("end", ENDS)
+def test_one_that_was_told_of_the_end_leaves_nothing(
+    net: pystack.Stack, kind: int, end: Callable[[pystack.Stack], None]
+) -> None:
+    """Once it is closed: the Stack needn't be garbage for that, nor the socket."""
+    before = numbers_in_use()
+    sock = net.socket(type=kind)
+    sock.setblocking(False)
+    sock.fileno()
+    end(net)
+    with pytest.raises((OSError, pystack.StackPanic)):
+        sock.recv(1)
+    sock.close()
+    net.close()
+    assert set(numbers_in_use()) <= set(before)
+
+
 def test_garbage_after_the_end(net: pystack.Stack) -> None:
     sockets = all_kinds(net)
     numbers = [one.fileno() for one in sockets.values()]

@@ -225,11 +225,13 @@ void descriptor_close_stray(const ps_stack *stack, int64_t handle, int number)
 int local_descriptor_close(ps_stack *stack, int64_t handle, int number, bool elsewhere)
 {
     int64_t result = stack_lock(stack);
-    if (result == -EBADF) { /* it may show the number's end at this moment */
+    /* The Stack has ended: it may show the number's end at this moment. */
+    if (result == -EBADF || result == -ENOTRECOVERABLE) {
         pthread_mutex_lock(&stack->lock);
         descriptor_close_stray(stack, handle, number);
+        descriptor_end_silence(stack, handle);
         pthread_mutex_unlock(&stack->lock);
-    } else if (result == -EOWNERDEAD || result == -ENOTRECOVERABLE) {
+    } else if (result == -EOWNERDEAD) {
         descriptor_close_stray(stack, handle, number);
     }
     if (result < 0)

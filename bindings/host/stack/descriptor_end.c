@@ -100,6 +100,14 @@ static void silence(struct descriptor *descriptor)
     close(ends[0]);
 }
 
+void descriptor_end_silence(ps_stack *stack, int64_t handle)
+{
+    struct descriptor *descriptor = descriptor_find(stack, handle);
+    if (descriptor != NULL && descriptor->form == DESCRIPTOR_SILENT && !descriptor->copied &&
+        descriptor_number(descriptor) < 0)
+        close_own(&descriptor->kept);
+}
+
 void ps_descriptor_silence(ps_stack *stack, int64_t handle)
 {
     if (stack->remote != NULL || stack_is_inherited(stack) || stack_is_inside(stack))

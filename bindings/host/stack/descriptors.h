@@ -39,6 +39,8 @@ int descriptor_lend(ps_stack *stack, int64_t handle);
 /* descriptor_end.c: the Stack is closed; then, the last reference is gone. */
 void descriptors_abandon(ps_stack *stack);
 void descriptors_free(ps_stack *stack);
+/* After a number was closed: gives back what a silent descriptor without numbers was kept for. */
+void descriptor_end_silence(ps_stack *stack, int64_t handle);
 /* In a child: closes our ends of the parent's. */
 void descriptor_forget_all(ps_stack *stack);
 /* descriptor_files.c */
