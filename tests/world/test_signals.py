@@ -170,6 +170,37 @@ def test_a_handler_may_wait_in_the_world() -> None:
         assert world.now == 1e5
 
 
+def test_a_thread_that_wakes_the_first_during_a_look_keeps_its_turn() -> None:
+    """What it does next comes before the World's time goes on."""
+    looks: list[int] = []
+    slept: list[float] = []
+
+    def look() -> None:
+        looks.append(1)
+        while not woken.is_set():
+            pass
+
+    def wake_and_compute(world: World) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while not looks:
+            pass
+        woken.set()
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+        time.sleep(1)
+        slept.append(world.now)
+
+    with World() as world, handled(look):
+        woken = threading.Event()
+        thread = world.host("a").thread(wake_and_compute, world)
+        woken.wait()
+        time.sleep(10)
+        thread.join()
+    assert looks
+    assert slept == [1.0]
+
+
 def test_signal_handlers_of_asyncio() -> None:
     async def wait() -> float:
         done = asyncio.Event()

@@ -130,12 +130,12 @@ bool turn_look(ps_turn *turn, int *result)
         return false;
     uint64_t waits = turn->waits;
     pthread_mutex_lock(&world->lock);
-    bool was_ready = turn->ready;
+    turn->woken_here = false;
     world->moves = false; /* a handler may spin */
     pthread_mutex_unlock(&world->lock);
     int found = world->look(world->python);
     /* A handler that waited has perhaps taken what this wait was to be woken by. */
-    if (found == PS_LOOK_QUIET && turn->waits == waits && turn->ready == was_ready)
+    if (found == PS_LOOK_QUIET && turn->waits == waits && !turn->woken_here)
         return false;
     *result = found == PS_LOOK_RAISED ? -ECANCELED : 0;
     leave(turn);

@@ -116,6 +116,8 @@ void turn_ready(ps_turn *turn, int result)
     ps_world *world = turn->world;
     pthread_mutex_lock(&world->lock);
     bool starts = turn->waiting && !turn->ready;
+    if (mine_in == world->number && mine == turn)
+        turn->woken_here = true;
     if (starts)
         turn_append(world, turn, result);
     pthread_mutex_unlock(&world->lock);

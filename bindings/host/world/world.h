@@ -54,6 +54,7 @@ struct ps_turn {
     bool ready;        /* in the list of those that may go on; */
     int result;        /* with this, */
     bool woken;        /* or will be at its next wait */
+    bool woken_here;   /* by its own thread: since the last look by a signal's handler */
     bool moves;        /* it has its turn only to go on moving the World */
     _Atomic int taken; /* enum taken */
     bool stands_by;    /* the thread has noticed, */
