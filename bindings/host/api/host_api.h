@@ -297,6 +297,24 @@ int ps_descriptor_close(ps_stack *stack, int64_t handle, int number);
  * end, and would be woken by it for ever. */
 void ps_descriptor_silence(ps_stack *stack, int64_t handle);
 
+/* --- notifiers (notifier_calls.c): the readiness of any number of sockets by one descriptor --- */
+typedef struct ps_notifier ps_notifier;
+struct ps_readiness {
+    int64_t handle;
+    uint32_t mask; /* PS_READY_* */
+};
+/* The descriptor, which is the notifier's: readable as long as a watched socket is ready, and for
+ * good once the Stack has ended. -EREMOTE: another process's Stack; -EOPNOTSUPP: one in a World. */
+int ps_notifier_open(ps_stack *stack, ps_notifier **out);
+/* Watches a socket until it is closed or forgotten, for reading, writing, both or, for now,
+ * neither (PS_READY_READ, PS_READY_WRITE). Errors and the end count as either. */
+int ps_notifier_watch(ps_notifier *notifier, int64_t handle, uint32_t interest);
+int ps_notifier_forget(ps_notifier *notifier, int64_t handle);
+/* The sockets that are ready, those first that were not given for the longest time; how many. */
+int ps_notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room);
+/* The last call; 0, or -EDEADLK: nothing was done. */
+int ps_notifier_close(ps_notifier *notifier);
+
 /* --- other processes (channel_server.c, channel_client.c) ---
  *
  * In a process that has joined, the calls for sockets, listings and names are made by the owner,

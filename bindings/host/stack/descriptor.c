@@ -15,6 +15,7 @@
 #include "stack/descriptor.h"
 #include "stack/descriptors.h"
 #include "stack/gate.h"
+#include "stack/notifier.h"
 #include "stack/waiters.h"
 #include "world/world.h"
 
@@ -37,6 +38,8 @@ struct descriptor *descriptor_find(ps_stack *stack, int64_t handle)
 void descriptor_show(ps_stack *stack, int64_t handle, uint32_t mask)
 {
     struct descriptor *descriptor = *place(stack, handle);
+    if (stack->notifiers != NULL)
+        notifiers_show(stack, handle, mask);
     if (descriptor == NULL)
         return;
     if (stack->poisoned || stack->state != STACK_OPEN)
@@ -60,6 +63,7 @@ void descriptors_settle(ps_stack *stack)
         if (stack->world != NULL)
             world_shown(stack->world->world);
     }
+    notifiers_settle(stack);
 }
 
 void descriptors_fail(ps_stack *stack)
@@ -67,14 +71,15 @@ void descriptors_fail(ps_stack *stack)
     for (size_t i = 0; i < WAIT_BUCKETS; i++)
         for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next)
             descriptor_show(stack, each->handle, 0);
+    notifiers_fail(stack);
     descriptors_settle(stack);
 }
 
 void descriptor_refresh(ps_stack *stack, int64_t handle)
 {
     uint32_t mask;
-    if (*place(stack, handle) != NULL &&
-        stack->table->socket_ready(stack->engine, handle, &mask) == 0)
+    bool is_shown = *place(stack, handle) != NULL || notifiers_watch(stack, handle);
+    if (is_shown && stack->table->socket_ready(stack->engine, handle, &mask) == 0)
         descriptor_show(stack, handle, mask);
 }
 
@@ -83,6 +88,7 @@ void descriptors_refresh(ps_stack *stack)
     for (size_t i = 0; i < WAIT_BUCKETS; i++)
         for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next)
             descriptor_refresh(stack, each->handle);
+    notifiers_refresh(stack);
 }
 
 void descriptor_has_sent(ps_stack *stack, int64_t handle)
@@ -90,6 +96,7 @@ void descriptor_has_sent(ps_stack *stack, int64_t handle)
     struct descriptor *descriptor = *place(stack, handle);
     if (descriptor != NULL)
         gate_note_answer(stack, &descriptor->attention);
+    notifiers_have_sent(stack, handle);
 }
 
 void descriptor_found_nothing(ps_stack *stack, int64_t handle)
@@ -101,7 +108,7 @@ void descriptor_found_nothing(ps_stack *stack, int64_t handle)
 
 bool descriptor_waits_not(ps_stack *stack, int64_t handle)
 {
-    struct descriptor *descriptor = stack->descriptor_count > 0 ? *place(stack, handle) : NULL;
+    struct descriptor *descriptor = stack->shown_count > 0 ? *place(stack, handle) : NULL;
     if (descriptor == NULL)
         return false;
     int number = descriptor_pin(descriptor);
@@ -117,14 +124,14 @@ void descriptor_enter(ps_stack *stack, int64_t handle, struct descriptor *descri
     descriptor->handle = handle;
     files_enter(descriptor, &status);
     *place(stack, handle) = descriptor;
-    stack->descriptor_count++;
+    stack->shown_count++;
 }
 
 static void remove_at(ps_stack *stack, struct descriptor **link)
 {
     struct descriptor *descriptor = *link;
     *link = descriptor->next;
-    stack->descriptor_count--;
+    stack->shown_count--;
     gate_note_close(stack, &descriptor->attention);
     if (descriptor->is_watched && --stack->watched_count == 0) {
         close(stack->watcher);
@@ -148,6 +155,7 @@ void descriptor_close(ps_stack *stack, int64_t handle)
     struct descriptor **link = place(stack, handle);
     if (*link != NULL)
         remove_at(stack, link);
+    notifiers_drop(stack, handle);
 }
 
 int descriptor_note(ps_stack *stack, int64_t handle, int number, bool is_users)
@@ -194,6 +202,7 @@ void descriptors_reap(ps_stack *stack)
                 continue;
             }
             remove_at(stack, link);
+            notifiers_drop(stack, handle);
             stack->table->socket_close(stack->engine, handle);
             stack_signal(stack, PS_EVENT_SOCKET, handle, UINT32_MAX);
         }

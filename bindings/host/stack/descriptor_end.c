@@ -14,6 +14,7 @@
 #include "stack/descriptors.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
+#include "stack/notifier.h"
 #include "stack/waiters.h"
 
 static void close_own(int *number)
@@ -45,6 +46,7 @@ void descriptors_abandon(ps_stack *stack)
             else
                 abandon(each);
         }
+    notifiers_abandon(stack);
     stack->pending = NULL;
     stack->watched_count = 0;
     close_own(&stack->watcher);
@@ -60,6 +62,7 @@ void descriptors_free(ps_stack *stack)
             close_own(&each->kept);
             free(each);
         }
+    notifiers_free(stack);
 }
 
 void descriptor_forget_all(ps_stack *stack)
@@ -72,6 +75,7 @@ void descriptor_forget_all(ps_stack *stack)
             each->shows = 0;
             each->attention = (struct attention){0};
         }
+    notifiers_forget(stack);
     if (stack->watcher >= 0)
         close(stack->watcher);
     if (stack->joiner >= 0)

@@ -181,7 +181,7 @@ static void park(ps_stack *stack)
 void driver_unpark(ps_stack *stack)
 {
     /* Programs that poll a descriptor are waiting, too, and not for a moment. */
-    bool now = stack->descriptor_count > 0;
+    bool now = stack->shown_count > 0;
     if (!stack->threaded || (!stack->driver_parked && !now))
         return;
     if (now)

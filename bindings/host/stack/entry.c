@@ -122,7 +122,7 @@ void stack_end(ps_stack *stack)
     witness_look(stack);
     stack->table->leave(stack->engine, &stack->deadline_us);
     inside = stack->outer;
-    if (stack->pending != NULL)
+    if (stack->pending != NULL || stack->unsettled)
         descriptors_settle(stack);
     if (stack->world != NULL)
         stack_reschedule(stack);

@@ -73,7 +73,7 @@ static bool set_all(ps_stack *stack, int operation, uint32_t events)
 int gate_descriptor(ps_stack *stack)
 {
     struct gate *gate = &stack->gate;
-    if (gate->fd < 0 && stack->threaded && stack->descriptor_count > 0) {
+    if (gate->fd < 0 && stack->threaded && stack->shown_count > 0) {
         gate->fd = epoll_create1(EPOLL_CLOEXEC);
         gate->open = true;
         if (gate->fd >= 0 && !set_all(stack, EPOLL_CTL_ADD, EPOLLIN))

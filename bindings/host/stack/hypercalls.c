@@ -188,7 +188,7 @@ static void host_event(void *user, enum ps_event_kind kind, int64_t id, uint32_t
         return;
     }
     stack_signal(stack, kind, id, kind == PS_EVENT_SOCKET ? mask : UINT32_MAX);
-    if (kind == PS_EVENT_SOCKET && stack->descriptor_count > 0)
+    if (kind == PS_EVENT_SOCKET && stack->shown_count > 0)
         descriptor_show(stack, id, mask);
 }
 

@@ -28,7 +28,7 @@ static int next(ps_stack *stack, int64_t handle, struct ps_intercepted *out, uin
     if (stack->table->intercept_next == NULL)
         return -ENOSYS;
     int result = stack->table->intercept_next(stack->engine, handle, out, data, room);
-    if (stack->descriptor_count > 0) {
+    if (stack->shown_count > 0) {
         if (result == -EAGAIN)
             descriptor_found_nothing(stack, handle);
         descriptor_refresh(stack, handle);
@@ -56,7 +56,7 @@ static int64_t accept_flow(ps_stack *stack, int64_t handle, uint64_t id)
     if (stack->table->intercept_accept == NULL)
         return -ENOSYS;
     int64_t result = stack->table->intercept_accept(stack->engine, handle, id);
-    if (stack->descriptor_count > 0)
+    if (stack->shown_count > 0)
         descriptor_refresh(stack, handle);
     return result;
 }
@@ -73,7 +73,7 @@ static int refuse(ps_stack *stack, int64_t handle, uint64_t id, int error)
     if (stack->table->intercept_refuse == NULL)
         return -ENOSYS;
     int result = stack->table->intercept_refuse(stack->engine, handle, id, error);
-    if (stack->descriptor_count > 0)
+    if (stack->shown_count > 0)
         descriptor_refresh(stack, handle);
     return result;
 }

@@ -269,7 +269,7 @@ static int restore(ps_stack *stack, ps_snapshot *snapshot)
 static int show(ps_stack *stack)
 {
     witness_reset(stack);
-    if (stack->descriptor_count > 0)
+    if (stack->shown_count > 0)
         descriptors_refresh(stack);
     return 0;
 }
@@ -282,7 +282,7 @@ int snapshot_restore(ps_stack *stack, ps_snapshot *snapshot)
     if (result < 0)
         return result;
     result = restore(stack, snapshot);
-    if (result == 0 && (stack->descriptor_count > 0 || stack->witness != NULL))
+    if (result == 0 && (stack->shown_count > 0 || stack->witness != NULL))
         ENGINE_GUARD(stack, result, show(stack));
     if (result == 0) {
         stack->changes++;

@@ -16,7 +16,7 @@
 /* After a call that may have changed the socket's readiness without an event. */
 static void refresh(ps_stack *stack, int64_t handle)
 {
-    if (stack->descriptor_count > 0)
+    if (stack->shown_count > 0)
         descriptor_refresh(stack, handle);
 }
 
@@ -153,7 +153,7 @@ int64_t local_accept(ps_stack *stack, int64_t handle, struct ps_address *remote,
 
 static int64_t sent_some(ps_stack *stack, int64_t handle, int64_t result)
 {
-    if (result >= 0 && stack->descriptor_count > 0)
+    if (result >= 0 && stack->shown_count > 0)
         descriptor_has_sent(stack, handle);
     return refreshed(stack, handle, result);
 }
@@ -203,7 +203,7 @@ static int64_t receive(ps_stack *stack, int64_t handle, const struct ps_piece *p
         stack->table->socket_receive(stack->engine, handle, pieces, count, flags, message);
     if (result == -ESHUTDOWN)
         result = for_ever ? 0 : -EAGAIN;
-    if (result == -EAGAIN && !(flags & PS_MSG_OOB) && stack->descriptor_count > 0)
+    if (result == -EAGAIN && !(flags & PS_MSG_OOB) && stack->shown_count > 0)
         descriptor_found_nothing(stack, handle);
     return refreshed(stack, handle, result);
 }

@@ -130,7 +130,9 @@ struct ps_stack {
     size_t wake_count;
     uint64_t changes; /* of addresses, links and leases */
     struct descriptor *descriptors[WAIT_BUCKETS];
-    size_t descriptor_count;
+    size_t shown_count; /* descriptors, and watches of notifiers */
+    struct ps_notifier *notifiers;
+    bool unsettled; /* a notifier has become ready, or isn't any more */
     struct gate gate;
     struct serving serving;
     struct descriptor *pending;     /* whose shown readiness is to follow before the lock is left */

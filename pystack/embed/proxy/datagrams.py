@@ -7,6 +7,7 @@ import contextlib
 import errno
 
 from pystack.embed.proxy.upstream import Channel
+from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
 from pystack.intercept import UdpFlow
 from pystack.sockets import Socket
@@ -38,7 +39,7 @@ class DatagramRelay:
         self._flow = flow
         self._channel = channel
         self._inside: Socket | None = None
-        self._fd = -1
+        self._side: Side | None = None
         self._early: list[bytes] = []
         self._verdict: asyncio.Future[None] = self.loop.create_future()
 
@@ -64,8 +65,10 @@ class DatagramRelay:
         for data in self._early:
             self._deliver(data)
         self._early.clear()
-        self._fd = self._inside.fileno()
-        self.loop.add_reader(self._fd, self._on_readable)
+        if self._inside is None:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the flow is gone")
+        self._side = side_of(self._inside, self.loop)
+        self._side.on_readable(self._on_readable)
 
     def _on_reply(self, data: bytes) -> None:
         self.quiet = 0
@@ -112,9 +115,9 @@ class DatagramRelay:
 
     def abort(self) -> None:
         """Ends it; nothing where it has ended."""
-        if self._fd >= 0:
-            self.loop.remove_reader(self._fd)
-            self._fd = -1
+        if self._side is not None:
+            self._side.stop()
+            self._side = None
         if not self._verdict.done():
             self._verdict.cancel()
         self._channel.close()

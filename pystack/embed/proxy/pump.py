@@ -14,6 +14,7 @@ import socket
 import struct
 from typing import Any, Protocol
 
+from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
 
 __all__ = ["Connection", "Pump", "pump"]
@@ -38,18 +39,20 @@ class Connection(Protocol):
 class _Way:
     """One direction."""
 
-    __slots__ = ("count", "ended", "owner", "pending", "sink", "sink_fd", "source", "source_fd")
+    __slots__ = ("count", "ended", "owner", "pending", "room", "sink", "source", "supply")
 
-    def __init__(self, owner: Pump, source: Connection, sink: Connection) -> None:
+    def __init__(
+        self, owner: Pump, source: Connection, sink: Connection, supply: Side, room: Side
+    ) -> None:
         self.owner = owner
         self.source, self.sink = source, sink
-        self.source_fd, self.sink_fd = source.fileno(), sink.fileno()
+        self.supply, self.room = supply, room
         self.pending: memoryview | None = None
         self.ended = False
         self.count = 0
 
     def begin(self) -> None:
-        self.owner.loop.add_reader(self.source_fd, self.on_readable)
+        self.supply.on_readable(self.on_readable)
 
     def on_readable(self) -> None:
         owner = self.owner
@@ -79,8 +82,8 @@ class _Way:
             return
         if sent < len(data):
             self.pending = memoryview(data)[sent:]
-            owner.loop.remove_reader(self.source_fd)
-            owner.loop.add_writer(self.sink_fd, self.on_writable)
+            self.supply.on_readable(None)
+            self.room.on_writable(self.on_writable)
 
     def on_writable(self) -> None:
         owner = self.owner
@@ -98,14 +101,14 @@ class _Way:
                 self.pending = pending[sent:]
                 return
         self.pending = None
-        owner.loop.remove_writer(self.sink_fd)
-        owner.loop.add_reader(self.source_fd, self.on_readable)
+        self.room.on_writable(None)
+        self.supply.on_readable(self.on_readable)
 
     def end(self) -> None:
         """The source has no more."""
         owner = self.owner
         self.ended = True
-        owner.loop.remove_reader(self.source_fd)
+        self.supply.on_readable(None)
         try:
             self.sink.shutdown(socket.SHUT_WR)
         except (OSError, StackPanic) as error:
@@ -113,10 +116,6 @@ class _Way:
                 owner.fail(error)
                 return
         owner.way_ended()
-
-    def stop(self) -> None:
-        self.owner.loop.remove_reader(self.source_fd)
-        self.owner.loop.remove_writer(self.sink_fd)
 
 
 class Pump:
@@ -130,7 +129,8 @@ class Pump:
         early: What was read from `right` before, and is for `left`.
 
     Raises:
-        OSError: EMFILE, there is no descriptor left for a Stack's socket; both are reset.
+        OSError: EMFILE, there is no descriptor left to wait by (see `pystack.embed.readiness`);
+            both are reset.
         StackPanic: The engine has failed; both are reset.
 
     Attributes:
@@ -139,7 +139,18 @@ class Pump:
         quiet: Set to 0 whenever bytes move; a time-out may count it up.
     """
 
-    __slots__ = ("_back", "_closed", "_left", "_right", "_there", "done", "error", "loop", "quiet")
+    __slots__ = (
+        "_back",
+        "_closed",
+        "_left",
+        "_right",
+        "_sides",
+        "_there",
+        "done",
+        "error",
+        "loop",
+        "quiet",
+    )
 
     def __init__(self, left: Connection, right: Connection, early: bytes = b"") -> None:
         self.loop = asyncio.get_running_loop()
@@ -151,10 +162,18 @@ class Pump:
         try:
             left.setblocking(False)
             right.setblocking(False)
-            self._there, self._back = _Way(self, left, right), _Way(self, right, left)
+            one = side_of(left, self.loop)
+            try:
+                other = side_of(right, self.loop)
+            except (OSError, StackPanic):
+                one.stop()
+                raise
         except (OSError, StackPanic):
             _reset(left, right)
             raise
+        self._sides = one, other
+        self._there = _Way(self, left, right, one, other)
+        self._back = _Way(self, right, left, other, one)
         self._there.begin()
         self._back.begin()
         if early:
@@ -192,8 +211,8 @@ class Pump:
 
     def _stop(self) -> None:
         self._closed = True
-        self._there.stop()
-        self._back.stop()
+        for side in self._sides:
+            side.stop()
         self._there.pending = self._back.pending = None
 
     def _settle(self) -> None:

@@ -1,0 +1,95 @@
+/*
+ * A program's calls on notifiers (notifier.c).
+ */
+#include <stdlib.h>
+
+#include "stack/entry.h"
+#include "stack/lock.h"
+#include "stack/notifier.h"
+
+int ps_notifier_open(ps_stack *stack, ps_notifier **out)
+{
+    if (stack->remote != NULL)
+        return -EREMOTE;
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    ps_notifier *made = stack->world != NULL ? NULL : calloc(1, sizeof *made);
+    result = stack->world != NULL ? -EOPNOTSUPP : made == NULL ? -ENOMEM : notifier_ring_open(made);
+    if (result == 0) {
+        made->stack = stack;
+        made->next = stack->notifiers;
+        stack->notifiers = *out = made;
+        result = made->bell;
+    } else {
+        free(made);
+    }
+    stack_unlock(stack);
+    return result;
+}
+
+static int watch_new(ps_notifier *notifier, int64_t handle, uint32_t interest)
+{
+    ps_stack *stack = notifier->stack;
+    uint32_t mask;
+    int result = stack->table->socket_ready(stack->engine, handle, &mask);
+    if (result < 0)
+        return result;
+    struct watch *made = notifier_add(notifier, handle, mask);
+    if (made == NULL)
+        return -ENOMEM;
+    notifier_want(notifier, made, interest);
+    return 0;
+}
+
+int ps_notifier_watch(ps_notifier *notifier, int64_t handle, uint32_t interest)
+{
+    ps_stack *stack = notifier->stack;
+    int result = stack_lock(stack);
+    if (result < 0)
+        return result;
+    struct watch *known = notifier_find(notifier, handle);
+    if (known == NULL)
+        ENGINE_GUARD(stack, result, watch_new(notifier, handle, interest));
+    else
+        notifier_want(notifier, known, interest);
+    notifiers_settle(stack);
+    result = (int)stack_outcome(stack, result);
+    stack_unlock(stack);
+    return result;
+}
+
+int ps_notifier_forget(ps_notifier *notifier, int64_t handle)
+{
+    int result = stack_lock(notifier->stack);
+    if (result < 0)
+        return result;
+    struct watch *known = notifier_find(notifier, handle);
+    if (known != NULL)
+        notifier_remove(notifier, known);
+    notifiers_settle(notifier->stack);
+    stack_unlock(notifier->stack);
+    return 0;
+}
+
+int ps_notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room)
+{
+    int result = stack_lock(notifier->stack);
+    if (result < 0)
+        return result;
+    size_t count = notifier_take(notifier, out, room);
+    stack_unlock(notifier->stack);
+    return (int)count;
+}
+
+int ps_notifier_close(ps_notifier *notifier)
+{
+    ps_stack *stack = notifier->stack;
+    if (stack_is_inherited(stack))
+        return 0; /* it goes with the Stack's remains here */
+    if (stack_is_inside(stack) || stack_take(stack) < 0)
+        return -EDEADLK;
+    notifier_free(notifier);
+    stack_unlock(stack);
+    return 0;
+}
