@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from pystack import nic as nics
-from pystack.cli.proxy import EACH, OTHERS, more_descriptors
+from pystack.cli.proxy import room_for
 from pystack.cli.values import CAPTURE, NAMESERVER, NIC, OUTPUT
 from pystack.embed.gateway import (
     Gateway,
@@ -202,7 +202,7 @@ def gateway(
         "search": search or None,
         "host_loopback": host_loopback,
         "forwards": forwards,
-        "flows": min(MOST_FLOWS, max(1, (more_descriptors() - OTHERS) // EACH)),
+        "flows": room_for(MOST_FLOWS),
     }
 
     @asynccontextmanager

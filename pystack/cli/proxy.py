@@ -14,12 +14,13 @@ import click
 import pystack
 from pystack.cli.options import StackOptions, device_of, stack_options
 from pystack.cli.values import NOT_NEGATIVE, UPSTREAM
+from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
 from pystack.embed.proxy import Forwarder, parse_upstream
 
-__all__ = ["EACH", "OTHERS", "more_descriptors", "proxy", "until_stopped"]
+__all__ = ["proxy", "room_for", "until_stopped"]
 
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
-EACH, OTHERS = 3, 64  # descriptors of a flow, and all others
+_OTHERS = 64  # descriptors that are no flow's
 
 
 @click.command()
@@ -57,7 +58,7 @@ EACH, OTHERS = 3, 64  # descriptors of a flow, and all others
     type=click.IntRange(min=1),
     default=65536,
     show_default=True,
-    help="Maximum number of open flows; each has three descriptors (ulimit -n).",
+    help="Maximum number of open flows; each has a descriptor (ulimit -n).",
 )
 def proxy(
     upstream: str,
@@ -73,7 +74,7 @@ def proxy(
     stack needs no address on a TUN; on a TAP give it the one that the kernel's routes name as their
     gateway.
     """
-    flows = min(flows, max(1, (more_descriptors() - OTHERS) // EACH))
+    flows = room_for(flows)
     with options.stack(addressed=False) as (net, interface):
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface)
@@ -120,15 +121,7 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
         raise KeyboardInterrupt
 
 
-def more_descriptors() -> int:
-    """Lets this process have as many descriptors as it may; how many that is."""
-    try:
-        import resource  # noqa: PLC0415 - not on every system
-    except ImportError:
-        return 1024
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
+def room_for(wanted: int, each: int = 1) -> int:
+    """So many flows, or as many as there may be descriptors for; raises the soft limit."""
+    raise_descriptor_limit()
+    return min(wanted, max(1, (descriptor_limit() - _OTHERS) // each))

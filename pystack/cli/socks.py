@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from pystack.cli.options import StackOptions, stack_options
-from pystack.cli.proxy import EACH, OTHERS, more_descriptors, until_stopped
+from pystack.cli.proxy import room_for, until_stopped
 from pystack.embed.socks import SocksServer
 
 __all__ = ["socks"]
@@ -53,7 +53,7 @@ def socks(
     """
     if (user is None) != (password is None):
         raise click.UsageError("give both --user and --password, or neither")
-    clients = min(clients, max(1, (more_descriptors() - OTHERS) // EACH))
+    clients = room_for(clients, each=2)  # one that asks for datagrams has another socket
     with options.stack() as (net, interface):
         options.advise(interface)
         server = SocksServer(net, listen, port, user=user, password=password, clients=clients)

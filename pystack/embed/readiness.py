@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import os
+import socket
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,7 +21,7 @@ from pystack.errors import StackPanic
 from pystack.sockets import Socket
 from pystack.sockets.notifier import ENDED, READ, WRITE, Notifier
 
-__all__ = ["Side", "side_of"]
+__all__ = ["Side", "connect", "side_of"]
 
 _READS, _WRITES = READ | ENDED, WRITE | ENDED
 _HAS_NONE = (errno.EREMOTE, errno.EOPNOTSUPP)
@@ -52,6 +54,40 @@ def side_of(one: Any, loop: asyncio.AbstractEventLoop) -> Side:
             if error.errno not in _HAS_NONE:
                 raise
     return _LoopSide(one, loop)
+
+
+async def connect(one: Any, address: tuple[Any, ...]) -> None:
+    """Connects a socket of the kernel's or a Stack's, made non-blocking, to an address.
+
+    Args:
+        one: The socket. It stays open, whatever happens.
+        address: As its `connect` takes it, without a name in it.
+
+    Raises:
+        OSError: What connect(2) says; EMFILE as `side_of`.
+        StackPanic: The engine has failed.
+    """
+    loop = asyncio.get_running_loop()
+    one.setblocking(False)
+    if not isinstance(one, Socket):
+        await loop.sock_connect(one, address)
+        return
+    try:
+        one.connect(address)
+    except (BlockingIOError, InterruptedError):
+        pass
+    else:
+        return
+    over = loop.create_future()
+    side = side_of(one, loop)
+    try:
+        side.on_writable(lambda: None if over.done() else over.set_result(None))
+        await over
+    finally:
+        side.stop()
+    error = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, f"connect to {address[0]} port {address[1]}: {os.strerror(error)}")
 
 
 class _LoopSide:
@@ -97,8 +133,8 @@ class _Shared:
         try:
             ready = self.notifier.take()
         except (OSError, StackPanic):
-            for side in self.sides.values():  # each hears it from its socket
-                self.loop.call_soon(side.tell, ENDED)
+            for each in self.sides.values():  # which hears it from its socket
+                self.loop.call_soon(each.tell, ENDED)
             self.end()
             return
         # Where a callback raises, the loop is told by this one, and the others are told next time.

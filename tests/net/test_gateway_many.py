@@ -17,7 +17,7 @@ from outside import SERVER, outside
 pytestmark = [needs_namespace, needs_programs("setpriv"), pytest.mark.timeout(180)]
 
 PORT = 5000
-DESCRIPTORS = 3  # of a flow: the kernel's socket, and the Stack's with its far end
+DESCRIPTORS = 1  # of a flow: the kernel's socket
 ECHO = """
 import resource, selectors, socket, sys
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pystack.embed.ending import ended
 from pystack.embed.proxy import pump
+from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
@@ -51,7 +52,8 @@ class StreamForward:
         self._flows: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         listener.setblocking(False)
-        self._loop.add_reader(listener, self._accept)
+        self._side = side_of(listener, self._loop)
+        self._side.on_readable(self._accept)
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
@@ -60,10 +62,10 @@ class StreamForward:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except StackPanic:
-                self._loop.remove_reader(self._listener)
+                self._side.stop()
                 return
             except OSError:  # descriptors or memory are used up: the backlog waits
-                self._loop.remove_reader(self._listener)
+                self._side.on_readable(None)
                 self._pause = self._loop.call_later(_PAUSE_S, self._go_on)
                 return
             if len(self._flows) >= MOST_FLOWS:
@@ -78,7 +80,7 @@ class StreamForward:
         one.close()  # of a task that was cancelled before it began
 
     def _go_on(self) -> None:
-        self._loop.add_reader(self._listener, self._accept)
+        self._side.on_readable(self._accept)
 
     async def _carry(self, one: Any, peer: Any) -> None:
         try:
@@ -97,7 +99,7 @@ class StreamForward:
         """Stops listening, and resets what goes on."""
         if self._pause is not None:
             self._pause.cancel()
-        self._loop.remove_reader(self._listener)
+        self._side.stop()
         self._listener.close()
         await ended(self._flows)
 
@@ -113,17 +115,18 @@ class DatagramForward:
     def __init__(self, listener: Any, open_flow: Callable[[Any], Any]) -> None:
         self._listener, self._open_flow = listener, open_flow
         self._loop = asyncio.get_running_loop()
-        self._flows: dict[Any, tuple[Any, float]] = {}  # the one used last stands last
+        self._flows: dict[Any, tuple[Any, Side, float]] = {}  # the one used last stands last
         self._sweep: asyncio.TimerHandle | None = None
         listener.setblocking(False)
-        self._loop.add_reader(listener, self._read)
+        self._side = side_of(listener, self._loop)
+        self._side.on_readable(self._read)
 
     def _read(self) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 data, peer = self._listener.recvfrom(_LARGEST)
             except StackPanic:
-                self._loop.remove_reader(self._listener)
+                self._side.stop()
                 return
             except OSError as error:  # or an ICMP error, of an answer's
                 if error.errno in (errno.EAGAIN, errno.EINTR, errno.EBADF):
@@ -142,7 +145,7 @@ class DatagramForward:
     def _flow(self, peer: Any) -> Any:
         known = self._flows.pop(peer, None)
         if known is not None:
-            flow = known[0]
+            flow, side, _ = known
         else:
             if len(self._flows) >= MOST_FLOWS:
                 self._end(next(iter(self._flows)))
@@ -150,9 +153,14 @@ class DatagramForward:
                 flow = self._open_flow(peer)
             except (OSError, StackPanic):
                 return None
-            flow.setblocking(False)
-            self._loop.add_reader(flow, self._answer, flow, peer)
-        self._flows[peer] = flow, self._loop.time()
+            try:
+                flow.setblocking(False)
+                side = side_of(flow, self._loop)
+            except (OSError, StackPanic):
+                flow.close()
+                return None
+            side.on_readable(partial(self._answer, flow, peer))
+        self._flows[peer] = flow, side, self._loop.time()
         if self._sweep is None:
             self._sweep = self._loop.call_later(_IDLE_S, self._end_idle)
         return flow
@@ -175,13 +183,14 @@ class DatagramForward:
             except StackPanic:
                 self._end(peer)
                 return
-            if peer in self._flows:
-                self._flows[peer] = flow, self._loop.time()
+            known = self._flows.get(peer)
+            if known is not None:
+                self._flows[peer] = flow, known[1], self._loop.time()
 
     def _end_idle(self) -> None:
         self._sweep = None
         before = self._loop.time() - _IDLE_S
-        for peer in [peer for peer, (_, used) in self._flows.items() if used <= before]:
+        for peer in [peer for peer, (_, _, used) in self._flows.items() if used <= before]:
             self._end(peer)
         if self._flows:
             self._sweep = self._loop.call_later(_IDLE_S / 4, self._end_idle)
@@ -190,15 +199,15 @@ class DatagramForward:
         known = self._flows.pop(peer, None)
         if known is None:
             return
-        flow, _ = known
-        self._loop.remove_reader(flow)
+        flow, side, _ = known
+        side.stop()
         flow.close()
 
     async def close(self) -> None:
         """Stops listening, and forgets the flows."""
         if self._sweep is not None:
             self._sweep.cancel()
-        self._loop.remove_reader(self._listener)
+        self._side.stop()
         self._listener.close()
         for peer in list(self._flows):
             self._end(peer)

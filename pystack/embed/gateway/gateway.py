@@ -25,6 +25,7 @@ from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
 from pystack.embed.proxy import ForwarderStatistics
+from pystack.embed.readiness import connect
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.interface import Interface
 from pystack.nic import Nic, NicProtocol
@@ -97,8 +98,8 @@ class Gateway:
             ::1) to guests, such as 192.0.2.2. Default: none; then no guest reaches what listens
             on loopback, but for what `offer` names.
         forwards: What is published from the start, as `publish` takes it.
-        flows: How many flows may be open; what comes meanwhile is not answered. Each TCP flow takes
-            three descriptors.
+        flows: How many flows may be open; what comes meanwhile is not answered. Each takes one
+            descriptor; where there is none left (RLIMIT_NOFILE), a flow is refused.
         mtu: Bytes of IP packet; default: the NIC's.
         mac: The gateway's Ethernet address.
 
@@ -545,8 +546,7 @@ def _aimed(one: Any, target: tuple[str, int]) -> Any:
 async def _connected(one: Any, target: tuple[str, int]) -> Any:
     """Connects a socket of either side, within some seconds; closes it if that fails."""
     try:
-        one.setblocking(False)
-        await in_time(asyncio.get_running_loop().sock_connect(one, target), _CONNECT_S)
+        await in_time(connect(one, target), _CONNECT_S)
     except BaseException:
         one.close()
         raise

@@ -13,10 +13,11 @@ import contextlib
 import errno
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
 from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy.datagrams import DatagramRelay
 from pystack.embed.proxy.direct import Direct
@@ -29,9 +30,11 @@ from pystack.stack import Stack
 __all__ = ["AnyFlow", "Forwarder", "ForwarderStatistics"]
 
 AnyFlow: TypeAlias = TcpFlow | UdpFlow | EchoFlow
+T = TypeVar("T")
 
 _TICK = 1.0  # seconds between two looks at what is quiet
 _DNS, _DNS_IDLE = 53, 10.0
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # What is told to the source; other errors are silence.
 _TOLD = {
     errno.ECONNREFUSED: errno.ECONNREFUSED,
@@ -55,6 +58,8 @@ class ForwarderStatistics:
         accepted: Flows that were answered.
         refused: Flows whose source was told why not.
         dropped: Flows met with silence.
+        exhausted: Flows for which this process had no descriptor left, or the system no memory;
+            among `refused`.
         pushed_out: Connects given up for newer ones; among `dropped`.
         idle: Flows ended because nothing moved.
         connecting: Connects under way.
@@ -65,6 +70,7 @@ class ForwarderStatistics:
     accepted: int = 0
     refused: int = 0
     dropped: int = 0
+    exhausted: int = 0
     pushed_out: int = 0
     idle: int = 0
     connecting: int = 0
@@ -74,6 +80,10 @@ class ForwarderStatistics:
 
 class Forwarder:
     """Forwards the flows of a Stack to an upstream. Made in a running loop or before one.
+
+    Each flow takes a descriptor of this process: its socket upstream (a SOCKS5 upstream's UDP flow
+    two). Where none is left, the soft limit (RLIMIT_NOFILE) is raised to the hard one; where that
+    is reached, a flow is refused, by a RST or "prohibited", and counted as `exhausted`.
 
     Args:
         net: The Stack that flows come to.
@@ -117,6 +127,7 @@ class Forwarder:
         self._counts = ForwarderStatistics()
         self._taking: set[Intercept] = set()
         self._closed = False
+        self._has_told = False  # that descriptors run out
 
     @property
     def upstream(self) -> Upstream:
@@ -222,6 +233,11 @@ class Forwarder:
                 self._settle(flow, errno.ETIMEDOUT)
         except OSError as error:
             unknown = isinstance(error, socket.gaierror)
+            if error.errno in _NO_ROOM and not unknown and not flow.decided:
+                self._tell_of_exhaustion(error)
+                is_stream = isinstance(flow, TcpFlow)
+                self._settle(flow, errno.ECONNREFUSED if is_stream else errno.EACCES)
+                return
             self._settle(flow, errno.EHOSTUNREACH if unknown else error.errno)
         except asyncio.TimeoutError:
             self._settle(flow, errno.ETIMEDOUT)
@@ -246,8 +262,32 @@ class Forwarder:
         except StackPanic:  # there is nobody to tell any more
             flow.decided = True
 
+    def _tell_of_exhaustion(self, error: OSError) -> None:
+        """Counts it; the loop's handler hears of the first."""
+        self._counts.exhausted += 1
+        if self._has_told:
+            return
+        self._has_told = True
+        words = f"flows are refused for now: {error}"
+        if error.errno == errno.EMFILE:
+            words += "; raise the limit of open files (ulimit -n), or have fewer flows"
+        asyncio.get_running_loop().call_exception_handler({"message": words})
+
+    async def _opened(self, way: Callable[[str, int], Awaitable[T]], host: str, port: int) -> T:
+        """What is upstream; once more where this process may have more descriptors than it has."""
+        limit = descriptor_limit()
+        try:
+            return await in_time(way(host, port), self._connect_timeout)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            raise_descriptor_limit()
+            if descriptor_limit() <= limit:
+                raise
+        return await in_time(way(host, port), self._connect_timeout)
+
     async def _forward_connection(self, flow: TcpFlow, host: str, port: int) -> None:
-        outside = await in_time(self._upstream.connect(host, port), self._connect_timeout)
+        outside = await self._opened(self._upstream.connect, host, port)
         task = asyncio.current_task()
         assert task is not None
         self._connecting.pop(task, None)
@@ -266,7 +306,7 @@ class Forwarder:
         self._watch(carrying, self._tcp_idle)
 
     async def _forward_datagrams(self, flow: UdpFlow, host: str, port: int) -> None:
-        channel = await in_time(self._upstream.datagrams(host, port), self._connect_timeout)
+        channel = await self._opened(self._upstream.datagrams, host, port)
         relay = DatagramRelay(flow, channel)
         try:
             await relay.open(self._grace)

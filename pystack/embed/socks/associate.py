@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import socket
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
+from pystack.embed.readiness import Side, side_of
 from pystack.embed.socks.dialer import Dialer
 from pystack.embed.socks.messages import unwrap_datagram, wrap_datagram
 from pystack.errors import StackPanic
@@ -42,7 +44,7 @@ class Association:
         self._connection = connection
         self._client = connection.getpeername()[0]
         self._peer: tuple[Any, ...] | None = None
-        self._inside: dict[int, tuple[Socket, int]] = {}  # and their descriptors
+        self._inside: dict[int, tuple[Socket, Side]] = {}
         self._names: OrderedDict[tuple[str, int], tuple[int, tuple[Any, ...]]] = OrderedDict()
         self._lookups: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(_LOOKUPS)
@@ -123,11 +125,11 @@ class Association:
             made = self._net.socket(family, socket.SOCK_DGRAM)
             try:
                 made.setblocking(False)
-                self._inside[family] = made, made.fileno()
+                self._inside[family] = made, side_of(made, self._loop)
             except BaseException:  # no descriptor left
                 made.close()
                 raise
-            self._loop.add_reader(made.fileno(), self._from_stack, made)
+            self._inside[family][1].on_readable(partial(self._from_stack, made))
         return self._inside[family][0]
 
     def _from_stack(self, inside: Socket) -> None:
@@ -164,7 +166,7 @@ class Association:
         self._loop.remove_reader(self._outside.fileno())
         self._outside.close()
         while self._inside:
-            inside, descriptor = self._inside.popitem()[1]
-            self._loop.remove_reader(descriptor)
+            inside, side = self._inside.popitem()[1]
+            side.stop()
             with contextlib.suppress(OSError, StackPanic):  # its Stack is gone
                 inside.close()

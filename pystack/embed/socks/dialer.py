@@ -8,9 +8,10 @@ import ipaddress
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 from pystack.embed.ending import in_time
+from pystack.embed.readiness import connect
 from pystack.sockets import Socket
 from pystack.stack import Stack
 
@@ -91,11 +92,8 @@ class Dialer:
     ) -> Socket:
         made = self._net.socket(family, socket.SOCK_STREAM)
         try:
-            made.setblocking(False)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop = asyncio.get_running_loop()
-            # The loop takes whatever has a socket's methods.
-            await in_time(loop.sock_connect(cast("socket.socket", made), address), timeout)
+            await in_time(connect(made, address), timeout)
         except BaseException:
             made.close()
             raise
