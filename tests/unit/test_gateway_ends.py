@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -175,3 +176,39 @@ def test_errors_come_from_the_router() -> None:
         error = guest.sr1(Ether(dst=router[ARP].hwsrc) / lost, timeout=PATIENCE_S, verbose=0)
         assert error is not None
         assert (error[IP].src, error[ICMP].type) == ("10.0.2.2", 3)
+
+
+def test_an_interrupt_waits_until_all_is_given_back() -> None:
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise InterruptError
+
+    def interrupting(name: str) -> Any:
+        original = getattr(Gateway, name)
+
+        async def step(self: Gateway) -> None:
+            for _ in range(2):  # the main thread waits for this, or is about to
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                await asyncio.sleep(0)
+            await original(self)
+
+        return step
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        for name in ("_open", "_close"):
+            ours, theirs = pystack.nic.wire()
+            gateway = Gateway(ours, nameservers=(), subnet6=None)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Gateway, name, interrupting(name))
+                with pytest.raises(InterruptError):
+                    with gateway:
+                        assert name == "_close"
+            assert gateway.net is not None
+            assert gateway.net.closed
+            assert not [one for one in threading.enumerate() if one.name == "pystack-gateway"]
+            theirs.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -188,9 +188,9 @@ class Gateway:
         self._thread = threading.Thread(target=self._run, args=(loop,), name="pystack-gateway")
         self._thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self._open(), loop).result()
+            self._run_to_its_end(self._open(), loop)
         except BaseException:
-            self._end_thread(loop)
+            self._close_thread(loop)
             raise
         return self
 
@@ -200,12 +200,8 @@ class Gateway:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        loop = self._loop
-        if loop is not None and self._thread is not None:
-            try:
-                asyncio.run_coroutine_threadsafe(self._close(), loop).result()
-            finally:
-                self._end_thread(loop)
+        if self._loop is not None and self._thread is not None:
+            self._close_thread(self._loop)
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -217,11 +213,22 @@ class Gateway:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _end_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
-            self._thread.join()
+    def _close_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        thread = self._thread
+        assert thread is not None
+        try:
+            self._run_to_its_end(self._close(), loop)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            _wait_for(lambda: thread.join(_LOOK_S), lambda: not thread.is_alive())
             self._thread = None
+
+    @staticmethod
+    def _run_to_its_end(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+        """Runs something on the gateway's thread; after Ctrl-C, too, that ends it first."""
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        _wait_for(lambda: concurrent.futures.wait((future,), _LOOK_S), future.done)
+        future.result()
 
     def _check_new(self) -> None:
         if self.net is not None:
@@ -507,6 +514,18 @@ class Gateway:
     async def _connect_guest(self, forward: Forward, peer: Any) -> Any:
         one = self._towards_guest(forward, peer)
         return await _connected(one, (self._guest_of(forward), forward.inside))
+
+
+def _wait_for(wait: Callable[[], object], is_over: Callable[[], bool]) -> None:
+    """Waits until it is over; what a signal's handler raises meanwhile is raised after that."""
+    interruption: BaseException | None = None
+    while not is_over():
+        try:
+            wait()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 def _bind(listener: socket.socket, forward: Forward) -> None:
