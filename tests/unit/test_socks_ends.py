@@ -175,6 +175,53 @@ def test_names_of_one_client_hold_up_nobody_else() -> None:
         may_end.set()
 
 
+def test_connections_of_one_host_leave_the_others_their_lookups() -> None:
+    began, may_end = threading.Semaphore(0), threading.Event()
+
+    def getaddrinfo(host: str, port: int, **_rest: Any) -> list[Any]:
+        if host.startswith("slow"):
+            began.release()
+            may_end.wait(30)
+            raise socket.gaierror(socket.EAI_NONAME, "nobody answers")
+        return [(socket.AF_INET, 1, 6, "", (LEFT, port))]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pair() as both, both.left.sockets.create_server((LEFT, 0)) as listener:
+            both.right.sockets.getaddrinfo = getaddrinfo  # type: ignore[method-assign]
+            port = listener.getsockname()[1]
+            slow = []
+            async with SocksServer(both.right, port=0) as server:
+                for number in range(40):  # more than there are threads
+                    reader, writer, _ = await said(server, GREETING, 2)
+                    slow.append((reader, writer))
+                    writer.write(b"\5\1\0" + named(b"slow%d" % number, port))
+                for _ in range(16):
+                    assert await loop.run_in_executor(None, began.acquire, True, 10)
+                reader, writer = await asyncio.open_connection(
+                    *server.address, local_addr=("127.0.0.2", 0)
+                )
+                writer.write(GREETING + b"\5\1\0" + named(b"good", port))
+                assert (await asyncio.wait_for(reader.readexactly(12), 10))[:4] == b"\5\0\5\0"
+                assert not began.acquire(blocking=False), "the first host has its half"
+                # Who gives up while it waits, or while its name is looked up, leaves no gap.
+                for number in (0, 39):
+                    slow[number][1].close()
+                may_end.set()
+                for number in range(1, 39):
+                    answer = await asyncio.wait_for(slow[number][0].readexactly(4), 10)
+                    assert answer == b"\5\4\0\1", number
+                    await gone(*slow[number])
+                writer.close()
+                await gone(reader, writer)
+            assert server._dialer._shares == {}
+
+    try:
+        asyncio.run(main())
+    finally:
+        may_end.set()
+
+
 def test_names_that_cannot_be() -> None:
     names = [b"a..b", b"a" * 64, b"." * 255, b"a" * 255, "é".encode() * 100, b"."]
 

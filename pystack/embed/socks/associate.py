@@ -103,7 +103,7 @@ class Association:
             self._send_to(*known, data)
 
     async def _resolve(self, host: str, port: int) -> tuple[int, tuple[Any, ...]] | None:
-        found = await self._dialer.resolve(host, port, int(socket.SOCK_DGRAM))
+        found = await self._dialer.resolve(host, port, int(socket.SOCK_DGRAM), self._client)
         if not found:
             return None
         self._names[host, port] = found[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import os
@@ -19,11 +20,20 @@ __all__ = ["Dialer"]
 
 # Lookups at once, for connections and for datagrams: a flood of the latter holds up no connection.
 _LOOKUPS = {int(socket.SOCK_STREAM): 32, int(socket.SOCK_DGRAM): 16}
+_SHARE = 2  # of these, one client's address may have a half
 _NOT_THE_LAST = 5.0  # seconds for one of several addresses
 
 
+class _Share:
+    """The lookups of one client, of one kind."""
+
+    def __init__(self, most: int) -> None:
+        self.room = asyncio.Semaphore(most)
+        self.count = 0  # lookups that are under way or wait
+
+
 class Dialer:
-    """Resolves names and connects, through a Stack.
+    """Resolves names and connects, through a Stack. Slow names of one client hold up only its own.
 
     Args:
         net: The Stack.
@@ -34,9 +44,18 @@ class Dialer:
         self._net = net
         self._timeout = timeout
         self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._shares: dict[tuple[str, int], _Share] = {}
 
-    async def resolve(self, host: str, port: int, kind: int) -> list[tuple[int, tuple[Any, ...]]]:
+    async def resolve(
+        self, host: str, port: int, kind: int, client: str
+    ) -> list[tuple[int, tuple[Any, ...]]]:
         """Families and socket addresses of an address, or of a name as the Stack's resolver has it.
+
+        Args:
+            host: An address or a name.
+            port: The port.
+            kind: SOCK_STREAM or SOCK_DGRAM.
+            client: Who asks, by address.
 
         Raises:
             socket.gaierror: There is no such name, or can't be.
@@ -45,15 +64,8 @@ class Dialer:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            loop = asyncio.get_running_loop()
             try:
-                found = await in_time(
-                    loop.run_in_executor(
-                        self._pool(kind),
-                        lambda: self._net.sockets.getaddrinfo(host, port, type=kind),
-                    ),
-                    self._timeout,
-                )
+                found = await in_time(self._look_up(host, port, kind, client), self._timeout)
             except ValueError as error:  # among them UnicodeError: no IDNA makes a name of it
                 raise socket.gaierror(socket.EAI_NONAME, f"{host!r}: {error}") from None
             return [(int(family), tuple(where)) for family, _k, _p, _n, where in found]
@@ -62,22 +74,65 @@ class Dialer:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         return [(int(family), (str(address), port))]
 
+    async def _look_up(self, host: str, port: int, kind: int, client: str) -> list[Any]:
+        """Asks in a thread, as soon as the client may have one more.
+
+        A lookup that nobody waits for any more has its thread until it ends: so long it counts.
+        """
+        key = client, kind
+        share = self._shares.get(key)
+        if share is None:
+            share = self._shares[key] = _Share(_LOOKUPS[kind] // _SHARE)
+        share.count += 1
+        try:
+            await share.room.acquire()
+        except BaseException:
+            self._leave(key, share)
+            raise
+        loop = asyncio.get_running_loop()
+
+        def over() -> None:
+            share.room.release()
+            self._leave(key, share)
+
+        def tell(_done: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the share forgotten
+                loop.call_soon_threadsafe(over)
+
+        try:
+            asked = self._pool(kind).submit(self._net.sockets.getaddrinfo, host, port, type=kind)
+        except BaseException:  # no thread left
+            over()
+            raise
+        asked.add_done_callback(tell)
+        return await asyncio.wrap_future(asked)
+
+    def _leave(self, key: tuple[str, int], share: _Share) -> None:
+        share.count -= 1
+        if share.count == 0 and self._shares.get(key) is share:
+            del self._shares[key]
+
     def _pool(self, kind: int) -> ThreadPoolExecutor:
         if kind not in self._pools:
             self._pools[kind] = ThreadPoolExecutor(_LOOKUPS[kind], "pystack-socks-lookup")
         return self._pools[kind]
 
-    async def connect(self, host: str, port: int) -> Socket:
+    async def connect(self, host: str, port: int, client: str) -> Socket:
         """A connected, non-blocking socket of the Stack's; a name's addresses are tried in turn.
+
+        Args:
+            host: An address or a name.
+            port: The port.
+            client: Who asks, by address.
 
         Raises:
             OSError: What connect(2) says, of the last address.
             asyncio.TimeoutError: No answer in time.
         """
-        return await in_time(self._connect(host, port), self._timeout)
+        return await in_time(self._connect(host, port, client), self._timeout)
 
-    async def _connect(self, host: str, port: int) -> Socket:
-        where = await self.resolve(host, port, int(socket.SOCK_STREAM))
+    async def _connect(self, host: str, port: int, client: str) -> Socket:
+        where = await self.resolve(host, port, int(socket.SOCK_STREAM), client)
         last: Exception = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
         for number, (family, address) in enumerate(where):
             is_last = number == len(where) - 1
@@ -101,5 +156,6 @@ class Dialer:
 
     def close(self) -> None:
         """Gives back the threads; lookups under way end by themselves. May be used again."""
+        self._shares.clear()
         while self._pools:
             self._pools.popitem()[1].shutdown(wait=False, cancel_futures=True)

@@ -53,10 +53,15 @@ class Client:
 
     Attributes:
         connection: The same.
+        address: The host that it comes from.
+
+    Raises:
+        OSError: ENOTCONN, it is gone.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self.address = str(connection.getpeername()[0])
         self._loop = asyncio.get_running_loop()
         self._waiting = b""  # read, and nobody's yet
 

@@ -227,8 +227,8 @@ class SocksServer:
     async def _serve(self, connection: socket.socket) -> None:
         with connection:
             connection.setblocking(False)
-            client = Client(connection)
             try:
+                client = Client(connection)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 request = await in_time(self._read_request(client), self._timeout)
@@ -289,7 +289,7 @@ class SocksServer:
 
     async def _connect_socks(self, client: Client, host: str, port: int) -> None:
         try:
-            inside = await self._dialer.connect(host, port)
+            inside = await self._dialer.connect(host, port, client.address)
         except (OSError, asyncio.TimeoutError, StackPanic) as error:
             self._counts.failed += 1
             await client.send(messages.reply(messages.reply_code(error)))
@@ -354,7 +354,7 @@ class SocksServer:
 
     async def _connect_http(self, client: Client, host: str, port: int) -> None:
         try:
-            inside = await self._dialer.connect(host, port)
+            inside = await self._dialer.connect(host, port, client.address)
         except asyncio.TimeoutError:
             self._counts.failed += 1
             await self._say(client, _HTTP_CODES[errno.ETIMEDOUT])
