@@ -20,7 +20,7 @@ from pystack.embed.proxy import Forwarder, parse_upstream
 __all__ = ["proxy", "room_for", "until_stopped"]
 
 _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
-_OTHERS = 64  # descriptors that are no flow's
+_OTHERS = 256  # descriptors that are no flow's
 
 
 @click.command()
@@ -124,4 +124,5 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
 def room_for(wanted: int, each: int = 1) -> int:
     """So many flows, or as many as there may be descriptors for; raises the soft limit."""
     raise_descriptor_limit()
-    return min(wanted, max(1, (descriptor_limit() - _OTHERS) // each))
+    limit = descriptor_limit()
+    return min(wanted, max(1, (limit - min(_OTHERS, limit // 4)) // each))

@@ -144,8 +144,7 @@ class _Shared:
                 side.tell(mask)
 
     def leave(self, number: int) -> None:
-        if self.sides.pop(number, None) is None:
-            return
+        del self.sides[number]
         self.notifier.forget(number)
         if not self.sides:
             self.end()
@@ -171,13 +170,17 @@ class _StackSide:
         self.reads: Callable[[], Any] | None = None
         self.writes: Callable[[], Any] | None = None
         self._shared = shared
+        self._number = -1  # it is stopped
         try:
-            self._number = shared.notifier.watch(one, 0)
+            number = shared.notifier.watch(one, 0)
         except BaseException:
             if not shared.sides:
                 shared.end()
             raise
-        shared.sides[self._number] = self
+        if number in shared.sides:
+            raise RuntimeError(f"{one!r} is waited for already: stop that first")
+        self._number = number
+        shared.sides[number] = self
 
     def on_readable(self, callback: Callable[[], Any] | None) -> None:
         self._want(callback, self.writes)
@@ -186,6 +189,8 @@ class _StackSide:
         self._want(self.reads, callback)
 
     def _want(self, reads: Callable[[], Any] | None, writes: Callable[[], Any] | None) -> None:
+        if self._number < 0:
+            return
         interest = (READ if reads is not None else 0) | (WRITE if writes is not None else 0)
         before = (READ if self.reads is not None else 0) | (WRITE if self.writes is not None else 0)
         self.reads, self.writes = reads, writes
@@ -204,7 +209,9 @@ class _StackSide:
 
     def stop(self) -> None:
         self.reads = self.writes = None
-        self._shared.leave(self._number)
+        number, self._number = self._number, -1
+        if number >= 0:
+            self._shared.leave(number)
 
 
 # Kept by their sides, and by the loop.

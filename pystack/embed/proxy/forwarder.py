@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _TICK = 1.0  # seconds between two looks at what is quiet
 _DNS, _DNS_IDLE = 53, 10.0
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 # What is told to the source; other errors are silence.
 _TOLD = {
     errno.ECONNREFUSED: errno.ECONNREFUSED,
@@ -58,8 +58,8 @@ class ForwarderStatistics:
         accepted: Flows that were answered.
         refused: Flows whose source was told why not.
         dropped: Flows met with silence.
-        exhausted: Flows for which this process had no descriptor left, or the system no memory;
-            among `refused`.
+        exhausted: Flows for which there was no descriptor left; among `refused`, but for those
+            that were answered already, and reset.
         pushed_out: Connects given up for newer ones; among `dropped`.
         idle: Flows ended because nothing moved.
         connecting: Connects under way.
@@ -233,12 +233,11 @@ class Forwarder:
                 self._settle(flow, errno.ETIMEDOUT)
         except OSError as error:
             unknown = isinstance(error, socket.gaierror)
-            if error.errno in _NO_ROOM and not unknown and not flow.decided:
+            code = errno.EHOSTUNREACH if unknown else error.errno
+            if code in _NO_DESCRIPTOR:
                 self._tell_of_exhaustion(error)
-                is_stream = isinstance(flow, TcpFlow)
-                self._settle(flow, errno.ECONNREFUSED if is_stream else errno.EACCES)
-                return
-            self._settle(flow, errno.EHOSTUNREACH if unknown else error.errno)
+                code = errno.ECONNREFUSED if isinstance(flow, TcpFlow) else errno.EACCES
+            self._settle(flow, code)
         except asyncio.TimeoutError:
             self._settle(flow, errno.ETIMEDOUT)
         except StackPanic:
