@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import resource
 import select
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,6 +186,79 @@ def test_copies_and_descriptors_beside_it() -> None:
             with pytest.raises(OSError, match="closed"):
                 call()
         second.forget(number)
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_told_is_what_is_so(seed: int) -> None:
+    """Random calls: what a look gives is what each socket would say, and the bell as it says."""
+    chance = random.Random(seed)
+    with pairs(8) as (net, made), notifier(net) as told:
+        wanted: dict[int, int] = {}
+        unread = [0] * len(made)
+        numbers = [near._ps_number for near, _ in made]
+        closed: set[int] = set()
+        for _ in range(600):
+            place = chance.randrange(len(made))
+            near, far = made[place]
+            match chance.randrange(6):
+                case 0 if place not in closed:
+                    wanted[place] = chance.choice((0, READ, WRITE, READ | WRITE))
+                    assert told.watch(near, wanted[place]) == numbers[place]
+                case 1:
+                    told.forget(numbers[place])
+                    wanted.pop(place, None)
+                case 2 if place not in closed:
+                    far.sendall(b"x")
+                    unread[place] += 1
+                    near.recv(1, socket.MSG_PEEK)  # so that it has come
+                case 3 if unread[place] and place not in closed:
+                    assert near.recv(1) == b"x"
+                    unread[place] -= 1
+                case 4 if chance.random() < 0.03 and len(closed) < 6:
+                    near.close()
+                    closed.add(place)
+                    wanted.pop(place, None)
+            right = {}
+            for each, interest in wanted.items():
+                mask = interest & ((READ if unread[each] else 0) | WRITE)
+                if mask:
+                    right[numbers[each]] = mask
+            assert rings(told) == bool(right)
+            assert dict(told.take()) == right
+
+
+@pytest.mark.sanitize
+def test_threads_that_watch_and_close() -> None:
+    with pairs(40) as (net, made), notifier(net) as told:
+        over = threading.Event()
+
+        def work(seed: int) -> None:
+            chance = random.Random(seed)
+            for near, far in made[seed::4]:
+                for _ in range(20):
+                    number = told.watch(near, chance.choice((0, READ, READ | WRITE)))
+                    far.sendall(b"x")
+                    near.recv(1)
+                    if chance.random() < 0.3:
+                        told.forget(number)
+                near.close()
+
+        def look() -> None:
+            while not over.is_set():
+                told.take()
+
+        workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        looker = threading.Thread(target=look)
+        looker.start()
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+        over.set()
+        looker.join()
+        assert told.take() == []
+        assert not rings(told)
 
 
 @pytest.mark.sanitize
