@@ -224,6 +224,7 @@ def end_all() -> None:
             each.close()
         for stack in stacks:
             lib.ps_stack_close(stack.pointer, False)
+        lib.ps_captures_flush()
 
 
 def stay_if_over() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
-from pystack._native import check, ffi, lib
+from pystack._native import ffi, lib
 from pystack.nic.base import Nic, NicProtocol, Wrapper, made
 from pystack.nic.python import adapt
 
@@ -18,13 +19,32 @@ _SNAP_LENGTH = 262144  # tcpdump's default, larger than any frame
 class Capture(Wrapper):
     """See `capture`."""
 
+    def __init__(self, pointer: Any, inner: Nic, path: str | os.PathLike[str]) -> None:
+        super().__init__(pointer, inner)
+        self._path = os.fspath(path)
+
     def flush(self) -> None:
-        """Writes buffered frames to the file, as closing does.
+        """Writes buffered frames to the file; by itself it does so every second, and at its close.
 
         Raises:
-            OSError: A write failed, as with ENOSPC; the frames themselves passed.
+            OSError: A write failed, such as with ENOSPC; the frames themselves passed. EBADF, the
+                NIC is closed.
         """
-        check(lib.ps_nic_capture_flush(self._pointer))
+        result = lib.ps_nic_capture_flush(self._pointer)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), self._path)
+
+    def close(self) -> None:
+        """Writes buffered frames to the file, then closes this NIC and the one inside.
+
+        Raises:
+            OSError: As `flush` does; it is closed all the same.
+        """
+        try:
+            if self._held is not None:
+                self.flush()
+        finally:
+            super().close()
 
 
 def capture_format(path: str | os.PathLike[str]) -> int:
@@ -73,4 +93,4 @@ def capture(
     pointer = lib.ps_nic_capture(wrapped._pointer, name, kind, snap_length, epoch_us, error)
     if pointer == ffi.NULL and error[0] not in (errno.EBUSY, errno.ENOMEM):  # the file's
         raise OSError(error[0], os.strerror(error[0]), os.fspath(path))
-    return Capture(made(pointer, error), wrapped)
+    return Capture(made(pointer, error), wrapped, path)

@@ -176,8 +176,9 @@ class World(SeenWorld):
                 host.close(abrupt=True)
             for switch in self.switches.values():
                 switch.close()
-            for end in self._captures:
-                end.close()
+            with contextlib.ExitStack() as captures:  # all, also where a disk is full
+                for end in self._captures:
+                    captures.callback(end.close)
         finally:
             self._left.close()
             if os.getpid() == self._process:  # and no child, whose parent still needs it

@@ -113,6 +113,8 @@ enum ps_capture_format { PS_CAPTURE_PCAP, PS_CAPTURE_PCAPNG };
 ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format format,
                        uint32_t snap_length, int64_t epoch_us, int *error);
 int ps_nic_capture_flush(ps_nic *nic);
+/* Of all captures of this process. */
+void ps_captures_flush(void);
 
 struct ps_impairment { /* one direction; probabilities are 0 to 1 */
     double loss, duplicate, corrupt, reorder;

@@ -11,11 +11,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "api/nic_api.h"
 #include "base/clock.h"
 #include "stack/stack.h"
 #include "stack/stacks.h"
@@ -112,7 +112,7 @@ static void *wait_for_one(void *argument)
     if (!stacks_need_python())
         stop_python();
     end_all();
-    fflush(NULL); /* what was captured */
+    ps_captures_flush();
     ps_die_by(byte);
     return NULL;
 }

@@ -7,33 +7,30 @@
  * give the same file.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "api/nic_api.h"
+#include "nic/capture_file.h"
 #include "nic/nic.h"
 #include "nic/nic_wrapper.h"
 
 enum { LINKTYPE_ETHERNET = 1, LINKTYPE_RAW = 101 };
 enum { INBOUND = 1, OUTBOUND = 2 };
+enum { FLUSH_US = 1000000 }; /* frames reach the file this late while others follow them */
 
 struct capture {
     struct nic_wrapper wrapper;
-    FILE *file;
+    struct capture_file *file;
     enum ps_capture_format format;
     uint32_t snap_length;
-    pthread_mutex_t lock; /* the file: the driver writes, anyone may flush */
-    int error;            /* the first failure to write, told by flush */
     bool started;
-    uint64_t offset_us; /* from the Stack's clock to the wall's */
+    uint64_t offset_us;  /* from the Stack's clock to the wall's */
+    uint64_t flushed_us; /* when frames were last written out */
 };
 
 static void put(struct capture *self, const void *data, size_t size)
 {
-    if (self->error == 0 && fwrite(data, 1, size, self->file) != size)
-        self->error = errno;
+    capture_file_put(self->file, data, size);
 }
 
 static void put32(struct capture *self, uint32_t value)
@@ -111,7 +108,7 @@ static void record(struct capture *self, const struct ps_piece *pieces, size_t c
                    uint64_t now_us, uint32_t direction)
 {
     static const uint8_t padding[4];
-    pthread_mutex_lock(&self->lock);
+    capture_file_lock(self->file);
     uint64_t when = wall_ns(self, now_us);
     uint32_t kept = total < self->snap_length ? (uint32_t)total : self->snap_length;
     if (self->format == PS_CAPTURE_PCAP) {
@@ -138,7 +135,11 @@ static void record(struct capture *self, const struct ps_piece *pieces, size_t c
         put32(self, 0);
         put32(self, size);
     }
-    pthread_mutex_unlock(&self->lock);
+    if (now_us - self->flushed_us >= FLUSH_US) { /* also where the clock was turned back */
+        capture_file_flush(self->file);
+        self->flushed_us = now_us;
+    }
+    capture_file_unlock(self->file);
 }
 
 static int transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
@@ -166,8 +167,7 @@ static void destroy(ps_nic *nic)
 {
     struct capture *self = (struct capture *)nic;
     if (self->file != NULL)
-        fclose(self->file); /* an error here can't be reported any more */
-    pthread_mutex_destroy(&self->lock);
+        capture_file_close(self->file);
     nic_wrapper_free(&self->wrapper);
 }
 
@@ -190,10 +190,8 @@ ps_nic *ps_nic_capture(ps_nic *inner, const char *path, enum ps_capture_format f
     struct capture *self = nic_wrapper_create(sizeof *self, &kind, inner, error);
     if (self == NULL)
         return NULL;
-    pthread_mutex_init(&self->lock, NULL);
-    self->file = fopen(path, "wbe");
+    self->file = capture_file_open(path, error);
     if (self->file == NULL) {
-        *error = errno;
         nic_release(&self->wrapper.nic);
         return NULL;
     }
@@ -213,10 +211,8 @@ int ps_nic_capture_flush(ps_nic *nic)
     struct capture *self = (struct capture *)nic;
     if (nic->kind != &kind)
         return -EINVAL;
-    pthread_mutex_lock(&self->lock);
-    if (fflush(self->file) != 0 && self->error == 0)
-        self->error = errno;
-    int result = -self->error;
-    pthread_mutex_unlock(&self->lock);
+    capture_file_lock(self->file);
+    int result = capture_file_flush(self->file);
+    capture_file_unlock(self->file);
     return result;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "stack/entry.h"
+#include "nic/capture_file.h"
 #include "stack/descriptors.h"
 #include "stack/due.h"
 #include "stack/stack.h"
@@ -51,6 +52,7 @@ static void watch_forks(void)
 
 void stack_watch_forks(void)
 {
+    capture_files_watch_forks();
     pthread_once(&fork_once, watch_forks);
 }
 
