@@ -32,6 +32,7 @@ from rich.table import Table
 
 import pystack
 from pystack import nic as nics
+from pystack.cli.ending import end_orderly
 from pystack.cli.http import HTTPConnection, HTTPServer
 from pystack.cli.options import ENGINE_OPTION
 from pystack.cli.values import CAPTURE
@@ -249,6 +250,7 @@ def demo(mebibytes: int, pcap: Path, engine: str, in_namespace: bool) -> None:
     """
     console = Console(highlight=False)
     size = mebibytes * BLOCK
+    end_orderly()
     if in_namespace:
         against_kernel(console, engine, size, pcap)
         return

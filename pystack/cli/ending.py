@@ -17,7 +17,7 @@ from typing import Any
 
 from pystack._native import ending
 
-__all__ = ["conduct", "end_last"]
+__all__ = ["conduct", "end_last", "end_orderly"]
 
 # Those that end a process by default without dumping core.
 _NAMES = ("SIGHUP", "SIGINT", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGVTALRM",
@@ -80,6 +80,15 @@ def _of_the_program(trace: TracebackType | None, ours: tuple[str, ...]) -> Trace
     return trace
 
 
+def end_orderly() -> None:
+    """Has a signal that ends this process by default do so once all is delivered and captured.
+
+    A second one does so at once. An end that takes more than a second is told of.
+    """
+    ending.tell_of_ends()
+    ending.deliver_before(*_SIGNALS)
+
+
 def end_last(leave: Callable[[], Any]) -> None:
     """Makes the Stacks of this process end after everything else, however it ends.
 
@@ -87,8 +96,7 @@ def end_last(leave: Callable[[], Any]) -> None:
         leave: Called afterwards.
     """
     ending.after_all(leave)
-    ending.tell_of_ends()
-    ending.deliver_before(*_SIGNALS)
+    end_orderly()
     signal.signal = _watching(signal.signal)
     owner = os.getpid()
 

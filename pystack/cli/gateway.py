@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from pystack import nic as nics
+from pystack.cli.ending import end_orderly
 from pystack.cli.proxy import room_for
 from pystack.cli.values import CAPTURE, NAMESERVER, NIC, OUTPUT
 from pystack.embed.gateway import (
@@ -188,6 +189,7 @@ def gateway(
     """
     wire = _Wire(netns, path, fd, nic, kind, device, configure, mtu)
     wire.check()
+    end_orderly()
     subnets: dict[str, Any] = {"subnet": subnet, "subnet6": None if no_ipv6 else subnet6}
     try:
         plan = planned(**subnets)

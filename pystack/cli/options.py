@@ -19,6 +19,7 @@ import click
 import pystack
 from pystack import nic as nics
 from pystack._native.engines import default_engine
+from pystack.cli.ending import end_orderly
 from pystack.cli.values import (
     ADDRESS,
     CAPTURE,
@@ -110,6 +111,7 @@ class StackOptions:
         has_own = self.nic.startswith("wg:")  # its file has them
         if addressed and not self.addresses and not self.dhcp and not has_own:
             raise click.UsageError("give the stack an address with --address, or --dhcp")
+        end_orderly()
         with ExitStack() as cleanup:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always", UserWarning)
