@@ -21,6 +21,7 @@ from pystack._native.address import (
 )
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.attributes import KnownAttributes
+from pystack._native.shown import shown
 from pystack.qdisc import Qdisc, get_qdisc, set_qdisc
 from pystack.services import InterfaceServices
 from pystack.serving import serving_of
@@ -184,7 +185,7 @@ class AddressList:
         )
 
     def __repr__(self) -> str:
-        return repr([str(entry.address) for entry in self.list()])
+        return shown(self, lambda: repr([str(entry.address) for entry in self.list()]))
 
 
 class Interface(InterfaceServices, KnownAttributes):

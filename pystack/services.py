@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
 from pystack._native.interfaces import interface_index, working_links
+from pystack._native.shown import shown
 from pystack.local_names import is_local, look_up_local
 from pystack.names import look_up
 from pystack.serving import serving_of
@@ -398,7 +399,7 @@ class NameServers(MutableSequence[Address]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return repr([str(server) for server in self])
+        return shown(self, lambda: repr([str(server) for server in self]))
 
 
 _FAMILIES = {

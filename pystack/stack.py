@@ -21,6 +21,7 @@ from pystack._native.attributes import KnownAttributes
 from pystack._native.closing import Closing
 from pystack._native.ending import LINGER, deliver_before
 from pystack._native.engines import default_engine
+from pystack._native.shown import shown
 from pystack.dial import StackDialing
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.intercept.mixin import StackIntercept
@@ -95,6 +96,9 @@ class Arena:
         self._handle.check(lib.ps_stack_arena_limit(self._handle.pointer, limit_bytes))
 
     def __repr__(self) -> str:
+        return shown(self, self._told)
+
+    def _told(self) -> str:
         now = self.statistics()
         return f"<Arena {now.used_bytes} of {now.limit_bytes} bytes in {now.live_blocks} blocks>"
 
@@ -527,5 +531,5 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
         try:
             name += f" {' '.join(self.engine)}"
             return f"<{name} {self.interfaces!r}>"
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # it has just ended
             return f"<{name}: {error}>"

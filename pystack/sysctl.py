@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
+from pystack._native.shown import shown
 from pystack.serving import SETTINGS, serving_of
 
 __all__ = ["Sysctl", "Tunable"]
@@ -197,7 +198,9 @@ class Sysctl(MutableMapping[str, int | str]):
             wanted = refused
 
     def __repr__(self) -> str:
-        return repr({one.name: one.value for one in map(self._tunable, self._listed())})
+        return shown(
+            self, lambda: repr({one.name: one.value for one in map(self._tunable, self._listed())})
+        )
 
 
 def _c(text: str) -> Any:

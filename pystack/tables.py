@@ -24,6 +24,7 @@ from pystack._native.address import (
     to_c,
 )
 from pystack._native.interfaces import InterfaceLike, interface_index, no_interface
+from pystack._native.shown import shown
 
 __all__ = [
     "Connection",
@@ -78,12 +79,7 @@ class Neighbour:
 
 
 def _shown(table: object, rows: Callable[[], Sequence[str]]) -> str:
-    """A table's repr; of a Stack that is gone, why it has none."""
-    name = type(table).__name__
-    try:
-        return f"<{name} [{', '.join(rows())}]>"
-    except (OSError, RuntimeError) as error:
-        return f"<{name}: {error}>"
+    return shown(table, lambda: f"<{type(table).__name__} [{', '.join(rows())}]>")
 
 
 class NeighbourTable:
