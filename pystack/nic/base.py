@@ -16,6 +16,7 @@ from pystack._native.answers import Answers, FrameFunction, FrameSink
 from pystack._native.closing import Closing
 
 # The largest frame: 64 KiB of IP packet and its link-layer header.
+_LONGEST_QUEUE = 0x7FFFFFFF  # frames
 _LARGEST_FRAME = 65536 + 64
 
 
@@ -285,3 +286,14 @@ def valid_mtu(mtu: int, most: int = lib.PS_MTU_MAXIMUM) -> int:
     if not 68 <= mtu <= most:
         raise ValueError(f"the MTU must be from 68 to {most} bytes, not {mtu}")
     return mtu
+
+
+def valid_queue(frames: int) -> int:
+    """Checks a queue's length, in frames.
+
+    Raises:
+        ValueError: It has no room for one, or more than memory could hold.
+    """
+    if not 1 <= frames <= _LONGEST_QUEUE:
+        raise ValueError(f"a queue holds at least one frame, at most {_LONGEST_QUEUE}: {frames}")
+    return frames

@@ -83,7 +83,7 @@ def capture(
     """
     kind = capture_format(path)
     if not 0 < snap_length <= 0x7FFFFFFF:
-        raise ValueError("a capture keeps at least one byte of each frame")
+        raise ValueError(f"a capture keeps at least one byte of each frame, not {snap_length}")
     if epoch is not None and not 0 <= epoch < _MOST_SECONDS:
         raise ValueError(f"an epoch is from 0 to {_MOST_SECONDS:g} seconds, not {epoch}")
     epoch_us = -1 if epoch is None else round(epoch * 1e6)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pystack._native import check, ffi, lib
-from pystack.nic.base import Nic, NicProtocol, Wrapper, made
+from pystack.nic.base import Nic, NicProtocol, Wrapper, made, valid_queue
 from pystack.nic.python import adapt
 
 
@@ -47,8 +47,7 @@ class Impairment:
         for name in ("delay", "jitter", "reorder_delay", "rate"):
             if not 0 <= getattr(self, name) < 1e12:
                 raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
-        if self.queue_frames < 1:
-            raise ValueError("a queue holds at least one frame")
+        valid_queue(self.queue_frames)
 
     def _to_c(self) -> Any:
         out = ffi.new("struct ps_impairment *")

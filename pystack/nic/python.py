@@ -7,7 +7,7 @@ from typing import Any
 
 from pystack._native import check, ffi, lib
 from pystack._native.answers import FrameSink
-from pystack.nic.base import Layer, Nic, NicProtocol, made, member_value, valid_mtu
+from pystack.nic.base import Layer, Nic, NicProtocol, made, member_value, valid_mtu, valid_queue
 
 
 class PythonNic(Nic):
@@ -31,8 +31,7 @@ class PythonNic(Nic):
         layer: Layer = Layer.ETHERNET,
         queue_frames: int = 1024,
     ) -> None:
-        if queue_frames < 1:
-            raise ValueError("a queue holds at least one frame")
+        queue_frames = valid_queue(queue_frames)
         self._sink = FrameSink(transmit)
         # C calls back with this; it lives as long as this object, which a Stack keeps alive.
         self._user = ffi.new_handle(self._sink)

@@ -8,7 +8,7 @@ from typing import Any, SupportsBytes, TypeAlias
 
 from pystack._native import check, ffi, lib
 from pystack._native.answers import FrameFunction, FrameSink
-from pystack.nic.base import Layer, Nic, NicProtocol, Wrapper, made, member_value
+from pystack.nic.base import Layer, Nic, NicProtocol, Wrapper, made, member_value, valid_queue
 from pystack.nic.python import adapt
 
 _LONGEST = 1e9  # seconds
@@ -199,6 +199,5 @@ def tamper(
     """
     if not callable(function):
         raise TypeError(f"nic.tamper takes a function of a frame, not {function!r}")
-    if queue_frames < 1:
-        raise ValueError("a queue holds at least one frame")
+    queue_frames = valid_queue(queue_frames)
     return Tampered(adapt(inner), function, queue_frames)

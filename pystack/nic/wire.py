@@ -8,7 +8,7 @@ from typing import Any
 
 from pystack._native import check, ffi, lib
 from pystack._native.closing import Closing
-from pystack.nic.base import Layer, Nic, Offload, made, member_value, valid_mtu
+from pystack.nic.base import Layer, Nic, Offload, made, member_value, valid_mtu, valid_queue
 
 
 def wire(
@@ -33,8 +33,7 @@ def wire(
     Raises:
         ValueError: The MTU or the queue's length is out of range.
     """
-    if queue_frames < 1:
-        raise ValueError("a queue holds at least one frame")
+    queue_frames = valid_queue(queue_frames)
     left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
     offloads = Offload(0) if checksums else ~Offload(0)
     check(
