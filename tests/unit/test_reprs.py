@@ -93,7 +93,8 @@ def test_a_repr_does_not_raise(end: Callable[[pystack.Stack], None]) -> None:
         names = {type(one).__name__ for one in objects}
         assert names >= {
             "AddressList", "Arena", "Connection", "Intercept", "Interface", "NameServers",
-            "NeighbourTable", "RouteTable", "Snapshot", "SocketModule", "Stack", "Sysctl", "TcpFlow", "socket",
+            "NeighbourTable", "RouteTable", "Snapshot", "SocketModule", "Stack", "Sysctl",
+            "TcpFlow", "socket",
         }, names  # fmt: skip
         end(net)
         for one in objects:
