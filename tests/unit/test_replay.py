@@ -379,6 +379,16 @@ def test_a_server_without_an_end(tmp_path: Path, place: Place, way: Callable[...
     assert (result.ending, result.answered) == (Ending.OPEN, True)
 
 
+def test_a_server_without_the_end_that_it_had(tmp_path: Path, place: Place) -> None:
+    fin = {"flags": "FA"}
+    parts = [("c", b"x"), ("s", b"y"), ("s", b"", fin), ("c", b"", fin)]
+    wrpcap(str(tmp_path / "x.pcap"), talk(parts))
+    (flow,) = read(tmp_path / "x.pcap")
+    with listening(place.server, Endless()) as to:
+        result = stream(place.net, flow, to, timeout=0.5, quiet=0.2)
+    assert (result.ending, result.answered) == (Ending.OPEN, True)
+
+
 # --- UDP -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import select
 import struct
 import time
@@ -57,11 +58,17 @@ class _Replay:
     def wait_for(self, wanted: int, want_end: bool) -> None:
         """Waits until as much was answered as in the capture, or the server is quiet.
 
+        For an end it waits `timeout` seconds once all is answered: a server may go on for ever.
+
         Raises:
             TimeoutError: It answered nothing at all.
         """
-        before = self.answers.size
+        before, deadline = self.answers.size, math.inf
         while not self.ended and not (self.done(wanted) and not want_end):
+            if self.done(wanted):
+                deadline = min(deadline, time.monotonic() + self.timeout)
+                if self.answers.is_too_much or time.monotonic() >= deadline:
+                    break
             some = self.answers.size > before
             if not self.receive(self.quiet if some or self.done(wanted) else self.timeout):
                 if not some and not self.done(wanted):
