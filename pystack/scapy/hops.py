@@ -22,6 +22,7 @@ __all__ = ["next_hop", "source_for"]
 
 _ASKED_TIMES, _EACH = 3, 1.0  # seconds, as in RFC 4861 10
 _GOOD_FOR, _MOST = 120.0, 1024
+_ADVERTISED = 14 + 40 + 24  # bytes of an advertisement at the least
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
 _TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
@@ -154,7 +155,9 @@ def _answer(data: bytes, hop: Any) -> str | None:
         if data[12:14] != b"\x08\x06" or data[20:22] != b"\0\2" or data[28:32] != hop.packed:
             return None
         return data[22:28].hex(":")
-    if data[12:14] != b"\x86\xdd" or data[20] != 58 or data[54] != 136:
+    # Sent by a neighbour, since no router passed it on: RFC 4861 7.1.2.
+    is_neighbours = len(data) >= _ADVERTISED and data[20:22] == b"\x3a\xff"
+    if data[12:14] != b"\x86\xdd" or not is_neighbours or data[54] != 136:
         return None
     frame = Ether(data)
     if ICMPv6ND_NA not in frame or frame[ICMPv6ND_NA].tgt != str(hop):

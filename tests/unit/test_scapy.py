@@ -22,7 +22,15 @@ from scapy.automaton import ATMT, Automaton
 from scapy.config import conf
 from scapy.layers.http import HTTP, HTTPRequest, HTTPResponse
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCP_client
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoReply,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    IPv6,
+)
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 from scapy.sendrecv import AsyncSniffer, sniff, sr, sr1, srp1
@@ -156,6 +164,38 @@ def test_long_packets_are_fragmented(place: Place) -> None:
         assert found is not None
         assert found[IP].frag == 0
         assert found[IP].flags.MF
+
+
+def test_neighbours_that_lie() -> None:
+    """Frames that are too short, and an advertisement that a router has passed on."""
+    left, right = nic.wire()
+    with right, pystack.Stack() as net:
+        net.attach(share(left), "fd00::1/64")
+        with NetworkSocket(net) as beside:
+            sent: list[int] = []
+            packet = IPv6(dst="fd00::2") / UDP(dport=9)
+            sender = threading.Thread(target=lambda: sent.append(beside.send(packet)))
+            sender.start()
+            while (asked := Ether(right.receive(10))) and ICMPv6ND_NS not in asked:
+                pass
+            answer = (
+                Ether(dst=asked.src, src="02:00:00:00:00:02")
+                / IPv6(src="fd00::2", dst="fd00::1", hlim=255)
+                / ICMPv6ND_NA(tgt="fd00::2", R=0, S=1)
+                / ICMPv6NDOptDstLLAddr(lladdr="02:00:00:00:00:02")
+            )
+            for size in range(14, 78):
+                right.send(bytes(answer)[:size])
+            routed = answer.copy()
+            routed[IPv6].hlim = 254
+            routed[ICMPv6NDOptDstLLAddr].lladdr = "02:00:00:00:00:66"
+            right.send(bytes(routed))
+            right.send(bytes(answer))
+            sender.join(10)
+            assert sent == [len(packet)]
+            while UDP not in (found := Ether(right.receive(10))):
+                pass
+            assert found.dst == "02:00:00:00:00:02"
 
 
 def test_a_neighbour_that_is_silent() -> None:
