@@ -344,6 +344,8 @@ def test_closing_ends_all() -> None:
         ({"user": "me", "password": ""}, "1 to 255 bytes"),
         ({"user": "me", "password": "x" * 256}, "1 to 255 bytes"),
         ({"clients": 0}, "a count from 1"),
+        ({"idle": 0}, "idle must be over 0 seconds, not 0"),  # which once kept the loop busy
+        ({"timeout": float("nan")}, "timeout must be over 0 seconds, not nan"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> None:

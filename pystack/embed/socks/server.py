@@ -87,7 +87,8 @@ class SocksServer:
         idle: Seconds after which a connection on which nothing moves is reset.
 
     Raises:
-        ValueError: User or password alone, or of more than 255 bytes.
+        ValueError: User or password alone, or of more than 255 bytes; a count or a time that is
+            not positive.
     """
 
     def __init__(
@@ -106,6 +107,9 @@ class SocksServer:
             raise ValueError("give both user and password, or neither")
         if clients < 1:
             raise ValueError(f"clients is a count from 1, not {clients!r}")
+        for name, seconds in (("timeout", timeout), ("idle", idle)):
+            if not seconds > 0:
+                raise ValueError(f"{name} must be over 0 seconds, not {seconds}")
         self._login: bytes | None = None
         if user is not None and password is not None:
             if not all(0 < len(one.encode()) < 256 for one in (user, password)):
