@@ -21,9 +21,9 @@ void from_sockaddr(struct ps_address *out, const struct sockaddr_storage *addres
 /* An address without port or scope. */
 void set_ip(struct ps_address *out, int family, const void *bytes);
 bool is_mapped(const struct ps_address *address);
-/* Whether it is of fe80::/10. */
+/* Whether it is in fe80::/10. */
 bool is_link_local(const struct ps_address *address);
-/* Neither none, nor a group, nor all: a host can have it. */
+/* Not unspecified, multicast or broadcast: a host can have it. */
 bool is_unicast(const struct ps_address *address);
 
 #endif

@@ -64,8 +64,8 @@ static void close_socket(ps_engine *self)
     self->conflict_socket = 0;
 }
 
-/* Asks who has the address: with no sender's, a probe; with the address itself, an announcement.
- * An interface that is down is no error: whoever is there will be asked the next time. */
+/* Sends an ARP request for the address: a probe without a sender address, an announcement with it.
+ * An interface that is down is no error: the next one will go out. */
 static int send_request(ps_engine *self, const struct conflict_watch *watch, bool announce)
 {
     struct ps_interface one;
@@ -216,7 +216,7 @@ static void give_up(ps_engine *self, struct conflict_watch *watch)
 
 static void defend(ps_engine *self, struct conflict_watch *watch)
 {
-    /* RFC 5227 2.4 (b): once in a while, else two that insist would go on for ever. */
+    /* RFC 5227 2.4 (b): rate-limited, or two hosts that both defend it would never stop. */
     if (watch->defence_us != 0 && self->now_us - watch->defence_us < DEFEND_INTERVAL_US) {
         give_up(self, watch);
         return;
@@ -284,13 +284,13 @@ static bool is_nobody(const uint8_t address[IPV4_BYTES])
     return memcmp(address, nobody, IPV4_BYTES) == 0;
 }
 
-/* Whether the probing isn't over: nothing is known of the address on this link. */
+/* Whether probing goes on: whether the address is in use on this link is still unknown. */
 static bool is_checked(const struct conflict_watch *watch)
 {
     return watch->state == PS_ADDRESS_TENTATIVE || watch->announced == 0;
 }
 
-/* RFC 5227 2.1.1: another's address, or while it isn't used yet, another's probe for it. */
+/* RFC 5227 2.1.1: another host uses it, or, before we do, another host probes for it. */
 static bool is_conflict(ps_engine *self, const struct conflict_watch *watch, const arp *heard)
 {
     const uint8_t *wanted = watch->address.bytes;

@@ -21,8 +21,8 @@ struct conflict_watch {
 
 /* Begins to check an address before it is used. -EEXIST, -ENOMEM. */
 int conflict_check(ps_engine *self, uint32_t index, const struct ps_address *address);
-/* Begins anew, for the link has come back and may be another one (RFC 5227 2.1). Addresses in use
- * stay so meanwhile: with the last one the kernel would drop the interface's routes. */
+/* Starts again: the link has come back and may be another one (RFC 5227 2.1). Addresses in use
+ * stay in use: with the last one the kernel would drop the interface's routes. */
 void conflict_check_again(ps_engine *self, uint32_t index);
 
 /* The watch over an address, or NULL. */
@@ -32,10 +32,10 @@ void conflict_forget(ps_engine *self, struct conflict_watch *watch);
 /* Forgets those of an interface that is gone. */
 void conflict_forget_interface(ps_engine *self, uint32_t index);
 
-/* The address at `position` of those that the kernel has not: 1, or 0 past the end. */
+/* The address at `position` among those the kernel doesn't have: 1, or 0 past the end. */
 int conflict_at(const ps_engine *self, size_t position, struct ps_interface_address *out);
 
-/* What other hosts have said, to be called on the event of `self->conflict_socket`. */
+/* Reads other hosts' ARP; to be called on the event of `self->conflict_socket`. */
 void conflict_hear(ps_engine *self);
 /* Does what is due. */
 void conflict_run(ps_engine *self);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The listing of connections, by sock_diag(7): the sockets of the host's, and then what none of
- * them holds: connections not yet accepted, closed but not over, TIME-WAIT.
+ * The listing of connections, by sock_diag(7): the host's sockets, then connections that no socket
+ * holds: not yet accepted, closed but still sending, in TIME-WAIT.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 #define STATE(state) (1u << (state))
-/* All but a socket's that is bound at most: those the kernel lists only in part. */
+/* All states but that of a socket bound at most: the kernel lists those only in part. */
 #define CONNECTED (STATE(PS_TCP_CLOSING + 1) - 1)
 #define CLOSED_BY_OWNER (STATE(PS_TCP_FIN_WAIT_1) | STATE(PS_TCP_CLOSING) | STATE(PS_TCP_LAST_ACK))
 
@@ -65,7 +65,7 @@ static void set_end(struct ps_address *out, const struct inet_diag_msg *m, const
         out->scope = m->id.idiag_if;
 }
 
-/* `user` is the protocol that was asked for. */
+/* `user` is the protocol the user gave. */
 static int take_in(ps_engine *self, const struct nlmsghdr *message, void *user)
 {
     const struct inet_diag_msg *m = NLMSG_DATA(message);
@@ -141,7 +141,7 @@ static void set_name(int fd, int which, uint8_t family, struct ps_address *out)
         from_sockaddr(out, &name);
 }
 
-/* A socket that the kernel has in no table yet: not bound, or of a protocol without a listing. */
+/* A socket in none of the kernel's tables: unbound, or of a protocol without a listing. */
 static int describe_other(ps_engine *self, int fd, uint32_t inode)
 {
     const struct linux_socket *socket = &self->sockets[fd];
@@ -186,7 +186,7 @@ static int name_owners(ps_engine *self)
     return 0;
 }
 
-/* Sockets as they were opened, then by ports; the kernel has them by hashes. */
+/* Sockets in the order they were opened, then by port; the kernel lists them by hash. */
 static int compare(const void *one, const void *other)
 {
     const struct connection *a = one, *b = other;

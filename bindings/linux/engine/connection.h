@@ -5,8 +5,7 @@
 
 #include "engine/linux.h"
 
-/* Resets those that were closed by their owners and whose peers have not got all: 0 or a negative
- * errno. */
+/* Resets those that are closed but have data left to deliver: 0 or a negative errno. */
 int connections_end_orphans(ps_engine *self);
 
 #endif

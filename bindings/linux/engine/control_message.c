@@ -104,7 +104,7 @@ static void read_error(const struct cmsghdr *header, struct ps_socket_error *out
     out->offender.port = 0;
 }
 
-/* What engine.h has no field for, as the kernel tells it; what doesn't fit is dropped. */
+/* Control messages without a field in engine.h, as they are; those that don't fit are dropped. */
 static void keep(const struct cmsghdr *header, struct ps_message *out)
 {
     size_t used = out->ancillary_bytes, size = CMSG_ALIGN(header->cmsg_len);

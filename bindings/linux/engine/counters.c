@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Counters: all that Linux counts, by its own names as nstat(8) and ip(8) show them; and by the
- * names that all engines have, as far as Linux counts the same.
+ * Counters: all of Linux's, named as in nstat(8) and ip(8), and those common to all engines where
+ * Linux counts the same.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@
 #define GROUPS "in_group_packets"
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* A common name, and Linux's names of what it is the sum of. */
+/* A common name, and the counters of Linux's that add up to it. */
 struct common {
     const char *name;
     const char *parts[MOST_PARTS];
@@ -120,11 +120,11 @@ static const struct {
         name, offsetof(struct rtnl_link_stats64, field) \
     }
     LINK("in_octets", rx_bytes),
-    LINK("in_unicast_packets", rx_packets), /* less those to groups, which Linux doesn't count */
+    LINK("in_unicast_packets", rx_packets), /* less multicast, which Linux doesn't count */
     LINK("in_discards", rx_dropped),
     LINK("in_errors", rx_errors),
     LINK("out_octets", tx_bytes),
-    LINK("out_unicast_packets", tx_packets), /* and those to groups: Linux counts them together */
+    LINK("out_unicast_packets", tx_packets), /* multicast included: Linux counts both together */
     LINK("out_discards", tx_dropped),
     LINK("rx_packets", rx_packets),
     LINK("tx_packets", tx_packets),
@@ -287,7 +287,7 @@ static bool describe_link(ps_engine *self, const struct nlmsghdr *m, void *out)
     (void)self;
     for (const struct rtattr *a = IFLA_RTA(i); RTA_OK(a, left); a = RTA_NEXT(a, left))
         if (a->rta_type == IFLA_STATS64) {
-            /* As much of it as both sides know, and not aligned. */
+            /* As much as both sides know; unaligned. */
             size_t known = RTA_PAYLOAD(a) < sizeof(struct rtnl_link_stats64)
                                ? RTA_PAYLOAD(a)
                                : sizeof(struct rtnl_link_stats64);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The life of the kernel of one Stack, and the table that its host finds it by. */
+/* Starting and stopping the kernel of one Stack, and the table of calls for the host. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -19,7 +19,7 @@
 #include "engine/system_call.h"
 
 #define MIB (1ul << 20)
-#define MEMORY (64 * MIB)      /* what the kernel takes for the machine's, */
+#define MEMORY (64 * MIB)      /* the machine's, as the kernel sees it */
 #define LEAST_MEMORY (8 * MIB) /* where the host has less to give */
 #define ALIGNMENT (4 * MIB)    /* asm/anyk.h says why */
 #define NETLINK_BUFFER (1 << 20)
@@ -64,14 +64,14 @@ static int boot(ps_engine *self, uint64_t now_us)
 static int open_netlink(ps_engine *self)
 {
     long fd = CALL(NR_socket, AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE);
-    int size = NETLINK_BUFFER; /* one answer is read when all of it has been written */
+    int size = NETLINK_BUFFER; /* an answer is read once all of it is written */
     if (fd < 0)
         return (int)fd;
     self->netlink = (int)fd;
     return (int)CALL(NR_setsockopt, fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
 }
 
-/* Time stamps are told by the kernel's wall clock. */
+/* Time stamps are on the kernel's wall clock. */
 static int compare_clocks(ps_engine *self, uint64_t now_us)
 {
     struct timespec real;
@@ -119,7 +119,7 @@ static int open_engine(const struct ps_hypercalls *host, ps_engine **out)
     return 0;
 }
 
-/* A peer that has not got all learns of it by a reset. */
+/* A peer that lacks data learns of it by a reset. */
 static void end_connection(ps_engine *self, int fd)
 {
     static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -172,7 +172,7 @@ static int leave_engine(ps_engine *self, uint64_t *deadline_us)
 {
     tell(self);
     unsigned long long due_ns = anyk_leave();
-    while (has_news(self)) { /* by the kernel's own threads, meanwhile */
+    while (has_news(self)) { /* from the kernel's threads, meanwhile */
         anyk_enter(0);
         tell(self);
         due_ns = anyk_leave();

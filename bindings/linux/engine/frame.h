@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Frames to groups, which no driver of Linux's counts for our wires. */
+/* Multicast frames, which no Linux driver counts for our wires. */
 #ifndef PYSTACK_LINUX_FRAME_H
 #define PYSTACK_LINUX_FRAME_H
 

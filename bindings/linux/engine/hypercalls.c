@@ -17,7 +17,7 @@ static enum ps_log_level log_level(int level)
                         : PS_LOG_DEBUG;
 }
 
-/* One line at a time; of a longer one its first bytes. */
+/* One line at a time; a longer one is truncated. */
 static void on_log(void *user, int level, const char *text, unsigned long size)
 {
     ps_engine *self = user;

@@ -5,7 +5,7 @@
 
 #include "engine/linux.h"
 
-/* Has the host answer what the kernel asks. */
+/* Connects the kernel's hypercalls to the host. */
 void hypercalls_answer(ps_engine *self);
 
 #endif

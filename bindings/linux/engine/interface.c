@@ -45,7 +45,7 @@ static int remove_one(ps_engine *self, uint32_t index)
 int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
 {
     size_t length = strnlen(spec->name, PS_NAME_SIZE);
-    /* Linux would put a number in the place of a `%`. */
+    /* Linux would replace `%d` by a number. */
     if (length == 0 || length == PS_NAME_SIZE || strchr(spec->name, '%') != NULL)
         return -EINVAL;
     if (!mtu_fits(spec->mtu) || (spec->layer != PS_LAYER_ETHERNET && spec->layer != PS_LAYER_IP))
@@ -100,7 +100,7 @@ static int change_link(ps_engine *self, uint32_t index, bool up)
     return anyk_interface_link(index, up);
 }
 
-/* What an interface that begins to work has to do. */
+/* What is to be done when an interface comes up. */
 static int change(ps_engine *self, uint32_t index, bool up,
                   int (*make)(ps_engine *self, uint32_t index, bool up))
 {

@@ -11,10 +11,10 @@
 /* One interface without what /proc/sys knows of it; -ENODEV. */
 int interface_get(ps_engine *self, uint32_t index, struct ps_interface *out);
 
-/* Whether routers' advertisements are listened to, from the interface's start or from now on. */
+/* Whether router advertisements are accepted, from the interface's start or from now on. */
 int slaac_allow(ps_engine *self, const struct ps_interface *interface, bool on);
 
-/* The same, with routers solicited at once, or with what they gave taken away. */
+/* The same, and solicits routers at once, or removes what they gave. */
 int slaac(ps_engine *self, uint32_t index, bool on);
 
 #endif

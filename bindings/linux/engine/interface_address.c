@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The interfaces' addresses: the kernel's, and those that are checked for others' first. */
+/* The interfaces' addresses: the kernel's, and those under conflict detection. */
 #include <errno.h>
 #include <linux/if_addr.h>
 
@@ -10,7 +10,7 @@
 
 int engine_address_at(ps_engine *self, size_t position, struct ps_interface_address *out)
 {
-    /* The kernel's first, and then those that it hasn't yet. */
+    /* The kernel's first, then those it doesn't have yet. */
     if (position == 0)
         self->addresses_end = SIZE_MAX;
     if (position < self->addresses_end) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Frames that come in, and what their sender has left undone. */
+/* Incoming frames, and the work their sender left undone. */
 #include "engine/frame.h"
 
 /* IEEE 802: the first bit on the wire of a destination's address. */

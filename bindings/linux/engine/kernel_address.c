@@ -85,7 +85,7 @@ int kernel_address_add(ps_engine *self, uint32_t index, const struct ps_address 
     return carry_out(self, &r);
 }
 
-/* Linux wants the prefix length, too. A listing of its own: the caller may be in one. */
+/* Linux needs the prefix length. A separate listing: the caller may be in the middle of one. */
 int kernel_address_find(ps_engine *self, uint32_t index, const struct ps_address *wanted,
                         struct ps_address *out)
 {

@@ -9,7 +9,7 @@
 int kernel_address_add(ps_engine *self, uint32_t index, const struct ps_address *address,
                        uint32_t flags);
 int kernel_address_at(ps_engine *self, size_t position, struct ps_interface_address *out);
-/* With its prefix length, which is not looked at in `wanted`. -EADDRNOTAVAIL. */
+/* With its prefix length; that of `wanted` is ignored. -EADDRNOTAVAIL. */
 int kernel_address_find(ps_engine *self, uint32_t index, const struct ps_address *wanted,
                         struct ps_address *out);
 /* -EADDRNOTAVAIL. */

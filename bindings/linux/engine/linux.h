@@ -8,12 +8,12 @@
 
 #define MOST_NAMESERVERS 4
 
-/* A listing: the messages of one dump, kept from position 0 to the end, and where it stands. */
+/* A listing: the messages of one dump, kept from position 0 to the end, and the position in it. */
 struct listing {
     char *memory;
     size_t room, size; /* bytes */
-    size_t offset;     /* of the message that is next */
-    size_t position;   /* that the next entry has */
+    size_t offset;     /* of the next message */
+    size_t position;   /* of the next entry */
 };
 
 struct counters {
@@ -21,7 +21,7 @@ struct counters {
     size_t count, room;
 };
 
-/* A row of netstat, and what its order follows from. */
+/* A row of netstat, and what it is sorted by. */
 struct connection {
     struct ps_connection row;
     uint32_t inode; /* 0: no socket holds it */
@@ -49,18 +49,18 @@ struct ps_engine {
     struct counters counters;
     struct connections connections;
     struct sysctl_names sysctls;            /* of the listing under way */
-    size_t sysctls_passed;                  /* of which so many can't be read */
+    size_t sysctls_passed;                  /* how many of them can't be read */
     struct sysctl_initial *sysctl_initials; /* by name, of those that were set */
-    int monitor;                            /* hears of changes to interfaces */
-    bool news;                              /* the monitor has heard of some */
+    int monitor;                            /* notifications of interface changes */
+    bool news;                              /* the monitor has some */
     struct group_frames *group_frames;      /* for each Ethernet interface */
     struct conflict_watch *watches;         /* addresses that other hosts may have */
-    int conflict_socket;                    /* hears of ARP while there are some; 0 */
-    bool conflict_news;                     /* it has heard something */
+    int conflict_socket;                    /* receives ARP while there are some; else 0 */
+    bool conflict_news;                     /* it has received some */
     unsigned conflicts;                     /* one after the other, up to the limit of RFC 5227 */
     uint64_t now_us;                        /* by the clock that `enter` has read */
     struct ps_address nameservers[MOST_NAMESERVERS];
-    uint64_t real_ns; /* what CLOCK_REALTIME is ahead of the host's clock, modulo 2^64 */
+    uint64_t real_ns; /* how far CLOCK_REALTIME is ahead of the host's clock, modulo 2^64 */
     struct linux_socket *sockets; /* by descriptor */
     size_t room;
     int *changed; /* descriptors whose readiness may have changed */

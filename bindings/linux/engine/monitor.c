@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A socket in rtnetlink's groups hears of links, addresses and routes that change. */
+/* A socket in rtnetlink's groups: changes of links, addresses and routes. */
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ static void tell(ps_engine *self, uint32_t index)
     self->host.event(self->host.user, PS_EVENT_INTERFACE, index, 0);
 }
 
-/* Some of the news was lost. */
+/* Some notifications were lost. */
 static void tell_all(ps_engine *self)
 {
     struct ps_interface one;
@@ -66,7 +66,7 @@ static void tell_all(ps_engine *self)
         tell(self, one.index);
 }
 
-/* What is to follow from the news, beside telling the host. */
+/* What follows from a notification, beside the host's event. */
 static int follow(ps_engine *self, const struct nlmsghdr *m)
 {
     const struct ifinfomsg *i = NLMSG_DATA(m);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What changes at interfaces, for the host's PS_EVENT_INTERFACE. */
+/* Interface changes, for the host's PS_EVENT_INTERFACE. */
 #ifndef PYSTACK_LINUX_MONITOR_H
 #define PYSTACK_LINUX_MONITOR_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The name servers, which are only kept: Linux leaves resolving names to programs. */
+/* The name servers, which are only stored: Linux leaves resolution to programs. */
 #include <errno.h>
 #include <string.h>
 

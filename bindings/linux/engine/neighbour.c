@@ -9,7 +9,7 @@
 
 #define USER_HZ 100 /* the unit of the ages that netlink gives */
 
-/* With an address being asked for; without, nobody is: NUD_NONE, NUD_FAILED, NUD_NOARP. */
+/* States in which resolution is under way or done; not NUD_NONE, NUD_FAILED, NUD_NOARP. */
 #define LISTED (NUD_INCOMPLETE | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT)
 
 static uint8_t state_of(unsigned nud)

@@ -6,7 +6,7 @@
 #include "engine/netlink.h"
 #include "engine/system_call.h"
 
-/* As much as the kernel puts into one piece of a dump. */
+/* The most that the kernel puts into one piece of a dump. */
 #define PIECE 32768
 
 struct request *begin(struct request *r, int type, int flags, const void *head, size_t size)
@@ -36,7 +36,7 @@ static int ask(ps_engine *self, int netlink, struct request *r)
     return result < 0 ? (int)result : 0;
 }
 
-/* The kernel answers at once, in `sendto`: -EAGAIN would mean that it has not answered at all. */
+/* The kernel answers at once, in `sendto`: -EAGAIN would mean no answer at all. */
 static long receive(int netlink, void *out, size_t room)
 {
     return CALL(NR_recvfrom, netlink, out, room, MSG_DONTWAIT, NULL, NULL);
@@ -47,7 +47,7 @@ static int error_in(const struct nlmsghdr *m)
     return ((const struct nlmsgerr *)NLMSG_DATA(m))->error;
 }
 
-/* The answer to the request under way; what is left of older ones is passed over. */
+/* The answer to the current request; leftovers of older ones are skipped. */
 static int answer(ps_engine *self, int netlink, describe *describe, void *out)
 {
     _Alignas(struct nlmsghdr) char buffer[4096];
@@ -90,7 +90,7 @@ static void forget(ps_engine *self, struct listing *listing)
     memset(listing, 0, sizeof *listing);
 }
 
-/* Has room for one more piece. */
+/* Makes room for one more piece. */
 static int grow(ps_engine *self, struct listing *listing)
 {
     if (listing->room - listing->size >= PIECE)

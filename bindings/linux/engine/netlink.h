@@ -23,7 +23,7 @@ typedef bool describe(ps_engine *self, const struct nlmsghdr *message, void *out
 struct request *begin(struct request *r, int type, int flags, const void *head, size_t size);
 void attribute(struct request *r, int type, const void *data, size_t size);
 
-/* Has something changed: 0 or a negative errno. */
+/* Makes a change: 0 or a negative errno. */
 int carry_out(ps_engine *self, struct request *r);
 
 /* Asks for one object: 0, a negative errno, or -ENODATA for an answer that `describe` refuses. */
@@ -34,14 +34,14 @@ int ask_for(ps_engine *self, struct request *r, describe *describe, void *out);
 int entry_at(ps_engine *self, struct listing *listing, int type, size_t head, size_t position,
              describe *describe, void *out);
 
-/* Told of one message of a dump: 0, or a negative errno, which ends it. */
+/* Called with one message of a dump: 0, or a negative errno, which ends it. */
 typedef int each_message(ps_engine *self, const struct nlmsghdr *message, void *user);
 
-/* Has `each` told of all messages of the dump that a netlink socket of any protocol is asked for:
- * 0 or a negative errno. */
+/* Calls `each` with every message of a dump, on a netlink socket of any protocol: 0 or a negative
+ * errno. */
 int for_each(ps_engine *self, int netlink, struct request *r, each_message *each, void *user);
 
-/* Has something changed by a netlink socket of any protocol. */
+/* Makes a change, on a netlink socket of any protocol. */
 int carry_out_by(ps_engine *self, int netlink, struct request *r);
 
 #endif

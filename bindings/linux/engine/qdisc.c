@@ -11,7 +11,7 @@
 /* tc(8): the kernel's "ticks" of a time in a packet scheduler. */
 #define NS_PER_TICK 64
 #define NS_PER_S 1000000000u
-/* tc_tbf_qopt's rate has 32 bits; all ones: look at the one with 64. */
+/* tc_tbf_qopt's rate has 32 bits; all ones: the 64-bit one counts. */
 #define RATE_IN_64 UINT32_MAX
 #define LIMIT 1000 /* packets, netem's */
 #define HANDLE(number) ((uint32_t)(number) << 16)
@@ -53,7 +53,7 @@ static void fq_codel(struct request *r, const struct ps_qdisc *in)
     attribute(r, TCA_FQ_CODEL_ECN, &ecn, sizeof ecn);
 }
 
-/* Its structure stands bare before the attributes. */
+/* Its structure precedes the attributes, without a header. */
 static void netem(struct request *r, const struct ps_qdisc *in)
 {
     struct tc_netem_qopt options = {.limit = in->limit != 0 ? in->limit : LIMIT,
@@ -117,7 +117,7 @@ static struct request *begin_root(struct request *r, int type, int flags, uint32
     return begin(r, type, flags, &head, sizeof head);
 }
 
-/* The kernel answers who wants an echo, and nobody where the kind is one that it hides: -EAGAIN. */
+/* The kernel echoes on request, but not for kinds that it hides: -EAGAIN. */
 static struct request *begin_asking(struct request *r, uint32_t index)
 {
     return begin_root(r, RTM_GETQDISC, NLM_F_ECHO, index, 0);
@@ -140,8 +140,8 @@ int engine_qdisc_set(ps_engine *self, uint32_t index, const struct ps_qdisc *qdi
     }
     if (qdisc->kind >= KINDS)
         return -EINVAL;
-    /* Under another handle than the one there is, which is so replaced as a whole: under the same
-     * it would keep what is not named. */
+    /* A different handle replaces the qdisc as a whole; the same one would keep options that are
+     * not given. */
     if (ask_for(self, begin_asking(&r, index), describe_handle, &handle) < 0)
         handle = 0;
     put_options(begin_root(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index,
@@ -310,7 +310,7 @@ static bool describe_qdisc(ps_engine *self, const struct nlmsghdr *m, void *user
             read_counts(a, out);
     }
     if (head->tcm_handle == 0)
-        return true; /* the kernel's own choice */
+        return true; /* the kernel's default */
     out->kind = PS_QDISC_OTHER;
     for (size_t kind = 0; kind < KINDS; kind++)
         if (names[kind] != NULL && strcmp(names[kind], out->name) == 0)

@@ -28,7 +28,7 @@ static uint32_t from_poll(unsigned mask)
 static uint32_t ready(const struct linux_socket *socket, int fd)
 {
     uint32_t mask = from_poll(anyk_ready(fd));
-    /* POLLPRI also stands beside an error of the queue (SO_SELECT_ERR_QUEUE). */
+    /* POLLPRI also accompanies an error in the queue (SO_SELECT_ERR_QUEUE). */
     if (socket->type != PS_STREAM)
         mask &= ~(uint32_t)PS_READY_URGENT;
     return mask;
@@ -56,14 +56,14 @@ void readiness_note(ps_engine *self, int fd, unsigned mask)
 void readiness_tell(ps_engine *self)
 {
     while (self->changed_count > 0) {
-        int fd = self->changed[--self->changed_count]; /* a look at one may add another */
+        int fd = self->changed[--self->changed_count]; /* polling one may add another */
         struct linux_socket *socket = &self->sockets[fd];
         socket->noted = false;
         if (!socket->open)
             continue;
         uint32_t mask = ready(socket, fd) | (socket->news ? PS_READY_NEWS : 0);
         socket->news = false;
-        /* Only who lingers waits for the last acknowledgement. */
+        /* Only a close with SO_LINGER waits for the last acknowledgement. */
         if (socket->shut_write && socket->type == PS_STREAM && all_is_acknowledged(fd))
             mask |= PS_READY_DRAINED;
         self->host.event(self->host.user, PS_EVENT_SOCKET, handle_of(self, fd), mask);

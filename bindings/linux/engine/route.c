@@ -18,7 +18,7 @@ static bool has_host_bits(const struct ps_address *network)
 
 static uint8_t origin_of(const struct rtmsg *i, bool expires)
 {
-    /* The network that an advertisement puts on the link is the kernel's own route, for a time. */
+    /* A prefix advertised as on-link is a route of the kernel's, with a lifetime. */
     if (i->rtm_protocol == RTPROT_RA || (i->rtm_protocol == RTPROT_KERNEL && expires))
         return PS_ROUTE_RA;
     return i->rtm_protocol == RTPROT_KERNEL ? PS_ROUTE_CONNECTED : PS_ROUTE_STATIC;
@@ -78,7 +78,7 @@ int engine_route_at(ps_engine *self, size_t position, struct ps_route *out)
 int engine_route_lookup(ps_engine *self, const struct ps_address *d, struct ps_route *out)
 {
     struct request r;
-    /* The entry of the table, and not the route made from it for this destination alone. */
+    /* The table's entry, not the cached route for this destination. */
     struct rtmsg i = {.rtm_family = (uint8_t)af(d->family),
                       .rtm_dst_len = (uint8_t)(width(d->family) * 8),
                       .rtm_flags = RTM_F_FIB_MATCH};
@@ -113,7 +113,7 @@ static struct request *request_for(struct request *r, int type, int flags, struc
     return r;
 }
 
-/* What Linux lets pass, or has another errno for. */
+/* What Linux accepts, or reports by another errno. */
 static int check(ps_engine *self, const struct ps_route *spec)
 {
     struct ps_interface one;
@@ -146,11 +146,11 @@ int engine_route_add(ps_engine *self, const struct ps_route *spec)
     if (result == 0)
         result =
             carry_out(self, request_for(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &i, spec));
-    /* A gateway on no network of ours: so says IPv6, IPv4 the other. */
+    /* A gateway on no local network: IPv6's errno for it; IPv4 has the other. */
     return result == -EHOSTUNREACH ? -ENETUNREACH : result;
 }
 
-/* What the caller leaves out matches anything. */
+/* Fields left out match anything. */
 int engine_route_remove(ps_engine *self, const struct ps_route *spec)
 {
     struct request r;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Addresses and routes from routers' advertisements (RFC 4862), switched on and off. */
+/* Addresses and routes from router advertisements (RFC 4862), switched on and off. */
 #include <errno.h>
 #include <netinet/in.h>
 #include "engine/interface.h"
 #include "engine/netlink.h"
 
-/* To be told its interface identifier (IFLA_INET6_TOKEN) makes an interface solicit routers at
- * once if its link-local address is ready; if not, it will when that is. */
+/* Setting the interface identifier (IFLA_INET6_TOKEN) makes an interface solicit routers: at once,
+ * or as soon as its link-local address is ready. */
 static int set_identifier(ps_engine *self, uint32_t index, const struct in6_addr *identifier)
 {
     struct request r;
@@ -51,8 +51,8 @@ static bool is_in(const struct ps_address *a, const struct ps_address *network)
     return a->family == network->family;
 }
 
-/* Whether no address of the interface makes its network one that is on the link: then an
- * advertisement did. netlink doesn't say whose such a route is if it never expires. */
+/* Whether no address of the interface explains this on-link route, so that an advertisement must.
+ * netlink doesn't say where a route that never expires comes from. */
 static bool is_left_over(ps_engine *self, const struct ps_route *route)
 {
     struct ps_interface_address a;

@@ -59,8 +59,8 @@ int64_t engine_socket_accept(ps_engine *self, int64_t handle, struct ps_address 
     return result;
 }
 
-/* How a connect that was begun has ended, which TCP tells the next one and SCTP doesn't:
- * -EINPROGRESS, not yet. */
+/* The result of a connect under way, which TCP reports to the next connect and SCTP doesn't;
+ * -EINPROGRESS: none yet. */
 static int end_of_sctp_connect(int fd)
 {
     int error = 0, size = sizeof error;
@@ -70,7 +70,7 @@ static int end_of_sctp_connect(int fd)
     return anyk_ready(fd) & POLLOUT ? 0 : -EINPROGRESS;
 }
 
-/* Whether a shutdown has just ended what connect had begun: there is no connection. */
+/* Whether a shutdown has just aborted a connect: there is no connection. */
 static bool has_ended_connect(const struct linux_socket *socket, int fd)
 {
     struct sockaddr_storage name;
@@ -79,8 +79,8 @@ static bool has_ended_connect(const struct linux_socket *socket, int fd)
            CALL(NR_getpeername, fd, &name, &size) == -ENOTCONN;
 }
 
-/* The error that shutdown left of such a connect. Linux tells it to the thread that waits in
- * connect; here that thread calls again, and would begin anew. */
+/* The error of a connect that shutdown aborted. Linux returns it to the thread waiting in connect;
+ * here that thread calls connect again, and would start another. */
 static int error_of_ended_connect(struct linux_socket *socket, int fd)
 {
     int error = 0, size = sizeof error;
@@ -114,7 +114,7 @@ int engine_socket_shutdown(ps_engine *self, int64_t handle, uint32_t how)
         return -EINVAL;
     int result = (int)CALL(NR_shutdown, fd, read && write ? SHUT_RDWR : read ? SHUT_RD : SHUT_WR);
     socket->ended_connect = result == 0 && has_ended_connect(socket, fd);
-    /* Linux refuses it for a datagram socket that is connected to nothing, but does it. */
+    /* On an unconnected datagram socket Linux returns an error, but does it. */
     if (result == 0 || (result == -ENOTCONN && socket->type != PS_STREAM)) {
         socket->shut_read |= read;
         socket->shut_write |= write;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What sockets send and receive, with what comes beside the data. */
+/* What sockets send and receive, ancillary data included. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -61,21 +61,21 @@ static int ask(int fd, unsigned request)
     return CALL(NR_ioctl, fd, request, &answer) < 0 ? 0 : answer;
 }
 
-/* PS_MSG_WHOLE: whether less is there than was asked for, and more may come. */
+/* PS_MSG_WHOLE: whether there is less than asked for, and more may come. */
 static bool may_become_more(int fd, size_t wanted)
 {
     unsigned ended = POLLRDHUP | POLLHUP | POLLERR;
     return (size_t)ask(fd, LINUX_FIONREAD) < wanted && !(anyk_ready(fd) & ended);
 }
 
-/* PS_MSG_REST: whether nothing but an end is next, which the next call is to tell. */
+/* PS_MSG_REST: whether only the end of the stream is left, for the next call to report. */
 static bool only_an_end_is_next(int fd)
 {
     return ask(fd, LINUX_SIOCATMARK) != 0 ||
            (anyk_ready(fd) & POLLERR && ask(fd, LINUX_FIONREAD) == 0);
 }
 
-/* What ends a wait for a datagram, where the direction was shut down. */
+/* The result of waiting for a datagram after a shutdown of that direction. */
 static int64_t at_the_end(const struct linux_socket *socket, int64_t result)
 {
     return result == -EAGAIN && socket->shut_read && socket->type != PS_STREAM ? -ESHUTDOWN

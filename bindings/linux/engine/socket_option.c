@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The options of sockets. Those that engine.h has no name for, which are nearly all, go to the
- * kernel as they come.
+ * Socket options. Those without a name in engine.h, which are most, go to the kernel unchanged.
  */
 #include <errno.h>
 #include <limits.h>
@@ -60,8 +59,8 @@ int engine_option_get(ps_engine *self, int64_t handle, enum ps_option option, in
     }
 }
 
-/* The host waits for who lingers, and closes then: here a close must never wait. A linger of no
- * time is a reset, which Linux does at once. */
+/* The host does SO_LINGER's waiting, then closes: a close here must never wait. A linger of 0 is a
+ * reset, which Linux sends at once. */
 static int set_linger(struct linux_socket *socket, int fd, int64_t seconds)
 {
     struct linger linger = {.l_onoff = seconds == 0, .l_linger = 0};
@@ -79,7 +78,7 @@ int engine_option_set(ps_engine *self, int64_t handle, enum ps_option option, in
     return option == PS_OPT_LINGER ? set_linger(socket, fd, value) : -ENOPROTOOPT;
 }
 
-/* An option that Linux takes by a pointer comes as what is there. */
+/* An option that Linux takes by pointer is passed by value here. */
 static bool is_filter(int level, int name)
 {
     return level == SOL_SOCKET && (name == SO_ATTACH_FILTER || name == SO_ATTACH_REUSEPORT_CBPF);
@@ -104,13 +103,13 @@ int engine_option_get_raw(ps_engine *self, int64_t handle, int level, int name, 
 {
     SOCKET(socket, fd);
     (void)socket;
-    /* Of a filter the kernel counts instructions, not bytes. */
+    /* A filter's length is in instructions, not bytes. */
     bool instructions = level == SOL_SOCKET && name == SO_GET_FILTER;
     size_t unit = instructions ? sizeof(struct sock_filter) : 1, most = *size / unit;
     int room = most < INT_MAX ? (int)most : INT_MAX;
     long result = CALL(NR_getsockopt, fd, level, name, value, &room);
     if (result == 0 && (size_t)room > most)
-        return -EINVAL; /* it was only asked how many there are */
+        return -EINVAL; /* the caller only asked for the length */
     *size = (size_t)room * unit;
     return (int)result;
 }

@@ -33,7 +33,7 @@ struct linux_socket *socket_find(ps_engine *self, int64_t handle, int *fd)
     return socket;
 }
 
-/* Doubles a table of the host's memory, and clears what is new. */
+/* Doubles a table in the host's memory, and clears the new half. */
 static int grow(ps_engine *self, void **table, size_t had, size_t room, size_t size)
 {
     void *larger;
@@ -80,7 +80,7 @@ static void turn_on(long fd, int level, int name)
     CALL(NR_setsockopt, fd, level, name, &one, sizeof one);
 }
 
-/* What engine.h's messages always say. The host passes on what the user has asked for. */
+/* Options that engine.h's messages always need; the host passes on what the user asked for. */
 static void tell_all(long fd, uint8_t family, uint8_t type)
 {
     turn_on(fd, SOL_SOCKET, LINUX_SO_TIMESTAMPNS);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The sockets by their handles. A handle is a descriptor of the kernel's, with a number above it
- * that each close raises: a stale handle is never another socket's.
+ * Sockets by handle. A handle is the kernel's descriptor with a generation number above it, which
+ * each close raises: a stale handle never names another socket.
  */
 #ifndef PYSTACK_LINUX_SOCKET_TABLE_H
 #define PYSTACK_LINUX_SOCKET_TABLE_H

@@ -37,7 +37,7 @@ struct linux_dirent {
 /* --- names -------------------------------------------------------------------------------------
  */
 
-/* Whether each part is there, and is no way out of the folder (".." would be two slashes). */
+/* Whether every part is non-empty and none leaves the folder (".." would be two slashes). */
 static bool is_name(const char *name)
 {
     if (strncmp(name, OURS, strlen(OURS)) != 0 || strlen(name) >= PS_TUNABLE_SIZE)
@@ -286,7 +286,7 @@ int64_t engine_tunable_text(ps_engine *self, const char *name, bool initial, cha
     return result;
 }
 
-/* Of a long list the kernel takes a page at a time. */
+/* The kernel takes a long list a page at a time. */
 static int write_all(long fd, const char *text)
 {
     while (*text != 0) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel doesn't tell of its settings: the bounds that it checks, and their meaning. Of
- * those that are asked for most; the rest is in the kernel's Documentation/networking/ip-sysctl.
+ * What the kernel doesn't say about its settings: bounds and meaning, for the most used ones. The
+ * rest is in the kernel's Documentation/networking/ip-sysctl.
  */
 #include "engine/sysctl_known.h"
 
@@ -12,7 +12,7 @@
 #define LEAST_BUFFER_IN 2304
 #define LEAST_BUFFER_OUT 4608
 
-/* Of some Linux takes any value of their type. */
+/* Some take any value of their type. */
 #define BYTE 0, UINT8_MAX
 #define INT INT32_MIN, INT32_MAX
 #define COUNTER 0, INT32_MAX
@@ -55,7 +55,7 @@ static const struct sysctl_known known[] = {
     {"net.ipv4.ip_local_port_range", NOT_A_NUMBER,
      "First and last port that the stack chooses by itself"},
     {"net.ipv4.ip_local_reserved_ports", NOT_A_NUMBER,
-     "Ports that the stack doesn't choose by itself, such as 8080,9000-9010"},
+     "Ports that are never chosen automatically, such as 8080,9000-9010"},
     {"net.ipv4.ip_no_pmtu_disc", BYTE,
      "Path MTU discovery of new sockets (RFC 1191): 0 on, 1 off, 2 and 3 see ip-sysctl"},
     {"net.ipv4.ipfrag_time", INT,
@@ -128,7 +128,7 @@ static const struct sysctl_known known[] = {
     {"net.ipv6.ip6frag_time", INT, "Seconds to wait for a packet's other fragments (RFC 8200 4.5)"},
 };
 
-/* Whether a name is of the kind; `*` is one part between dots. */
+/* Whether a name matches a pattern; `*` is one part between dots. */
 static bool fits(const char *kind, const char *name)
 {
     for (; *kind != 0; kind++) {

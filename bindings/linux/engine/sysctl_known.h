@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the kernel doesn't tell of its settings: bounds and meaning. */
+/* What the kernel doesn't say about its settings: bounds and meaning. */
 #ifndef PYSTACK_LINUX_SYSCTL_KNOWN_H
 #define PYSTACK_LINUX_SYSCTL_KNOWN_H
 
@@ -11,7 +11,7 @@ struct sysctl_known {
     const char *description;
 };
 
-/* NULL: nothing is known of it here. */
+/* NULL: not known here. */
 const struct sysctl_known *sysctl_known(const char *name);
 
 #endif

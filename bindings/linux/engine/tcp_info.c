@@ -8,7 +8,7 @@
 
 #define TCP_INFO 11
 
-/* As linux/tcp.h has it in Linux 6.12; what an older or newer kernel tells is shorter or longer. */
+/* As in Linux 6.12's linux/tcp.h; an older or newer kernel's is shorter or longer. */
 struct linux_tcp_info {
     uint8_t state, ca_state, retransmits, probes, backoff, options, wscales, flags;
     uint32_t rto, ato, snd_mss, rcv_mss;
@@ -34,7 +34,7 @@ static void scale(const struct linux_tcp_info *in, struct ps_tcp_info *out)
 {
     unsigned char bytes[1];
     memcpy(bytes, &in->wscales, 1);
-    /* Bit-fields, whose order is the machine's. */
+    /* Bit-fields, in the machine's order. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     out->send_wscale = bytes[0] & 15;
     out->receive_wscale = bytes[0] >> 4;

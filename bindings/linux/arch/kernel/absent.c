@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the kernel asks of an architecture, and a library has not: interrupt lines, a CPU to
+/* What the kernel expects of an architecture and a library lacks: interrupt lines, a CPU to
  * describe, processes to trace. */
 #include <linux/interrupt.h>
 #include <linux/ptrace.h>

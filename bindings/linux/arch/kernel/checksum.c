@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The Internet's checksum (RFC 1071), eight bytes at a time; the kernel's own in C takes four. The
- * machines are little-endian and read at any address, so where a buffer begins doesn't matter. */
+/* The Internet checksum (RFC 1071), eight bytes at a time; the kernel's C version takes four. The
+ * machines are little-endian and allow unaligned reads, so a buffer's alignment doesn't matter. */
 #include <linux/string.h>
 #include <linux/unaligned.h>
 #include <net/checksum.h>

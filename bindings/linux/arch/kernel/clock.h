@@ -16,7 +16,7 @@ void anyk_clock_begin(u64 host_ns);
 /* After that: sets the clock to the host's time; one that goes back is ignored. */
 void anyk_clock_set(u64 host_ns);
 
-/* Sets the clock to the next timer, which nobody comes to wait for. False: there is none. */
+/* Advances the clock to the next timer, since nothing waits for it. False: there is none. */
 bool anyk_clock_jump(void);
 
 /* Whether a timer is due. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The kernel's log, and the end of everything. */
+/* The kernel's log, and its panic. */
 #include <linux/console.h>
 #include <linux/init.h>
 #include <linux/notifier.h>

@@ -2,7 +2,7 @@
 #ifndef ANYK_CONSOLE_H
 #define ANYK_CONSOLE_H
 
-/* Has the kernel's log, and its last words, go to the host. */
+/* Sends the kernel's log, and the text of a panic, to the host. */
 void anyk_console_init(void);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Network devices whose wire is the host: making and ending them, and what they send. */
+/* Network devices whose wire is the host: creating, removing, sending. */
 #include <linux/etherdevice.h>
 #include <linux/if_arp.h>
 #include <linux/netdevice.h>
@@ -10,7 +10,7 @@
 #include "device.h"
 #include "loop.h"
 
-/* As large as a frame can be: its bytes, header included, are counted in 16 bits. */
+/* The largest frame: its length, header included, has 16 bits. */
 #define MOST_MTU 65500
 
 static void send_frame(void *frame)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The host's way in: from the first instruction to the daily coming and going. */
+/* The host's entries into the kernel: the boot, then each call. */
 #include <linux/errno.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>

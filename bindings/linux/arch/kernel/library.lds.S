@@ -51,8 +51,8 @@ SECTIONS
 	. = ALIGN(CONSTANT(MAXPAGESIZE));
 	.rodata : { *(.rodata .rodata.* .rodata1) *(.ref.rodata) *(.init.rodata .init.rodata.*) }
 
-	/* All that has addresses in it is written when the library is loaded, and there is nobody to
-	 * write-protect it afterwards: __start_rodata and __end_rodata only name a part of .data. */
+	/* Loading the library relocates all data with addresses in it, and nothing write-protects it
+	 * afterwards: __start_rodata and __end_rodata only name a part of .data. */
 	. = ALIGN(CONSTANT(MAXPAGESIZE));
 	_sdata = .;
 	.data : {

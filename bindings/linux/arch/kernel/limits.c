@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * How much memory all TCP sockets together may take. On a machine as small as a Stack the kernel
- * keeps most for other purposes. There are none here.
+ * reserves most of it for other purposes, of which there are none here.
  *
  * What one socket's buffers may grow to (tcp_rmem, tcp_wmem) stays at the half megabyte that suits
  * so small a machine. With the six megabytes of a large one, data between two Stacks of a process
@@ -16,7 +16,7 @@ void anyk_set_limits(void)
 {
     unsigned long pages = nr_free_buffer_pages();
 
-    /* Below the first nobody saves, from the second on all do, the third is the end. */
+    /* tcp_mem: no pressure below the first, pressure from the second on, the third is the limit. */
     sysctl_tcp_mem[0] = pages / 4;
     sysctl_tcp_mem[1] = pages / 2;
     sysctl_tcp_mem[2] = pages / 4 * 3;

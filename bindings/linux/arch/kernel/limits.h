@@ -2,7 +2,7 @@
 #ifndef ANYK_LIMITS_H
 #define ANYK_LIMITS_H
 
-/* When the network is there: how much memory all TCP sockets may take. */
+/* To be called once the network is up: sets how much memory all TCP sockets may take. */
 void anyk_set_limits(void);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Process 1 never leaves the last of the initcalls: it goes to the host there, and comes back with
  * a request. The idle task goes to the host as well, when process 1 waits for the next one and
- * nobody else can run.
+ * nothing else can run.
  */
 #include <linux/async.h>
 #include <linux/cpu.h>
@@ -64,14 +64,14 @@ static void wake_process_1(void *unused)
 void arch_cpu_idle(void)
 {
     if (!resting) {
-        /* A call waits for time to pass. Nobody else can make it pass. */
+        /* A call waits for time to pass, and nothing else can advance it. */
         if (!anyk_clock_jump())
             panic("a call waits, and nothing will ever end that");
         take_interrupt(NULL, NULL);
         return;
     }
-    /* The idle loop lets the first tick come, for the sake of short naps. Ours are as long as they
-     * are: the next deadline has to be the next timer's. */
+    /* The idle loop waits for the first tick, for the sake of short sleeps. Ours have no such need:
+     * the next deadline has to be the next timer's. */
     tick_nohz_idle_stop_tick();
     deadline = anyk_clock_deadline();
     idle_at_host = true;
@@ -90,8 +90,8 @@ static void finish_call(void)
     }
 }
 
-/* Whether nobody but process 1 has anything to do. RCU is told that it holds nothing, which is what
- * going to sleep would say, and does what has waited for that. */
+/* Whether only process 1 is runnable. Reports a quiescent state to RCU, as going to sleep would, so
+ * that its callbacks run. */
 static bool alone(void)
 {
     local_bh_disable();
@@ -103,7 +103,7 @@ static bool alone(void)
 static void rest(void)
 {
     if (alone()) {
-        /* There is nobody to make way for. */
+        /* There is nothing to yield to. */
         deadline = anyk_clock_after(anyk_next_timer());
         return;
     }
@@ -180,5 +180,5 @@ void anyk_resume(void)
     if (idle_at_host)
         anyk_to_kernel();
     else if (anyk_clock_is_due())
-        anyk_interrupt(NULL, NULL); /* the tick at least: what reads jiffies finds it right */
+        anyk_interrupt(NULL, NULL); /* the tick at least, so that jiffies is right */
 }

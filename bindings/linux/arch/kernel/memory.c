@@ -44,7 +44,7 @@ void __init arch_zone_limits_init(unsigned long *limits)
     limits[ZONE_NORMAL] = max_low_pfn;
 }
 
-/* The kernel's own lies in the image, outside the memory that has a struct page. */
+/* The kernel itself is in the image, outside the memory that has a struct page. */
 void __init arch_setup_zero_pages(void)
 {
     __zero_page = virt_to_page(memblock_alloc(PAGE_SIZE, PAGE_SIZE));

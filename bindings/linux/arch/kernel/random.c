@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Random numbers: the host's, so that a seed of its decides them all. */
+/* Random numbers: the host's, so that its seed determines them all. */
 #include <linux/random.h>
 #include <asm/archrandom.h>
 #include "border.h"

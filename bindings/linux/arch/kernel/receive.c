@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Frames that come in. */
+/* Incoming frames. */
 #include <linux/etherdevice.h>
 #include <linux/if_arp.h>
 #include <linux/netdevice.h>
@@ -9,7 +9,7 @@
 #include "device.h"
 #include "loop.h"
 
-/* Of a long frame the bytes that are kept in one piece: the headers. The rest is in pages. */
+/* How much of a long frame is linear: the headers. The rest is in pages. */
 #define LINEAR 256
 #define RESERVED (NET_SKB_PAD + NET_IP_ALIGN)
 
@@ -65,7 +65,7 @@ static int note_offload(struct sk_buff *skb, const struct anyk_frame *left)
     }
     if (left->segment_size == 0)
         return -EINVAL;
-    /* Nobody has counted the segments. */
+    /* The sender didn't count the segments. */
     shared->gso_type |= SKB_GSO_DODGY;
     shared->gso_size = left->segment_size;
     return 0;

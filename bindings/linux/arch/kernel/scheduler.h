@@ -2,7 +2,7 @@
 #ifndef ANYK_SCHEDULER_H
 #define ANYK_SCHEDULER_H
 
-/* Has the scheduler set no timers of its own. */
+/* Stops the scheduler's periodic timers. */
 void anyk_quiet_scheduler(void);
 
 #endif

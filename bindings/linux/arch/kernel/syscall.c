@@ -6,11 +6,11 @@
 #include "loop.h"
 #include "ready.h"
 
-/* What works on a process of user space: its memory, its stack, its like. */
+/* Calls on a user-space process: its memory, its stack and the like. */
 #define sys_mmap sys_ni_syscall
 #define sys_rt_sigreturn sys_ni_syscall
 #define sys_clone sys_ni_syscall
-/* Of two ways to look at a file the kernel builds one for 64 bits. */
+/* Of the two ways to stat a file the kernel builds one on 64 bits. */
 #define sys_newfstat sys_ni_syscall
 #define sys_newfstatat sys_ni_syscall
 

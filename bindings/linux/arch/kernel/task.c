@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Tasks: stacks in one thread of the host's, switched where the kernel says so. */
+/* Tasks: stacks in one thread of the host, switched where the kernel says so. */
 #include <linux/processor.h>
 #include <linux/ptrace.h>
 #include <linux/sched.h>

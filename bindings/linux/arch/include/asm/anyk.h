@@ -6,7 +6,7 @@
  * One image holds one kernel. All calls come from one thread at a time, between anyk_enter and
  * anyk_leave but for anyk_boot; each runs as the kernel's process 1, so that file descriptors are
  * that process's. What the kernel asks of its host (struct anyk_host) it asks on the host's own
- * stack, while one of these calls is under way; nobody may call back into the kernel from there.
+ * stack, while one of these calls is under way; it must not call back into the kernel.
  */
 #ifndef _ASM_ANYK_ANYK_H
 #define _ASM_ANYK_ANYK_H
@@ -106,7 +106,7 @@ int anyk_frame_in(unsigned index, const void *frame, unsigned long size,
 long anyk_watch(int fd, unsigned mask);
 unsigned anyk_ready(int fd);
 
-/* Ends the kernel as one of its own panics would. */
+/* Ends the kernel as a panic would. */
 void anyk_fail(const char *text);
 
 #pragma GCC visibility pop
