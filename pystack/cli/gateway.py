@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -106,7 +107,10 @@ class _Wire:
                 configure=plan if self.configure else None,
             )  # fmt: skip
         if self.fd is not None:
-            return wire_from_descriptor(self.fd, mtu=self.mtu or 1500)
+            try:
+                return wire_from_descriptor(self.fd, mtu=self.mtu or 1500)
+            except OSError as error:
+                raise OSError(error.errno, f"--fd {self.fd}: {error.strerror}") from None
         return nics.parse(str(self.nic))
 
 
@@ -154,7 +158,11 @@ class _Wire:
     callback=_understood(_offer),
     help="Lead a port of the gateway's to an address of this machine's network.",
 )  # fmt: skip
-@click.option("--capture", type=CAPTURE, help="Write the wire's frames to a .pcap or .pcapng.")
+@click.option(
+    "--capture",
+    type=CAPTURE,
+    help="Capture all frames to this file (.pcap or .pcapng); the next guest's to NAME-2.pcap, ...",
+)
 @click.option("--ready-fd", type=click.IntRange(0), help="Write 1 to it when all is ready.")
 @click.option("--exit-fd", type=click.IntRange(0), help="End when its other end is closed.")
 @click.option("--pid-file", type=OUTPUT, help="Write the process's number there when ready.")
@@ -178,7 +186,7 @@ def gateway(
     host_loopback: str | None,
     forwards: list[Any],
     offers: list[tuple[int, str, int, str]],
-    capture: str | None,
+    capture: Path | None,
     ready_fd: int | None,
     exit_fd: int | None,
     pid_file: Path | None,
@@ -207,11 +215,13 @@ def gateway(
         "flows": room_for(MOST_FLOWS),
     }
 
+    captures = _numbered(capture)
+
     @asynccontextmanager
     async def running(nic: nics.Nic) -> AsyncIterator[Gateway]:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(nic.close)
-            around = nic if capture is None else nics.capture(nic, capture)
+            around = nic if capture is None else nics.capture(nic, next(captures))
             async with Gateway(around, **options) as made:
                 for port, address, target, protocol in offers:
                     made.offer(port, address, target, protocol)
@@ -247,6 +257,14 @@ def gateway(
                         return
 
     asyncio.run(serve())
+
+
+def _numbered(path: Path | None) -> Iterator[Path]:
+    """The file of the first guest's capture, and those of the next ones: NAME-2.pcap, ..."""
+    if path is not None:
+        yield path
+        for number in itertools.count(2):
+            yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 async def _accepted(listener: WireListener, ended: asyncio.Event) -> nics.Nic | None:

@@ -14,8 +14,8 @@ from rich.markdown import Markdown
 
 # In the order a reader takes them; a page that isn't named here comes after these.
 ORDER = (
-    "tutorial", "commands", "nics", "embedding", "sockets", "processes", "endings", "settings",
-    "hypercalls", "worlds", "engines", "lab",
+    "tutorial", "commands", "nics", "wireguard", "packets", "sockets", "processes", "endings",
+    "settings", "embedding", "intercept", "gateway", "hypercalls", "worlds", "engines", "lab",
 )  # fmt: skip
 WIDEST = 110  # columns: longer lines are hard to read
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,6 +24,17 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 _OTHERS = 256  # descriptors that are no flow's
 
 
+def _existing(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuses a device that isn't there: each flow would fail."""
+    if value is not None:
+        try:
+            socket.if_nametoindex(value)
+        except OSError:
+            text = f"there is no device {value!r}; `ip link` lists them"
+            raise click.BadParameter(text, ctx, param) from None
+    return value
+
+
 @click.command()
 @stack_options
 @click.option(
@@ -36,6 +48,7 @@ _OTHERS = 256  # descriptors that are no flow's
 )
 @click.option(
     "--device",
+    callback=_existing,
     help="The kernel's device that flows leave by; default: as its routes say. Needed where the "
     "default route leads into the wire itself.",
 )

@@ -19,7 +19,7 @@ __all__ = ["socks"]
     "--listen",
     default="127.0.0.1",
     show_default=True,
-    help="The kernel's address to listen at. Whoever reaches it uses the stack's network.",
+    help="The kernel's address to listen at. Anyone who can reach it uses the stack's network.",
 )
 @click.option(
     "--port",

@@ -247,6 +247,12 @@ def test_a_terminal_that_knows_ascii_alone() -> None:
     assert done.stdout.isascii()
 
 
+def test_a_device_that_is_not_there_is_refused_first() -> None:
+    done = pystack("proxy", "--nic", "fd:99", "--device", "none7")
+    assert done.returncode == 2
+    assert "Invalid value for '--device': there is no device 'none7'" in done.stderr
+
+
 def test_mistakes_have_one_form() -> None:
     for words, status in (
         (("ping",), 2),

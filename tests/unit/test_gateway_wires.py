@@ -125,13 +125,16 @@ def command(*words: str, fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen
 
 
 def test_guests_come_one_after_another(tmp_path: Path) -> None:
-    path, number = tmp_path / "wire", tmp_path / "pid"
-    with command("--socket", str(path), "--pid-file", str(number)) as process:
+    path, number, frames = tmp_path / "wire", tmp_path / "pid", tmp_path / "frames.pcap"
+    words = ("--socket", str(path), "--pid-file", str(number), "--capture", str(frames))
+    with command(*words) as process:
         assert int(number.read_text()) == process.pid
         for _ in range(2):
             has_lease(Descriptor(connected(path, socket.SOCK_STREAM), framing=Framing.LENGTH32))
     assert not path.exists()
     assert not number.exists()
+    for each in (frames, tmp_path / "frames-2.pcap"):  # the first guest's is not lost
+        assert b"\0\x44\0\x43" in each.read_bytes()  # from DHCP's client port to the server's
 
 
 def test_it_ends_with_its_wire(tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_it_ends_with_its_wire(tmp_path: Path) -> None:
         (("--fd", "7", "-p", "eighty"), 2, "'eighty' is no forward"),
         (("--fd", "7", "--offer", "80:90:100"), 2, "'80:90:100' is no offer"),
         (("--fd", "7", "--subnet", "10.0.2.1/24"), 2, "is no IPv4 network"),
-        (("--fd", "777"), 1, "Bad file descriptor"),
+        (("--fd", "777"), 1, "--fd 777: Bad file descriptor"),
         (("--fd", "7", "--host-loopback", "10.0.2.2"), 2, "take an address outside"),
         (("--netns", "0"), 1, "--netns 0: there is no such process"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import threading
@@ -76,6 +77,17 @@ def test_starting_once_more() -> None:
                     )
                     assert answer == b"\5\0\5\4"  # names are looked up again
                     await gone(reader, writer)
+
+    asyncio.run(main())
+
+
+def test_an_address_that_is_not_this_machines_is_named() -> None:
+    async def main() -> None:
+        with pair() as both:
+            server = SocksServer(both.right, "203.0.113.9", 1080)
+            with pytest.raises(OSError, match=r"203\.0\.113\.9, port 1080: C") as raised:
+                await server.start()
+            assert raised.value.errno == errno.EADDRNOTAVAIL
 
     asyncio.run(main())
 

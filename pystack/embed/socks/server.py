@@ -1,6 +1,6 @@
 """`SocksServer`: SOCKS5 and HTTP CONNECT on one port of the kernel's, connections by a Stack.
 
-Rules: whoever is to give user and password has done so before anything else is done for him; what
+Rules: nothing is done for a client before it has given the user and password, if they are set; what
 takes too long, or is too much, is closed; a reset, an end of stream and back-pressure are carried
 through in both directions.
 """
@@ -77,8 +77,8 @@ class SocksServer:
 
     Args:
         net: The Stack.
-        host: The kernel's address to listen at. Whoever reaches it uses the Stack's network: with
-            another than a loopback address, give a password, too.
+        host: The kernel's address to listen at. Anyone who can reach it uses the Stack's network:
+            unless it is a loopback address, set a password.
         port: Its port; 0: any (see `address`).
         user: The user that clients have to name; None: anybody.
         password: The user's password.
@@ -164,6 +164,9 @@ class SocksServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
             listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, f"{host}, port {port}: {error.strerror}") from None
         except BaseException:
             listener.close()
             raise
