@@ -19,7 +19,17 @@ typedef struct ps_turn ps_turn;
 int ps_world_create(uint64_t start_us, ps_world **out);
 /* Stacks and links keep it for as long as they live. */
 void ps_world_release(ps_world *world);
-uint64_t ps_world_now_us(const ps_world *world);
+/* From now on in real time: its clock doesn't move to an event before the machine's has come there;
+ * again: as if it had been on time until now. Before any thread takes part in it. After
+ * `silence_us` in which no frame is sent and no thread has an alarm it is a stall, whatever timers
+ * Stacks have. -errno. */
+int ps_world_pace(ps_world *world, uint64_t silence_us);
+/* How far the clock is behind the machine's, in real time. */
+uint64_t ps_world_behind_us(ps_world *world);
+/* A thread from outside is going to wake one of the World's (`more`), or isn't any longer: a wait
+ * for it is no stall. -EOPNOTSUPP: its time isn't real. */
+int ps_world_expect(ps_world *world, bool more);
+uint64_t ps_world_now_us(ps_world *world);
 /* How often the clock has moved on, and how many frames have arrived. */
 void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames);
 /* The thread whose turn it is. From any thread. */
@@ -201,7 +211,8 @@ struct ps_link {
     const uint32_t *opportunities_ms;
     uint32_t opportunity_count;
     struct ps_queue queue;
-    bool down; /* nothing gets through, neither what is on its way */
+    bool down;   /* nothing gets through, neither what is on its way */
+    bool unseen; /* no trace is kept of it */
 };
 struct ps_link_counts { /* frames, of one direction */
     uint64_t sent, lost, overflowed, dropped, marked, corrupted, duplicated, cut_off;
@@ -219,7 +230,8 @@ int ps_link_counts(ps_nic *end, struct ps_link_counts *out);
  */
 typedef struct ps_bridge ps_bridge;
 int ps_bridge_create(ps_world *world, ps_bridge **out);
-/* Its next port: -EBUSY, the NIC is held. */
+/* Its next port: -EBUSY, the NIC is held; -EOPNOTSUPP, its frames come from outside, and the
+ * World's time isn't real; -EMFILE, too many such NICs. */
 int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic);
 struct ps_bridge_counts { /* frames: to one port, to all others, too long for a port */
     uint64_t forwarded, flooded, oversized;

@@ -169,6 +169,11 @@ bool nic_is_carried_here(ps_nic *nic)
     return nic->kind->is_carried_here != NULL && nic->kind->is_carried_here(nic);
 }
 
+bool nic_is_outside(ps_nic *nic)
+{
+    return nic->kind->is_outside == NULL || nic->kind->is_outside(nic);
+}
+
 void nic_forget(ps_nic *nic)
 {
     if (nic->kind->forget != NULL)

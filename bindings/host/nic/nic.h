@@ -58,6 +58,8 @@ struct ps_nic_kind {
     /* Whether the frames are carried by the very thread that asks, which must not wait for them.
      * NULL: no. */
     bool (*is_carried_here)(ps_nic *nic);
+    /* Whether its frames come from outside of any World. NULL: yes. */
+    bool (*is_outside)(ps_nic *nic);
     /* In a child process: closes the descriptors that would keep the parent's device busy when it
      * has ended, and does nothing to the device. NULL: there are none. */
     void (*forget)(ps_nic *nic);
@@ -108,6 +110,7 @@ void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
 void nic_leave(ps_nic *nic);
 enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken);
 bool nic_is_carried_here(ps_nic *nic);
+bool nic_is_outside(ps_nic *nic);
 /* In a child process: a Stack of the parent's has it. */
 void nic_forget(ps_nic *nic);
 /* The same of the far end of a wire in memory, which takes its frames out of `queue`. */

@@ -161,6 +161,7 @@ static const struct ps_nic_kind kind = {
     .set_wake = nic_wrapper_set_wake,
     .ear = nic_wrapper_ear,
     .is_carried_here = nic_wrapper_is_carried_here,
+    .is_outside = nic_wrapper_is_outside,
     .forget = nic_wrapper_forget,
     .destroy = destroy,
 };

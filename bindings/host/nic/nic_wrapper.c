@@ -69,6 +69,11 @@ bool nic_wrapper_is_carried_here(ps_nic *nic)
     return nic_is_carried_here(inner(nic));
 }
 
+bool nic_wrapper_is_outside(ps_nic *nic)
+{
+    return nic_is_outside(inner(nic));
+}
+
 void nic_wrapper_forget(ps_nic *nic)
 {
     nic_forget(inner(nic));

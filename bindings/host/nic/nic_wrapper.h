@@ -22,6 +22,7 @@ uint64_t nic_wrapper_deadline(ps_nic *nic);
 int nic_wrapper_descriptor(ps_nic *nic);
 enum nic_ear nic_wrapper_ear(ps_nic *nic, uint64_t *taken);
 bool nic_wrapper_is_carried_here(ps_nic *nic);
+bool nic_wrapper_is_outside(ps_nic *nic);
 void nic_wrapper_forget(ps_nic *nic);
 void nic_wrapper_set_wake(ps_nic *nic, void (*wake)(void *argument), void *argument);
 

@@ -14,9 +14,12 @@
 #include "stack/stacks.h"
 #include "stack/taps.h"
 #include "stack/wake.h"
+#include "world/world.h"
 
-static void release_nic(ps_nic *nic)
+static void release_nic(ps_stack *stack, ps_nic *nic)
 {
+    if (stack->world != NULL)
+        world_unwatch(stack->world, nic);
     nic_leave(nic);
     nic_set_offloads(nic, 0);
     if (nic->queues != NULL)
@@ -29,7 +32,7 @@ void detach_all(ps_stack *stack)
 {
     for (uint32_t index = 0; index <= stack->nic_last; index++)
         if (stack->nics[index] != NULL)
-            release_nic(stacks_take_nic(stack, index));
+            release_nic(stack, stacks_take_nic(stack, index));
 }
 
 int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
@@ -46,7 +49,12 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
         stack_unlock(stack);
         return -EINVAL;
     }
-    if (nic->queues != NULL && (result = queues_enter(nic->queues)) < 0) {
+    if (stack->world != NULL)
+        result = world_watch(stack->world, nic);
+    if (result == 0 && nic->queues != NULL && (result = queues_enter(nic->queues)) < 0 &&
+        stack->world != NULL)
+        world_unwatch(stack->world, nic);
+    if (result < 0) {
         atomic_store(&nic->attached, false);
         stack_unlock(stack);
         return result;
@@ -71,7 +79,7 @@ int ps_attach(ps_stack *stack, ps_nic *nic, const struct ps_interface *spec)
             result = linked;
         stack_wake(stack); /* a new descriptor to watch, and frames that wait already */
     } else {
-        release_nic(nic);
+        release_nic(stack, nic);
     }
     result = (int)stack_outcome(stack, result);
     stack_unlock(stack);
@@ -85,7 +93,7 @@ int ps_detach(ps_stack *stack, uint32_t index)
         return result;
     ENGINE_GUARD(stack, result, stack->table->interface_remove(stack->engine, index));
     if (result >= 0) {
-        release_nic(stacks_take_nic(stack, index));
+        release_nic(stack, stacks_take_nic(stack, index));
         taps_put(stack, index, NULL);
         gate_forget(stack);
         stack_wake(stack); /* the driver's list of descriptors is old */

@@ -16,6 +16,7 @@
 #include "stack/taps.h"
 #include "stack/waiters.h"
 #include "stack/wake.h"
+#include "world/world.h"
 
 /* Frames taken from each NIC before the lock is given up for others. */
 #define BATCH 64
@@ -36,6 +37,8 @@ static void lose_link(ps_stack *stack, uint32_t index)
     stack->nic_gone[index] = true;
     stack->table->interface_set_link(stack->engine, index, false);
     gate_forget(stack);
+    if (stack->world != NULL)
+        world_unwatch(stack->world, stack->nics[index]);
     stack_wake(stack);
 }
 

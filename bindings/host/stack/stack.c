@@ -58,6 +58,8 @@ static void move_in_world(void *argument)
 {
     ps_stack *stack = argument;
     pthread_mutex_lock(&stack->lock);
+    if (stack->poisoned)
+        world_unwatch(stack->world, NULL); /* nobody takes its frames any more */
     if (stack->state < STACK_CLOSING && !stack->poisoned) {
         if (!stack_move(stack) || serving_run(stack))
             world_ready(stack->world); /* a NIC may have more, or a service has asked for it */

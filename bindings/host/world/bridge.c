@@ -12,6 +12,7 @@
 #include "world/world.h"
 
 enum { HEADER = 14 }; /* Ethernet's */
+enum { BATCH = 64 };
 
 struct port {
     ps_bridge *bridge;
@@ -19,12 +20,13 @@ struct port {
     struct port *next;       /* of all */
     struct port *next_ready; /* of those that frames have come to */
     bool is_ready;
+    struct port *next_outside; /* of those whose frames may come without their waking us */
 };
 
 struct ps_bridge {
     pthread_mutex_t lock; /* the list of those that are ready */
     struct world_member *member;
-    struct port *ports, *last_port, *ready_first, *ready_last;
+    struct port *ports, *last_port, *ready_first, *ready_last, *outside;
     struct {
         struct ps_bridge_counts counts;
         struct mac_table table;
@@ -92,16 +94,47 @@ static void send(ps_bridge *bridge, struct port *from, size_t size, uint64_t now
             pass(bridge, port, &piece, now_us);
 }
 
+static bool take_one(ps_bridge *bridge, struct port *port, uint64_t now_us)
+{
+    ssize_t size = nic_receive(port->nic, bridge->frame, sizeof bridge->frame, now_us);
+    if (size > 0)
+        send(bridge, port, (size_t)size, now_us);
+    else if (size < 0 && size != -EAGAIN)
+        world_unwatch(bridge->member, port->nic); /* the wire is gone */
+    return size > 0;
+}
+
+/* A NIC may have frames at a moment, as one that delays them. */
+static uint64_t next_due(const ps_bridge *bridge)
+{
+    uint64_t due_us = NOT_DUE;
+    for (struct port *port = bridge->outside; port != NULL; port = port->next_outside) {
+        uint64_t wanted_us = nic_deadline(port->nic);
+        if (wanted_us < due_us)
+            due_us = wanted_us;
+    }
+    return due_us;
+}
+
 static void move(void *argument)
 {
     ps_bridge *bridge = argument;
     uint64_t now_us = ps_world_now_us(bridge->member->world);
     struct port *port;
-    while ((port = take_ready(bridge)) != NULL) {
-        ssize_t size;
-        while ((size = nic_receive(port->nic, bridge->frame, sizeof bridge->frame, now_us)) > 0)
-            send(bridge, port, (size_t)size, now_us);
+    while ((port = take_ready(bridge)) != NULL)
+        while (take_one(bridge, port, now_us)) {}
+    /* From outside there may be no end of them: others' turn comes in between. */
+    bool more = false;
+    for (port = bridge->outside; port != NULL; port = port->next_outside) {
+        int count = 0;
+        while (count < BATCH && take_one(bridge, port, now_us))
+            count++;
+        more = more || count == BATCH;
     }
+    if (more)
+        world_ready(bridge->member);
+    if (bridge->outside != NULL)
+        world_due(bridge->member, next_due(bridge));
 }
 
 int ps_bridge_create(ps_world *world, ps_bridge **out)
@@ -134,7 +167,17 @@ int ps_bridge_plug(ps_bridge *bridge, ps_nic *nic)
         free(port);
         return -EBUSY;
     }
+    int result = world_watch(bridge->member, nic);
+    if (result < 0) {
+        atomic_store(&nic->attached, false);
+        free(port);
+        return result;
+    }
     port->bridge = bridge;
+    if (nic_is_outside(nic)) {
+        port->next_outside = bridge->outside;
+        bridge->outside = port;
+    }
     port->nic = nic_hold(nic);
     *(bridge->last_port != NULL ? &bridge->last_port->next : &bridge->ports) = port;
     bridge->last_port = port;
@@ -152,6 +195,7 @@ void ps_bridge_release(ps_bridge *bridge)
     while (bridge->ports != NULL) {
         struct port *port = bridge->ports;
         bridge->ports = port->next;
+        world_unwatch(bridge->member, port->nic);
         nic_leave(port->nic);
         atomic_store(&port->nic->attached, false);
         nic_release(port->nic);

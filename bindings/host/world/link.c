@@ -158,8 +158,15 @@ static enum nic_ear ear(ps_nic *nic, uint64_t *taken)
     return result;
 }
 
+static bool is_outside(ps_nic *nic)
+{
+    (void)nic;
+    return false;
+}
+
 static const struct ps_nic_kind kind = {
     .name = "link",
+    .is_outside = is_outside,
     .transmit = transmit,
     .receive = receive,
     .ear = ear,

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/sleep.h"
+#include "world/pace.h"
 #include "world/world.h"
 
 /* Whether it takes the turn of one that keeps it. */
@@ -27,8 +28,11 @@ static void want_look(ps_turn *turn)
 {
     ps_world *world = turn->world;
     pthread_mutex_lock(&world->lock);
-    if (turn == world->first && world->look != NULL && turn->waiting && !turn->ready)
+    if (turn == world->first && world->look != NULL && turn->waiting && !turn->ready &&
+        atomic_load(&turn->word) == 0)
         world->wanted = true;
+    if (world->wanted)
+        pace_wake(world);
     pthread_mutex_unlock(&world->lock);
 }
 
@@ -221,6 +225,7 @@ void ps_world_abandon(ps_world *world)
 {
     pthread_mutex_lock(&world->lock);
     world->over = true;
+    pace_wake(world);
     for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next) {
         atomic_store(&turn->taken, NOT_TAKEN);
         atomic_store(&turn->word, 1);

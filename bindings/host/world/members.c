@@ -36,6 +36,7 @@ void world_dismiss(struct world_member *member)
 {
     ps_world *world = member->world;
     world_set(world, &member->event, NOT_DUE);
+    world_unwatch(member, NULL);
     pthread_mutex_lock(&world->lock);
     struct world_member **link = &world->ready_first, *last = NULL;
     while (*link != NULL && *link != member) {
@@ -55,18 +56,9 @@ void world_dismiss(struct world_member *member)
 
 void world_ready(struct world_member *member)
 {
-    ps_world *world = member->world;
-    pthread_mutex_lock(&world->lock);
-    if (!member->ready) {
-        member->ready = true;
-        member->next_ready = NULL;
-        if (world->ready_last != NULL)
-            world->ready_last->next_ready = member;
-        else
-            world->ready_first = member;
-        world->ready_last = member;
-    }
-    pthread_mutex_unlock(&world->lock);
+    pthread_mutex_lock(&member->world->lock);
+    world_append(member);
+    pthread_mutex_unlock(&member->world->lock);
 }
 
 void world_due(struct world_member *member, uint64_t due_us)

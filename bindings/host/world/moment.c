@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "world/pace.h"
 #include "world/store.h"
 #include "world/world.h"
 
@@ -30,10 +31,21 @@ static bool is_busy(ps_world *world)
     return !alone;
 }
 
+/* Whether something comes from outside, which doesn't go back. */
+static bool is_open(ps_world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    bool open = pace_expects(world);
+    pthread_mutex_unlock(&world->lock);
+    return open;
+}
+
 int ps_moment_create(ps_world *world, ps_moment **out)
 {
     if (is_busy(world))
         return -EBUSY;
+    if (is_open(world))
+        return -EOPNOTSUPP;
     ps_moment *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
@@ -79,6 +91,8 @@ int ps_moment_return(ps_moment *moment)
     ps_world *world = moment->world;
     if (is_busy(world))
         return -EBUSY;
+    if (is_open(world))
+        return -EOPNOTSUPP;
     pthread_mutex_lock(&world->lock);
     int result = store_return(world, moment->stored);
     if (result == 0) {
@@ -86,6 +100,7 @@ int ps_moment_return(ps_moment *moment)
         atomic_store(&world->now_us, moment->now_us);
         atomic_store(&world->busy_us, moment->busy_us);
         atomic_store(&world->frames, moment->frames);
+        pace_start_anew(world);
     }
     pthread_mutex_unlock(&world->lock);
     if (result < 0)

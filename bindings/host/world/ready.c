@@ -1,6 +1,7 @@
 /*
- * The list of those threads that may go on.
+ * The lists of those threads that may go on, and of what has something to do.
  */
+#include "world/pace.h"
 #include "world/world.h"
 
 void turn_append(ps_world *world, ps_turn *turn, int result)
@@ -13,6 +14,7 @@ void turn_append(ps_world *world, ps_turn *turn, int result)
     else
         world->turn_first = turn;
     world->turn_last = turn;
+    pace_wake(world);
 }
 
 void turn_withdraw(ps_world *world, ps_turn *turn)
@@ -26,4 +28,19 @@ void turn_withdraw(ps_world *world, ps_turn *turn)
     if (world->turn_last == turn)
         world->turn_last = before;
     turn->ready = false;
+}
+
+void world_append(struct world_member *member)
+{
+    ps_world *world = member->world;
+    if (member->ready)
+        return;
+    member->ready = true;
+    member->next_ready = NULL;
+    if (world->ready_last != NULL)
+        world->ready_last->next_ready = member;
+    else
+        world->ready_first = member;
+    world->ready_last = member;
+    pace_wake(world);
 }

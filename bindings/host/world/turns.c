@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/sleep.h"
+#include "world/pace.h"
 
 /* The real clock is read once in so many steps. */
 #define STEPS_A_LOOK 256
@@ -80,6 +81,8 @@ static void hand_to(ps_world *world, ps_turn *turn)
 {
     world->current = turn;
     world->moves = false;
+    if (turn == world->first)
+        world->wanted = false; /* it looks for itself */
     atomic_store(&turn->word, 1);
     pthread_mutex_unlock(&world->lock);
     wake_sleeper(&turn->word);
@@ -156,6 +159,16 @@ static void tell_deadlock(ps_world *world, ps_turn *turn)
     turn_ready(world->first != NULL && world->first->waiting ? world->first : turn, -PS_STALLED);
 }
 
+/* In the first thread: whether a signal may have come. */
+static bool wants_look(ps_world *world, unsigned steps, uint64_t look_us)
+{
+    bool interrupted = world->pace != NULL && world->pace->interrupted;
+    if (interrupted)
+        world->pace->interrupted = false;
+    bool at_times = world->pace != NULL || steps % STEPS_A_LOOK == 0;
+    return interrupted || (at_times && monotonic_us() >= look_us);
+}
+
 int turn_wait(ps_turn *turn)
 {
     ps_world *world = turn->world;
@@ -191,7 +204,7 @@ int turn_wait(ps_turn *turn)
         pthread_mutex_unlock(&world->lock);
         if (next == turn)
             return turn->result;
-        if (turn == world->first && steps % STEPS_A_LOOK == 0 && monotonic_us() >= look_us) {
+        if (turn == world->first && wants_look(world, steps, look_us)) {
             if (turn_look(turn, &result))
                 return result;
             look_us = monotonic_us() + PS_LOOK_US;

@@ -21,7 +21,7 @@
 void way_tell(const struct way *way, enum ps_trace_kind what, uint64_t number, uint64_t now_us)
 {
     struct trace *trace = &way->world->trace;
-    if (trace_is_on(trace))
+    if (trace_is_on(trace) && !way->settings.unseen)
         trace_write(trace, &(struct ps_trace){now_us, way->stream, number, what, 0}, NULL, 0);
 }
 
@@ -303,7 +303,7 @@ int way_send(struct way *way, const struct ps_piece *pieces, size_t count, size_
     uint64_t number = ++way->counts.sent;
     struct trace *trace = &way->world->trace;
     world_note_progress(way->world);
-    if (trace_is_on(trace))
+    if (trace_is_on(trace) && !way->settings.unseen)
         trace_write(trace, &(struct ps_trace){now_us, way->stream, number, PS_TRACE_SENT, 0},
                     pieces, count);
     if (way->settings.down || !is_plugged) {

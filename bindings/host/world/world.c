@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "world/pace.h"
+
 #define FIRST_ROOM 64
 /* Longer than any timer of TCP's or IP's after which a Stack sends something. */
 #define LONGEST_SILENCE_US (30 * 86400 * UINT64_C(1000000))
@@ -57,13 +59,9 @@ void ps_world_release(ps_world *world)
     pthread_mutex_destroy(&world->store_lock);
     tape_close(&world->tape);
     trace_close(&world->trace);
+    pace_free(world->pace);
     free(world->heap);
     free(world);
-}
-
-uint64_t ps_world_now_us(const ps_world *world)
-{
-    return atomic_load(&world->now_us);
 }
 
 void ps_world_counts(ps_world *world, uint64_t *events, uint64_t *frames)
@@ -158,6 +156,8 @@ static int set(ps_world *world, struct world_event *event, uint64_t due_us)
     event->order = ++world->order;
     rise(world, event);
     sink(world, event);
+    if (event->place == 1)
+        pace_wake(world);
     return 0;
 }
 
@@ -180,7 +180,10 @@ void world_note_progress(ps_world *world)
  * ever, as those that look after old timestamps. */
 static bool is_over(const ps_world *world, const struct world_event *next)
 {
-    if (!next->is_quiet || next->due_us < atomic_load(&world->busy_us) + LONGEST_SILENCE_US)
+    uint64_t busy_us = atomic_load(&world->busy_us);
+    bool silent = world->pace == NULL ? next->due_us >= busy_us + LONGEST_SILENCE_US
+                                      : pace_is_silent(world, busy_us);
+    if (!next->is_quiet || !silent)
         return false;
     for (size_t place = 1; place <= world->heap_count; place++)
         if (!world->heap[place]->is_quiet)
@@ -191,8 +194,10 @@ static bool is_over(const ps_world *world, const struct world_event *next)
 bool world_step(ps_world *world)
 {
     pthread_mutex_lock(&world->lock);
+    struct world_event *event = world->heap_count > 0 ? world->heap[1] : NULL;
+    bool goes_first = pace_keeps_up(world, event);
     struct world_member *ready = world->ready_first;
-    if (ready != NULL) {
+    if (ready != NULL && !goes_first) {
         world->ready_first = ready->next_ready;
         if (world->ready_first == NULL)
             world->ready_last = NULL;
@@ -201,9 +206,12 @@ bool world_step(ps_world *world)
         ready->move(ready->argument);
         return true;
     }
-    struct world_event *event = world->heap_count > 0 ? world->heap[1] : NULL;
     if (event != NULL && is_over(world, event))
         event = NULL;
+    if (pace_waits(world, event)) {
+        pthread_mutex_unlock(&world->lock);
+        return true;
+    }
     if (event != NULL) {
         take_out(world, event);
         world->events++;

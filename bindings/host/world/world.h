@@ -92,6 +92,7 @@ struct ps_world {
     bool closed, over;
     struct tape tape;
     struct trace trace;
+    struct pace *pace; /* NULL: it doesn't wait for the machine's clock (pace.h) */
 };
 
 ps_world *world_hold(ps_world *world);
@@ -108,8 +109,17 @@ struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
 void world_dismiss(struct world_member *member);
 /* It has something to do now. From under any Stack's lock. */
 void world_ready(struct world_member *member);
+/* ready.c: the same under the lock. */
+void world_append(struct world_member *member);
 /* When it is due by itself. */
 void world_due(struct world_member *member, uint64_t due_us);
+
+/* --- what comes from outside (outside.c) --- */
+/* The member gets frames of this NIC; if they come from outside, the World waits for them.
+ * -EOPNOTSUPP: nobody does, for its time isn't real; -EMFILE: too many. */
+int world_watch(struct world_member *member, ps_nic *nic);
+/* It gets no more; NULL: of none. Before the NIC is given back. */
+void world_unwatch(struct world_member *member, const ps_nic *nic);
 
 /* --- turns (turns.c, ready.c) --- */
 /* Under the lock: puts it behind those that may go on; takes it out. */
