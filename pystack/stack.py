@@ -13,7 +13,7 @@ from random import SystemRandom
 from typing import Any
 
 from pystack import nic as nics
-from pystack._native import StackHandle, WorldClock, ffi, lib
+from pystack._native import OUTSIDE_WORDS, StackHandle, WorldClock, ffi, lib
 from pystack._native.address import Address, own_mac_to_bytes
 from pystack._native.address import Interface as AddressWithNetwork
 from pystack._native.answers import Answers
@@ -364,6 +364,7 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
         words = {
             errno.EEXIST: f"another interface of this Stack has the name {name!r}",
             errno.ENOSPC: "a Stack has 255 interfaces at most",
+            **OUTSIDE_WORDS,
             **mtu_words(spec.mtu, wire.mtu),
         }
         try:

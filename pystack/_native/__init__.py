@@ -18,12 +18,20 @@ except ModuleNotFoundError as error:
     from pystack._native._host import ffi, lib
 from pystack._native.handle import StackHandle, check
 from pystack._native.transfer import Transfer
-from pystack._native.world import HostLostError, WorldClock, note_thread_of_world
+from pystack._native.world import (
+    OUTSIDE_WORDS,
+    HostLostError,
+    TurnBell,
+    WorldClock,
+    note_thread_of_world,
+)
 
 __all__ = [
+    "OUTSIDE_WORDS",
     "HostLostError",
     "StackHandle",
     "Transfer",
+    "TurnBell",
     "WorldClock",
     "check",
     "ffi",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import math
 import os
@@ -14,12 +15,22 @@ from pystack._native.signals import Looker, raise_kept
 from pystack.errors import DeadlockError
 
 _LONGEST_US = 1 << 62
+# In real time, for which nothing but a Stack's own timers is waited for: longer than TCP's longest
+# retransmission timeout (RFC 6298: 60 s or more; Linux has 120).
+SILENCE_S = 150.0
 _NO_PART = (
     "this thread takes no part in the World, so it can't wait there: start it by host.thread, or "
     "by threading inside the World"
 )
 
 
+# What attaching a NIC from outside ends with.
+OUTSIDE_WORDS = {
+    errno.EMFILE: "a World has 128 NICs from outside at most",
+    errno.EOPNOTSUPP: (
+        "a World in virtual time doesn't wait for frames of the machine's: World(time='real') does"
+    ),
+}
 # In a thread that was started inside a World.
 _started_inside = threading.local()
 
@@ -43,35 +54,87 @@ def note_thread_of_world() -> None:
     _started_inside.yes = True
 
 
+class TurnBell:
+    """Wakes a thread of a World from anywhere, also when that one has gone.
+
+    Args:
+        turn: The thread's.
+    """
+
+    # A World doesn't replace it here. A signal's handler may ring while its thread does.
+    _make_lock = staticmethod(_thread.RLock)
+
+    def __init__(self, turn: Any) -> None:
+        self._turn = turn
+        self._lock = self._make_lock()
+
+    def ring(self) -> None:
+        """Its wait ends, or its next one."""
+        with self._lock:
+            if self._turn is not None:
+                lib.ps_turn_wake(self._turn)
+
+    def silence(self) -> None:
+        """In that thread: it won't wait for this any more."""
+        with self._lock:
+            self._turn = None
+
+
 class WorldClock:
-    """The virtual clock of a World; a `pystack.hypercalls.Clock`.
+    """The clock of a World; a `pystack.hypercalls.Clock`.
 
     Args:
         start: Its first reading, in seconds.
+        real: Whether it waits for the machine's.
 
     Attributes:
         pointer: The `ps_world *`.
+        is_real: Whether it waits for the machine's.
         explain: Says what waits, for `DeadlockError`.
         closed: Whether the World has ended.
     """
 
-    def __init__(self, start: float = 0.0) -> None:
+    def __init__(self, start: float = 0.0, *, real: bool = False) -> None:
         out = ffi.new("ps_world **")
         result = lib.ps_world_create(round(start * 1e6), out)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         self.pointer = ffi.gc(out[0], lib.ps_world_release)
+        self.is_real = real
+        self._start()
         self.explain: Callable[[], str] = str
         self.closed = False
         self._looker = Looker()
         self._looks = ffi.new_handle(self._looker)  # C calls back with this
         self._first: int | None = None
 
+    def _start(self) -> None:
+        result = lib.ps_world_pace(self.pointer, round(SILENCE_S * 1e6)) if self.is_real else 0
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+    def behind_us(self) -> int:
+        """By how many microseconds it is behind the machine's clock; 0, where it isn't real."""
+        return int(lib.ps_world_behind_us(self.pointer))
+
+    def expect(self, more: bool) -> None:
+        """Notes that a thread from outside is going to wake one of the World's, or has.
+
+        Raises:
+            OSError: EOPNOTSUPP, its time isn't real.
+        """
+        if lib.ps_world_expect(self.pointer, more) < 0:
+            raise OSError(
+                errno.EOPNOTSUPP,
+                "a World in virtual time doesn't wait for the machine: World(time='real') does",
+            )
+
     def take_part_first(self) -> None:
         """Makes this thread the World's first; if signals come to it, their handlers run there."""
         if threading.current_thread() is threading.main_thread():
             lib.ps_world_look(self.pointer, lib.ps_python_look, self._looks)
         self._first = threading.get_ident()
+        self._start()
         self.sleep(0)
 
     def now_us(self) -> int:

@@ -1,4 +1,4 @@
-"""A network in one process, under a virtual clock: `World`, its hosts and links."""
+"""A network in one process, in virtual or in real time: `World`, its hosts and links."""
 
 from pystack.errors import DeadlockError
 from pystack.world.explore import Exploration, Outcome, explore, run_once

@@ -9,11 +9,11 @@ from numbers import Real
 from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
-from pystack.nic import Layer, Nic
 from pystack.world.node import Node
 from pystack.world.queues import CoDel, Fifo, FqCoDel, as_queue
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.units import bits_per_second, seconds
+from pystack.world.wires import Wires
 
 __all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
 
@@ -138,6 +138,7 @@ class Link:
     Attributes:
         ends: What it is between.
         nics: Their ends of it.
+        devices: The TAP devices of both ends, by name; None: it is in memory.
         number: Which of the links between these two it is, from 1.
         streams: What its directions are called in C.
     """
@@ -145,6 +146,7 @@ class Link:
     def __init__(
         self,
         clock: WorldClock,
+        wires: Wires,
         ends: tuple[Node, Node],
         there: Conditions,
         back: Conditions,
@@ -153,12 +155,9 @@ class Link:
     ) -> None:
         settings = ffi.new("struct ps_link[2]")
         kept = there._to_c(settings[0]), back._to_c(settings[1])
-        pointers = ffi.new("ps_nic *[2]")
-        ethernet = Layer.ETHERNET.value
-        check(lib.ps_link_create(clock.pointer, mtu, ethernet, seed, settings, pointers))
+        self.nics, self.devices = wires.make(clock, mtu, seed, settings)
         del kept  # what the settings pointed to is copied
         self.ends = ends
-        self.nics = (Nic(pointers[0]), Nic(pointers[1]))
         self._conditions = [there, back]
         self._causes = [Counter[object](), Counter[object]()]  # why each direction is down
         self.number = 1

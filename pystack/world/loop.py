@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pystack._native import WorldClock, lib
+from pystack._native import TurnBell, WorldClock
 from pystack.world.schedule import ReadyQueue, TaskNumbers
 from pystack.world.waits import of_coroutines
 
@@ -83,10 +83,10 @@ class WorldSelector(selectors.BaseSelector):
     def _shows(self) -> bool:
         return bool(self._inner.select(0))
 
-    def wake(self, turn: Any) -> None:
-        """Ends the wait of the thread of this turn, though nothing may be ready."""
+    def wake(self, bell: TurnBell) -> None:
+        """Ends the wait of the thread of this bell, though nothing may be ready."""
         self._woken = True
-        lib.ps_turn_wake(turn)
+        bell.ring()
 
 
 class WorldLoop(asyncio.SelectorEventLoop):
@@ -107,7 +107,7 @@ class WorldLoop(asyncio.SelectorEventLoop):
         self._own_selector = WorldSelector(clock)
         super().__init__(self._own_selector)
         self._clock = clock
-        self._turn = clock.turn()
+        self._bell = TurnBell(clock.turn())
         self._numbers = TaskNumbers()
         if chooses:
             self._ready = ReadyQueue(clock, self._numbers)
@@ -152,5 +152,11 @@ class WorldLoop(asyncio.SelectorEventLoop):
 
     def _write_to_self(self) -> None:
         super()._write_to_self()  # type: ignore[misc]
-        if self._clock.takes_part():
-            self._own_selector.wake(self._turn)
+        # In virtual time a thread from outside doesn't wake it: when would that be?
+        if self._clock.is_real or self._clock.takes_part():
+            self._own_selector.wake(self._bell)
+
+    def close(self) -> None:
+        """As any loop's."""
+        super().close()
+        self._bell.silence()

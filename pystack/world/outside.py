@@ -8,6 +8,7 @@ to an audit hook (PEP 578); a wait in real time is seen by a thread that looks o
 from __future__ import annotations
 
 import _thread
+import functools
 import linecache
 import sys
 import threading
@@ -15,21 +16,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
-from pystack._native import WorldClock, ffi, lib
+from pystack._native import TurnBell, WorldClock, ffi, lib
 from pystack.sockets.strict import strictly
+from pystack.world import threads
 from pystack.world.waits import users_frame
 
-__all__ = ["OutsideWorldWarning", "watched_from_outside"]
+__all__ = ["OutsideWorldWarning", "call_outside", "watched_from_outside"]
 
 _REMEDY = (
     "In a World the kernel's network is out of reach: use a host's (host.thread, host.spawn, "
-    "host.sockets)"
+    "host.sockets), or in real time world.outside(function)"
 )
 # How long a thread may stand still in real time, in seconds, before that is told.
 PATIENCE_S = 1.0
 _UNKNOWN = (1 << 64) - 1
+_T = TypeVar("_T")
 _Clocks = Callable[[], "WorldClock | None"]
 
 
@@ -140,3 +143,41 @@ def watched_from_outside(clock: WorldClock, where: _Clocks) -> Iterator[None]:
     finally:
         _open.remove(here)
         stop.release()
+
+
+def call_outside(clock: WorldClock, function: Callable[[], _T]) -> _T:
+    """Calls a function in a thread that takes no part in the World, which goes on meanwhile.
+
+    Args:
+        clock: The World's, in which the caller takes part.
+        function: What is called. If the caller's wait is ended, it goes on by itself.
+
+    Raises:
+        OSError: EOPNOTSUPP, the World's time isn't real; EBADF, it has ended.
+        BaseException: What the function raises.
+    """
+    outcome: list[Callable[[], _T]] = []
+    bell = TurnBell(clock.turn())
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - the caller's
+            outcome.append(functools.partial(_raise, error))
+        else:
+            outcome.append(lambda: result)
+        bell.ring()
+
+    clock.expect(True)
+    try:
+        threads.start_outside(run, ())
+        while not outcome:
+            clock.wait(None)
+    finally:
+        bell.silence()
+        clock.expect(False)
+    return outcome[0]()
+
+
+def _raise(error: BaseException) -> Any:
+    raise error

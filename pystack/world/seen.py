@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from pystack._native import WorldClock, lib
+from pystack._native import WorldClock, ffi, lib
 from pystack.world.host import Host
 from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Link
 from pystack.world.switch import Switch
 from pystack.world.trace import Note, Trace, read_trace
+from pystack.world.wires import Wires
 
 __all__ = ["SeenWorld"]
 
@@ -25,6 +26,8 @@ class SeenWorld:
         epoch: What `time.time` says at 0 of that clock.
         trace: As `World` has it.
     """
+
+    _wires: Wires
 
     def __init__(self, clock: WorldClock, epoch: float, trace: bool | int) -> None:
         self.clock = clock
@@ -46,6 +49,22 @@ class SeenWorld:
         return (self.clock.now_us() - self._start_us) / 1e6
 
     @property
+    def behind(self) -> float:
+        """By how many seconds `now` is behind the machine's clock; 0.0 in virtual time."""
+        return self.clock.behind_us() / 1e6
+
+    def counts(self) -> tuple[int, int]:
+        """How often the clock has moved to another event, and how many frames have arrived."""
+        events, frames = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        lib.ps_world_counts(self.clock.pointer, events, frames)
+        return int(events[0]), int(frames[0])
+
+    @property
+    def namespace(self) -> str | None:
+        """Where its TAP devices are, for nsenter(1) and ip(8); None: it has none."""
+        return self._wires.namespace()
+
+    @property
     def trace(self) -> Trace:
         """The frames that were sent until now, what sockets did, and the notes; also after the end.
 
@@ -55,6 +74,18 @@ class SeenWorld:
         if not self._traces:
             raise RuntimeError("this World keeps no trace: World(trace=True)")
         return read_trace(self.clock, self._start_us, self._streams, self._places, self._notes)
+
+    def find_link(self, name: str) -> Link:
+        """A link by its name: "a-b", or "a>b" for a direction of it; "a-b#2" for a second one.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for link in self.links:
+            if name in (link.name, link.direction(0), link.direction(1)):
+                return link
+        told = ", ".join(link.name for link in self.links) or "none"
+        raise ValueError(f"there is no link {name!r}; there are {told}")
 
     def note_start(self, host: Host) -> None:
         """Notes that a host's Stack is new."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any
 
-from pystack._native import WorldClock, check, ffi, lib
-from pystack.nic import Nic
+from pystack._native import WorldClock, ffi, lib
+from pystack.nic import Layer, Nic
 from pystack.world.node import Network, Segment
+from pystack.world.wires import make_bridge, plug
 
 __all__ = ["Switch", "SwitchCounts"]
 
@@ -42,13 +44,13 @@ class Switch:
     def __init__(
         self, world: object, clock: WorldClock, name: str, network: Network | None
     ) -> None:
-        out = ffi.new("ps_bridge **")
-        check(lib.ps_bridge_create(clock.pointer, out))
-        self._bridge: Any = ffi.gc(out[0], lib.ps_bridge_release)
+        self._bridge: Any = make_bridge(clock)
+        self._clock = clock
         self.name = name
         self.world = world
         self._segment = Segment(name, network)
         self._neighbours: list[Switch] = []
+        self._attached: list[Nic] = []
 
     @property
     def machine(self) -> Switch:
@@ -99,7 +101,31 @@ class Switch:
             OSError: EBUSY, the NIC is held.
         """
         self.accept(addresses)
-        check(lib.ps_bridge_plug(self._bridge, nic._pointer))
+        plug(self._bridge, nic)
+
+    def attach(self, nic: Nic) -> None:
+        """Takes a NIC from outside as its next port; only in real time.
+
+        What is at its other end is on this network: a program behind a `nic.Tap`, another Stack.
+        Its frames meet no conditions of a link.
+
+        Args:
+            nic: An Ethernet one; the caller closes it, behind the World.
+
+        Raises:
+            OSError: EOPNOTSUPP, the World's time is virtual; EBUSY, the NIC is held; EMFILE, there
+                are 128 NICs from outside; EBADF, the World has ended.
+            ValueError: It carries no Ethernet.
+            RuntimeError: This thread takes no part in the World.
+        """
+        if nic.layer is not Layer.ETHERNET:
+            raise ValueError(f"a switch forwards Ethernet, and {nic!r} carries IP packets")
+        if self._bridge is None:
+            raise OSError(errno.EBADF, "the World has ended")
+        if not self._clock.takes_part():
+            raise RuntimeError("attach a NIC in a thread of the World: `with World() as world:`")
+        plug(self._bridge, nic)
+        self._attached.append(nic)
 
     def counts(self) -> SwitchCounts:
         """What became of frames."""

@@ -8,6 +8,7 @@ wait for its turn. What the standard library builds on them (`queue`, `concurren
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
 import contextlib
 import queue
@@ -30,6 +31,7 @@ __all__ = [
     "WorldLock",
     "has_ended",
     "join_in_real_time",
+    "start_outside",
     "taking_part",
     "threads_of",
     "time_of_world",
@@ -135,6 +137,9 @@ _lock_of_c, _reentrant_lock_of_c = threading.Lock, threading.RLock
 _start_names = ("_start_new_thread", "_start_joinable_thread")
 _starters = {name: getattr(threading, name) for name in _start_names if hasattr(threading, name)}
 join_in_real_time = threading.Thread.join
+# In a thread that takes no part in any World. Under this module's name alone: elsewhere an open
+# World replaces it.
+start_outside = _thread.start_new_thread
 
 
 def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:

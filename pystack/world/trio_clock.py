@@ -11,7 +11,7 @@ import trio
 from trio import _threads
 from trio._core import _entry_queue, _run, _thread_cache
 
-from pystack._native import WorldClock, ffi, lib
+from pystack._native import TurnBell, WorldClock, ffi, lib
 from pystack.errors import DeadlockError
 from pystack.sockets.patch import Place, patched
 from pystack.world import waits
@@ -149,14 +149,14 @@ def run(
         arguments: With what.
     """
     trio_clock = _TrioClock(clock)
-    turn = clock.turn()
+    bell = TurnBell(clock.turn())
     run_sync_soon = _entry_queue.EntryQueue.run_sync_soon
 
     def wake_trio(self: Any, *given: Any, **named: Any) -> None:
         run_sync_soon(self, *given, **named)
         # Another thread of the World's, which trio waits for; or a signal's handler.
-        if clock.takes_part():
-            lib.ps_turn_wake(turn)
+        if clock.is_real or clock.takes_part():
+            bell.ring()
 
     async def main() -> _T:
         with trio_clock.scope:
@@ -167,5 +167,8 @@ def run(
     places |= _thread_places()
     places[_run, "_r"] = _Order(clock)
     places[_run, "_ALLOW_DETERMINISTIC_SCHEDULING"] = chooses
-    with patched(places):
-        return trio.run(main, clock=trio_clock, instruments=[trio_clock])
+    try:
+        with patched(places):
+            return trio.run(main, clock=trio_clock, instruments=[trio_clock])
+    finally:
+        bell.silence()

@@ -1,4 +1,4 @@
-"""Worlds: a network in one process, under a virtual clock."""
+"""Worlds: a network in one process, in virtual or in real time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import hashlib
 import math
 import operator
@@ -21,7 +22,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack import nic as nics
-from pystack._native import WorldClock, ffi, lib
+from pystack._native import WorldClock, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
 from pystack.world.farewell import end_threads
@@ -32,7 +33,7 @@ from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of, check_link, check_name
-from pystack.world.outside import watched_from_outside
+from pystack.world.outside import call_outside, watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.seen import SeenWorld
 from pystack.world.snapshot import WorldSnapshot
@@ -40,6 +41,7 @@ from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
 from pystack.world.threads import taking_part, threads_of, time_of_world
 from pystack.world.waits import explain, warn_of_rest
+from pystack.world.wires import choose_wires
 
 __all__ = ["World"]
 
@@ -50,11 +52,12 @@ _EPOCH = 1_704_067_200.0
 
 
 class World(SeenWorld):
-    """Hosts and links that share one virtual clock; a context manager.
+    """Hosts and links that share one clock; a context manager.
 
-    Each host is a Stack, so the TCP in it is a real stack's. Nothing sleeps: when all that runs in
-    the World waits, the clock moves to the next event. The same seed and the same program give the
-    same frames.
+    Each host is a Stack, so the TCP in it is a real stack's. In virtual time nothing sleeps: when
+    all that runs in the World waits, the clock moves to the next event. In real time it first waits
+    until the machine's clock has come there. The same seed and the same program give the same
+    frames in both.
 
     The thread that enters it takes part in it, and so do tasks of `run` and threads that are
     started inside. For these, `time` and `threading` are the World's; `datetime.now` and waits in C
@@ -70,6 +73,10 @@ class World(SeenWorld):
         trace: Whether each frame is kept, with what became of it, for `trace`; or how many bytes
             of them at most (64 MiB).
         epoch: What `time.time` says at the beginning, in seconds since 1970.
+        time: "virtual", or "real": then the clock is never ahead of the machine's, and hosts and
+            switches can have NICs whose frames come from outside. Default: as the wires need it.
+        wires: What links are made of: "memory"; or "tap", TAP devices that the kernel bridges, in
+            real time.
 
     Attributes:
         clock: The clock; a `pystack.hypercalls.Clock`.
@@ -80,7 +87,8 @@ class World(SeenWorld):
         names_file: The hosts file (hosts(5)) that its hosts look names up in.
 
     Raises:
-        ValueError: No such schedule; a tape together with another seed or faults; no epoch.
+        ValueError: No such schedule, time or wires; TAP in virtual time; a tape together with
+            another seed or faults; no epoch.
         TypeError: A seed that is no whole number, a tape that is text, faults that are none.
     """
 
@@ -93,7 +101,10 @@ class World(SeenWorld):
         faults: Faults | Iterable[Fault] = (),
         trace: bool | int = False,
         epoch: float = _EPOCH,
+        time: str | None = None,
+        wires: str = "memory",
     ) -> None:
+        is_real, self._wires = choose_wires(time, wires)
         if tape is not None and not isinstance(tape, Tape):
             raise TypeError(f"a tape is a pystack.world.Tape (Tape.parse, Tape.load), not {tape!r}")
         seed = None if seed is None else operator.index(seed)
@@ -103,7 +114,7 @@ class World(SeenWorld):
             raise ValueError("a tape has its own seed and faults: give it alone")
         self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
-        super().__init__(WorldClock(1.0), epoch - 1.0, trace)
+        super().__init__(WorldClock(1.0, real=is_real), epoch - 1.0, trace)
         self.clock.explain = self._explain
         chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
         self._chooses = chooses or tape is not None
@@ -144,6 +155,11 @@ class World(SeenWorld):
             raise RuntimeError("a World is entered once: make another, `with World() as world:`")
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
+        try:
+            self._wires.open()
+        except OSError:
+            self.names_file.unlink(missing_ok=True)
+            raise
         self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
@@ -176,9 +192,10 @@ class World(SeenWorld):
                 host.close(abrupt=True)
             for switch in self.switches.values():
                 switch.close()
-            with contextlib.ExitStack() as captures:  # all, also where a disk is full
+            with contextlib.ExitStack() as ends:  # all, also where a disk is full
+                ends.callback(self._wires.close)
                 for end in self._captures:
-                    captures.callback(end.close)
+                    ends.callback(end.close)
         finally:
             self._left.close()
             if os.getpid() == self._process:  # and no child, whose parent still needs it
@@ -197,12 +214,6 @@ class World(SeenWorld):
 
     # --- time ------------------------------------------------------------------------------
 
-    def counts(self) -> tuple[int, int]:
-        """How often the clock has moved to another event, and how many frames have arrived."""
-        events, frames = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        lib.ps_world_counts(self.clock.pointer, events, frames)
-        return int(events[0]), int(frames[0])
-
     def sleep(self, seconds: float) -> None:
         """Lets others run for so long; as `time.sleep` inside a World.
 
@@ -212,6 +223,27 @@ class World(SeenWorld):
         if not 0 <= seconds < math.inf:
             raise ValueError(f"a sleep is not negative, nor endless: {seconds!r}")
         self.clock.sleep(seconds)
+
+    def outside(self, function: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
+        """Calls a function outside of the World, which goes on meanwhile; only in real time.
+
+        There sockets, sleeps and children are the machine's: `world.outside(subprocess.run, ...)`
+        for a program that talks with the World's hosts by a NIC. A loop does it in a thread:
+        `await asyncio.to_thread(world.outside, ...)`.
+
+        Args:
+            function: What is called, in a thread that takes no part in the World. What ends the
+                wait for it (Ctrl-C) doesn't end the function.
+            arguments: With what,
+            named: and with what by name.
+
+        Raises:
+            OSError: EOPNOTSUPP, the World's time is virtual; EBADF, it has ended.
+            RuntimeError: This thread takes no part in the World.
+            BaseException: What the function raises.
+        """
+        self._need_open()
+        return call_outside(self.clock, functools.partial(function, *arguments, **named))
 
     # --- chance ----------------------------------------------------------------------------
 
@@ -251,7 +283,7 @@ class World(SeenWorld):
 
         Raises:
             OSError: EBUSY, other threads take part in the World, or a loop runs; EOPNOTSUPP, an
-                engine can't (gvisor); EBADF, it isn't open.
+                engine can't (gvisor), or frames may come from outside; EBADF, it isn't open.
         """
         self._need_alone()
         copied = WorldSnapshot(self, self.now, [self._urandom, *self._chances.values()])
@@ -428,7 +460,13 @@ class World(SeenWorld):
             left.join(right)
         seed = self._derive(f"link/{number}")
         made = Link(
-            self.clock, (left, right), there, replace(there) if back is None else back, mtu, seed
+            self.clock,
+            self._wires,
+            (left, right),
+            there,
+            replace(there) if back is None else back,
+            mtu,
+            seed,
         )
         self._name(made)
         ends: list[Nic] = list(made.nics)
@@ -453,18 +491,6 @@ class World(SeenWorld):
             self._deck.name_stream(link.streams[side], link.direction(side))
             names = (link.name, link.ends[side].name, link.ends[not side].name)
             self._streams[link.streams[side]] = names
-
-    def find_link(self, name: str) -> Link:
-        """A link by its name: "a-b", or "a>b" for a direction of it; "a-b#2" for a second one.
-
-        Raises:
-            ValueError: There is none.
-        """
-        for link in self.links:
-            if name in (link.name, link.direction(0), link.direction(1)):
-                return link
-        told = ", ".join(link.name for link in self.links) or "none"
-        raise ValueError(f"there is no link {name!r}; there are {told}")
 
     def partition(self, *groups: Iterable[Host | Switch]) -> None:
         """Cuts each link between hosts of different groups; hosts in none keep all of theirs.
