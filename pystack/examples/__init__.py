@@ -17,6 +17,7 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 - `crash_and_retry`: a World whose server loses power, and a client that retries.
 - `week_of_keepalive`: a World in which a week passes, and a peer that is gone.
 - `chat`: an asyncio chat over a link that is cut for two minutes and heals.
+- `real_time`: one download in virtual time, in real time, and over TAP devices.
 - `http_threads`: requests in eight threads against `http.server`.
 - `http_clients`: aiohttp and httpx in one loop.
 - `gateway`: a guest with an address, names, the way out and a port that leads in.

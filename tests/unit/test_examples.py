@@ -53,6 +53,7 @@ def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
         ("crash_and_retry", "93.88 s  'half and half'\n"),
         ("chat", "6.0 s  Ann hears 'Hi Ann.'\n"),
         ("chat", "s  Bob hears 'Anybody?'\n"),
+        ("real_time", "the same frames: True\n"),
         ("http_threads", "3202016 bytes in "),
         ("http_clients", "  6.40 s  httpx, 20 s: ReadTimeout\n 21.34 s  aiohttp, 20 s: here"),
         (
@@ -145,6 +146,11 @@ def test_ping_on_a_nic() -> None:
             *PYTHON, "-m", "pystack.examples.ping", "10.0.0.1", "--nic", "tap:tap0", cwd=AWAY
         ).stdout
         assert "2: 10.0.0.1: 1 sent, 1 received" in shown
+
+
+@needs_namespace
+def test_a_download_over_tap() -> None:
+    assert "{'wires': 'tap'}: 500000 bytes in " in run("real_time", "tap")
 
 
 @needs_namespace
