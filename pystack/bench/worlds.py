@@ -24,7 +24,7 @@ WITHIN_S = 300.0
 
 def _real() -> float:
     """Seconds of real time; `time.perf_counter` is the World's inside of one."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
 
 
 def _bulk(seconds: float, low_water: int) -> float:

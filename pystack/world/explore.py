@@ -23,7 +23,7 @@ from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
 from pystack.world.shrink import shrink as shrink_tape
 from pystack.world.tape import Tape
-from pystack.world.threads import taking_part
+from pystack.world.times import taking_part
 from pystack.world.waits import place_of_error
 from pystack.world.world import World
 

@@ -1,8 +1,8 @@
 """What a thread in a World does with the real world: refused, or warned of with its line.
 
 The kernel's sockets and resolver are refused. What the World merely knows nothing of is a warning:
-children, sleeps and waits in real time. Python reports most of it
-to an audit hook (PEP 578); a wait in real time is seen by a thread that looks on from outside.
+children, and waits in real time. Python reports the children to an audit hook (PEP 578); a wait in
+real time is seen by a thread that looks on from outside.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ _EVENTS = {
     "os.spawn": f"a child {_CHILDREN}",
     "os.system": f"a child {_CHILDREN}",
     "subprocess.Popen": f"a child {_CHILDREN}",
-    "time.sleep": "a sleep in real time: its caller took `time.sleep` where the World could not "
-    "replace it, and all of the World sleeps",
 }
 # Modules that ask the machine's programs about it, some at their import.
 _ASKING = frozenset({"ctypes.util", "platform", "uuid"})

@@ -1,9 +1,8 @@
 """Threads that take turns in a World, and the standard library's primitives for them.
 
-While a World is open, `time`, `threading` and `select` are replaced for the threads that take part
-in it, and for these alone: `time.sleep` moves the World on, a lock that is held makes its taker
-wait for its turn. What the standard library builds on them (`queue`, `concurrent.futures`,
-`Condition`, `Event` and others) follows.
+While a World is open, `threading` and `select` are replaced for the threads that take part in it,
+and for these alone: a lock that is held makes its taker wait for its turn. What the standard
+library builds on them (`queue`, `concurrent.futures`, `Condition`, `Event` and others) follows.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import queue
 import random
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import ModuleType, TracebackType
@@ -25,29 +23,19 @@ from pystack._native import HostLostError, WorldClock, ffi, lib, note_thread_of_
 from pystack.sockets.active import inherited
 from pystack.sockets.patch import Place, patched
 from pystack.world import polling
-from pystack.world.chance import KERNELS_URANDOM, urandom_of
+from pystack.world.chance import KERNELS_URANDOM, seed_of, urandom_of
+from pystack.world.times import is_any_open, taking_part, times_of_world
 
 __all__ = [
     "WorldLock",
     "has_ended",
     "join_in_real_time",
     "start_outside",
-    "taking_part",
     "threads_of",
     "time_of_world",
 ]
 
 _FOREVER = -1.0
-# A thread's own World, for what is created in it.
-_clocks: list[WorldClock] = []
-
-
-def taking_part() -> WorldClock | None:
-    """The clock of the World that this thread takes part in; None: it takes part in none."""
-    for clock in reversed(_clocks):
-        if clock.takes_part():
-            return clock
-    return None
 
 
 class WorldLock:
@@ -238,52 +226,17 @@ def has_ended(thread: threading.Thread) -> bool:
     return True
 
 
-_real = {
-    name: getattr(time, name)
-    for name in (
-        "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep",
-    )
-}  # fmt: skip
-
-
-def _reading(name: str, epoch: float) -> Callable[[], Any]:
-    real = _real[name]
-    base_us = round(epoch * 1e6) if name.startswith("time") else 0
-    in_ns = name.endswith("_ns")
-
-    def read() -> Any:
-        clock = taking_part()
-        if clock is None:
-            return real()
-        now_us = base_us + clock.now_us()
-        return now_us * 1000 if in_ns else now_us / 1e6
-
-    read.__name__ = name
-    return read
-
-
-def _sleep(duration: float) -> None:
-    clock = taking_part()
-    if clock is None:
-        _real["sleep"](duration)
-        return
-    if duration < 0:
-        raise ValueError("sleep length must be non-negative")
-    clock.sleep(duration)
-
-
 _originals = {id(value): value for value in (
-    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM, *_real.values(),
-    *_starters.values(),
+    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM, *_starters.values(),
 )}  # fmt: skip
 # How many modules there were, and the names in them that are one of those.
 _known: tuple[int, list[tuple[ModuleType, str, int]]] = (0, [])
 
 
 def _names_elsewhere() -> list[tuple[ModuleType, str, int]]:
-    """Where modules have taken names from `time`, `threading` and `queue`."""
+    """Where modules have taken names from `threading`, `queue` and `os`."""
     global _known  # noqa: PLW0603 - a look through all modules takes milliseconds
-    if _known[0] != len(sys.modules) and not _clocks:
+    if _known[0] != len(sys.modules) and not is_any_open():
         own = vars(sys.modules[__name__])
         found = [
             (module, name, id(value))
@@ -300,13 +253,16 @@ _POLLING = polling.places(taking_part)
 
 
 @contextlib.contextmanager
-def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Iterator[None]:
-    """In this block, time, threads and `os.urandom` of those that take part are the World's.
+def time_of_world(
+    clock: WorldClock, epoch: float, chance: random.Random, seeds: random.Random
+) -> Iterator[None]:
+    """In this block, time, threads and randomness of those that take part are the World's.
 
     Args:
         clock: The World's.
         epoch: What `time.time` says at 0 of the World's clock.
         chance: Where `os.urandom` takes its bytes from.
+        seeds: Where a `random.Random()` takes its seed from.
     """
     worlds_urandom = urandom_of(chance)
 
@@ -317,21 +273,16 @@ def time_of_world(clock: WorldClock, epoch: float, chance: random.Random) -> Ite
         id(_lock_of_c): _allocate_lock,
         id(_reentrant_lock_of_c): _reentrant_lock,
         id(_simple_queue_of_c): _simple_queue,
-        id(_real["sleep"]): _sleep,
         id(KERNELS_URANDOM): urandom,
     }
     ours |= {id(original): _starter(name) for name, original in _starters.items()}
-    ours |= {id(_real[name]): _reading(name, epoch) for name in _real if name != "sleep"}
     places: dict[Place, Any] = {
         (module, name): ours[which] for module, name, which in _names_elsewhere()
     }
+    places[random.Random, "seed"] = seed_of(seeds, taking_part)
     places[threading.Thread, "join"] = _join_in_world
     places[concurrent.futures.ThreadPoolExecutor, "__init__"] = _make_pool_in_world
     places[concurrent.futures.ThreadPoolExecutor, "submit"] = _submit_in_world
     places |= _POLLING
-    with patched(places):
-        _clocks.append(clock)
-        try:
-            yield
-        finally:
-            _clocks.remove(clock)
+    with times_of_world(clock, epoch), patched(places):
+        yield

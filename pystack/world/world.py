@@ -39,7 +39,8 @@ from pystack.world.seen import SeenWorld
 from pystack.world.snapshot import WorldSnapshot
 from pystack.world.switch import Switch
 from pystack.world.tape import Deck, Tape
-from pystack.world.threads import taking_part, threads_of, time_of_world
+from pystack.world.threads import threads_of, time_of_world
+from pystack.world.times import taking_part
 from pystack.world.waits import explain, warn_of_rest
 from pystack.world.wires import choose_wires
 
@@ -60,8 +61,8 @@ class World(SeenWorld):
     frames in both.
 
     The thread that enters it takes part in it, and so do tasks of `run` and threads that are
-    started inside. For these, `time` and `threading` are the World's; `datetime.now` and waits in C
-    (a real lock, a subprocess) are not.
+    started inside. For these, `time`, `datetime` and `threading` are the World's; waits in C (a
+    real lock, a subprocess) are not.
 
     Args:
         seed: From which all randomness of its Stacks and links comes.
@@ -130,6 +131,7 @@ class World(SeenWorld):
         ]
         self._moments = weakref.WeakKeyDictionary()
         self._urandom = random.Random(self._derive("urandom"))
+        self._seeds = random.Random(self._derive("seeds"))
         self._chances: dict[str, random.Random] = {}
         self._failures: list[BaseException] = []
         self._names: dict[str, str] = {}  # of hosts and switches, as DNS compares them
@@ -160,7 +162,7 @@ class World(SeenWorld):
         except OSError:
             self.names_file.unlink(missing_ok=True)
             raise
-        self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom))
+        self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom, self._seeds))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
         self.clock.take_part_first()
@@ -286,7 +288,9 @@ class World(SeenWorld):
                 engine can't (gvisor), or frames may come from outside; EBADF, it isn't open.
         """
         self._need_alone()
-        copied = WorldSnapshot(self, self.now, [self._urandom, *self._chances.values()])
+        copied = WorldSnapshot(
+            self, self.now, [self._urandom, self._seeds, *self._chances.values()]
+        )
         self._moments[copied] = len(self._notes), self._deck.counts, set(self._chances)
         return copied
 

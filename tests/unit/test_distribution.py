@@ -49,9 +49,9 @@ def exports(image: bytes) -> set[str]:
     }
 
 
-# The extension has two modules.
+# The extension has three modules.
 EXPORTS = {
-    "_native/_host.abi3.so": {"PyInit__host", "PyInit__transfer"},
+    "_native/_host.abi3.so": {"PyInit__divert", "PyInit__host", "PyInit__transfer"},
     "_native/engines/lwip.so": {"ps_engine_table"},
 }
 

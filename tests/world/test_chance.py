@@ -55,6 +55,21 @@ def test_afterwards_it_is_the_processs_again() -> None:
     assert uuid.uuid1() != uuid.uuid1()
 
 
+def test_a_generator_without_a_seed_follows_the_worlds() -> None:
+    def draw(seed: int) -> tuple[float, float]:
+        with World(seed=seed):
+            made = random.Random()
+            first = made.random()
+            made.seed()
+            return first, made.random()
+
+    assert draw(1) == draw(1) != draw(2)
+    assert len({*draw(1), random.Random().random(), random.Random().random()}) == 4
+    expected = random.Random(5).random()
+    with World():
+        assert random.Random(5).random() == expected
+
+
 def test_threads_outside_have_the_kernels() -> None:
     outside: list[bytes] = []
     begin, end = threading.Event(), threading.Event()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes.util
-import functools
 import os
 import socket
 import subprocess
@@ -18,8 +17,6 @@ import pytest
 
 from pystack.errors import OffStackError
 from pystack.world import OutsideWorldWarning, World
-
-KERNELS_SLEEP = functools.partial(time.sleep)  # no World can replace it here
 
 
 def line_of(function: Callable[[], object]) -> int:
@@ -97,14 +94,6 @@ def test_a_wait_in_real_time_is_warned_of_with_the_line() -> None:
     first = test_a_wait_in_real_time_is_warned_of_with_the_line.__code__.co_firstlineno
     assert lines == {(__file__, first + 6)}
     assert "from_before.acquire()" in str(caught[0].message)
-
-
-def test_a_sleep_that_is_not_the_worlds_is_warned_of() -> None:
-    with World() as world, pytest.warns(OutsideWorldWarning) as caught:
-        before = world.now
-        KERNELS_SLEEP(2.5)
-        assert world.now == before
-    assert {one.filename for one in caught} == {__file__}
 
 
 @pytest.mark.slow

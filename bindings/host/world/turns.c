@@ -295,6 +295,11 @@ ps_turn *ps_turn_mine(ps_world *world)
     return mine_in == world->number ? mine : NULL;
 }
 
+bool ps_turn_in_any(void)
+{
+    return mine_in != 0;
+}
+
 int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls)
 {
     ps_turn *turn = turn_here(world);
