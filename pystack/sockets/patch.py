@@ -73,6 +73,19 @@ def extend(layer: Layer, places: Mapping[Place, Any]) -> None:
         _apply()
 
 
+@contextmanager
+def suspended(layer: Layer) -> Iterator[None]:
+    """Takes back, during this block, what a block that is open replaces; in all threads."""
+    with _lock:
+        kept = dict(layer)
+        layer.clear()
+        _apply()
+    try:
+        yield
+    finally:
+        extend(layer, {**kept, **layer})
+
+
 def replaced() -> Layer:
     """What is replaced at the moment, and what was there before."""
     with _lock:

@@ -8,8 +8,6 @@ before a World begins.
 
 from __future__ import annotations
 
-# Draws a key as it is imported: not from a World's bytes.
-import multiprocessing.process  # noqa: F401
 import os
 import random
 import uuid

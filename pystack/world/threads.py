@@ -10,18 +10,19 @@ from __future__ import annotations
 import _thread
 import concurrent.futures
 import contextlib
+import importlib
 import queue
 import random
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType, TracebackType
 from typing import Any
 
 from pystack._native import HostLostError, WorldClock, ffi, lib, note_thread_of_world
 from pystack.sockets.active import inherited
-from pystack.sockets.patch import Place, patched
+from pystack.sockets.patch import Layer, Place, extend, patched, suspended
 from pystack.world import polling
 from pystack.world.chance import KERNELS_URANDOM, seed_of, urandom_of
 from pystack.world.times import is_any_open, taking_part, times_of_world
@@ -233,20 +234,47 @@ _originals = {id(value): value for value in (
 _known: tuple[int, list[tuple[ModuleType, str, int]]] = (0, [])
 
 
+def _names_in(modules: Iterable[ModuleType]) -> list[tuple[ModuleType, str, int]]:
+    own = vars(sys.modules[__name__])
+    return [
+        (module, name, id(value))
+        for module in modules
+        if issubclass(type(module), ModuleType) and vars(module) is not own
+        for name, value in list(vars(module).items())
+        if id(value) in _originals and _originals[id(value)] is value
+    ]
+
+
 def _names_elsewhere() -> list[tuple[ModuleType, str, int]]:
     """Where modules have taken names from `threading`, `queue` and `os`."""
     global _known  # noqa: PLW0603 - a look through all modules takes milliseconds
     if _known[0] != len(sys.modules) and not is_any_open():
-        own = vars(sys.modules[__name__])
-        found = [
-            (module, name, id(value))
-            for module in list(sys.modules.values())
-            if issubclass(type(module), ModuleType) and vars(module) is not own
-            for name, value in list(vars(module).items())
-            if id(value) in _originals and _originals[id(value)] is value
-        ]
-        _known = len(sys.modules), found
+        _known = len(sys.modules), _names_in(list(sys.modules.values()))
     return _known[1]
+
+
+_find_and_load: Any = vars(importlib._bootstrap)["_find_and_load"]
+
+
+def _importing(layer: Layer, ours: Mapping[int, Any]) -> Callable[..., Any]:
+    """What finds modules that are not there yet: they see what they would have seen before.
+
+    What a module takes at its import is so the same as if it were imported before the World, and
+    nothing of the World's outlives it. Then its names are replaced, as those of others are.
+    """
+
+    def find_and_load(name: str, *more: Any) -> Any:
+        if taking_part() is None:
+            return _find_and_load(name, *more)
+        before = set(sys.modules)
+        try:
+            with suspended(layer):
+                return _find_and_load(name, *more)
+        finally:
+            new = [module for key, module in list(sys.modules.items()) if key not in before]
+            extend(layer, {(one, taken): ours[which] for one, taken, which in _names_in(new)})
+
+    return find_and_load
 
 
 _POLLING = polling.places(taking_part)
@@ -284,5 +312,6 @@ def time_of_world(
     places[concurrent.futures.ThreadPoolExecutor, "__init__"] = _make_pool_in_world
     places[concurrent.futures.ThreadPoolExecutor, "submit"] = _submit_in_world
     places |= _POLLING
-    with times_of_world(clock, epoch), patched(places):
+    with times_of_world(clock, epoch), patched(places) as layer:
+        extend(layer, {(importlib._bootstrap, "_find_and_load"): _importing(layer, ours)})
         yield
