@@ -123,6 +123,7 @@ def _simple_queue() -> Any:
 
 _simple_queue_of_c = queue.SimpleQueue
 _lock_of_c, _reentrant_lock_of_c = threading.Lock, threading.RLock
+_allocate_lock_of_c = _thread.allocate_lock  # not the same since Python 3.13
 _start_names = ("_start_new_thread", "_start_joinable_thread")
 _starters = {name: getattr(threading, name) for name in _start_names if hasattr(threading, name)}
 join_in_real_time = threading.Thread.join
@@ -228,7 +229,8 @@ def has_ended(thread: threading.Thread) -> bool:
 
 
 _originals = {id(value): value for value in (
-    _lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM, *_starters.values(),
+    _lock_of_c, _allocate_lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM,
+    *_starters.values(),
 )}  # fmt: skip
 # How many modules there were, and the names in them that are one of those.
 _known: tuple[int, list[tuple[ModuleType, str, int]]] = (0, [])
@@ -299,6 +301,7 @@ def time_of_world(
 
     ours: dict[int, Any] = {
         id(_lock_of_c): _allocate_lock,
+        id(_allocate_lock_of_c): _allocate_lock,
         id(_reentrant_lock_of_c): _reentrant_lock,
         id(_simple_queue_of_c): _simple_queue,
         id(KERNELS_URANDOM): urandom,
