@@ -5,7 +5,7 @@ nor a device. `PYSTACK_ENGINE=linux python -m ...` runs one on another engine.
 
 - `first_socket`: a Stack, its loopback interface, a socket.
 - `two_stacks`: two Stacks on an in-memory wire.
-- `tunnel`: requests through a tunnel, frames over a pair of UNIX sockets.
+- `tunnel`: HTTP through a tunnel, frames over a pair of UNIX sockets.
 - `intercept`: connections, datagrams and pings to hosts that aren't there (the engine lwip alone).
 - `forwarder`: such flows forwarded by the kernel's sockets (as well).
 - `socks_server`: a SOCKS5 server on the kernel whose connections leave through a Stack.

@@ -1,8 +1,7 @@
 """A World: bufferbloat, and what CoDel does about it.
 
-An upload fills the buffer before a slow link, and whatever else goes that way waits behind it; with
-CoDel (RFC 8289) or FQ-CoDel (RFC 8290) in the long queue's place it doesn't. With matplotlib,
-`python -m pystack.examples.bufferbloat FILE.svg` draws it.
+An upload fills the buffer before a slow link, and all else that goes that way waits behind it; with
+CoDel (RFC 8289) or FQ-CoDel (RFC 8290) it doesn't. A FILE.svg is drawn by matplotlib.
 """
 
 import statistics

@@ -1,7 +1,6 @@
 """A World: an asyncio chat over a link that is cut for two minutes and heals.
 
-What is said during the cut isn't lost: TCP sends it again, later each time, and so it arrives some
-time after the link is back. Nobody's program knows that there was a cut.
+What is said meanwhile isn't lost: TCP sends it again, and later each time, until it arrives.
 """
 
 from __future__ import annotations
@@ -10,62 +9,51 @@ import asyncio
 
 from pystack.world import World
 
-
-async def serve() -> None:
-    """Passes each line on to everybody else."""
-    everybody: set[asyncio.StreamWriter] = set()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        everybody.add(writer)
-        async for line in reader:
-            for other in everybody - {writer}:
-                other.write(line)
-        everybody.remove(writer)
-        writer.close()
-
-    async with await asyncio.start_server(talk, "", 7000) as server:
-        await server.serve_forever()
+HERS, HIS = {5: "Hello!", 20: "Anybody?"}, {6: "Hi Ann.", 25: "Are you there?"}
+everybody: set[asyncio.StreamWriter] = set()
 
 
-async def chat(world: World, name: str, lines: dict[float, str]) -> None:
-    """Says each line at its moment, and prints what it hears until three minutes have passed."""
-    reader, writer = await asyncio.open_connection("server", 7000)
-
-    async def listen() -> None:
-        async for line in reader:
-            print(f"{world.now:6.1f} s  {name} hears {line.decode().strip()!r}")
-
-    listening = asyncio.create_task(listen())
-    for moment, text in lines.items():
-        await asyncio.sleep(moment - world.now)
-        print(f"{world.now:6.1f} s  {name} says {text!r}")
-        writer.write(f"{text}\n".encode())
-    await asyncio.sleep(300 - world.now)
-    listening.cancel()
+async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """On the server: passes each line on to everybody else."""
+    everybody.add(writer)
+    async for line in reader:
+        for other in everybody - {writer}:
+            other.write(line)
+    everybody.remove(writer)
     writer.close()
 
 
-def main() -> None:
+async def chat(world: World, name: str, lines: dict[int, str]) -> None:
+    """Prints what it hears in five minutes, and says each line at its moment."""
+    reader, writer = await asyncio.open_connection("server", 7000)
+
+    async def say(moment: int, text: str) -> None:
+        await asyncio.sleep(moment - world.now)
+        print(f"{world.now:6.1f} s  {name} says {text!r}")
+        writer.write(f"{text}\n".encode())
+
+    saying = asyncio.gather(*(say(*line) for line in lines.items()))
+    asyncio.get_running_loop().call_later(300, writer.close)
+    async for heard in reader:
+        print(f"{world.now:6.1f} s  {name} hears {heard.decode().strip()!r}")
+    await saying
+
+
+async def together(world: World) -> None:
     """Cuts Ann off from 10 to 130 seconds."""
-    with World(seed=1) as world:
-        server, ann, bob = (world.host(name) for name in ("server", "ann", "bob"))
-        cut = world.link(ann, server, delay="30ms")
-        world.link(bob, server, delay="10ms")
-
-        async def together() -> None:
-            server.spawn(serve())
-            await asyncio.sleep(1)
-            hers, his = {5.0: "Hello!", 20.0: "Anybody?"}, {6.0: "Hi Ann.", 25.0: "Are you there?"}
-            talks = [ann.spawn(chat(world, "Ann", hers)), bob.spawn(chat(world, "Bob", his))]
-            await asyncio.sleep(10 - world.now)
-            cut.down()
-            await asyncio.sleep(120)
-            cut.up()
-            await asyncio.gather(*talks)
-            await asyncio.sleep(1)
-
-        world.run(together())
+    server, ann, bob = (world.host(name) for name in ("server", "ann", "bob"))
+    cut = world.link(ann, server, delay="30ms")
+    world.link(bob, server, delay="10ms")
+    async with await server.run(asyncio.start_server(talk, "", 7000)):
+        chats = [ann.spawn(chat(world, "Ann", HERS)), bob.spawn(chat(world, "Bob", HIS))]
+        await asyncio.sleep(10)
+        cut.down()
+        await asyncio.sleep(120)
+        cut.up()
+        await asyncio.gather(*chats)
+        await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
-    main()
+    with World(seed=1) as world:
+        world.run(together(world))

@@ -1,8 +1,7 @@
 """A World: a client that retries with exponential back-off, and a server that loses power.
 
 The server goes down in the middle of an answer, for a minute. The client's connection is half open:
-its peer says nothing, so only its own timeout ends it. All of it takes a moment, and each run
-prints the same.
+only its own timeout ends it. It takes a moment, and each run prints the same.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import socket
 import time
 
 from pystack.world import World
-
-PATIENCE = 5.0  # seconds, of the World's clock
 
 
 def serve() -> None:
@@ -27,8 +24,8 @@ def serve() -> None:
 
 
 def fetch() -> bytes:
-    """Asks once."""
-    with socket.create_connection(("server", 80), timeout=PATIENCE) as sock:
+    """Asks once, and waits for five seconds at most, of the World's."""
+    with socket.create_connection(("server", 80), timeout=5) as sock:
         return b"".join(iter(lambda: sock.recv(100), b""))
 
 
@@ -45,18 +42,16 @@ def main() -> None:
                     print(f"{began:6.2f} s  {fetch().decode()!r}")
                     return
                 except OSError as error:
-                    print(
-                        f"{began:6.2f} s  {type(error).__name__}, after {world.now - began:.2f} s"
-                    )
+                    what = f"{type(error).__name__}, after {world.now - began:.2f} s"
+                    print(f"{began:6.2f} s  {what}")
                 time.sleep(2**attempt)
 
-        server.thread(serve)
+        server.service(serve)  # and again after a restart
         asking = client.thread(ask)
         time.sleep(1)
         server.crash()
         time.sleep(60)
         server.restart()
-        server.thread(serve)
         asking.join()
 
 

@@ -6,7 +6,6 @@ them. A seed repeats its campaign: the one that breaks the server is its bug rep
 
 import asyncio
 import random
-from typing import Any
 
 from pystack.nic import Frame, refresh
 from pystack.world import World
@@ -23,19 +22,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def attack() -> None:
-    """Sends twenty requests."""
-    for _ in range(20):
-        reader, writer = await asyncio.open_connection("server", 7)
-        writer.write(REQUEST)
-        writer.write_eof()
-        await reader.read()
-        writer.close()
-
-
 def campaign(seed: int) -> list[str]:
-    """What breaks the server under a seed."""
-    chance, sent, found = random.Random(seed), b"", []
+    """Sends twenty requests: what breaks the server under a seed."""
+    chance, sent, found = random.Random(seed), b"", list[str]()
 
     def mutate(frame: Frame) -> bytes:
         nonlocal sent
@@ -46,23 +35,25 @@ def campaign(seed: int) -> list[str]:
             sent = bytes(changed[at:])
         return refresh(changed)
 
-    def note(_loop: Any, context: dict[str, Any]) -> None:
-        found.append(f"{context['exception']!r} after {sent!r}")
-
     with World(seed=seed) as world:
         fuzzer, server = world.host("fuzzer"), world.host("server")
         world.link(fuzzer, server, delay="5ms", tamper=mutate)
 
         async def main() -> None:
-            asyncio.get_running_loop().set_exception_handler(note)
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _loop, context: found.append(f"{context['exception']!r} after {sent!r}")
+            )
             async with await server.run(asyncio.start_server(serve, "0.0.0.0", 7)):
-                await fuzzer.run(attack())
+                for _ in range(20):
+                    reader, writer = await fuzzer.run(asyncio.open_connection("server", 7))
+                    writer.write(REQUEST)
+                    writer.write_eof()
+                    await reader.read()
+                    writer.close()
 
         world.run(main())
     return found
 
 
 if __name__ == "__main__":
-    for number in range(50):
-        for broken in campaign(number)[:1]:
-            raise SystemExit(print(f"seed {number}: {broken}"))
+    print(next(f"seed {seed}: {found[0]}" for seed in range(50) if (found := campaign(seed))))

@@ -1,4 +1,4 @@
-"""requests through a tunnel: frames over a pair of UNIX sockets, the way a VPN carries them.
+"""HTTP through a tunnel: frames over a pair of UNIX sockets, the way a VPN carries them.
 
 Both ends are Stacks in this process. In practice the other end of the pair is another process, a
 virtual machine, or whatever else reads a frame from each datagram.
@@ -29,16 +29,6 @@ class Hello(BaseHTTPRequestHandler):
         """Leaves standard error alone."""
 
 
-def fetch(url: str) -> str:
-    """GETs with requests if it is installed, else with the standard library."""
-    try:
-        import requests  # noqa: PLC0415 - pystack doesn't need it
-    except ImportError:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return str(answer.read().decode())
-    return str(requests.get(url, timeout=10).text)
-
-
 def main() -> None:
     """Serves on the far Stack, and fetches through the near one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -50,8 +40,8 @@ def main() -> None:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            with near.active():
-                print(fetch("http://10.0.0.2/"), end="")
+            with near.active(), urllib.request.urlopen("http://10.0.0.2/", timeout=10) as answer:
+                print(answer.read().decode(), end="")
         finally:
             server.shutdown()
             thread.join()
