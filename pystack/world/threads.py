@@ -228,6 +228,7 @@ def has_ended(thread: threading.Thread) -> bool:
     return True
 
 
+_TYPE = "LockType"  # what programs ask about locks by; since Python 3.13 it is `threading.Lock`
 _originals = {id(value): value for value in (
     _lock_of_c, _allocate_lock_of_c, _reentrant_lock_of_c, _simple_queue_of_c, KERNELS_URANDOM,
     *_starters.values(),
@@ -243,7 +244,7 @@ def _names_in(modules: Iterable[ModuleType]) -> list[tuple[ModuleType, str, int]
         for module in modules
         if issubclass(type(module), ModuleType) and vars(module) is not own
         for name, value in list(vars(module).items())
-        if id(value) in _originals and _originals[id(value)] is value
+        if id(value) in _originals and _originals[id(value)] is value and name != _TYPE
     ]
 
 

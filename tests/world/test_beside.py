@@ -33,6 +33,7 @@ def beside(monkeypatch):
     ("name", "seeds", "left"),
     [
         ("lossy_echo", range(11, 12), ["lost"]),
+        ("exclusive_lease", range(20, 21), ["late", "late", "cut"]),
         ("half_open", range(2, 3), ["crash"]),
         ("window_stall", range(1, 2), ["choice"]),
         ("back_off", range(53, 54), ["cut"]),

@@ -281,5 +281,5 @@ def test_an_election_with_two_leaders_is_found() -> None:
     found = explore(election.election, seeds=300, faults=election.FAULTS)
     assert "two leaders in one term" in found.failure.error
     assert 1 <= len(found.shrunk.tape.faults) <= 2
-    assert found.coverage["partition"] > 0
+    assert found.coverage["cut"] > 0
     assert isinstance(election.FAULTS, Faults)

@@ -163,14 +163,16 @@ async def elect(name: str, patience: float, leaders: set[tuple[int, str]]) -> No
     transport, inbox = await loop.create_datagram_endpoint(Inbox, local_addr=(name, 7))
     await asyncio.sleep(0.2)  # until all have a name
     found = [await loop.getaddrinfo(peer, 7, type=socket.SOCK_DGRAM) for peer in {*"abc"} - {name}]
-    term, votes, beat = 0, set[str](), loop.time()
+    term, votes, beat, said = 0, set[str](), loop.time(), 0.0
     while True:
         now = loop.time()
         if (term, name) not in leaders and now > beat + patience:
             term, votes, beat = term + 1, {name}, now
         word = "lead" if (term, name) in leaders else "vote?" if votes else ""
-        for info in found if word else ():
-            transport.sendto(f"{word} {term} {name}".encode(), info[0][4])
+        if word and now >= said + 0.1:  # not with each that comes: that would be a storm
+            said = now
+            for info in found:
+                transport.sendto(f"{word} {term} {name}".encode(), info[0][4])
         with contextlib.suppress(asyncio.TimeoutError):
             data, sender = await asyncio.wait_for(inbox.queue.get(), 0.1)
             word, told, peer = data.decode().split()
