@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -46,12 +47,21 @@ def get(url: str, output: Path | None, timeout: float, options: StackOptions) ->
                 raise click.ClickException(f"{url}: {error.code} {error.reason}") from error
             except URLError as error:
                 raise click.ClickException(f"{url}: {error.reason}") from error
+            except HTTPException as error:
+                raise click.ClickException(f"{url}: bad HTTP response: {error!r}") from error
 
 
 def _write(response: Any, output: Path | None) -> None:
+    """Writes the body.
+
+    Raises:
+        HTTPException: It ended before its length, which `read` with a size doesn't tell.
+    """
     if output is None:
         shutil.copyfileobj(response, sys.stdout.buffer)
         sys.stdout.buffer.flush()
-        return
-    with output.open("wb") as file:
-        shutil.copyfileobj(response, file)
+    else:
+        with output.open("wb") as file:
+            shutil.copyfileobj(response, file)
+    if response.length:
+        raise HTTPException(f"the body ended {response.length} bytes early")

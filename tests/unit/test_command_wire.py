@@ -23,7 +23,9 @@ import pytest
 from click.testing import CliRunner
 from namespace import Namespace, namespace, needs_namespace
 
+from pystack import Stack
 from pystack.cli import cli
+from pystack.nic import Descriptor
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -209,6 +211,42 @@ def test_get_by_https(place: Namespace, tmp_path: Path) -> None:
         done = pystack("get", f"https://{KERNEL}/", *WIRE, place=place)
         assert done.returncode == 1
         assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody", "body", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody", "body", "body ended 5 bytes early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nbody", "", "IncompleteRead"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "", "BadStatusLine('SSH-2.0-OpenSSH_9.2"),
+        (b"", "", "Remote end closed connection"),
+    ],
+    ids=["whole", "cut", "chunk cut", "no http", "nothing"],
+)
+def test_get_from_a_server_that_breaks_off(answer: bytes, printed: str, said: str) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with theirs, Stack() as far:
+        far.attach(Descriptor(ours.detach()), f"{KERNEL}/24")
+        with far.sockets.create_server((KERNEL, 80)) as listener:
+
+            def serve() -> None:
+                with listener.accept()[0] as sock:
+                    assert sock.recv(4096)
+                    sock.sendall(answer)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            done = subprocess.run(
+                [*PROGRAM, "get", f"http://{KERNEL}/", "--nic", f"fd:{theirs.fileno()}",
+                 "--address", "10.1.0.2/24"],
+                capture_output=True, text=True, check=False, cwd=AWAY, timeout=60,
+                pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+            thread.join()
+    assert done.stdout == printed
+    assert said in done.stderr
+    assert (done.returncode, len(done.stderr.splitlines())) == ((1, 1) if said else (0, 0))
 
 
 def test_a_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
