@@ -10,7 +10,9 @@ from __future__ import annotations
 import http.client
 import socket
 import socketserver
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pystack
 
@@ -26,6 +28,7 @@ class HTTPServer(ThreadingHTTPServer):
         address: tuple[str, int],
         handler: type[BaseHTTPRequestHandler],
     ) -> None:
+        self._net = net
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler, bind_and_activate=False)
         self.socket.close()
@@ -41,6 +44,17 @@ class HTTPServer(ThreadingHTTPServer):
         """Binds without the reverse lookup of `http.server`: that asks the kernel's resolver."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Reports a client that breaks off in one line, and one that the Stack's end cuts off not.
+
+        Anything but an OSError gets its traceback.
+        """
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handle_error(request, client_address)
+        elif not self._net.closed:
+            print(f"{client_address[0]}: {error}", file=sys.stderr)
 
 
 class HTTPConnection(http.client.HTTPConnection):

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,44 @@ def test_serve_tells_only_what_is_amiss(place: Namespace) -> None:
     assert said("fd00::1/64").startswith("pystack: fd00::1 is this machine's own address too")
     place.run("sysctl", "-q", "net.ipv4.ip_nonlocal_bind=1")
     assert said("10.1.0.2/24").startswith("Serving")
+
+
+@pytest.mark.parametrize("how", ["reset", "Ctrl-C"])
+def test_serve_shows_no_traceback_of_a_download_that_breaks_off(tmp_path: Path, how: str) -> None:
+    (tmp_path / "big").write_bytes(bytes(5_000_000))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with theirs, Stack() as far:
+        far.linger = 0
+        far.attach(Descriptor(ours.detach()), f"{KERNEL}/24")
+        with subprocess.Popen(
+            [*PROGRAM, "serve", str(tmp_path), "--nic", f"fd:{theirs.fileno()}",
+             "--address", "10.1.0.2/24"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=AWAY,
+            pass_fds=[theirs.fileno()],
+        ) as server:  # fmt: skip
+            try:
+                assert server.stdout is not None
+                assert server.stderr is not None
+                assert server.stdout.readline().startswith("Serving")
+                with far.sockets.create_connection(("10.1.0.2", 8080), 10) as client:
+                    client.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+                    assert client.recv(100)
+                    assert '"GET /big' in server.stderr.readline()
+                    if how == "reset":
+                        client.setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                        )
+                        client.close()
+                        assert "Connection reset by peer\n" in server.stderr.readline()
+                    server.send_signal(signal.SIGINT)
+                    if how == "Ctrl-C":  # it waits for the client and says so, or has ended
+                        line = server.stderr.readline()
+                        assert line == "\n" or line.startswith("pystack: "), line
+                rest = server.communicate(timeout=30)[1]
+            finally:
+                server.kill()
+    assert rest.strip() == ""
+    assert server.returncode == 130
 
 
 def test_waiting_for_a_lease_is_told() -> None:
