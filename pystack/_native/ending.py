@@ -262,7 +262,7 @@ def deliver_before(*signals: int) -> None:
     A signal that ends the process by default stops its Python code, and once all is delivered, or
     `Stack.linger` is over, ends it as ever. A second one does so at once. Handlers of the program's
     own, and signals that are ignored, stay as they are; after `signal.signal(..., SIG_DFL)` call it
-    again. `pystack run` does it for its program. SIGKILL can't be kept waiting by anybody.
+    again. Captures are complete then. The commands of `pystack` do it. Nothing delays SIGKILL.
 
     Args:
         signals: As `signal.SIGTERM`.

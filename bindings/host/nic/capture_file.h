@@ -1,5 +1,5 @@
 /*
- * A capture's file: buffered, and whole whatever becomes of the process.
+ * A capture's file: buffered, and complete at the end of the process, but for SIGKILL and crashes.
  */
 #ifndef PYSTACK_HOST_NIC_CAPTURE_FILE_H
 #define PYSTACK_HOST_NIC_CAPTURE_FILE_H
