@@ -248,7 +248,10 @@ void notifiers_abandon(ps_stack *stack)
 void notifiers_forget(ps_stack *stack)
 {
     for (ps_notifier *each = stack->notifiers; each != NULL; each = each->next) {
-        clear(each);
+        size_t position = 0;
+        for (const struct handle_entry *entry;
+             (entry = handle_map_next(&each->watches, &position)) != NULL;)
+            ((struct watch *)(uintptr_t)entry->value)->attention = (struct attention){0};
         close_bell(each);
     }
 }
