@@ -69,8 +69,10 @@ void ps_turn_begin(ps_turn *turn);
 void ps_turn_end(ps_turn *turn);
 /* This thread's; NULL: it takes no part. */
 ps_turn *ps_turn_mine(ps_world *world);
+#ifndef PYSTACK_FOR_PYTHON
 /* Whether this thread takes part in any World, or took part in one that is gone. */
 bool ps_turn_in_any(void);
+#endif
 /* Waits until another thread calls ps_turn_wake: 0; or for timeout_us of the World's clock:
  * -EAGAIN; -PS_STALLED; -ECANCELED: a signal's handler has raised; -EBADF: the World is closed;
  * -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
