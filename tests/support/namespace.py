@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -96,6 +97,16 @@ class Namespace:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[Any]:
         """Starts a program in the namespace."""
         return subprocess.Popen(self._command(words), **options)
+
+    def ping(self, address: str, count: int, *options: str) -> list[int]:
+        """Runs ping(8) until that many answers came; the numbers that they have, as they came.
+
+        With `-c` alone it waits for the last one for an interval, or for twice the longest round
+        trip: less than a busy machine takes now and then. With `-w` it asks on instead; so an
+        answer that is lost is a number that is missing, and one that came twice is there twice.
+        """
+        printed = self.run("ping", "-c", str(count), "-w", "60", *options, address).stdout
+        return [int(one) for one in re.findall(r" bytes from .* icmp_seq=(\d+) ", printed)]
 
     def processes(self) -> list[int]:
         """Those in it, but for this one."""
