@@ -109,10 +109,13 @@ WAYS = {
 
 @dataclass
 class Sink:
-    """Takes one connection, and reads it slowly after a pause: what came, and how it ended."""
+    """Takes one connection, and reads it slowly after a pause: what came, and how it ended.
+
+    The pause is that many seconds, or until an event.
+    """
 
     listener: socket.socket
-    pause: float = 0.3
+    pause: float | threading.Event = 0.3
     rate: float = 20e6
     end: str = ""
     got: int = 0
@@ -129,7 +132,10 @@ class Sink:
             with self.listener.accept()[0] as sock:
                 self.accepted.set()
                 sock.settimeout(30)
-                time.sleep(self.pause)
+                if isinstance(self.pause, threading.Event):
+                    self.pause.wait()
+                else:
+                    time.sleep(self.pause)
                 began = time.monotonic()
                 while piece := sock.recv(65536):
                     digest.update(piece)
@@ -201,7 +207,7 @@ def test_the_peer_gets_all_and_the_end(place: Namespace, way: str) -> None:
 @pytest.mark.slow
 def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -> None:
     with listening(place) as listener:
-        sink = Sink(listener, pause=4)
+        sink = Sink(listener, pause=(ended := threading.Event()))
         port = str(listener.getsockname()[1])
         process = start(place, f"{PROGRAM}\n    s = sent(); {SLEEP}", HERE, port, on_stack=True)
         assert process.stdout is not None
@@ -213,7 +219,11 @@ def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -
         assert 1_000_000 < int(line.split()[1]) < SIZE
         assert process.poll() is None
         process.terminate()
-        process.communicate(timeout=2)
+        try:
+            process.communicate(timeout=30)  # the peer reads nothing before
+        finally:
+            process.kill()
+            ended.set()
         assert process.returncode == -signal.SIGTERM
         sink.thread.join()
         assert sink.got < SIZE
@@ -223,19 +233,23 @@ def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -
 @pytest.mark.slow
 def test_a_peer_that_reads_nothing_is_given_up(place: Namespace, interrupt: bool) -> None:
     with listening(place) as listener:
-        sink = Sink(listener, pause=8)
+        sink = Sink(listener, pause=(ended := threading.Event()))
         port = str(listener.getsockname()[1])
         program = (
             f"{PROGRAM}\n    signal.signal(2, signal.default_int_handler); s = sent(); sys.exit(4)"
         )
         options = () if interrupt else ("--linger", "1.5")
         process = start(place, program, HERE, port, on_stack=True, run=options)
-        assert sink.accepted.wait(10)
+        assert sink.accepted.wait(30)
         if interrupt:
             assert process.stderr is not None
             assert "not acknowledged yet" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
-        _out, err = process.communicate(timeout=6)
+        try:
+            _out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            ended.set()
         assert process.returncode == 4
         wanted = "peer are given up\n" if interrupt else "unacknowledged: no peer takes them\n"
         assert err.endswith(wanted)

@@ -180,6 +180,8 @@ def test_dns_over_both(place: Place) -> None:
     need("dnsmasq")
     words = ("dnsmasq", "-k", "-R", "-h", "-x", "", "--user=root", "--port=5353")
     with program(place.server, *words, "--address=/flow.test/192.0.2.99", stderr=subprocess.PIPE):
+        for kind in ("-lun", "-ltn"):
+            until(lambda kind=kind: ":5353" in _listening(place.server, kind), "dnsmasq")
         dig = ("dig", "+short", "+tries=5", "+time=2", "-p", "5353", f"@{HOST}", "flow.test")
         assert place.client.run(*dig).stdout.strip() == "192.0.2.99"
         assert place.client.run(*dig, "+tcp").stdout.strip() == "192.0.2.99"
@@ -202,8 +204,8 @@ def test_iperf3(place: Place) -> None:
         assert "receiver" in done.stdout
 
 
-def _listening(place: Namespace) -> str:
-    return place.run("ss", "-ltn").stdout
+def _listening(place: Namespace, kind: str = "-ltn") -> str:
+    return place.run("ss", kind).stdout
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

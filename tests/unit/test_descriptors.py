@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -484,15 +483,19 @@ def test_run_raises_the_limit(tmp_path: Path) -> None:
 def test_a_child_that_was_forked_keeps_it_open(net: pystack.Stack) -> None:
     near, far = connected(net)
     near.fileno()
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        time.sleep(0.4)
+        os.read(told, 1)
         os._exit(0)
     near.close()
     far.settimeout(0.1)
     with pytest.raises(TimeoutError):
         far.recv(1)
+    os.write(tell, b"x")
     os.waitpid(child, 0)
+    os.close(told)
+    os.close(tell)
     far.settimeout(5)
     assert far.recv(1) == b""
     far.close()

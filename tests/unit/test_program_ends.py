@@ -197,12 +197,13 @@ def test_control_c_gives_up_at_exit() -> None:
             sock.setsockopt(1, 8, 4096)
             sock.bind(("10.0.0.2", 80))
             sock.listen()
+            listening.set()
             keep.append((b, sock, sock.accept()))
             b.linger = 1e9
-        keep = []
+        keep, listening = [], threading.Event()
         thread = threading.Thread(target=answer)
         thread.start()
-        time.sleep(.3)
+        listening.wait()
         client = a.sockets.create_connection(("10.0.0.2", 80))
         client.sendall(bytes(500_000))
         thread.join()
