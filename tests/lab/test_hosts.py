@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -273,6 +274,7 @@ def _kernels() -> set[str]:
 def test_ten_starts_leave_nothing_behind(name: str) -> None:
     kind = kind_of(name)
     plan = Topology.HOST.plan()
+    gc.collect()  # of other tests
     children, descriptors, kernels = _children(), _descriptors(), _kernels()
     host = kind.make()
     for round_ in range(10):

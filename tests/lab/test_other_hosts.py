@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -135,6 +136,7 @@ def _children() -> set[int]:
 def test_a_crash_is_noticed_and_nothing_left_behind(name: str) -> None:
     kind = kind_of(name)
     plan = Topology.HOST.plan()
+    gc.collect()  # of other tests
     children, descriptors = _children(), _descriptors()
     host = kind.make()
     try:

@@ -281,6 +281,7 @@ def test_it_is_made_in_a_loop() -> None:
 )
 def test_what_it_refuses(arguments: dict[str, Any], error: type[Exception]) -> None:
     async def work() -> None:
+        gc.collect()  # of other tests
         before = set(Path("/proc/self/fd").iterdir())
         with pytest.raises(error):
             Async(**{"read": lambda: None, "write": lambda _frame: None, **arguments})

@@ -39,6 +39,7 @@ def run_python(program: str, timeout: float = 60) -> subprocess.CompletedProcess
 
 
 def test_closing_gives_everything_back() -> None:
+    gc.collect()  # of other tests
     before, threads = open_descriptors(), threading.active_count()
     with pair() as it:
         client, server = it.connected()
@@ -136,6 +137,7 @@ def test_a_nic_can_be_attached_again() -> None:
 
 
 def test_an_unclosed_stack_is_a_warning_and_is_closed() -> None:
+    gc.collect()  # of other tests
     before = open_descriptors()
     net = pystack.Stack()
     net.socket(AF_INET, SOCK_STREAM).close()
