@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import statistics
 import time
 from dataclasses import replace
 
@@ -80,8 +81,10 @@ def test_small_records_one_way_do_not_wait() -> None:
     with pair() as it:
         client, server = it.connected()
         with client, server:
-            begin = time.monotonic()
+            took = []
             for _ in range(200):
+                begin = time.monotonic()
                 client.send(b"x" * 1000)
                 assert len(server.recv(2000)) == 1000
-            assert time.monotonic() - begin < 2.5
+                took.append(time.monotonic() - begin)
+            assert statistics.median(took) < DELAY_S  # a busy machine holds a few up for long
