@@ -21,6 +21,8 @@ import pystack
 from pystack.nic import Descriptor, Framing
 
 LEFT, RIGHT = "10.0.0.1", "10.0.0.2"
+# Another program may take the processor away in one of two parts that are compared: not mostly.
+ROUNDS = 5
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def test_a_program_that_looks_away_holds_nobody_up() -> None:
 def test_what_is_left_unread_delays_nobody_else() -> None:
     """A reader that pauses, and a stream at its end, beside a server that polls."""
     with stacks() as (left, right):
-        (client, server), (paused_client, paused) = ends = connected(left, right, 2)
+        (client, server), *others = ends = connected(left, right, 1 + ROUNDS)
         over = threading.Event()
 
         def serve() -> None:
@@ -102,11 +104,9 @@ def test_what_is_left_unread_delays_nobody_else() -> None:
                 assert client.recv(100) == b"?"
                 return (time.perf_counter() - began) * 1e6
 
-            return min(statistics.median(once() for _ in range(200)) for _ in range(3))
+            return statistics.median(once() for _ in range(200))
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
+        def delay_us(paused_client: Any, paused: Any) -> float:
             alone = trip_us()
             paused_client.sendall(b"unread")
             wait_until_readable(paused)
@@ -115,11 +115,18 @@ def test_what_is_left_unread_delays_nobody_else() -> None:
             assert paused.recv(100) == b"unread"
             wait_until_readable(paused)
             beside_end = trip_us()
+            paused.close()
+            return max(beside_unread, beside_end) - alone
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            delays = [delay_us(*each) for each in others]
         finally:
             over.set()
             thread.join()
         # The gate is shut for 500 us at most, and once for each that is unread.
-        assert max(beside_unread, beside_end) < alone + 300
+        assert statistics.median(delays) < 300
         for pair in ends:
             for sock in pair:
                 sock.close()
@@ -165,7 +172,6 @@ def test_a_server_that_was_known_to_answer_and_does_not() -> None:
         try:
             for _ in range(50):
                 ask(client)
-            alone = statistics.median(ask(other_client) for _ in range(200))
 
             def beside_silence() -> float:
                 for _ in range(9):  # one more than it takes to be trusted
@@ -173,10 +179,14 @@ def test_a_server_that_was_known_to_answer_and_does_not() -> None:
                 client.sendall(b"no question")
                 return ask(other_client)
 
-            times = [beside_silence() for _ in range(100)]
+            def delay_us() -> float:
+                alone = statistics.median(ask(other_client) for _ in range(40))
+                return statistics.median(beside_silence() for _ in range(20)) - alone
+
+            delays = [delay_us() for _ in range(ROUNDS)]
         finally:
             server.stop()
-        assert statistics.median(times) < alone + 300
+        assert statistics.median(delays) < 300
         for pair in ends:
             for sock in pair:
                 sock.close()
