@@ -13,7 +13,7 @@ from pystack.world.host import Host
 from pystack.world.link import Link, links_between
 from pystack.world.units import seconds
 
-__all__ = ["Fault", "Faults", "check_plan"]
+__all__ = ["Fault", "Faults", "planned", "play"]
 
 _KINDS = ("crash", "cut", "mute", "partition")
 _WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
@@ -67,21 +67,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.target}@{_plain(self.at)}+{_plain(self.lasts)}"
-
-
-def check_plan(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """The faults of a plan.
-
-    Raises:
-        TypeError: One is none.
-    """
-    if isinstance(faults, Fault):
-        raise TypeError(f"faults are a list: [{faults!r}]")
-    found = tuple(faults)
-    for one in found:
-        if not isinstance(one, Fault):
-            raise TypeError(f"a fault is a pystack.world.Fault (Fault.parse), not {one!r}")
-    return found
 
 
 def _plain(seconds: float) -> str:
@@ -152,6 +137,23 @@ class Faults:
         shortest, longest = map(float, self.lasts)
         at = round(chance.uniform(0, float(self.within)) * _STEP) / _STEP
         return Fault(kind, target, at, round(chance.uniform(shortest, longest) * _STEP) / _STEP)
+
+
+def planned(faults: Faults | Iterable[Fault], seed: int) -> tuple[Fault, ...]:
+    """The faults of a plan; of `Faults`, those that this seed draws.
+
+    Raises:
+        TypeError: One is none.
+    """
+    if isinstance(faults, Faults):
+        return faults.draw(random.Random(seed))
+    if isinstance(faults, Fault):
+        raise TypeError(f"faults are a list: [{faults!r}]")
+    found = tuple(faults)
+    for one in found:
+        if not isinstance(one, Fault):
+            raise TypeError(f"a fault is a pystack.world.Fault (Fault.parse), not {one!r}")
+    return found
 
 
 class FaultyWorld(Protocol):

@@ -26,7 +26,7 @@ from pystack._native import WorldClock, lib
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
 from pystack.world.farewell import end_threads
-from pystack.world.faults import Fault, Faults, check_plan, play
+from pystack.world.faults import Fault, Faults, planned, play
 from pystack.world.host import Host
 from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link, links_between
@@ -120,12 +120,7 @@ class World(SeenWorld):
         chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
         self._chooses = chooses or tape is not None
         self._deck = Deck(self.clock, tape)
-        if tape is not None:
-            self._faults = tape.faults
-        elif isinstance(faults, Faults):
-            self._faults = faults.draw(random.Random(self._derive("faults")))
-        else:
-            self._faults = check_plan(faults)
+        self._faults = tape.faults if tape else planned(faults, self._derive("faults"))
         self._moments: weakref.WeakKeyDictionary[
             WorldSnapshot, tuple[int, dict[int, int], set[str]]
         ]
