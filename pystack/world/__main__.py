@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pystack.world.explore import Test, explore, find_test, run_once
 from pystack.world.tape import Tape
+from pystack.world.wires import PACES, paced
 
 _TEST = "module:function or file.py:function"
 
@@ -28,6 +29,8 @@ def _arguments() -> argparse.ArgumentParser:
     look.add_argument("--schedule", default="random", choices=["fifo", "random", "pct"])
     look.add_argument("--processes", type=int, default=0, help="0: in this one")
     look.add_argument("test", help=_TEST)
+    for one in (replay, look):
+        one.add_argument("--time", default="virtual", choices=PACES, help="tap: real, over TAPs")
     return parser
 
 
@@ -35,10 +38,10 @@ def _tape(given: str) -> Tape:
     return Tape.load(given) if Path(given).is_file() else Tape.parse(given)
 
 
-def _replay(test: Test, tape: Tape, save: str | None, capture: str | None) -> int:
-    outcome = run_once(test, tape=tape, trace=True, capture=capture)
-    if save is not None:
-        outcome.tape.save(save)
+def _replay(test: Test, tape: Tape, given: argparse.Namespace) -> int:
+    outcome = run_once(test, tape=tape, trace=True, capture=given.capture, **paced(given.time))
+    if given.save is not None:
+        outcome.tape.save(given.save)
     print(outcome.ladder)
     print(f"{outcome.tables}\n\n{outcome.report}" if outcome.error else "it went well")
     return 1 if outcome.error else 0
@@ -54,11 +57,13 @@ def main(words: list[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         parser.error(str(error))
     if tape is not None:
-        return _replay(test, tape, given.save, given.capture)
+        return _replay(test, tape, given)
     seeds = range(given.first, given.first + given.seeds)
     pool = ProcessPoolExecutor(given.processes) if given.processes else nullcontext()
     with pool as executor:
-        found = explore(test, seeds=seeds, schedule=given.schedule, executor=executor)
+        found = explore(
+            test, seeds=seeds, schedule=given.schedule, executor=executor, **paced(given.time)
+        )
     print(found)
     return 1 if found.failure else 0
 

@@ -10,12 +10,12 @@ import runpy
 import shlex
 import sys
 import threading
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, perf_counter
 from typing import Any, TextIO
 
 from pystack.tables import Connection, format_connections
@@ -123,6 +123,8 @@ def run_once(
     tape: Tape | None = None,
     trace: bool = False,
     capture: str | Path | None = None,
+    time: str | None = None,
+    wires: str = "memory",
 ) -> Outcome:
     """Runs a test in a World of its own.
 
@@ -136,10 +138,14 @@ def run_once(
         tape: what is to happen, in the place of these three;
         trace: whether the outcome has a ladder.
         capture: Writes the trace to this file (pcapng).
+        time: As `World` has it, and so are
+        wires: what links are made of.
     """
-    began = time.perf_counter()
+    began = perf_counter()
     keeps = trace or capture is not None
-    world = World(seed=seed, schedule=schedule, faults=faults, tape=tape, trace=keeps)
+    world = World(
+        seed=seed, schedule=schedule, faults=faults, tape=tape, trace=keeps, time=time, wires=wires
+    )
     error: BaseException | None = None
     told_tables = ""
     with _quiet_threads(), world:
@@ -157,7 +163,7 @@ def run_once(
     ladder = world.sequence(last=LAST_FRAMES) if trace else ""
     if capture is not None:
         world.save_trace(capture)
-    real = time.perf_counter() - began
+    real = perf_counter() - began
     if error is None:
         return Outcome(world.tape, ladder=ladder, virtual=virtual, real=real)
     told = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -300,7 +306,7 @@ class _Progress:
         self._shown = 0.0
 
     def show(self, text: str) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if self._out is not None and now - self._shown >= _SHOW_EVERY:
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
@@ -323,6 +329,8 @@ def explore(
     most_tries: int = 500,
     ahead: int = 8,
     progress: bool | None = None,
+    time: str | None = None,
+    wires: str = "memory",
 ) -> Exploration:
     """Runs a test with one seed after the other until one fails, and shrinks that failure.
 
@@ -337,17 +345,20 @@ def explore(
         most_tries: How many runs that may take.
         ahead: How many runs are under way at a time in an executor.
         progress: Whether to show it on stderr; None: if that is a terminal.
+        time: As `World` has it, and so are
+        wires: what links are made of.
 
     Returns:
         What was found; `check` raises if a run failed, `str` tells it.
     """
-    began = time.monotonic()
+    began = monotonic()
     shows = sys.stderr.isatty() if progress is None else progress
     bar = _Progress(sys.stderr if shows else None)
     pool = _Here() if executor is None else executor
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     plan = faults if isinstance(faults, Faults) else tuple(faults)
-    options = {"schedule": schedule, "faults": plan}
+    paced = {"time": time, "wires": wires}
+    options = {"schedule": schedule, "faults": plan, **paced}
     coverage: Counter[str] = Counter()
     runs, virtual = 0, 0.0
     failure: Outcome | None = None
@@ -363,7 +374,7 @@ def explore(
                 break
     if failure is None:
         bar.clear()
-        real = time.monotonic() - began
+        real = monotonic() - began
         return Exploration(runs, coverage=coverage, virtual=virtual, real=real)
     kind, tries = failure.kind, 0
 
@@ -371,18 +382,18 @@ def explore(
         nonlocal tries
         tries += 1
         bar.show(f"seed {failure.tape.seed} fails; shrinking: {tries} runs")
-        outcome: Outcome = pool.submit(run_once, test, tape=tape).result()
+        outcome: Outcome = pool.submit(run_once, test, tape=tape, **paced).result()
         return outcome.tape if outcome.kind == kind else None
 
     is_repeatable = fails(failure.tape) is not None
     best = failure.tape
     if shrink and is_repeatable:
         best, _tries = shrink_tape(failure.tape, fails, most=most_tries)
-    shrunk: Outcome = pool.submit(run_once, test, tape=best, trace=True).result()
+    shrunk: Outcome = pool.submit(run_once, test, tape=best, trace=True, **paced).result()
     bar.clear()
     told = shlex.quote(str(best))
     command = f"python -m pystack.world replay {name_of_test(test)} {told}"
     return Exploration(
         runs, failure, shrunk if shrunk.kind == kind else failure, tries, is_repeatable, coverage,
-        virtual, time.monotonic() - began, command,
+        virtual, monotonic() - began, command,
     )  # fmt: skip

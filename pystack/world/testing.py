@@ -15,11 +15,12 @@ from pystack.world.explore import LAST_FRAMES, explore, run_once, tables
 from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
 from pystack.world.tape import Tape
+from pystack.world.wires import paced
 from pystack.world.world import World
 
 __all__ = ["given_tape", "given_world", "told_world", "world_test"]
 
-_SEED, _TAPE = "PYSTACK_WORLD_SEED", "PYSTACK_WORLD_TAPE"
+_SEED, _TAPE, _TIME = "PYSTACK_WORLD_SEED", "PYSTACK_WORLD_TAPE", "PYSTACK_WORLD_TIME"
 
 
 def _given_seed() -> int | None:
@@ -35,10 +36,16 @@ def given_tape() -> Tape | None:
     return Tape.load(text) if Path(text).is_file() else Tape.parse(text)
 
 
+def _given_time() -> dict[str, Any]:
+    """What `--world-time` says to a World."""
+    return paced(os.environ.get(_TIME, "virtual"))
+
+
 def given_world() -> World:
     """A World as the command line wants it, with a trace."""
     tape = given_tape()
-    return World(seed=None if tape is not None else _given_seed(), tape=tape, trace=True)
+    seed = None if tape is not None else _given_seed()
+    return World(seed=seed, tape=tape, trace=True, **_given_time())
 
 
 def _place_for(name: str) -> Path:
@@ -76,7 +83,7 @@ def world_test(
     It runs in a new World with each seed; a failure is shrunk, and its message has the seed, the
     connections, the last frames and how to run just this again. Other arguments are fixtures, of
     which all runs get the same. With pytest's `--world-seed N` it runs with that seed alone, with
-    `--world-tape` with that tape.
+    `--world-tape` with that tape; with `--world-time` in real time, or over TAP devices.
 
     Args:
         seeds: Which; or how many, from 0.
@@ -114,19 +121,19 @@ def _run(
     once: Callable[[World], None], seeds: Iterable[int] | int, options: dict[str, Any]
 ) -> None:
     __tracebackhide__ = True  # pytest shows the test, and not this
-    tape, seed = given_tape(), _given_seed()
+    tape, seed, time = given_tape(), _given_seed(), _given_time()
     if tape is not None:
-        outcome = run_once(once, tape=tape, trace=True)
+        outcome = run_once(once, tape=tape, trace=True, **time)
         if outcome.error:
             told = [outcome.report, outcome.tables, outcome.ladder, str(tape)]
             raise AssertionError("\n\n".join(told))
         return
     chosen = seeds if seed is None else [seed]
-    found = explore(once, seeds=chosen, progress=False, **options)
+    found = explore(once, seeds=chosen, progress=False, **options, **time)
     if found.shrunk is None:
         return
     path = _place_for("frames.pcapng")
-    run_once(once, tape=found.shrunk.tape, capture=path)
+    run_once(once, tape=found.shrunk.tape, capture=path, **time)
     words = ["pytest", _node(), "--world-tape", str(found.shrunk.tape)]
     told = [str(found).rpartition("\nreplay: ")[0], found.shrunk.tables]
     told += [f"the frames are in {path}", f"replay: {shlex.join(words)}"]

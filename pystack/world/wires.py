@@ -18,7 +18,7 @@ from pystack._native import OUTSIDE_WORDS, WorldClock, check, ffi, lib
 from pystack.nic import Layer, Nic, Tap
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["TapWires", "Wires", "choose_wires", "make_bridge", "plug"]
+__all__ = ["PACES", "TapWires", "Wires", "choose_wires", "make_bridge", "paced", "plug"]
 
 _CLONE_NEWNET = 0x40000000
 # Linux's sockios.h, if.h.
@@ -35,6 +35,7 @@ _ROOT = (
     "unshare --map-root-user --net python ..."
 )
 _STREAMS = 1 << 64
+PACES = ("virtual", "real", "tap")
 _NO_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 
 
@@ -182,6 +183,17 @@ def choose_wires(time: str | None, wires: str) -> tuple[bool, Wires]:
     if time == "virtual":
         raise ValueError("the kernel's TAP devices know no virtual time: World(wires='tap') alone")
     return True, TapWires()
+
+
+def paced(pace: str) -> dict[str, Any]:
+    """What a World is told for one of `PACES`: "tap" is real time with links over TAP devices.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if pace not in PACES:
+        raise ValueError(f"a World's pace is one of {', '.join(PACES)}, not {pace!r}")
+    return {"wires": "tap"} if pace == "tap" else {"time": pace}
 
 
 # --- the kernel's ------------------------------------------------------------------------------

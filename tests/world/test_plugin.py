@@ -55,6 +55,28 @@ def test_fails(world):
     assert re.search(r"^left:", told, re.MULTILINE)
 
 
+def test_the_same_tests_in_real_time(tmp_path: Path) -> None:
+    text = """
+import pystack
+
+def test_the_fixture(world):
+    world.sleep(0.01)
+    assert world.clock.is_real == REAL
+
+@pystack.world_test(seeds=2)
+def test_of_seeds(world):
+    world.sleep(0.01)
+    assert world.clock.is_real == REAL
+"""
+    for words, is_real in [((), False), (("--world-time", "virtual"), False),
+                           (("--world-time", "real"), True)]:  # fmt: skip
+        status, told = pytest_in(tmp_path, text.replace("REAL", str(is_real)), *words)
+        assert status == 0, told
+    status, told = pytest_in(tmp_path, "", "--world-time", "later")
+    assert status != 0
+    assert "virtual" in told
+
+
 @pytest.mark.slow
 def test_a_seed_that_fails_is_found_and_its_command_replays_it(tmp_path: Path) -> None:
     text = """

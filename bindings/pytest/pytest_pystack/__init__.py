@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from pystack import Stack
     from pystack.world import World
 
-_OPTIONS = {"--world-seed": "PYSTACK_WORLD_SEED", "--world-tape": "PYSTACK_WORLD_TAPE"}
+_OPTIONS = {
+    "--world-seed": "PYSTACK_WORLD_SEED",
+    "--world-tape": "PYSTACK_WORLD_TAPE",
+    "--world-time": "PYSTACK_WORLD_TIME",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two options."""
+    """The three options."""
     group = parser.getgroup("pystack")
     group.addoption(
         "--world-seed",
@@ -32,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--world-tape",
         metavar="TAPE",
         help="the tape of both instead: a file, or its text as 'seed=7 lost:a>b:5'",
+    )
+    group.addoption(
+        "--world-time",
+        choices=["virtual", "real", "tap"],
+        help="the time of both: virtual, real, or real with links over TAP devices",
     )
 
 
