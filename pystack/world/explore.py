@@ -198,7 +198,7 @@ def find_test(name: str) -> Test:
         raise ValueError(f'a test is named "module:function" or "file.py:function", not {name!r}')
     found: Any
     if module.endswith(".py"):
-        found = runpy.run_path(module).get(function)
+        found = runpy.run_path(module, run_name=module).get(function)  # as it is replayed
     else:
         found = importlib.import_module(module)
         for part in function.split("."):

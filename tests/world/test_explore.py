@@ -259,6 +259,25 @@ def test_what_the_command_cannot_run_is_one_line(tmp_path: Path) -> None:
         assert told in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("pace", ["virtual", "real"])
+def test_a_file_s_test_is_replayed_by_the_words_it_shows(tmp_path: Path, pace: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "def test(world):\n"
+        "    a, b = world.host('a'), world.host('b')\n"
+        "    world.link(a, b, loss=0.5)\n"
+        "    assert a.ping('b', count=1, timeout=0.01).received\n"
+    )
+    found = command(["-m", "pystack.world", "explore", "--time", pace, f"{path}:test"])
+    assert found.returncode == 1, found.stderr
+    words = shlex.split(found.stdout.rpartition("replay: ")[2])
+    assert words[:5] == ["python", "-m", "pystack.world", "replay", f"{path}:test"]
+    assert "lost:" in words[5]
+    again = command([*words[1:], "--time", pace])
+    assert (again.returncode, again.stderr) == (1, "")
+    assert "AssertionError" in again.stdout
+
+
 @pytest.mark.slow
 def test_the_command_replays_what_was_found(tmp_path: Path) -> None:
     found = command(["-m", "pystack.world", "explore", "pystack.examples.half_open:subscription"])
