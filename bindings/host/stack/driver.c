@@ -41,8 +41,7 @@
 
 static void take_wake(ps_stack *stack)
 {
-    uint64_t scratch[8];
-    while (read(stack->wake_descriptor, scratch, sizeof scratch) == sizeof scratch) {}
+    doorbell_quiet(&stack->doorbell);
     atomic_store(&stack->wake_pending, false);
 }
 
@@ -59,7 +58,7 @@ void stack_catch_up(ps_stack *stack)
 static nfds_t watched(ps_stack *stack, struct pollfd *descriptors)
 {
     nfds_t count = 0;
-    descriptors[count++] = (struct pollfd){stack->wake_descriptor, POLLIN, 0};
+    descriptors[count++] = (struct pollfd){stack->doorbell.hears, POLLIN, 0};
     if (stack->watched_count > 0)
         descriptors[count++] = (struct pollfd){stack->watcher, POLLIN, 0};
     int gate = stack->leader == NULL ? gate_descriptor(stack) : -1, each[2];

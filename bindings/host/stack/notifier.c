@@ -8,13 +8,7 @@
  * isn't empty: by levels, as epoll(7). Who takes gets each in turn, for it goes to the queue's end.
  */
 #define _GNU_SOURCE
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#ifdef __linux__
-#include <sys/eventfd.h>
-#endif
 
 #include "stack/notifier.h"
 #include "stack/gate.h"
@@ -23,44 +17,15 @@
 
 /* --- the bell --------------------------------------------------------------------------------- */
 
-int notifier_ring_open(ps_notifier *notifier)
-{
-#ifdef __linux__
-    notifier->bell = notifier->ringer = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return notifier->bell < 0 ? -errno : 0;
-#else
-    int ends[2];
-    if (pipe(ends) != 0)
-        return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-        fcntl(ends[i], F_SETFL, O_NONBLOCK);
-    }
-    notifier->bell = ends[0];
-    notifier->ringer = ends[1];
-    return 0;
-#endif
-}
-
-static void close_bell(ps_notifier *notifier)
-{
-    if (notifier->ringer >= 0 && notifier->ringer != notifier->bell)
-        close(notifier->ringer);
-    if (notifier->bell >= 0)
-        close(notifier->bell);
-    notifier->bell = notifier->ringer = -1;
-}
-
 static void settle(ps_notifier *notifier)
 {
     bool rings = notifier->first != NULL || notifier->is_over;
-    uint64_t one = 1;
-    if (rings == notifier->rings || notifier->bell < 0)
+    if (rings == notifier->rings || notifier->bell.hears < 0)
         return;
-    /* It rings once, so that there is always room for that and something to take back. */
-    ssize_t moved =
-        rings ? write(notifier->ringer, &one, sizeof one) : read(notifier->bell, &one, sizeof one);
-    (void)moved;
+    if (rings)
+        doorbell_ring(&notifier->bell);
+    else
+        doorbell_quiet(&notifier->bell);
     notifier->rings = rings;
 }
 
@@ -252,7 +217,7 @@ void notifiers_forget(ps_stack *stack)
         for (const struct handle_entry *entry;
              (entry = handle_map_next(&each->watches, &position)) != NULL;)
             ((struct watch *)(uintptr_t)entry->value)->attention = (struct attention){0};
-        close_bell(each);
+        doorbell_close(&each->bell);
     }
 }
 
@@ -267,7 +232,7 @@ void notifier_free(ps_notifier *notifier)
          (entry = handle_map_next(&notifier->watches, &position)) != NULL;)
         gate_note_close(notifier->stack, &((struct watch *)(uintptr_t)entry->value)->attention);
     clear(notifier);
-    close_bell(notifier);
+    doorbell_close(&notifier->bell);
     free(notifier);
 }
 

@@ -19,7 +19,7 @@ struct ps_notifier {
     ps_stack *stack;
     struct handle_map watches;  /* of the sockets, to their struct watch */
     struct watch *first, *last; /* of those that are ready */
-    int bell, ringer;           /* an eventfd, or both ends of a pipe; -1: this is a child */
+    struct doorbell bell;       /* none: this is a child */
     bool rings;
     bool is_over; /* there will be nothing but the Stack's end */
     struct ps_notifier *next;
@@ -47,7 +47,6 @@ void notifiers_forget(ps_stack *stack);
 
 /* --- notifier.c, for its own calls ----------------------------------------------------------- */
 
-int notifier_ring_open(ps_notifier *notifier);
 struct watch *notifier_find(const ps_notifier *notifier, int64_t handle);
 /* A new one that wants nothing; NULL: out of memory. */
 struct watch *notifier_add(ps_notifier *notifier, int64_t handle, uint32_t mask);

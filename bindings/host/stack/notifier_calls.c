@@ -15,12 +15,14 @@ int ps_notifier_open(ps_stack *stack, ps_notifier **out)
     if (result < 0)
         return result;
     ps_notifier *made = stack->world != NULL ? NULL : calloc(1, sizeof *made);
-    result = stack->world != NULL ? -EOPNOTSUPP : made == NULL ? -ENOMEM : notifier_ring_open(made);
+    result = stack->world != NULL ? -EOPNOTSUPP
+             : made == NULL       ? -ENOMEM
+                                  : doorbell_open(&made->bell);
     if (result == 0) {
         made->stack = stack;
         made->next = stack->notifiers;
         stack->notifiers = *out = made;
-        result = made->bell;
+        result = made->bell.hears;
     } else {
         free(made);
     }

@@ -32,7 +32,7 @@ void stack_forget(ps_stack *stack)
 {
     descriptor_forget_all(stack);
     gate_forget(stack);
-    wake_close(stack);
+    doorbell_close(&stack->doorbell);
 }
 
 static void free_resources(ps_stack *stack)
@@ -45,7 +45,7 @@ static void free_resources(ps_stack *stack)
     stack->witness = NULL;
     arena_release(&stack->arena);
     image_unload(&stack->image);
-    wake_close(stack);
+    doorbell_close(&stack->doorbell);
     gate_forget(stack);
     taps_drop_all(stack);
     frame_block_destroy(stack->frame.bytes);
@@ -87,13 +87,14 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     stack->threaded = options->threaded;
     stack->has_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     stack->deadline_us = stack->serving.deadline_us = UINT64_MAX;
-    stack->wake_descriptor = stack->wake_writer = stack->gate.fd = -1;
+    stack->doorbell = NO_DOORBELL;
+    stack->gate.fd = -1;
     stack->gate.round = 1;
     stack->watcher = stack->joiner = -1;
     stack->frame.bytes = frame_block_create();
     stack->gso.frame.bytes = frame_block_create();
     bool has_blocks = stack->frame.bytes != NULL && stack->gso.frame.bytes != NULL;
-    int result = has_blocks ? wake_open(stack) : -ENOMEM;
+    int result = has_blocks ? doorbell_open(&stack->doorbell) : -ENOMEM;
     if (result == 0 && options->world != NULL) {
         stack->world = world_enlist(options->world, move_in_world, stack);
         result = stack->world != NULL ? 0 : -ENOMEM;

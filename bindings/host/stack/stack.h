@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "base/arena.h"
+#include "base/doorbell.h"
 #include "base/generator.h"
 #include "api/host_api.h"
 #include "base/loader.h"
@@ -107,16 +108,16 @@ struct ps_stack {
 
     bool threaded, driving; /* driving: a thread that waits does, or one in step() */
     pthread_t driver;
-    struct waiter *leader;            /* the waiter that drives, if one does */
-    bool led;                         /* a waiter has driven since the thread looked last */
-    bool unfinished;                  /* a NIC may have more, of which nothing tells */
-    unsigned batches_ahead;           /* taken since the timers ran last, */
-    uint64_t ahead_since_us;          /* and since when */
-    bool parking;                     /* the thread stays away from the NICs */
-    bool driver_parked;               /* the thread waits for a leader's end */
-    _Atomic uint32_t driver_word;     /* what it sleeps on meanwhile */
-    uint64_t sleep_ticket;            /* the last thread that began to sleep for frames */
-    int wake_descriptor, wake_writer; /* an eventfd, or both ends of a pipe */
+    struct waiter *leader;        /* the waiter that drives, if one does */
+    bool led;                     /* a waiter has driven since the thread looked last */
+    bool unfinished;              /* a NIC may have more, of which nothing tells */
+    unsigned batches_ahead;       /* taken since the timers ran last, */
+    uint64_t ahead_since_us;      /* and since when */
+    bool parking;                 /* the thread stays away from the NICs */
+    bool driver_parked;           /* the thread waits for a leader's end */
+    _Atomic uint32_t driver_word; /* what it sleeps on meanwhile */
+    uint64_t sleep_ticket;        /* the last thread that began to sleep for frames */
+    struct doorbell doorbell;
     atomic_bool wake_pending, spinning;
     bool has_processors;              /* more than one */
     unsigned spin_penalty, spin_skip; /* how long spinning didn't help; sleeps without it */

@@ -6,8 +6,6 @@
 
 #include "stack/stack.h"
 
-int wake_open(ps_stack *stack);
-void wake_close(ps_stack *stack);
 /* Makes the driver look again. From any thread, without the lock. */
 void stack_wake(void *stack);
 

@@ -68,8 +68,8 @@ static int wait_for(struct pollfd *polled, nfds_t count, uint64_t until_us)
 static void take_notice(ps_world *world, const struct pollfd *polled, nfds_t count)
 {
     struct pace *pace = world->pace;
-    uint64_t scratch;
-    while (polled[0].revents != 0 && read(pace->wake, &scratch, sizeof scratch) > 0) {}
+    if (polled[0].revents != 0)
+        doorbell_quiet(&pace->bell);
     for (nfds_t i = 1; i < count; i++)
         for (size_t place = 0; polled[i].revents != 0 && place < pace->watched_count; place++)
             if (pace->watched[place].descriptors[0] == polled[i].fd ||
@@ -91,7 +91,7 @@ bool pace_waits(ps_world *world, const struct world_event *next)
     bool is_late = due_us <= pace_machines_us(pace);
     if (is_late && (pace->watched_count == 0 || ++pace->steps % STEPS_A_LOOK != 0))
         return false;
-    struct pollfd polled[2 * MOST_WATCHED + 1] = {{pace->wake, POLLIN, 0}};
+    struct pollfd polled[2 * MOST_WATCHED + 1] = {{pace->bell.hears, POLLIN, 0}};
     nfds_t count = 1;
     for (size_t i = 0; i < 2 * pace->watched_count; i++) {
         int descriptor = pace->watched[i / 2].descriptors[i % 2];

@@ -13,37 +13,12 @@
 #include "world/pace.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#ifdef __linux__
-#include <sys/eventfd.h>
-#endif
 
 #include "base/clock.h"
 
 /* So many steps may come before an event whose moment has come. */
 #define MOST_AHEAD 64
-
-static int open_wake(struct pace *pace)
-{
-#ifdef __linux__
-    pace->wake = pace->wake_writer = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return pace->wake < 0 ? -errno : 0;
-#else
-    int ends[2];
-    if (pipe(ends) != 0)
-        return -errno;
-    for (int i = 0; i < 2; i++) {
-        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-        fcntl(ends[i], F_SETFL, O_NONBLOCK);
-    }
-    pace->wake = ends[0];
-    pace->wake_writer = ends[1];
-    return 0;
-#endif
-}
 
 int ps_world_pace(ps_world *world, uint64_t silence_us)
 {
@@ -54,7 +29,7 @@ int ps_world_pace(ps_world *world, uint64_t silence_us)
     struct pace *pace = calloc(1, sizeof *pace);
     if (pace == NULL)
         return -ENOMEM;
-    int result = open_wake(pace);
+    int result = doorbell_open(&pace->bell);
     if (result < 0) {
         free(pace);
         return result;
@@ -71,9 +46,7 @@ void pace_free(struct pace *pace)
 {
     if (pace == NULL)
         return;
-    close(pace->wake);
-    if (pace->wake_writer != pace->wake)
-        close(pace->wake_writer);
+    doorbell_close(&pace->bell);
     free(pace);
 }
 
@@ -125,10 +98,7 @@ void pace_wake(ps_world *world)
     const struct pace *pace = world->pace;
     if (pace == NULL || atomic_load(&pace->until_us) == 0)
         return;
-    uint64_t one = 1;
-    /* It can only fail for being full, and then the sleeper is awake. */
-    ssize_t wrote = write(pace->wake_writer, &one, sizeof one);
-    (void)wrote;
+    doorbell_ring(&pace->bell);
 }
 
 int ps_world_expect(ps_world *world, bool more)

@@ -4,6 +4,7 @@
 #ifndef PYSTACK_HOST_PACE_H
 #define PYSTACK_HOST_PACE_H
 
+#include "base/doorbell.h"
 #include "nic/nic.h"
 #include "world/world.h"
 
@@ -19,9 +20,9 @@ struct watched {
 struct pace {
     uint64_t lead_us;          /* the machine's clock, where the World's is 0; it may wrap */
     _Atomic uint64_t until_us; /* a thread waits for this moment of the World's; 0: none does */
-    int wake, wake_writer;
-    uint64_t silence_us; /* in real time, after which Stacks' own timers count for nothing */
-    bool interrupted;    /* the last wait was, by a signal */
+    struct doorbell bell;      /* ends that wait */
+    uint64_t silence_us;       /* in real time, after which Stacks' own timers count for nothing */
+    bool interrupted;          /* the last wait was, by a signal */
     uint32_t expected;
     uint32_t steps, ready_run;
     struct watched watched[MOST_WATCHED];
