@@ -15,7 +15,8 @@ from rich.markdown import Markdown
 # In the order a reader takes them; a page that isn't named here comes after these.
 ORDER = (
     "tutorial", "commands", "nics", "wireguard", "packets", "sockets", "processes", "endings",
-    "settings", "embedding", "intercept", "gateway", "hypercalls", "worlds", "engines", "lab",
+    "settings", "embedding", "intercept", "gateway", "hypercalls", "worlds", "testing", "engines",
+    "lab",
 )  # fmt: skip
 WIDEST = 110  # columns: longer lines are hard to read
 

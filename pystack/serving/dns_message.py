@@ -25,6 +25,8 @@ __all__ = [
     "read",
     "read_labels",
     "reverse_name",
+    "wire_name",
+    "wire_of",
 ]  # fmt: skip
 
 A, PTR, AAAA, NSEC, ANY = 1, 12, 28, 47, 255
@@ -66,19 +68,39 @@ def read_labels(message: bytes, place: int) -> tuple[list[bytes], int]:
         place += 1 + length
 
 
-def _wire(labels: list[bytes]) -> bytes:
+def wire_of(labels: list[bytes]) -> bytes:
+    """A name of these labels, each of 1 to 63 bytes."""
     return b"".join(bytes((len(one),)) + one for one in labels) + b"\0"
+
+
+def wire_name(name: str) -> bytes:
+    """A name as it stands in a message (RFC 1035 3.1), uncompressed, in lower case.
+
+    Raises:
+        ValueError: It is none: a label or the whole is empty or too long.
+    """
+    try:
+        labels = name.rstrip(".").lower().encode("idna").split(b".")
+    except UnicodeError:
+        labels = []
+    wire = wire_of(labels)
+    if not labels or not all(labels) or len(wire) > 255:
+        raise ValueError(
+            f"{name!r} is no name of a host: each of its labels has 1 to 63 bytes, and all of it "
+            "up to 253"
+        )
+    return wire
 
 
 def host_name(label: bytes) -> bytes:
     """A host's name in .local."""
-    return _wire([label, b"local"])
+    return wire_of([label, b"local"])
 
 
 def reverse_name(packed: bytes) -> bytes:
     """The name of an address's PTR record."""
     address = IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-    return _wire([part.encode() for part in address.reverse_pointer.split(".")])
+    return wire_of([part.encode() for part in address.reverse_pointer.split(".")])
 
 
 @dataclass(frozen=True)
@@ -172,7 +194,7 @@ def _read(message: bytes) -> Message | None:
         kind, network = struct.unpack_from(">HH", message, place)
         place += 4
         if network & ~_TOP in (_IN, _ANY_NETWORK):
-            name = _wire(labels)
+            name = wire_of(labels)
             wire = name + struct.pack(">HH", kind, network)
             questions.append(Question(name, kind, bool(network & _TOP), wire))
     sections: list[tuple[Record, ...]] = []
@@ -197,8 +219,8 @@ def _read_record(message: bytes, place: int) -> tuple[Record | None, int]:
         named, behind = read_labels(message, place)
         if behind != end:
             raise ValueError("a name shorter or longer than its record")
-        data = _wire(named)
-    return Record(_wire(labels), kind, data, ttl) if network & ~_TOP == _IN else None, end
+        data = wire_of(named)
+    return Record(wire_of(labels), kind, data, ttl) if network & ~_TOP == _IN else None, end
 
 
 def pack(

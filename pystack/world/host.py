@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pystack._native import WorldClock, lib
+from pystack._native.address import Interface as AddressWithNetwork
 from pystack.nic import Nic
 from pystack.stack import Stack
+from pystack.world.dns import serve_datagrams, serve_streams
 
 __all__ = ["Host"]
 
 _T = TypeVar("_T")
+_MOST_SERVERS = 3  # as the C library (MAXNS)
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 
@@ -83,6 +86,8 @@ class Host(Stack):
         self._tasks: set[Any] = set()  # what has `cancel`: asyncio's tasks, trio's scopes
         self._starts = 0
         self._services: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._name_server: Host | None = None
+        self._asked: list[str] = []  # its addresses
         self._begin()
 
     def _begin(self) -> None:
@@ -92,7 +97,7 @@ class Host(Stack):
         options = {**self._options, "seed": seed}
         super().__init__(clock=self.world.clock, threaded=False, **options)
         self.world.note_start(self)
-        self.sockets.hosts = self.world.names_file
+        self._choose_names()
         for setting in _FORWARDING if self._forwards else ():
             self.sysctl[setting] = 1
 
@@ -173,6 +178,48 @@ class Host(Stack):
             self.thread(function, *arguments)
         elif not self.world.call_soon(lambda: self.spawn(function(*arguments))):
             raise RuntimeError(f"{function.__qualname__} is asyncio's: start it inside World.run")
+
+    def serve_names(self) -> None:
+        """Answers DNS (RFC 1035) for the names of all hosts, now and after each restart.
+
+        On port 53, over UDP and TCP, of both families; addresses have names, too (PTR), and any
+        other name doesn't exist. Threads of this host do it. Who asks it, `name_server` says.
+
+        Raises:
+            OSError: EADDRINUSE, something has the port, in those threads: see `World.failures`.
+        """
+        for function in (serve_datagrams, serve_streams):
+            self.service(function, self, self.world.names_file)
+
+    @property
+    def name_server(self) -> Host | None:
+        """The host that is asked for names, by DNS over the network; also after a restart.
+
+        None: nobody, names are in the World's own hosts file, which costs no time. A host whose
+        `serve_names` was called answers. Its addresses are taken when this is set: those on a link
+        of this host's first.
+        """
+        return self._name_server
+
+    @name_server.setter
+    def name_server(self, server: Host | None) -> None:
+        near = [one.network for one in self._addresses()]
+        found = [] if server is None else [one.ip for one in server._addresses()]
+        if server is not None and not found:
+            raise ValueError(f"{server.name} has no address yet: link it before it is asked")
+        found.sort(key=lambda ip: not any(ip in network for network in near))
+        self._name_server = server
+        self._asked = [str(ip) for ip in found[:_MOST_SERVERS]]
+        self._choose_names()
+
+    def _choose_names(self) -> None:
+        self.sockets.hosts = self.world.names_file if self._name_server is None else None
+        self.nameservers = self._asked
+
+    def _addresses(self) -> list[AddressWithNetwork]:
+        """Those that others can have a route to."""
+        found = [one.address for each in self.interfaces for one in each.addresses]
+        return [one for one in found if not (one.ip.is_link_local or one.ip.is_loopback)]
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, _T], *, name: str | None = None

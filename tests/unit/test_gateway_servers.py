@@ -37,10 +37,11 @@ from pystack.embed.gateway.dhcp import LEASE_S, DhcpServer
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwards import Forward, parse_forward
 from pystack.embed.gateway.intake import Pace
-from pystack.embed.gateway.names import resolvers_of, wire_name
+from pystack.embed.gateway.names import resolvers_of
 from pystack.embed.gateway.plan import planned
 from pystack.embed.gateway.router import advertisement, dhcp6_reply, is_solicitation
 from pystack.serving.dhcp_message import Kind, Message
+from pystack.serving.dns_message import wire_name
 
 OFFER, ACK, NAK = 2, 5, 6
 ROUTER = "10.0.2.2"

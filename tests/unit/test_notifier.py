@@ -24,6 +24,7 @@ from pystack.sockets.notifier import ENDED, READ, WRITE, Notifier
 from pystack.world import World
 
 PATIENCE_S = 20.0
+GATE = 1  # an epoll that the driver makes when it first sees that there are watched sockets
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def test_each_has_its_turn() -> None:
     with pairs(600) as (net, made), notifier(net) as told:
         before = descriptors()
         numbers = {told.watch(near, READ) for near, _ in made}
-        assert descriptors() == before
+        assert descriptors() <= before + GATE
         for _, far in made:
             far.sendall(b"word")
         for near, _ in made:
@@ -336,7 +337,8 @@ def test_without_descriptors_there_is_none() -> None:
 def test_one_that_is_forgotten_gives_its_descriptor_back() -> None:
     with pairs() as (net, [(near, _)]):
         before = descriptors()
-        told = Notifier(net._handle)
-        told.watch(near, READ)
-        del told
-        assert descriptors() == before
+        for _ in range(10):
+            told = Notifier(net._handle)
+            told.watch(near, READ)
+            del told
+        assert descriptors() <= before + GATE

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import islice
 
-from pystack.embed.gateway.names import wire_name
 from pystack.embed.gateway.plan import Plan
 from pystack.serving.dhcp_message import Answer, Kind, Option, Query, read_query
+from pystack.serving.dns_message import wire_name
 
 __all__ = ["LEASE_S", "DhcpServer", "Lease"]
 

@@ -16,9 +16,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from pystack.embed.ending import ended, in_time
-from pystack.embed.gateway.names import wire_name
 from pystack.errors import StackPanic
-from pystack.serving.dns_message import AAAA, ANY, A, read_labels
+from pystack.serving.dns_answer import address_records, make_answer, read_query
+from pystack.serving.dns_message import read_labels, wire_name
 from pystack.sockets.early import kernel_socket
 
 __all__ = ["DNS_PORT", "Forwarder", "serve_tcp", "serve_udp"]
@@ -26,10 +26,8 @@ __all__ = ["DNS_PORT", "Forwarder", "serve_tcp", "serve_udp"]
 DNS_PORT = 53
 
 _HEADER = struct.Struct(">6H")
-_RESPONSE, _OPCODE, _AUTHORITATIVE, _RECURSION, _AVAILABLE = 0x8000, 0x7800, 0x0400, 0x0100, 0x0080
+_RESPONSE, _OPCODE, _RECURSION, _AVAILABLE = 0x8000, 0x7800, 0x0100, 0x0080
 _FAILED = 2  # SERVFAIL
-_TTL_S = 60
-_INTERNET = 1
 _TRY_S = 2.0  # that a resolver has for an answer over UDP
 _ROUNDS = 2
 _CONNECT_S, _ANSWER_S, _IDLE_S = 5.0, 10.0, 10.0  # over TCP; RFC 7766 6.2.3
@@ -80,28 +78,11 @@ class Forwarder:
 
     def own(self, query: bytes) -> bytes | None:
         """The answer to a question about a name of the gateway's; None: it's about another."""
-        try:
-            identifier, flags, asked, *_ = _HEADER.unpack_from(query)
-            labels, place = read_labels(query, _HEADER.size)
-            kind, network = struct.unpack_from(">HH", query, place)
-        except (ValueError, struct.error):
+        asked = read_query(query)
+        addresses = None if asked is None else self._names.get(asked.name)
+        if asked is None or addresses is None:
             return None
-        name = b"".join(bytes((len(one),)) + one.lower() for one in labels) + b"\0"
-        if asked != 1 or flags & (_RESPONSE | _OPCODE) or network != _INTERNET:
-            return None
-        addresses = self._names.get(name)
-        if addresses is None:
-            return None
-        wanted = {4: kind in (A, ANY), 16: kind in (AAAA, ANY)}
-        records = [
-            struct.pack(">HHHIH", 0xC00C, A if len(one) == 4 else AAAA, _INTERNET, _TTL_S, len(one))
-            + one
-            for one in addresses
-            if wanted[len(one)]
-        ]
-        said = _RESPONSE | _AUTHORITATIVE | flags & _RECURSION | _AVAILABLE
-        head = _HEADER.pack(identifier, said, 1, len(records), 0, 0)
-        return head + query[_HEADER.size : place + 4] + b"".join(records)
+        return make_answer(asked, address_records(addresses, asked.kind))
 
     @staticmethod
     def failure(query: bytes) -> bytes:

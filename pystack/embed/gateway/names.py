@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-__all__ = ["RESOLV_CONF", "Resolvers", "checked_search", "resolvers_of", "wire_name"]
+from pystack.serving.dns_message import wire_name
+
+__all__ = ["RESOLV_CONF", "Resolvers", "checked_search", "resolvers_of"]
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _MOST_SERVERS = 3  # as the C library (MAXNS)
@@ -16,25 +18,6 @@ _LONGEST_FILE = 1 << 16
 # beside the rest.
 _MOST_SEARCH_BYTES = 1024
 _LOOPBACK = IPv4Address("127.0.0.1")  # the resolver of a machine that names none
-
-
-def wire_name(name: str) -> bytes:
-    """A name as it stands in a message (RFC 1035 3.1), uncompressed, in lower case.
-
-    Raises:
-        ValueError: It is none: a label or the whole is empty or too long.
-    """
-    try:
-        labels = name.rstrip(".").lower().encode("idna").split(b".")
-    except UnicodeError:
-        labels = []
-    wire = b"".join(bytes((len(one),)) + one for one in labels) + b"\0"
-    if not labels or not all(labels) or len(wire) > 255:
-        raise ValueError(
-            f"{name!r} is no name of a host: each of its labels has 1 to 63 bytes, and all of it "
-            "up to 253"
-        )
-    return wire
 
 
 def checked_search(names: Iterable[str]) -> tuple[str, ...]:

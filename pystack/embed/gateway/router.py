@@ -9,7 +9,6 @@ import struct
 from collections.abc import Sequence
 from ipaddress import IPv6Address, IPv6Network
 
-from pystack.embed.gateway.names import wire_name
 from pystack.serving.dhcp6_message import (
     CLIENT_ID,
     DNS,
@@ -21,6 +20,7 @@ from pystack.serving.dhcp6_message import (
     option,
     read_options,
 )
+from pystack.serving.dns_message import wire_name
 
 __all__ = [
     "ADVERTISE_S", "ALL_NODES", "ALL_ROUTERS", "advertisement", "dhcp6_reply", "is_solicitation",
