@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,32 @@ def pytest_configure() -> None:
             f"{package} is not built. Run `pytest` rather than `python -m pytest`, or build in "
             "place (see pystack/manual/building.md)"
         )
+
+
+FIRST_S = 60.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Have the first of xdist's workers import all tests before the others do.
+
+    On a fresh clone pytest rewrites the assertions of each file, which takes longer than all else
+    of the import; the others then find them rewritten.
+    """
+    given = getattr(session.config, "workerinput", None)
+    if given is None or sys.dont_write_bytecode:
+        return (yield)
+    done = Path(tempfile.gettempdir(), f"pystack-tests-{given['testrunuid']}")
+    if given["workerid"] == "gw0":
+        session.config.add_cleanup(lambda: done.unlink(missing_ok=True))
+        try:
+            return (yield)
+        finally:
+            done.touch()
+    deadline = time.monotonic() + FIRST_S
+    while not done.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
