@@ -217,9 +217,10 @@ def test_an_answer_in_two_sends_is_one() -> None:
             return early
 
         # Where the machine takes the processor away an answer seems not to come, and none is
-        # counted on for a while: so in its quietest part. By luck never so many are late.
-        turns = 50
-        assert min(sum(is_early() for _ in range(turns)) for _part in range(12)) < turns / 2
+        # counted on for a while: so until it is quiet for a part. By luck never so many are late.
+        turns, deadline = 50, time.monotonic() + 60
+        while sum(is_early() for _ in range(turns)) >= turns / 2:
+            assert time.monotonic() < deadline
         for pair in ends:
             for sock in pair:
                 sock.close()
