@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from installed import needs_programs
 
 USERS = """
 from __future__ import annotations
@@ -95,10 +94,13 @@ def test_mypy(users: Path) -> None:
 
 
 @pytest.mark.slow
-@needs_programs("pyright")
+@pytest.mark.timeout(500)
 def test_pyright(users: Path) -> None:
-    ready = subprocess.run(["pyright", "--version"], check=False, capture_output=True, timeout=100)
-    if ready.returncode != 0:
-        pytest.skip("pyright brings its own program at its first run, and couldn't")
+    pytest.importorskip("pyright")
+    pyright = [sys.executable, "-m", "pyright"]
+    try:  # it brings its own program at its first run
+        subprocess.run([*pyright, "--version"], check=True, capture_output=True, timeout=150)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("pyright couldn't bring its own program")
     (users / "pyrightconfig.json").write_text("{}")
-    check(users, "pyright", "--pythonpath", sys.executable)
+    check(users, *pyright, "--pythonpath", sys.executable)
