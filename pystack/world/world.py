@@ -18,11 +18,11 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack import nic as nics
 from pystack._native import WorldClock, lib
+from pystack._native.closing import Closing
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
 from pystack.world.farewell import end_threads
@@ -52,7 +52,7 @@ _H = TypeVar("_H", bound=Host)
 _EPOCH = 1_704_067_200.0
 
 
-class World(SeenWorld):
+class World(SeenWorld, Closing):
     """Hosts and links that share one clock; a context manager.
 
     Each host is a Stack, so the TCP in it is a real stack's. In virtual time nothing sleeps: when
@@ -165,14 +165,6 @@ class World(SeenWorld):
         if self._faults:
             self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends it: threads that wait in it end (`SystemExit`), hosts send nothing any more.
