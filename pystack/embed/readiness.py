@@ -172,13 +172,13 @@ class _StackSide:
         self._shared = shared
         self._number = -1  # it is stopped
         try:
+            if one._ps_number in shared.sides:  # whose interest `watch` would take away
+                raise RuntimeError(f"{one!r} is waited for already: stop that first")
             number = shared.notifier.watch(one, 0)
         except BaseException:
             if not shared.sides:
                 shared.end()
             raise
-        if number in shared.sides:
-            raise RuntimeError(f"{one!r} is waited for already: stop that first")
         self._number = number
         shared.sides[number] = self
 

@@ -71,8 +71,11 @@ def test_sockets_of_a_stack_share_a_descriptor() -> None:
             assert descriptors() == before, "the last gives it back"
             assert not readiness._all
             again = side_of(stage.nears[0], loop)
+            heard = asyncio.Event()
+            again.on_readable(heard.set)
             with pytest.raises(RuntimeError, match="already"):
                 side_of(stage.nears[0], loop)
+            await asyncio.wait_for(heard.wait(), 10)
             again.stop()
             stage.close()
 
