@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from installed import need
 from namespace import Namespace, needs_namespace
 
 pytestmark = [needs_namespace, pytest.mark.timeout(120)]
@@ -81,8 +81,7 @@ def program(place: Namespace, *words: str, **options: object) -> Iterator[subpro
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    if shutil.which("curl") is None:
-        pytest.skip("needs curl")
+    need("curl")
     folder = tmp_path_factory.mktemp("www")
     (folder / "body").write_bytes(BODY)
     client, server = Namespace(), Namespace()
@@ -123,11 +122,6 @@ def _holder(place: Namespace, cleanup: contextlib.ExitStack) -> int:
     holder = cleanup.enter_context(program(place, "sleep", "600"))
     until(lambda: holder.pid in place.processes(), "a process in the namespace")
     return holder.pid
-
-
-def need(name: str) -> None:
-    if shutil.which(name) is None:
-        pytest.skip(f"needs {name}")
 
 
 @pytest.mark.parametrize("host", [HOST, f"[{HOST6}]"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.server
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import need
 from pair import LEFT, Pair, pair
 
 from pystack.embed.socks import SocksServer
@@ -78,12 +78,6 @@ def serving(**options: Any) -> Iterator[int]:
                 thread.join()
             loop.close()
             server.server_close()
-
-
-def need(*programs: str) -> None:
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program}")
 
 
 def fetched(*command: str, **environment: str) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from installed import need
 from namespace import Namespace
 from outside import RESOLVER
 
@@ -92,7 +93,8 @@ def behind(
 
 
 def inside_words(guest: int, *words: str) -> list[str]:
-    """A command that runs in the guest's network."""
+    """A command that runs in the guest's network. Skips where it isn't installed."""
+    need(words[0])
     return ["nsenter", f"--net=/proc/{guest}/ns/net", *words]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import need
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -85,6 +86,7 @@ class Namespace:
         return f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
+        need(words[0])
         return ["nsenter", f"--net={self.path}", *words]
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -54,6 +54,7 @@ EXPORTS = {
     "_native/_host.abi3.so": {"PyInit__divert", "PyInit__host", "PyInit__transfer"},
     "_native/engines/lwip.so": {"ps_engine_table"},
 }
+BINARIES = 450_000  # bytes of both, compressed; with symbols and debugging sections it is 2 MB
 
 
 @LINUX
@@ -186,4 +187,7 @@ def test_a_source_distribution_needs_no_network(
         left = {one for one in sections(image) if one.startswith(".debug") or one == ".symtab"}
         assert not left, f"{name} is not stripped"
         assert exports(image) == expected
-    assert wheel.stat().st_size < 1_800_000
+    # Of the wheel's size only this is the build's doing; the rest is Python, and grows with it.
+    with zipfile.ZipFile(wheel) as archive:
+        packed = sum(one.compress_size for one in archive.infolist() if ".so" in one.filename)
+    assert packed < BINARIES
