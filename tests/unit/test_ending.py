@@ -21,6 +21,7 @@ from pair import LEFT, RIGHT, Pair, pair
 from peer import ACK, RST, Peer
 
 import pystack
+from pystack.world import Host, World
 
 # Sockets that nothing refers to any more are among the ways to end.
 pytestmark = [
@@ -271,6 +272,26 @@ def test_a_reset_is_within_the_window_that_the_peer_has_closed() -> None:
     peer.close()
 
 
+SCALE_8 = b"\1\3\3\x08"
+
+
+@pytest.mark.parametrize(("window", "reset_at"), [(1, 1000), (0, 500)], ids=["rounded", "shrunk"])
+def test_a_reset_follows_what_was_sent_where_a_scaled_window_is_rounded_down(
+    window: int, reset_at: int
+) -> None:
+    peer = Peer()
+    sock = peer.connect(SCALE_8 + b"\2\4\5\xb4", window=1000)
+    peer.send(ACK, 0, window=4)
+    sock.send(b"x" * 1000)
+    peer.send(ACK, 500, window=window)  # it has 524 left: two units, or one after rounding twice
+    assert sum(len(frame.data) for frame in peer.frames()) == 1000
+    lingering(sock, 0)
+    sock.close()
+    resets = [frame for frame in peer.frames() if frame.flags & RST]
+    assert [peer.at(frame) for frame in resets] == [reset_at]
+    peer.close()
+
+
 # --- where nobody takes it ----------------------------------------------------------------------
 
 
@@ -304,8 +325,8 @@ def test_a_peer_that_reads_nothing_is_waited_for_no_longer_than_said() -> None:
     with pair(log=log) as it:
         _client, server = unread(it)
         began = time.monotonic()
-        it.left.close(linger=0.4)
-        assert 0.3 < time.monotonic() - began < 5
+        it.left.close(linger=0.4)  # net.linger is 60 s
+        assert 0.3 < time.monotonic() - began < 30
         assert [line for line in lines if "unacknowledged: no peer takes them" in line]
         # What had come is there, and then it is known not to be all.
         with pytest.raises(ConnectionResetError):
@@ -314,17 +335,29 @@ def test_a_peer_that_reads_nothing_is_waited_for_no_longer_than_said() -> None:
         server.close()
 
 
+@contextmanager
+def unread_in_a_world() -> Iterator[tuple[World, Host, Host, Any]]:
+    """A connection with a closed window, in time that no other program takes away.
+
+    Yields the World, who sends, who reads, and the reader's socket.
+    """
+    with World() as world:
+        left, right = world.host("left"), world.host("right")
+        world.link(left, right)
+        listener = right.sockets.create_server((RIGHT, 80))
+        client = left.sockets.create_connection((RIGHT, 80), 10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE)
+        client.sendall(DATA)
+        world.sleep(5)  # a probe has filled what was left of the window
+        yield world, left, right, listener.accept()[0]
+
+
 def test_a_window_probe_is_no_progress() -> None:
-    with pair() as it:
-        client, server = unread(it)
-        left = 0
-        while left != (left := it.left.connections()[0].send_queue):
-            time.sleep(0.05)  # the window closes
-        began = time.monotonic()
-        it.left.close(linger=1.5)  # probes go after 0.5, 1, 2 s
-        assert 1.4 < time.monotonic() - began < 2.2
-        client.close()
-        server.close()
+    with unread_in_a_world() as (world, left, _right, server):
+        before, began = server.tcp_info().segments_in, world.now
+        left.close(linger=30)
+        assert world.now - began == pytest.approx(30, abs=0.01)
+        assert server.tcp_info().segments_in - before > 1  # probes, and a reset
 
 
 def test_to_wait_for_nothing_loses_with_a_line() -> None:
@@ -341,21 +374,19 @@ def test_to_wait_for_nothing_loses_with_a_line() -> None:
 
 
 def test_progress_makes_the_wait_as_long_as_it_takes() -> None:
-    with pair() as it:
-        _client, server = unread(it)
-        got = [0]
+    with unread_in_a_world() as (world, left, right, server):
+        began, got = world.now, [0]
 
         def read() -> None:
             while piece := server.recv(200_000, socket.MSG_WAITALL):
                 got[0] += len(piece)
-                time.sleep(0.08)
+                time.sleep(0.4)  # the World's
 
-        thread = threading.Thread(target=read)
-        thread.start()
-        it.left.close(linger=1.0)  # it takes two seconds
-        thread.join(30)
+        thread = right.thread(read)
+        left.close(linger=3)
+        assert world.now - began > 4  # the last of it waits in the right's buffer
+        thread.join()
         assert got == [SIZE]
-        server.close()
 
 
 @pytest.mark.parametrize("gone", ["closed", "detached", "down", "shut"])
@@ -377,9 +408,7 @@ def test_nobody_is_waited_for_who_is_not_there(gone: str) -> None:
         "down": lambda: setattr(near, "up", False),
         "shut": lambda: (right.close(abrupt=True), b.close()),
     }[gone]()
-    began = time.monotonic()
-    left.close()
-    assert time.monotonic() - began < 2
+    left.close()  # which `linger` would end with another line
     assert [line for line in lines if line.endswith("unacknowledged: no peer is left")]
     server.close()
     listener.close()
@@ -421,14 +450,14 @@ def test_under_a_clock_turned_by_hand_nothing_is_waited_for() -> None:
         client.send(b"x" * 100_000)
         began = time.monotonic()
         it.client.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 30, "half of what it would wait for"
         listener.close()
 
 
 def test_a_datagram_whose_neighbour_has_not_answered_yet_is_delivered() -> None:
     with pair() as it, it.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((RIGHT, 53))
-        server.settimeout(5)
+        server.settimeout(30)
         with it.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"last words", (RIGHT, 53))
         it.left.close()
@@ -440,7 +469,7 @@ def test_frames_that_a_wire_holds_back_are_delivered() -> None:
     with pystack.Stack() as right, right.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         right.attach(b, f"{RIGHT}/24")
         server.bind((RIGHT, 53))
-        server.settimeout(5)
+        server.settimeout(30)
         slow = pystack.nic.impair(a, pystack.nic.Impairment(delay=0.1), seed=1)
         with pystack.Stack() as left:
             left.attach(slow, f"{LEFT}/24")
@@ -473,7 +502,7 @@ def test_somebody_who_will_not_wait_ends_the_wait() -> None:
         time.sleep(0.2)
         assert thread.is_alive()
         it.left.close(abrupt=True)
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         server.close()
 
@@ -509,7 +538,7 @@ def test_a_panicked_stack_is_not_waited_for() -> None:
             it.left.fail()
         began = time.monotonic()
         it.left.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30, "half of what it would wait for"
         server.close()
 
 
@@ -563,5 +592,5 @@ def test_a_collected_stack_does_not_wait_and_delivers() -> None:
             use()
             began = time.monotonic()
             gc.collect()
-        assert time.monotonic() - began < 5, "a tenth of what it would wait for at most"
+        assert time.monotonic() - began < 30, "half of what it would wait for at most"
         assert reader.outcome() == (True, "end")

@@ -94,7 +94,7 @@ static bool is_deliverable(ps_stack *stack, const struct ps_address *to)
     return !stack->nic_gone[route.interface] && stack->finish.hearing[route.interface].is_heard;
 }
 
-/* The moment by which progress is judged. */
+/* The moment by which progress is judged, and looks are paced. */
 static uint64_t moment(const ps_stack *stack)
 {
     return stack->world != NULL ? ps_world_now_us(stack->world->world) : monotonic_us();
@@ -247,17 +247,24 @@ static int begin(ps_stack *stack)
     return result;
 }
 
+/* Until the next look. In a World it doesn't depend on how fast the machine is: what a look finds
+ * decides when the end comes. */
+static uint64_t pause_us(const ps_stack *stack)
+{
+    uint64_t share_us = stack->finish.look_took_us * LOOK_SHARE;
+    return stack->world != NULL || share_us < LOOK_US ? LOOK_US : share_us;
+}
+
 static int finish_by(ps_stack *stack, uint64_t linger_us, uint64_t deadline_us)
 {
     struct finish *finish = &stack->finish;
     for (;;) {
         uint64_t now_us = monotonic_us();
-        if (now_us >= finish->look_us || now_us >= deadline_us) {
+        if (moment(stack) >= finish->look_us || now_us >= deadline_us) {
             int result = look(stack, linger_us);
             if (result != -EAGAIN)
                 return result;
-            uint64_t pause_us = finish->look_took_us * LOOK_SHARE;
-            finish->look_us = monotonic_us() + (pause_us > LOOK_US ? pause_us : LOOK_US);
+            finish->look_us = moment(stack) + pause_us(stack);
             if (now_us >= deadline_us)
                 return -EAGAIN;
         }
