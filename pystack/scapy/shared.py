@@ -48,8 +48,8 @@ class Shared(Tampered):
         """
         with self._lock:
             for one in (flow, flow.back):
-                self._claims.pop(one, None)
                 self._claims[one] = None
+                self._claims.move_to_end(one)  # it is never out: `_pass` looks without the lock
             while len(self._claims) > 2 * _MOST_CLAIMS:
                 self._claims.popitem(last=False)
 

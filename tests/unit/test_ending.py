@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -424,7 +424,8 @@ def test_a_wire_that_a_program_reads_is_heard() -> None:
         while not over.is_set():
             for source, to in ((b, c), (c, b)):
                 while (frame := source.receive(0)) is not None:
-                    to.send(frame)
+                    with suppress(OSError):  # ENOBUFS: the next wire is full, and loses it
+                        to.send(frame)
             time.sleep(0.001)
 
     carrier = threading.Thread(target=carry)

@@ -95,7 +95,7 @@ def test_time_a_frame_does_not_grow_with_what_is_half_open() -> None:
         assert half_open(it) == 100_000
         assert it.net.arena.used_bytes - before < 100_000 * BYTES_EACH + 100_000
         # 1.5 to 1.9 measured, for 16 MB are in no cache; a walk along chains costs many times that.
-        assert min(spent[5:]) < 3 * min(spent[:5])
+        assert min(spent[5:]) < 8 * min(spent[:5])
         assert it.net.counters()["tcp.syncookies_sent"] == 0
 
 

@@ -66,7 +66,7 @@ def test_closing_ends_connections_in_order_unless_abrupt() -> None:
         with pair() as it:
             client, server = it.connected()
             it.left.close(abrupt=abrupt)
-            server.settimeout(0.3)
+            server.settimeout(0.3 if abrupt else 30)
             if abrupt:
                 with pytest.raises(TimeoutError):
                     server.recv(1)
@@ -212,12 +212,12 @@ def test_control_c_interrupts(call: str) -> None:
     def interrupt():
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=interrupt, daemon=True).start()
     started = time.monotonic()
     try:
+        threading.Thread(target=interrupt, daemon=True).start()
         {call}
     except KeyboardInterrupt:
-        print("interrupted", time.monotonic() - started < 5)
+        print("interrupted", time.monotonic() - started < 30)
     """
     done = run_python(program)
     assert done.stdout == "interrupted True\n", done.stderr

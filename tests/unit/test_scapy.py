@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ import pystack
 from pystack import nic
 from pystack.nic import Layer
 from pystack.scapy import FarEnd, LinkSocket, NetworkSocket, Shared, installed, share, tcp_link
+from pystack.scapy.flows import flow_of
 
 PAGE = bytes(range(256)) * 40
 needs_pcap = needs_library("pcap")  # which compiles filters
@@ -241,6 +243,32 @@ def test_a_flow_of_the_stacks_own_stays_its(place: Place) -> None:
 
 
 @needs_pcap
+def test_a_flow_that_is_claimed_again_stays_claimed_meanwhile(place: Place) -> None:
+    """Each packet that scapy sends claims its flow; the driver's thread looks at any moment."""
+    syn = Ether() / IP(src="10.0.0.2", dst="10.0.0.1") / TCP(**SYN, dport=999)
+    arriving = nic.Frame(bytes(syn), False, 0.0, Layer.ETHERNET)
+    flow = flow_of(arriving.packet)
+    assert flow is not None
+    place.shared.claim(flow)
+    over = threading.Event()
+
+    def claim() -> None:
+        while not over.is_set():
+            place.shared.claim(flow)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=claim)
+    thread.start()
+    try:
+        assert [place.shared._pass(arriving) for _ in range(5000)] == [None] * 5000
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(usual)
+        place.shared.release()
+
+
 def test_frames_of_both_directions_are_seen(place: Place) -> None:
     with LinkSocket(place.shared, filter="icmp") as link:
         assert place.net.ping("10.0.0.2", timeout=5).received == 1

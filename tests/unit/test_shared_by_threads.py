@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -64,6 +64,12 @@ def test_setblocking_beside_the_first_fileno(net: pystack.Stack) -> None:
 @pytest.mark.parametrize("call", ["recv", "recv_into", "recvfrom", "accept"])
 @pytest.mark.parametrize("timeout", [0, 0.05])
 def test_a_timeout_is_for_calls_to_come(net: pystack.Stack, call: str, timeout: float) -> None:
+    # On a busy machine a thread may begin its call after the timeout is set, and ends with it.
+    assert any(outlasts_a_timeout(net, call, timeout, lead) for lead in (0.1, 1, 10))
+
+
+def outlasts_a_timeout(net: pystack.Stack, call: str, timeout: float, lead: float) -> bool:
+    """Whether a call goes on when a timeout is set some time after it has begun."""
     with ExitStack() as opened:
         listener = opened.enter_context(net.sockets.create_server(("127.0.0.1", 0)))
         sock, name = listener, listener.getsockname()
@@ -73,21 +79,23 @@ def test_a_timeout_is_for_calls_to_come(net: pystack.Stack, call: str, timeout: 
         result: list[Any] = []
 
         def use() -> None:
-            if call == "accept":
-                opened.enter_context(sock.accept()[0])
-                result.append(True)
-            else:
-                result.append(getattr(sock, call)(bytearray(4) if call == "recv_into" else 4))
+            with suppress(BlockingIOError, TimeoutError):
+                if call == "accept":
+                    opened.enter_context(sock.accept()[0])
+                    result.append(True)
+                else:
+                    result.append(getattr(sock, call)(bytearray(4) if call == "recv_into" else 4))
 
         thread = threading.Thread(target=use)
         thread.start()
-        time.sleep(0.1)
+        time.sleep(lead)
         sock.settimeout(timeout)
         thread.join(0.7)  # calls look for signals each half second
-        assert thread.is_alive()
+        if not thread.is_alive():
+            return False
         if call == "accept":
             opened.enter_context(net.sockets.create_connection(name))
         else:
             far.send(b"late")
-        thread.join(10)
-        assert result
+        thread.join(30)
+        return bool(result)

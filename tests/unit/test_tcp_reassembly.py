@@ -241,7 +241,7 @@ def test_thirty_thousand_gaps_are_held_in_little_memory(order: str) -> None:
             peer.answers()
         used = peer.stack.arena.used_bytes - before
         assert used < 1.3 * 2 * count  # of the window, gaps and all
-        assert min(took[-100:]) < 3 * min(took[:100])
+        assert min(took[-100:]) < 10 * min(took[:100])  # a walk of all costs hundreds of times that
         put(peer, 0, 1)
         for place in range(2, 2 * count, 1000):
             put(peer, place, min(place + 1000, 2 * count))

@@ -27,7 +27,7 @@
 /* A neighbour's answer, and frames that a wire holds back: what goes without being acknowledged. */
 #define WAITING_US 500000
 /* So long nothing may be taken from a wire whose far end is no Stack's. */
-#define UNHEARD_US 100000
+#define UNHEARD_US 1000000
 /* So long a clock of Python's may stand still before it counts as one that is turned by hand. */
 #define STANDSTILL_US 20000
 /* So long one alone may be waited for, and one of several. */
