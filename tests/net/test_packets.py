@@ -136,7 +136,7 @@ def capture_of_curl(place: Namespace, folder: Path) -> Path:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=30)
+    watching.communicate(timeout=100)
     return path
 
 

@@ -29,7 +29,7 @@ from pystack.world import World
 
 PROGRAM = [sys.executable, "-m", "pystack"]
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
 PCAP_HEADER, RECORD_HEADER = 24, 16
 
 
@@ -183,7 +183,7 @@ def nothing(net: pystack.Stack, cleanup: ExitStack) -> Callable[[], None]:
 # does until the signal comes, and the statuses after SIGTERM and SIGINT.
 COMMANDS: dict[str, tuple[list[str], str, Any, int, int]] = {
     "get": (["get", f"http://{LEFT}/"], "", page, -15, 130),
-    "ping": (["ping", LEFT, "-c", "1000"], "icmp_seq=2", nothing, -15, 0),
+    "ping": (["ping", LEFT, "-c", "1000", "-W", "60"], "icmp_seq=2", nothing, -15, 0),
     "proxy": (["proxy"], "Proxying", echoed, 0, 130),
     "replay": (["replay", "asked.pcap", "--to", f"{LEFT}:80", "--level", "stream"], "", page,
                -15, 130),

@@ -175,7 +175,7 @@ def test_the_web_server_on_a_tap() -> None:
             assert got == (FOLDER / "web_server.py").read_text("utf-8")
         finally:
             server.send_signal(signal.SIGINT)
-            out, err = server.communicate(timeout=30)
+            out, err = server.communicate(timeout=100)
         assert (server.returncode, out) == (0, b"Bye\n"), err
 
 

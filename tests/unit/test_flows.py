@@ -144,7 +144,7 @@ class Ends:
             assert one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
     def each(self, numbers: dict[int, Any]) -> Iterator[Any]:
-        """Each of the sockets, once, as soon as it is ready."""
+        """Each of the sockets, once, as soon as it is ready: the next within PATIENCE_S."""
         deadline = time.monotonic() + PATIENCE_S
         left = dict(numbers)
         while left:
@@ -153,6 +153,7 @@ class Ends:
             for number, _ in self.waiting.take():
                 self.waiting.change(number, 0)
                 yield left.pop(number)
+                deadline = time.monotonic() + PATIENCE_S
 
     def exchange(self, word: bytes) -> None:
         """Each sends a word, all of them before any reads its answer."""

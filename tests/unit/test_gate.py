@@ -21,8 +21,8 @@ import pystack
 from pystack.nic import Descriptor, Framing
 
 LEFT, RIGHT = "10.0.0.1", "10.0.0.2"
-# Another program may take the processor away in one of two parts that are compared. A round in which
-# it took none from either, or from both alike, tells; a shut gate would tell in each.
+# Another program may take the processor away in one of two parts that are compared. One round tells
+# in which it took none, or as much in both; a shut gate shows in each.
 ROUNDS = 20
 
 
@@ -44,7 +44,8 @@ def connected(left: pystack.Stack, right: pystack.Stack, count: int) -> list[tup
     with right.sockets.create_server((RIGHT, 0)) as listener:
         address = listener.getsockname()
         return [
-            (left.sockets.create_connection(address, 30), listener.accept()[0]) for _ in range(count)
+            (left.sockets.create_connection(address, 30), listener.accept()[0])
+            for _ in range(count)
         ]
 
 

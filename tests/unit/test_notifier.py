@@ -23,7 +23,7 @@ from pystack.errors import StackPanic
 from pystack.sockets.notifier import ENDED, READ, WRITE, Notifier
 from pystack.world import World
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 GATE = 1  # an epoll that the driver makes when it first sees that there are watched sockets
 
 

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pair import LEFT, RIGHT, RIGHT6, Pair, pair, whole
