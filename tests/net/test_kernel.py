@@ -196,8 +196,8 @@ def test_the_kernel_pings_the_stack(words: tuple[str, ...]) -> None:
 def test_the_stack_pings_the_kernel(address: str) -> None:
     with world() as it:
         # A lost question for the neighbour is asked again after a second.
-        small = it.net.ping(address, count=3, interval=0.05, timeout=5)
+        small = it.net.ping(address, count=3, interval=0.05, timeout=30)
         assert small.received == 3, str(small)
-        large = it.net.ping(address, count=2, interval=0.05, size=8000)
+        large = it.net.ping(address, count=2, interval=0.05, size=8000, timeout=30)
         assert large.received == 2
         assert all(reply.size == 8008 for reply in large.replies)

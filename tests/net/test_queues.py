@@ -284,7 +284,7 @@ def test_devices_of_two_namespaces_are_two() -> None:
         index = one.call(socket.if_nametoindex, "dev0")
         assert two.call(socket.if_nametoindex, "dev0") == index
         for net in (*ones, *twos):
-            assert net.ping(KERNEL[4], timeout=5).received == 1
+            assert net.ping(KERNEL[4], timeout=30).received == 1
 
 
 def test_a_persistent_device() -> None:
@@ -294,7 +294,7 @@ def test_a_persistent_device() -> None:
         for _ in range(2):
             with place.call(lambda: Tap("dev0", queues=2)) as nic, pystack.Stack() as net:
                 net.attach(nic, "10.0.0.2/24")
-                assert net.ping(KERNEL[4], timeout=5).received == 1
+                assert net.ping(KERNEL[4], timeout=30).received == 1
 
 
 def curl(place: Namespace, mark: bytes) -> str:
@@ -367,4 +367,4 @@ def test_frames_of_any_kind() -> None:
                 frame = target + chance.randbytes(6) + kind + packet
                 raw.send(frame[: chance.randrange(14, len(frame) + 1)].ljust(14, b"\0"))
         for net in nets:
-            assert net.ping(KERNEL[4], timeout=5).received == 1
+            assert net.ping(KERNEL[4], timeout=30).received == 1

@@ -106,7 +106,7 @@ def test_it_carries_every_byte(ways: Any, layer: Layer, mtu: int) -> None:
             assert [hashlib.sha256(one).digest() for one in got] == 2 * [
                 hashlib.sha256(DATA).digest()
             ]
-            assert (await left.aio.ping("fd00::2")).received == 1
+            assert (await left.aio.ping("fd00::2", timeout=30)).received == 1
             server.close()
 
     run(work())
@@ -128,7 +128,7 @@ def test_uvloop_carries_frames_too() -> None:
 
     async def work() -> None:
         async with joined() as (left, right, *_):
-            assert (await left.aio.ping(RIGHT)).received == 1
+            assert (await left.aio.ping(RIGHT, timeout=30)).received == 1
             with pytest.raises(pystack.OffStackError, match="asyncio's own loop"):
                 await right.start_server(lambda _reader, _writer: None)
             with right.sockets.create_server((RIGHT, 80)) as listener:
@@ -256,7 +256,7 @@ def test_through_a_wrapper_too() -> None:
             right.attach(Async(*far), f"{RIGHT}/24")
             with pytest.raises(DeadlockError):
                 left.ping(RIGHT)
-            assert (await left.aio.ping(RIGHT)).received == 1
+            assert (await left.aio.ping(RIGHT, timeout=30)).received == 1
 
     run(work())
 
@@ -524,7 +524,7 @@ def test_it_reads_an_async_iterator() -> None:
             first = Async(each(), near.put_nowait)  # a function that has nothing to await
             left.attach(first, f"{LEFT}/24")
             right.attach(Async(near.get, packets.put), f"{RIGHT}/24")
-            assert (await left.aio.ping(RIGHT)).received == 1
+            assert (await left.aio.ping(RIGHT, timeout=30)).received == 1
             packets.put_nowait(b"")
             await first.wait_closed()
 

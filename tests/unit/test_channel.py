@@ -96,7 +96,7 @@ def test_a_client_that_takes_no_answers_is_cut_off(net: pystack.Stack) -> None:
                     end.send(message)
                 except BlockingIOError:
                     time.sleep(0.001)
-    assert net.ping(HERE).received == 1
+    assert net.ping(HERE, timeout=30).received == 1
 
 
 def test_descriptors_that_come_unasked_are_closed(net: pystack.Stack) -> None:

@@ -282,7 +282,7 @@ def test_udp_lite_of_any_size(it: Pair) -> None:
 
 @pytest.mark.parametrize("to", [RIGHT, RIGHT6, "127.0.0.1", "::1", LEFT, LEFT6, "localhost"])
 def test_ping(it: Pair, to: str) -> None:
-    result = it.left.ping(to, count=3, interval=0.01, size=100)
+    result = it.left.ping(to, count=3, interval=0.01, size=100, timeout=30)
     assert (result.sent, result.received, result.loss) == (3, 3, 0)
     assert bool(result)
     assert [reply.sequence for reply in result.replies] == [1, 2, 3]
@@ -305,7 +305,7 @@ def test_ping_nobody(it: Pair) -> None:
 
 def test_large_pings_are_fragmented(it: Pair) -> None:
     for to in (RIGHT, RIGHT6):
-        result = it.left.ping(to, size=20_000, timeout=5)
+        result = it.left.ping(to, size=20_000, timeout=30)
         assert result.received == 1
         assert result.replies[0].size == 20_008
 
@@ -323,9 +323,9 @@ def test_one_hop_traceroute(it: Pair) -> None:
 def test_a_nics_mtu_bounds_what_is_sent_whole() -> None:
     with pair(mtu=1000) as own:
         sent: list[int] = []
-        assert own.left.ping(RIGHT, size=2500, timeout=5).received == 1
+        assert own.left.ping(RIGHT, size=2500, timeout=30).received == 1
         before = own.left_interface.counters()["out_unicast_packets"]
-        own.left.ping(RIGHT, size=2500, timeout=5)
+        own.left.ping(RIGHT, size=2500, timeout=30)
         sent.append(own.left_interface.counters()["out_unicast_packets"] - before)
         assert sent == [3]
         assert isinstance(own.left, pystack.Stack)

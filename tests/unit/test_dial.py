@@ -132,10 +132,10 @@ def test_pings() -> None:
     async def work() -> None:
         async with both() as (left, _right):
             for host in (RIGHT, RIGHT6, LEFT, "127.0.0.1"):
-                result = await left.aio.ping(host, count=3, interval=0)
+                result = await left.aio.ping(host, count=3, interval=0, timeout=30)
                 assert (result.destination, result.received) == (host, 3)
             assert result.rtts_ms[0] > 0
-            many = await asyncio.gather(*(left.aio.ping(RIGHT) for _ in range(50)))
+            many = await asyncio.gather(*(left.aio.ping(RIGHT, timeout=30) for _ in range(50)))
             assert all(many)
             silent = await left.aio.ping("10.0.0.77", timeout=0.05)
             assert (silent.received, silent.replies[0].error) == (0, "timeout")
@@ -156,7 +156,7 @@ def test_names_are_the_stack_s() -> None:
                 assert [str(one) for one in found] == [RIGHT6, RIGHT]
                 server = await right.start_server(shout, RIGHT, 80)  # not of its first address
                 assert await asked(left, "shop.test", 80) == b"HELLO\n"
-                assert (await left.aio.ping("shop.test")).destination == RIGHT6
+                assert (await left.aio.ping("shop.test", timeout=30)).destination == RIGHT6
                 with pytest.raises(socket.gaierror):
                     await left.open_connection("no.test", 80)
                 server.close()

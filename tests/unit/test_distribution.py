@@ -132,7 +132,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy2(ROOT / name, copy / name)
     subprocess.run(
         [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(out)],
-        cwd=copy, check=True, capture_output=True, timeout=120,
+        cwd=copy, check=True, capture_output=True, timeout=600,
     )  # fmt: skip
     (made,) = out.iterdir()
     return made
@@ -154,7 +154,7 @@ def lonely(tmp_path: Path) -> list[str]:
 @LINUX
 @pytest.mark.slow
 @needs_programs("cmake", "ninja")  # which pip would bring else
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_source_distribution_needs_no_network(
     sdist: Path, wheelhouse: Path, lonely: list[str], tmp_path: Path
 ) -> None:

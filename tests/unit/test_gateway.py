@@ -56,7 +56,7 @@ def test_a_guest_gets_all_it_needs() -> None:
     with guest_of() as (gateway, guest, interface):
         assert str(interface.lease.address) == "10.0.2.100/24"
         assert str(gateway.guest) == "10.0.2.100"
-        assert guest.ping("10.0.2.2").received == 1
+        assert guest.ping("10.0.2.2", timeout=30).received == 1
         assert {str(one) for one in guest.resolve("gateway.internal")} == {"10.0.2.2", "fd00::2"}
 
 
@@ -70,13 +70,13 @@ def test_ipv6_configures_itself() -> None:
                           for one in interface.addresses))  # fmt: skip
         until(lambda: "fd00::3" in map(str, guest.nameservers))
         assert str(guest.routes.lookup("2001:db8::1").gateway) == "fe80::2"
-        assert guest.ping("fd00::2").received == 1
+        assert guest.ping("fd00::2", timeout=30).received == 1
 
 
 def test_without_ipv6_and_names() -> None:
     with guest_of(subnet6=None, nameservers=()) as (gateway, guest, interface):
         interface.slaac()
-        assert guest.ping("10.0.2.2").received == 1
+        assert guest.ping("10.0.2.2", timeout=30).received == 1
         assert gateway.interface is not None
         assert all(one.ip.version == 4 or one.ip.is_link_local for one in interface.addresses)
         with pytest.raises(ConnectionRefusedError):

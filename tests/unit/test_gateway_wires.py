@@ -25,7 +25,7 @@ def has_lease(wire: pystack.nic.Nic) -> None:
     with pystack.Stack() as guest:
         interface = guest.attach(wire)
         assert str(interface.dhcp(timeout=PATIENCE_S).address) == "10.0.2.100/24"
-        assert guest.ping("10.0.2.2").received == 1
+        assert guest.ping("10.0.2.2", timeout=30).received == 1
 
 
 def connected(path: Path, kind: int) -> socket.socket:

@@ -294,7 +294,7 @@ def test_echo_requests(host: str) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        assert both.left.ping(host, count=2, size=2000, interval=0.01).received == 2
+        assert both.left.ping(host, count=2, size=2000, interval=0.01, timeout=30).received == 2
         taken.close()
         thread.join()
         assert [one.destination[:2] for one in seen] == [(host, 0)] * 2

@@ -127,7 +127,7 @@ def test_a_nic_can_be_attached_again() -> None:
         with pystack.Stack() as a, pystack.Stack() as b:
             interface = a.attach(left, f"{LEFT}/24")
             b.attach(right, f"{RIGHT}/24")
-            assert a.ping(RIGHT, timeout=5).received == 1
+            assert a.ping(RIGHT, timeout=30).received == 1
             with pytest.raises(OSError, match="in use"):
                 b.attach(left)
             interface.detach()
@@ -305,7 +305,7 @@ def test_many_threads_use_one_stack() -> None:
 
 def test_whoever_waits_drives() -> None:
     with pystack.Stack(threaded=False) as net:
-        assert net.ping("127.0.0.1").received == 1
+        assert net.ping("127.0.0.1", timeout=30).received == 1
         with net.sockets.create_server(("127.0.0.1", 0)) as listener:
             client = net.sockets.create_connection(listener.getsockname(), 5)
             server, _peer = listener.accept()

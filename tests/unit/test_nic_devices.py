@@ -63,7 +63,7 @@ def test_a_stack_on_a_packet_socket() -> None:
         with place.call(lambda: Packet("v1", promiscuous=True)) as wire, pystack.Stack() as net:
             assert (wire.name, wire.mtu, wire.layer) == ("v1", 1500, Layer.ETHERNET)
             net.attach(wire, "10.0.0.2/24", mac="02:00:00:00:00:77")
-            assert net.ping("10.0.0.1", timeout=5).received == 1
+            assert net.ping("10.0.0.1", timeout=30).received == 1
             assert place.ping("10.0.0.2", 2, "-i", "0.2") == [1, 2]
             # The kernel leaves the checksums of what stays on the machine to the NIC.
             listener = place.call(socket.create_server, ("10.0.0.1", 0))

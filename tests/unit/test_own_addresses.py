@@ -62,7 +62,7 @@ def test_each_own_address_from_each(
 
 @pytest.mark.parametrize("to", [*OWN[4], *OWN[6]])
 def test_an_own_address_answers_ping(net: pystack.Stack, to: str) -> None:
-    assert net.ping(to, timeout=5).received == 1
+    assert net.ping(to, timeout=30).received == 1
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_a_handshake_by_hand_is_not_reset(place: Place) -> None:
         assert first is not None
         assert first[TCP].ack == 8 + 18
     # Nobody listens any more, and still nobody resets it.
-    assert place.server.ping("10.0.0.1", timeout=5).received == 1
+    assert place.server.ping("10.0.0.1", timeout=30).received == 1
     assert resets(place.net) == 0
     assert place.shared.claims == 1
     place.shared.release()
@@ -271,7 +271,7 @@ def test_a_flow_that_is_claimed_again_stays_claimed_meanwhile(place: Place) -> N
 
 def test_frames_of_both_directions_are_seen(place: Place) -> None:
     with LinkSocket(place.shared, filter="icmp") as link:
-        assert place.net.ping("10.0.0.2", timeout=5).received == 1
+        assert place.net.ping("10.0.0.2", timeout=30).received == 1
         kinds = [link.recv()[ICMP].type, link.recv()[ICMP].type]  # type: ignore[index]
         assert kinds == [8, 0]
         assert not LinkSocket.select([link], 0)
@@ -292,7 +292,7 @@ def test_what_nobody_reads_is_bounded(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pystack.scapy.sockets._QUEUE_FRAMES", 3)
         with LinkSocket(place.shared) as link:
-            place.net.ping("10.0.0.2", count=3, interval=0, timeout=5)
+            place.net.ping("10.0.0.2", count=3, interval=0, timeout=30)
             assert link.lost >= 3
 
 
@@ -336,7 +336,7 @@ def test_scapys_own_functions(place: Place) -> None:
         sniffer.start()
         while not getattr(sniffer, "continue_sniff", False):
             time.sleep(0)
-        assert place.net.ping("10.0.0.2", timeout=5).received == 1
+        assert place.net.ping("10.0.0.2", timeout=30).received == 1
         sniffer.join(timeout=10)
         assert [one[ICMP].type for one in sniffer.results] == [8, 0]
         with pytest.raises(RuntimeError, match="already"):

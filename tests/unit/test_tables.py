@@ -142,7 +142,7 @@ def test_flushing_one_family_or_interface_leaves_the_others() -> None:
 
 def test_what_a_neighbour_says_is_learned() -> None:
     with pair() as it:
-        assert it.left.ping(RIGHT).received == 1
+        assert it.left.ping(RIGHT, timeout=30).received == 1
         (entry,) = it.left.neighbours.list()
         assert (str(entry.address), entry.mac) == (RIGHT, it.right_interface.mac)
         assert entry.state is NeighbourState.REACHABLE
@@ -257,7 +257,7 @@ def test_forwarding_between_interfaces(family: int) -> None:
         assert router.sysctl[name] == 0
         assert a.ping(far, timeout=0.2).received == 0
         router.sysctl[name] = 1
-        assert a.ping(far, timeout=5).received == 1
+        assert a.ping(far, timeout=30).received == 1
         trace = a.traceroute(far, probes=1, timeout=5)
         near = networks[1].format(1, 254 if not v6 else 9)
         assert trace.reached, str(trace)
@@ -265,7 +265,7 @@ def test_forwarding_between_interfaces(family: int) -> None:
             ipaddress.ip_address(near),
             ipaddress.ip_address(far),
         ]
-        lost = a.ping(far, ttl=1, timeout=5)
+        lost = a.ping(far, ttl=1, timeout=30)
         assert lost.received == 0
         assert lost.replies[0].time_exceeded
         router.sysctl[name] = 0
@@ -328,7 +328,7 @@ def test_counters_count() -> None:
     with pair() as it:
         before = it.left.counters()
         wire = it.left_interface.counters()
-        assert it.left.ping(RIGHT, count=3, interval=0).received == 3
+        assert it.left.ping(RIGHT, count=3, interval=0, timeout=30).received == 3
         client, server = it.connected()
         client.sendall(b"x" * 10_000)
         whole(server, 10_000)
@@ -359,7 +359,7 @@ def test_resets_and_orderly_ends_are_told_apart() -> None:
         for net in (it.left, it.right):
             assert net.counters()["tcp.established_resets"] == 1
         before = it.left.counters()
-        assert it.left.ping(RIGHT6, count=3, interval=0.01).received == 3
+        assert it.left.ping(RIGHT6, count=3, interval=0.01, timeout=30).received == 3
         after = it.left.counters()
         for name in ("icmp6.in_protocol_errors", "icmp6.in_discards"):
             assert after[name] == before[name]

@@ -52,7 +52,7 @@ def exchange(nets: list[pystack.Stack]) -> None:
                     left = size // 16
                     while left:
                         left -= len(near.recv(left))
-    assert nets[0].ping("fd00:9::2").received == 1
+    assert nets[0].ping("fd00:9::2", timeout=30).received == 1
 
 
 @pytest.mark.parametrize("layer", Layer)
