@@ -266,7 +266,7 @@ _FAULTS = (
         "--delay", type=NOT_NEGATIVE, default=0, help="Delay of each frame, in each direction, ms."
     ),
     click.option(
-        "--jitter", type=NOT_NEGATIVE, default=0, help="Maximum variation of the delay, ms."
+        "--jitter", type=NOT_NEGATIVE, default=0, help="By how much the delay may be longer, ms."
     ),
     click.option(
         "--rate",

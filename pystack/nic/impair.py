@@ -21,7 +21,7 @@ class Impairment:
         corrupt: Probability that one bit is flipped.
         reorder: Probability that it is held back by `reorder_delay`, so that others overtake it.
         delay: Seconds each frame takes.
-        jitter: The most by which that varies, either way, in seconds.
+        jitter: By how many seconds it may be longer, evenly distributed.
         reorder_delay: Seconds.
         rate: Bits per second; 0: unlimited.
         queue_frames: How many frames may be in transit; more are lost.

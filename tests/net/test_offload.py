@@ -52,7 +52,7 @@ def connected(place: Namespace, net: pystack.Stack, version: int, *, stack_serve
             client = place.call(socket.create_connection, where, 10)
             return client, listener.accept()[0]
     with place.call(lambda: socket.create_server((kernel, 0), family=family)) as listener:
-        client = net.sockets.create_connection(listener.getsockname()[:2], 10)
+        client = net.sockets.create_connection(listener.getsockname()[:2], 30)
         return client, listener.accept()[0]
 
 
@@ -66,7 +66,7 @@ def greet(sender: Any, receiver: Any) -> None:
             break
     else:
         pytest.fail("no datagram has come in ten seconds")
-    receiver.settimeout(10)
+    receiver.settimeout(30)
 
 
 @pytest.mark.parametrize("offload", [True, False])
@@ -116,7 +116,7 @@ def test_the_kernel_cuts_it_as_we_would(
         two.attach(seen, *(f"{HOSTS[v][1]}/{24 if v == 4 else 64}" for v in HOSTS))
         family = socket.AF_INET6 if version == 6 else socket.AF_INET
         with two.sockets.create_server((HOSTS[version][1], 0), family=family) as listener:
-            client = one.sockets.create_connection(listener.getsockname()[:2], 10)
+            client = one.sockets.create_connection(listener.getsockname()[:2], 30)
             server, _peer = listener.accept()
         with client, server:
             exchange(client, server, (1 if loss else 4) * MEBIBYTE)
@@ -162,10 +162,10 @@ def test_udp_both_ways() -> None:
     with world(Tap, 1500, offload=True) as (place, net, _nic):
         with place.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as kernel:
             kernel.bind(("10.0.0.1", 0))
-            kernel.settimeout(10)
+            kernel.settimeout(30)
             with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
                 ours.bind(("10.0.0.2", 0))
-                ours.settimeout(10)
+                ours.settimeout(30)
                 for size in (0, 1, 1472, 1473, 60000):  # the last two in fragments
                     data = bytes(i & 0xFF for i in range(size))
                     kernel.sendto(data, ours.getsockname())
@@ -205,7 +205,7 @@ def test_long_sends_are_cut_into_datagrams(kind: type[Any], version: int, offloa
         here = cleanup.enter_context(net.sockets.socket(family, socket.SOCK_DGRAM))
         for sock, host in ((there, HOSTS[version][0]), (here, HOSTS[version][1])):
             sock.bind((host, 0))
-            sock.settimeout(10)
+            sock.settimeout(30)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         there.connect(here.getsockname()[:2])
         here.connect(there.getsockname()[:2])
@@ -259,7 +259,7 @@ def test_a_capture_sees_the_datagrams(tmp_path: Path) -> None:
             here.bind((HOSTS[version][1], 0))
             for sock, far in ((there, here), (here, there)):
                 sock.connect(far.getsockname()[:2])
-                sock.settimeout(10)
+                sock.settimeout(30)
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1440)
             for sock, far in ((here, there), (there, here)):
                 for _ in range(3):

@@ -64,7 +64,7 @@ def until_it_listens(server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection((KERNEL, 80), 5).close()
+            socket.create_connection((KERNEL, 80), 30).close()
             return
         except ConnectionRefusedError:
             time.sleep(0.01)
@@ -87,7 +87,7 @@ def test_scapys_tcp_client_fetches_a_page(place: Namespace) -> None:
         try:
             with installed(net):
                 syn = IP(dst=KERNEL) / TCP(sport=4000, dport=80, flags="S")
-                assert str(sr1(syn, timeout=10)[TCP].flags) == "SA"
+                assert str(sr1(syn, timeout=30)[TCP].flags) == "SA"
                 client = TCP_client.tcplink(HTTP, KERNEL, 80)
                 client.send(HTTP() / HTTPRequest(Host=KERNEL.encode(), Connection=b"close"))
                 answer = client.recv()
@@ -96,7 +96,7 @@ def test_scapys_tcp_client_fetches_a_page(place: Namespace) -> None:
             conf.verb = before
         assert answer.load == PAGE
         assert net.counters()["tcp.out_resets"] == 0
-        assert net.ping(KERNEL, timeout=10).received == 1
+        assert net.ping(KERNEL, timeout=30).received == 1
         shared.close()
 
 

@@ -108,7 +108,7 @@ def test_connections_both_ways(kind: Any, offload: bool) -> None:
                 client = place.call(socket.create_connection, (STACK[version], 80), 10)
                 with client:
                     # The kernel's connect returns before a Stack's thread has the last ACK.
-                    ready, _, _ = select.select(listeners, [], [], 10)
+                    ready, _, _ = select.select(listeners, [], [], 30)
                     assert len(ready) == 1, "one of them, and only one, has the connection"
                     accepted, peer = ready[0].accept()
                     served[listeners.index(ready[0])] += 1
@@ -123,7 +123,7 @@ def test_connections_both_ways(kind: Any, offload: bool) -> None:
                 pairs = []
                 for number in range(20):
                     near = cleanup.enter_context(
-                        nets[number % 2].sockets.create_connection(far.getsockname()[:2], 10)
+                        nets[number % 2].sockets.create_connection(far.getsockname()[:2], 30)
                     )
                     pairs.append((near, cleanup.enter_context(far.accept()[0])))
                 for number, (near, accepted) in enumerate(pairs):
@@ -138,7 +138,7 @@ def test_a_connection_survives_a_pause_after_which_the_kernel_has_forgotten_it()
         pairs = []
         for number in range(24):
             near = cleanup.enter_context(
-                nets[number % 3].sockets.create_connection(far.getsockname(), 10)
+                nets[number % 3].sockets.create_connection(far.getsockname(), 30)
             )
             pairs.append((near, cleanup.enter_context(far.accept()[0])))
         ports = [near.getsockname()[1] for near, _accepted in pairs]
@@ -165,7 +165,7 @@ def test_questions_are_answered_once() -> None:
             place.run("ip", "neigh", "flush", "all")
         for net in nets:
             for version in (4, 6):
-                result = net.ping(KERNEL[version], count=5, interval=0.02, timeout=5, size=2000)
+                result = net.ping(KERNEL[version], count=5, interval=0.02, timeout=30, size=2000)
                 assert result.received == 5
             assert KERNEL[4] in {str(one.address) for one in net.neighbours.list()}
 
@@ -187,7 +187,7 @@ def test_nobody_there_is_said_once(tmp_path: Path) -> None:
             with pytest.raises(ConnectionRefusedError):
                 place.call(socket.create_connection, (STACK[4], port), 10)
         with place.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.connect((STACK[4], 3000))
             for _ in range(5):
                 sock.send(b"anybody?")
@@ -210,12 +210,12 @@ def test_datagrams_find_their_socket() -> None:
                 place.call(socket.socket, FAMILY[version], socket.SOCK_DGRAM)
             )
             far.bind((KERNEL[version], 0))
-            far.settimeout(5)
+            far.settimeout(30)
             near = []
             for net in nets:
                 sock = cleanup.enter_context(net.sockets.socket(FAMILY[version], 2))
                 sock.bind((STACK[version], 0))
-                sock.settimeout(5)
+                sock.settimeout(30)
                 near.append(sock)
             assert near[0].getsockname()[1] != near[1].getsockname()[1]
             for size in (10, 1400, 8000):  # the last in fragments, which have no ports
@@ -241,7 +241,7 @@ def test_a_group_is_heard_by_all() -> None:
         for net in nets:
             sock = cleanup.enter_context(net.sockets.socket(socket.AF_INET, socket.SOCK_DGRAM))
             sock.bind(("", 5000))
-            sock.settimeout(5)
+            sock.settimeout(30)
             membership = socket.inet_aton(group) + socket.inet_aton(STACK[4])
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
             members.append(sock)
@@ -338,7 +338,7 @@ def test_two_processes() -> None:
         assert {curl(place, b"!%d" % number) for number in range(20)} == {"b"}
         for one, owner in zip(kept, owners, strict=True):
             with one:
-                one.settimeout(10)
+                one.settimeout(30)
                 one.sendall(b"still there?")
                 if owner == b"b":
                     assert receive(one, 12) == b"still there?"

@@ -44,7 +44,7 @@ async def download(server: SshServer, layer: Layer, size: int) -> None:
         wire: Any = Async(reader, writer, layer=layer)
         async with pystack.Stack() as net:
             net.attach(wire, f"{CLIENT}/24")
-            assert (await net.aio.ping(SERVER, timeout=10)).received == 1
+            assert (await net.aio.ping(SERVER, timeout=30)).received == 1
             stream, closing = await net.open_connection(SERVER, 80)
             digest = hashlib.sha256()
             while part := await stream.read(1 << 18):

@@ -211,7 +211,7 @@ class Server:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(SECONDS + 900)
 def test_soak(capsys: pytest.CaptureFixture[str]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
@@ -298,7 +298,7 @@ def test_soak(capsys: pytest.CaptureFixture[str]) -> None:
             thread.join(180)
         server.close()
         assert tally.failures == []
-        assert tally.connections > TASKS + THREADS
+        assert tally.connections >= TASKS + THREADS
         wait = time.monotonic() + 30
         while threading.active_count() > threads + 2 and time.monotonic() < wait:
             time.sleep(0.05)

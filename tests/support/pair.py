@@ -26,10 +26,10 @@ class Pair:
         """A TCP connection from left to right: the client's and the server's socket."""
         host = RIGHT6 if v6 else RIGHT
         with self.right.sockets.create_server((host, 0), family=10 if v6 else 2) as listener:
-            client = self.left.sockets.create_connection(listener.getsockname()[:2], 10)
+            client = self.left.sockets.create_connection(listener.getsockname()[:2], 30)
             server, _peer = listener.accept()
-        client.settimeout(10)
-        server.settimeout(10)
+        client.settimeout(30)
+        server.settimeout(30)
         return client, server
 
 

@@ -54,7 +54,7 @@ def wireguard_go(place: Namespace, name: str, config: str, *addresses: str) -> I
         yield
     finally:
         daemon.terminate()
-        daemon.wait(10)
+        daemon.wait(30)
 
 
 def latest_handshake(place: Namespace, name: str) -> int:

@@ -228,7 +228,7 @@ def test_a_wait_in_the_loop_s_thread_says_what_to_do() -> None:
         async with joined() as (left, right, *_):
             for call in (
                 lambda: left.ping(RIGHT),
-                lambda: left.sockets.create_connection((RIGHT, 80), 5),
+                lambda: left.sockets.create_connection((RIGHT, 80), 30),
                 lambda: left.traceroute(RIGHT),
                 left.close,
             ):
@@ -388,7 +388,7 @@ def test_the_end_of_the_loop_is_the_wire_s_and_nothing_waits_for_it() -> None:
         for way, address in ((near, LEFT), (far, RIGHT)):
             nets.append(pystack.Stack())
             nets[-1].attach(Async(*way), f"{address}/24")
-        reader, writer = await asyncio.wait_for(connected(), 10)
+        reader, writer = await asyncio.wait_for(connected(), 30)
         writer.write(bytes(100))  # and nobody carries it
         assert reader
 
@@ -442,8 +442,8 @@ def test_a_peer_that_never_reads_is_given_up(way: str) -> None:
                 sock.sendto(bytes(1400), (RIGHT, 9))
                 await asyncio.sleep(0)
         wire.close()
-        await asyncio.wait_for(net.aio.close(), 20)
-        await asyncio.wait_for(wire.wait_closed(), 20)
+        await asyncio.wait_for(net.aio.close(), 30)
+        await asyncio.wait_for(wire.wait_closed(), 30)
         writer.close()
         theirs.close()
 

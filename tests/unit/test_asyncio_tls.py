@@ -271,7 +271,7 @@ def test_tls_does_not_block_when_told_so(it: Pair, certificate: Path) -> None:
         with pytest.raises(TimeoutError):
             client.recv(1)
         server.sendall(b"x")
-        client.settimeout(10)
+        client.settimeout(30)
         assert client.recv(1) == b"x"
 
 
@@ -330,7 +330,7 @@ def test_uvloop(it: Pair) -> None:
             seen = asyncio.Event()
             loop.add_reader(listener.fileno(), seen.set)
             await loop.sock_connect(client, listener.getsockname())
-            await asyncio.wait_for(seen.wait(), 10)
+            await asyncio.wait_for(seen.wait(), 30)
             loop.remove_reader(listener.fileno())
             server, _peer = listener.accept()
             server.setblocking(False)

@@ -35,7 +35,7 @@ def channel(net: pystack.Stack) -> socket.socket:
     assert lib.ps_channel_listen(net._handle.pointer, name, len(name)) == 0
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     made.connect(b"\0" + ffi.string(name))
-    made.settimeout(10)
+    made.settimeout(30)
     return made
 
 

@@ -162,7 +162,7 @@ def test_serve_shows_no_traceback_of_a_download_that_breaks_off(tmp_path: Path, 
                 assert server.stdout is not None
                 assert server.stderr is not None
                 assert server.stdout.readline().startswith("Serving")
-                with far.sockets.create_connection(("10.1.0.2", 8080), 10) as client:
+                with far.sockets.create_connection(("10.1.0.2", 8080), 30) as client:
                     client.sendall(b"GET /big HTTP/1.0\r\n\r\n")
                     assert client.recv(100)
                     assert '"GET /big' in server.stderr.readline()

@@ -27,7 +27,7 @@ def ends(it: Pair, v: Any) -> tuple[Any, Any]:
     a = it.left.socket(family, socket.SOCK_DGRAM)
     b = it.right.socket(family, socket.SOCK_DGRAM)
     for sock, host in ((a, left), (b, right)):
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.bind((host, 0))
     return a, b
 
@@ -79,7 +79,7 @@ def test_a_full_buffer_loses_the_newest(it: Pair, v: Any) -> None:
 def test_a_refused_datagram_is_heard_of(it: Pair, v: Any) -> None:
     family, _left, right = v
     with it.left.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.connect((right, 4))
         sock.send(b"x")
         with pytest.raises(ConnectionRefusedError):
@@ -152,7 +152,7 @@ def test_ipv4_groups(it: Pair) -> None:
     group = "239.1.2.3"
     a, b = ends(it, V4)
     with a, b, it.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
-        member.settimeout(10)
+        member.settimeout(30)
         member.bind(("", 5007))
         request = socket.inet_aton(group) + socket.inet_aton(RIGHT)
         member.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
@@ -173,7 +173,7 @@ def test_ipv6_groups(it: Pair) -> None:
     group = "ff02::1234"
     a, b = ends(it, V6)
     with a, b, it.right.socket(socket.AF_INET6, socket.SOCK_DGRAM) as member:
-        member.settimeout(10)
+        member.settimeout(30)
         member.bind(("", 5007))
         index = it.right_interface.index
         request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("I", index)
@@ -189,7 +189,7 @@ def test_ipv6_groups(it: Pair) -> None:
 
 def test_a_sender_hears_its_own_group_unless_told_otherwise(it: Pair) -> None:
     with it.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.bind(("", 5008))
         request = socket.inet_aton("239.9.9.9") + socket.inet_aton(LEFT)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
@@ -206,7 +206,7 @@ def test_broadcasts_need_permission(it: Pair) -> None:
     a, b = ends(it, V4)
     with a, it.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
         b.close()
-        ear.settimeout(10)
+        ear.settimeout(30)
         ear.bind(("", 5009))
         for to in ("10.0.0.255", "255.255.255.255"):
             with pytest.raises(PermissionError):
@@ -238,7 +238,7 @@ def test_a_raw_socket_sees_and_sends_its_protocol(it: Pair) -> None:
         it.left.socket(socket.AF_INET, socket.SOCK_RAW, 200) as a,
         it.right.socket(socket.AF_INET, socket.SOCK_RAW, 200) as b,
     ):
-        b.settimeout(10)
+        b.settimeout(30)
         assert a.sendto(b"payload", (RIGHT, 0)) == 7
         packet, where = b.recvfrom(2000)
         assert where == (LEFT, 0)
@@ -253,7 +253,7 @@ def test_a_raw_socket_sees_and_sends_its_protocol(it: Pair) -> None:
 
 def test_raw_icmpv6(it: Pair) -> None:
     with it.left.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as sock:
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.sendto(struct.pack("!BBHHH", 128, 0, 0, 7, 1) + b"ping", (RIGHT6, 0))
         while True:
             message, where = sock.recvfrom(2000)
@@ -270,7 +270,7 @@ def test_udp_lite_of_any_size(it: Pair) -> None:
             it.left.socket(family, socket.SOCK_DGRAM, lite) as a,
             it.right.socket(family, socket.SOCK_DGRAM, lite) as b,
         ):
-            b.settimeout(10)
+            b.settimeout(30)
             b.bind((host, 0))
             for size in (5, 40_000, 60_000):
                 a.sendto(bytes(size), b.getsockname())
@@ -352,7 +352,7 @@ def test_a_closed_port_of_any_address_says_so(it: Pair) -> None:
     try:
         for net, host in ((it.left, "10.0.0.33"), (it.left, "10.7.0.1"), (it.left, "127.0.0.2")):
             with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.settimeout(10)
+                sock.settimeout(30)
                 sock.connect((host, 9))
                 sock.send(b"anybody there?")
                 with pytest.raises(ConnectionRefusedError):

@@ -37,7 +37,7 @@ def connected(net: pystack.Stack) -> tuple[Any, Any]:
     with net.sockets.create_server((LOCAL, 0)) as listener:
         near = net.sockets.create_connection(listener.getsockname())
         far, _ = listener.accept()
-    far.settimeout(5)
+    far.settimeout(30)
     return near, far
 
 
@@ -224,7 +224,7 @@ def test_a_copy_is_the_same_socket(net: pystack.Stack, name: str, kind: int) -> 
                 one.bind((LOCAL, 0)) if one.getsockname()[1] == 0 else None
                 other.bind((LOCAL, 0)) if other.getsockname()[1] == 0 else None
                 one.connect(other.getsockname())
-            far.settimeout(5)
+            far.settimeout(30)
         where = first.getsockname()
         copy = COPIES[name](first)
         assert isinstance(copy, pystack.sockets.Socket)
@@ -252,7 +252,7 @@ def test_a_copy_that_nobody_uses_keeps_the_connection(net: pystack.Stack) -> Non
     with pytest.raises(TimeoutError):
         far.recv(1)
     os.close(copy)
-    far.settimeout(5)
+    far.settimeout(30)
     assert far.recv(1) == b""
     far.close()
 
@@ -496,6 +496,6 @@ def test_a_child_that_was_forked_keeps_it_open(net: pystack.Stack) -> None:
     os.waitpid(child, 0)
     os.close(told)
     os.close(tell)
-    far.settimeout(5)
+    far.settimeout(30)
     assert far.recv(1) == b""
     far.close()

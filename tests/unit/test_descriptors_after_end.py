@@ -199,11 +199,11 @@ def test_a_server_in_a_thread_does_not_spin(net: pystack.Stack) -> None:
     server.service_actions = serving.set  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    serving.wait(10)
+    serving.wait(30)
     net.close()
     for _ in range(20):
         serving.clear()
-        assert serving.wait(10)
+        assert serving.wait(30)
     assert calls <= 2
     server.shutdown()
     thread.join()

@@ -342,7 +342,7 @@ def test_several_loops_share_a_stack() -> None:
 
         server = threading.Thread(target=asyncio.run, args=(serve(),))
         server.start()
-        assert ready.wait(10)
+        assert ready.wait(30)
         clients = [threading.Thread(target=ask) for _ in range(3)]
         for one in clients:
             one.start()

@@ -47,7 +47,7 @@ def test_a_waiter_that_leaves_passes_it_on() -> None:
         for client, _server in ends:
             client.close()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
         for _client, server in ends:
             server.close()
@@ -75,7 +75,7 @@ def test_a_waiter_whose_time_is_over_passes_it_on() -> None:
             for thread in threads:
                 thread.start()
                 time.sleep(0.05)
-            threads[0].join(10)
+            threads[0].join(30)
             second[0].sendall(b"later")
             assert heard.wait(30)
             threads[1].join(30)
@@ -99,7 +99,7 @@ def test_closing_ends_every_wait() -> None:
         time.sleep(0.1)
         both.right.close()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
         assert len(errors) == len(ends)
         for client, server in ends:

@@ -27,7 +27,7 @@ def test_who_swallows_a_cancellation_gets_another() -> None:
     async def main() -> None:
         task = asyncio.ensure_future(stubborn())
         await asyncio.sleep(0)
-        await asyncio.wait_for(ended([task]), 10)
+        await asyncio.wait_for(ended([task]), 30)
         assert task.cancelled()
 
     asyncio.run(main())

@@ -60,7 +60,7 @@ def test_sockets_of_a_stack_share_a_descriptor() -> None:
             assert descriptors() == before + 1
             for far in stage.fars:
                 far.sendall(WORD)
-            found = {await asyncio.wait_for(got.get(), 10) for _ in stage.fars}
+            found = {await asyncio.wait_for(got.get(), 30) for _ in stage.fars}
             assert found == set(range(20))
             for side in sides:
                 side.stop()
@@ -75,7 +75,7 @@ def test_sockets_of_a_stack_share_a_descriptor() -> None:
             again.on_readable(heard.set)
             with pytest.raises(RuntimeError, match="already"):
                 side_of(stage.nears[0], loop)
-            await asyncio.wait_for(heard.wait(), 10)
+            await asyncio.wait_for(heard.wait(), 30)
             again.stop()
             stage.close()
 
@@ -102,7 +102,7 @@ def test_a_callback_that_raises_is_told_and_keeps_nobody_from_its_turn() -> None
                 side_of(one, loop).on_readable(lambda place=place: take(place))
             for far in stage.fars:
                 far.sendall(WORD)
-            await asyncio.wait_for(over, 10)
+            await asyncio.wait_for(over, 30)
             await asyncio.sleep(0)
             assert sorted(error.args[0] for error in told) == list(range(5))
             stage.close()
@@ -121,7 +121,7 @@ def test_the_end_of_the_stack_is_told_to_each() -> None:
                 pumps.append((Pump(near, ours), theirs))
             await asyncio.to_thread(both.right.close)
             for carrying, theirs in pumps:
-                await asyncio.wait_for(carrying.done, 10)
+                await asyncio.wait_for(carrying.done, 30)
                 assert isinstance(carrying.error, OSError)
                 with theirs:
                     assert theirs.recv(1) == b""
@@ -171,7 +171,7 @@ def test_no_flow_is_kept_alive_by_its_context() -> None:
 
             side.on_readable(take)
             stage.fars[0].sendall(WORD)
-            assert await asyncio.wait_for(got, 10) == "none"
+            assert await asyncio.wait_for(got, 30) == "none"
             stage.close()
 
     asyncio.run(main())

@@ -83,7 +83,7 @@ def sink(**options: Any) -> Iterator[tuple[pystack.Stack, Sink]]:
 
 def sent(net: pystack.Stack, room: int | None = 2 * SIZE) -> Any:
     """A socket that has accepted all."""
-    sock = net.sockets.create_connection((RIGHT, 80), 10)
+    sock = net.sockets.create_connection((RIGHT, 80), 30)
     sock.settimeout(None)
     if room is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
@@ -133,7 +133,7 @@ def closed_without_waiting(net: pystack.Stack) -> None:
 
 
 def corked(net: pystack.Stack) -> Any:
-    sock = net.sockets.create_connection((RIGHT, 80), 10)
+    sock = net.sockets.create_connection((RIGHT, 80), 30)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     sock.settimeout(None)
@@ -147,7 +147,7 @@ def collected(net: pystack.Stack) -> None:
 
 
 def of_a_file(net: pystack.Stack) -> None:
-    sock = net.sockets.create_connection((RIGHT, 80), 10)
+    sock = net.sockets.create_connection((RIGHT, 80), 30)
     sock.settimeout(None)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE)
     with sock.makefile("wb") as file:
@@ -211,13 +211,13 @@ def test_a_linger_of_nothing_makes_a_reset() -> None:
 def test_who_was_not_accepted_is_reset() -> None:
     with pair() as it:
         with it.right.sockets.create_server((RIGHT, 80)) as listener:
-            client = it.left.sockets.create_connection((RIGHT, 80), 10)
+            client = it.left.sockets.create_connection((RIGHT, 80), 30)
             while listener.getsockname() not in [
                 one.local for one in it.right.connections() if one.remote is not None
             ] and not [one for one in it.right.connections() if one.state == "ESTABLISHED"]:
                 time.sleep(0.01)
             it.right.close()
-        client.settimeout(10)
+        client.settimeout(30)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
         client.close()
@@ -242,9 +242,9 @@ def test_what_has_delivered_all_goes_without_a_word() -> None:
         listener = right.sockets.create_server((RIGHT, 80))
         left = pystack.Stack(frame_out=Watch())
         left.attach(a, f"{LEFT}/24")
-        first = left.sockets.create_connection((RIGHT, 80), 10)
+        first = left.sockets.create_connection((RIGHT, 80), 30)
         held = listener.accept()[0]  # is never closed: the left's stays in FIN-WAIT-2
-        second = left.sockets.create_connection((RIGHT, 80), 10)
+        second = left.sockets.create_connection((RIGHT, 80), 30)
         for sock in (first, second):
             sock.sendall(b"all")
             sock.close()
@@ -345,7 +345,7 @@ def unread_in_a_world() -> Iterator[tuple[World, Host, Host, Any]]:
         left, right = world.host("left"), world.host("right")
         world.link(left, right)
         listener = right.sockets.create_server((RIGHT, 80))
-        client = left.sockets.create_connection((RIGHT, 80), 10)
+        client = left.sockets.create_connection((RIGHT, 80), 30)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE)
         client.sendall(DATA)
         world.sleep(5)  # a probe has filled what was left of the window
@@ -398,7 +398,7 @@ def test_nobody_is_waited_for_who_is_not_there(gone: str) -> None:
     left = pystack.Stack(log=log)
     near = left.attach(a, f"{LEFT}/24")
     listener = right.sockets.create_server((RIGHT, 80))
-    client = left.sockets.create_connection((RIGHT, 80), 10)
+    client = left.sockets.create_connection((RIGHT, 80), 30)
     server = listener.accept()[0]
     client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * SIZE)
     client.sendall(DATA)
@@ -559,7 +559,7 @@ def test_what_is_raised_meanwhile_is_not_lost() -> None:
         net = pystack.Stack(frame_out=fails)
         net.attach(a, f"{LEFT}/24")
         with right.sockets.create_server((RIGHT, 80)) as listener:
-            client = net.sockets.create_connection((RIGHT, 80), 10)
+            client = net.sockets.create_connection((RIGHT, 80), 30)
             fails.bad = True
             with pytest.raises(LookupError):
                 net.close()

@@ -79,4 +79,4 @@ def test_two_copies_behave_alike_after_their_file_is_gone(
         copy.unlink()
         for net in (one, two):
             with net.sockets.create_server(("127.0.0.1", 80)) as listener:
-                net.sockets.create_connection(listener.getsockname(), 5).close()
+                net.sockets.create_connection(listener.getsockname(), 30).close()

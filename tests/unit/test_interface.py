@@ -53,7 +53,7 @@ def test_several_addresses_of_both_families() -> None:
         for own in (LEFT, "10.0.0.11", LEFT6, "fd00::11"):
             assert it.right.ping(own, timeout=30).received == 1, own
         with it.left.sockets.create_server(("10.0.0.11", 80)) as listener:
-            client = it.right.sockets.create_connection(("10.0.0.11", 80), 5)
+            client = it.right.sockets.create_connection(("10.0.0.11", 80), 30)
             server, _peer = listener.accept()
             assert server.getsockname() == ("10.0.0.11", 80)
             client.close()
@@ -108,7 +108,7 @@ def test_the_mtu_is_reflected_in_segments_and_fragments() -> None:
                 with right.sockets.create_server(
                     (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET
                 ) as listener:
-                    client = left.sockets.create_connection(listener.getsockname()[:2], 5)
+                    client = left.sockets.create_connection(listener.getsockname()[:2], 30)
                     server, _peer = listener.accept()
                 sizes.clear()
                 client.sendall(bytes(30_000))

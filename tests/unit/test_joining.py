@@ -39,7 +39,7 @@ def serve(listener, queue):
     queue.put(("served", peer[0], listener.getsockname(), os.getppid()))
 
 def fetch(where, queue):
-    with socket.create_connection(where, 10) as connection:
+    with socket.create_connection(where, 30) as connection:
         queue.put(("fetched", connection.recv(100)))
 
 if __name__ == "__main__":
@@ -88,7 +88,7 @@ def test_a_socket_that_is_pickled_lives_until_it_is_taken(net: pystack.Stack) ->
 
     got = in_child(take)
     assert got == (b"hello", client.getsockname(), socket.AF_INET, socket.SOCK_STREAM)
-    client.settimeout(10)
+    client.settimeout(30)
     assert client.recv(1) == b""
     with pytest.raises(FileNotFoundError):
         ForkingPickler.loads(sent)
@@ -102,7 +102,7 @@ def test_a_socket_that_is_pickled_to_its_own_process(net: pystack.Stack) -> None
     other.sendall(b"still")
     assert client.recv(10) == b"still"
     other.close()
-    client.settimeout(10)
+    client.settimeout(30)
     assert client.recv(1) == b""
     client.close()
 

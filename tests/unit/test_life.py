@@ -92,7 +92,7 @@ def test_closing_wakes_those_who_wait() -> None:
         thread.start()
         time.sleep(0.05)
         it.left.close()
-        thread.join(10)
+        thread.join(30)
         server.close()
         client.close()
     assert isinstance(outcomes[0], OSError)
@@ -115,7 +115,7 @@ def test_closing_a_socket_wakes_those_who_wait_on_it() -> None:
         thread.start()
         time.sleep(0.05)
         client.close()
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
         server.close()
     assert isinstance(outcomes[0], OSError)
@@ -307,7 +307,7 @@ def test_whoever_waits_drives() -> None:
     with pystack.Stack(threaded=False) as net:
         assert net.ping("127.0.0.1", timeout=30).received == 1
         with net.sockets.create_server(("127.0.0.1", 0)) as listener:
-            client = net.sockets.create_connection(listener.getsockname(), 5)
+            client = net.sockets.create_connection(listener.getsockname(), 30)
             server, _peer = listener.accept()
             with client, server:
                 client.sendall(b"x" * 300_000)

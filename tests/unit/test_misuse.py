@@ -30,7 +30,7 @@ def case(function: Case) -> Case:
 
 def listener(s: Any, host: str, family: int) -> Any:
     sock = s.socket(family, s.SOCK_STREAM)
-    sock.settimeout(5)
+    sock.settimeout(30)
     sock.bind((host, 0))
     sock.listen(5)
     return sock
@@ -39,10 +39,10 @@ def listener(s: Any, host: str, family: int) -> Any:
 def connected(s: Any, host: str, family: int) -> tuple[Any, Any]:
     with listener(s, host, family) as waiting:
         client = s.socket(family, s.SOCK_STREAM)
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(waiting.getsockname())
         server, _peer = waiting.accept()
-        server.settimeout(5)
+        server.settimeout(30)
     return client, server
 
 
@@ -276,7 +276,7 @@ def ports_shared_by_option(s: Any, host: str, family: int) -> Any:
 @case
 def connect_from_another_loopback_address(s: Any, host: str, family: int) -> Any:
     with listener(s, "127.0.0.1", s.AF_INET) as waiting, s.socket() as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.bind(("127.0.0.2", 0))
         sock.connect(waiting.getsockname())
         server, peer = waiting.accept()
@@ -391,14 +391,14 @@ def accept_times_out(s: Any, host: str, family: int) -> Any:
 @case
 def connect_refused(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_STREAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect((host, free_port(s, host, family)))
 
 
 @case
 def connect_ex_refused(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_STREAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         return sock.connect_ex((host, free_port(s, host, family)))
 
 
@@ -645,7 +645,7 @@ def datagram_too_large(s: Any, host: str, family: int) -> Any:
 @case
 def datagram_cut(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_DGRAM) as a, s.socket(family, s.SOCK_DGRAM) as b:
-        a.settimeout(5)
+        a.settimeout(30)
         a.bind((host, 0))
         for _ in range(3):
             b.sendto(b"abcdef", a.getsockname())
@@ -656,7 +656,7 @@ def datagram_cut(s: Any, host: str, family: int) -> Any:
 @case
 def datagram_refused(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.connect((host, free_port(s, host, family, s.SOCK_DGRAM)))
         sock.send(b"x")
         sock.recv(1)
@@ -665,7 +665,7 @@ def datagram_refused(s: Any, host: str, family: int) -> Any:
 @case
 def datagram_empty(s: Any, host: str, family: int) -> Any:
     with s.socket(family, s.SOCK_DGRAM) as a, s.socket(family, s.SOCK_DGRAM) as b:
-        a.settimeout(5)
+        a.settimeout(30)
         a.bind((host, 0))
         b.sendto(b"", a.getsockname())
         return a.recvfrom(10)[0]

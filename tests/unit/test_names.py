@@ -78,7 +78,7 @@ def server(place: Pair, says: Says, address: str = RIGHT) -> Iterator[list[Any]]
         finally:
             with place.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as ender:
                 ender.sendto(b"end", (address, 53))
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
 
 
@@ -106,7 +106,7 @@ def test_the_module_socket_and_ping_use_it(both: Pair) -> None:
         infos = both.left.sockets.getaddrinfo("b.example.com", 80, type=socket.SOCK_STREAM)
         assert [info[4] for info in infos] == [(RIGHT, 80)]
         assert both.left.sockets.gethostbyname("b.example.com") == RIGHT
-        assert both.left.ping("b.example.com", timeout=10).received == 1
+        assert both.left.ping("b.example.com", timeout=30).received == 1
 
 
 @pytest.mark.parametrize(

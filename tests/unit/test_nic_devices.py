@@ -27,7 +27,7 @@ def test_a_stack_on_a_device(kind: type[Tap] | type[Tun], layer: Layer) -> None:
             place.device("dev0", "10.0.0.1/24", "fd00::1/64")
             net.attach(wire, "10.0.0.2/24", "fd00::2/64")
             for host in ("10.0.0.1", "fd00::1"):
-                assert net.ping(host, timeout=5, size=4000).received == 1
+                assert net.ping(host, timeout=30, size=4000).received == 1
             assert "dev0" in repr(wire)
         with pytest.raises(subprocess.CalledProcessError):
             place.run("ip", "link", "show", "dev0")  # it went with the NIC
@@ -67,7 +67,7 @@ def test_a_stack_on_a_packet_socket() -> None:
             assert place.ping("10.0.0.2", 2, "-i", "0.2") == [1, 2]
             # The kernel leaves the checksums of what stays on the machine to the NIC.
             listener = place.call(socket.create_server, ("10.0.0.1", 0))
-            with listener, net.sockets.create_connection(listener.getsockname(), 5) as client:
+            with listener, net.sockets.create_connection(listener.getsockname(), 30) as client:
                 accepted, _peer = listener.accept()
                 with accepted:
                     accepted.sendall(b"from the kernel")

@@ -75,7 +75,7 @@ def far(stack: pystack.Stack) -> pystack.nic.NIC:
 def seen(far: pystack.nic.NIC, found: Callable[[bytes], bool]) -> bytes:
     """The first frame that is what is looked for."""
     while True:
-        frame = far.receive(5)
+        frame = far.receive(30)
         assert frame is not None, "there was none"
         if found(bytes(frame)):
             return bytes(frame)

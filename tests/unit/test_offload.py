@@ -42,7 +42,7 @@ def frames_of(checksums: bool) -> int:
         one.attach(left, f"{LEFT}/24")
         two.attach(right, f"{RIGHT}/24")
         with two.sockets.create_server((RIGHT, 0)) as listener:
-            client = one.sockets.create_connection(listener.getsockname(), 10)
+            client = one.sockets.create_connection(listener.getsockname(), 30)
             server, _peer = listener.accept()
         with client, server:
             exchange(client, server, MEBIBYTE)
@@ -67,7 +67,7 @@ def test_a_capture_at_one_end_sees_ordinary_frames(layer: Layer, v6: bool, tmp_p
         two.attach(seen, "10.0.0.2/24", "fd00::2/64")
         host, family = ("fd00::2", socket.AF_INET6) if v6 else ("10.0.0.2", socket.AF_INET)
         with two.sockets.create_server((host, 0), family=family) as listener:
-            client = one.sockets.create_connection(listener.getsockname()[:2], 10)
+            client = one.sockets.create_connection(listener.getsockname()[:2], 30)
             server, _peer = listener.accept()
         with client, server:
             exchange(client, server, MEBIBYTE)
@@ -91,7 +91,7 @@ def test_a_python_frame_out_sees_ordinary_frames() -> None:
         one.attach(left, f"{LEFT}/24")
         two.attach(right, f"{RIGHT}/24")
         with two.sockets.create_server((RIGHT, 0)) as listener:
-            client = one.sockets.create_connection(listener.getsockname(), 10)
+            client = one.sockets.create_connection(listener.getsockname(), 30)
             server, _peer = listener.accept()
         with client, server:
             exchange(client, server, MEBIBYTE // 4)
@@ -108,7 +108,7 @@ def test_to_ourselves() -> None:
         net.attach(left, "10.0.0.1/24", "fd00::1/64")
         for host, family in (("10.0.0.1", socket.AF_INET), ("fd00::1", socket.AF_INET6)):
             with net.sockets.create_server((host, 0), family=family) as listener:
-                client = net.sockets.create_connection(listener.getsockname()[:2], 10)
+                client = net.sockets.create_connection(listener.getsockname()[:2], 30)
                 server, _peer = listener.accept()
             with client, server:
                 exchange(client, server, MEBIBYTE)
@@ -124,7 +124,7 @@ def test_segments_follow_the_mtu(v6: bool) -> None:
         host, family = ("fd00::2", socket.AF_INET6) if v6 else ("10.0.0.2", socket.AF_INET)
         with two.sockets.create_server((host, 0), family=family) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            client = one.sockets.create_connection(listener.getsockname()[:2], 10)
+            client = one.sockets.create_connection(listener.getsockname()[:2], 30)
             server, _peer = listener.accept()
         with client, server:
             client.settimeout(0)
@@ -132,7 +132,7 @@ def test_segments_follow_the_mtu(v6: bool) -> None:
             sent = client.send(data)  # more than the window: the rest waits in segments
             assert sent > 65536
             interface.mtu = 1280
-            server.settimeout(10)
+            server.settimeout(30)
             got = bytearray()
             while len(got) < sent:
                 got += server.recv(65536)
@@ -154,7 +154,7 @@ def test_fragments_carry_their_checksum(v6: bool, tmp_path: Path) -> None:
         data = bytes(range(256)) * 32
         with two.socket(family, socket.SOCK_DGRAM) as receiver:
             receiver.bind((host, 0))
-            receiver.settimeout(10)
+            receiver.settimeout(30)
             with one.socket(family, socket.SOCK_DGRAM) as sender:
                 sender.sendto(data, receiver.getsockname()[:2])
                 assert receiver.recv(65536) == data
@@ -171,7 +171,7 @@ def behind_virtio(**options: Any) -> Iterator[tuple[pystack.Stack, socket.socket
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    theirs.settimeout(5)
+    theirs.settimeout(30)
     with theirs, pystack.Stack(**options) as net:
         net.linger = 0  # nobody answers
         nic: Nic = Descriptor(ours, framing=Framing.VIRTIO)
@@ -207,7 +207,7 @@ class Far:
             self.next_from_stack = answer[TCP].seq + 1
             self.send(b"", "A", seq=100)
             self.socket, _peer = listener.accept()
-        self.socket.settimeout(5)
+        self.socket.settimeout(30)
 
     def frame(self, data: bytes, flags: str, seq: int) -> Any:
         ack = getattr(self, "next_from_stack", 0)

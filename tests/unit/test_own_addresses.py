@@ -41,8 +41,8 @@ def test_each_own_address_from_each(
     with net.socket(FAMILY[version], socket.SOCK_DGRAM) as taker:
         with net.socket(FAMILY[version], socket.SOCK_DGRAM) as giver:
             taker.bind((to, 0))
-            taker.settimeout(5)
-            giver.settimeout(5)
+            taker.settimeout(30)
+            giver.settimeout(30)
             if source is not None:
                 giver.bind((source, 0))
             giver.sendto(b"there", taker.getsockname()[:2])
@@ -55,7 +55,7 @@ def test_each_own_address_from_each(
         with net.sockets.create_connection(where, 5, source_address=bound) as client:
             server, peer = listener.accept()
             with server:
-                server.settimeout(5)
+                server.settimeout(30)
                 client.sendall(b"there")
                 assert (server.recv(9), peer[0]) == (b"there", source or to)
 

@@ -40,7 +40,7 @@ def test_connections_to_different_places_share_a_port(host: str) -> None:
         pairs = []
         for listener in listeners:
             client = kept.enter_context(
-                both.left.sockets.create_connection(listener.getsockname()[:2], 10)
+                both.left.sockets.create_connection(listener.getsockname()[:2], 30)
             )
             server, peer = listener.accept()
             kept.enter_context(server)
@@ -51,7 +51,7 @@ def test_connections_to_different_places_share_a_port(host: str) -> None:
             exchange(server, client, b"%d" % number)
         for listener in listeners:  # all four are in use
             with pytest.raises(OSError) as caught:
-                both.left.sockets.create_connection(listener.getsockname()[:2], 10)
+                both.left.sockets.create_connection(listener.getsockname()[:2], 30)
             assert caught.value.errno == errno.EADDRNOTAVAIL
         with both.left.sockets.socket(family) as other, pytest.raises(OSError) as caught:
             other.bind(("", ONLY))
@@ -64,9 +64,9 @@ def test_a_port_that_somebody_is_bound_to_is_not_shared() -> None:
         with both.left.sockets.socket() as holder:
             holder.bind(("", ONLY))
             with pytest.raises(OSError) as caught:
-                both.left.sockets.create_connection(listener.getsockname(), 10)
+                both.left.sockets.create_connection(listener.getsockname(), 30)
             assert caught.value.errno == errno.EADDRNOTAVAIL
-        with both.left.sockets.create_connection(listener.getsockname(), 10) as client:
+        with both.left.sockets.create_connection(listener.getsockname(), 30) as client:
             server, _peer = listener.accept()
             with server:
                 exchange(client, server, b"x")
@@ -80,7 +80,7 @@ def test_time_wait_gives_its_place_to_a_new_connection_after_a_second() -> None:
         narrow(left)
 
         def once(word: bytes) -> None:
-            with left.sockets.create_connection(listener.getsockname(), 10) as client:
+            with left.sockets.create_connection(listener.getsockname(), 30) as client:
                 server, _peer = listener.accept()
                 exchange(client, server, word)
                 client.shutdown(socket.SHUT_WR)
@@ -102,7 +102,7 @@ def test_many_idle_connections_work_and_end() -> None:
     with pair() as both, both.right.sockets.create_server((RIGHT, 8001), backlog=100) as listener:
         pairs = []
         for _ in range(300):
-            client = both.left.sockets.create_connection(listener.getsockname(), 10)
+            client = both.left.sockets.create_connection(listener.getsockname(), 30)
             pairs.append((client, listener.accept()[0]))
         time.sleep(2.5)  # they are idle, and stand aside
         for number, (client, server) in enumerate(pairs):

@@ -146,7 +146,7 @@ def test_two_hosts_on_a_link_of_31_bits(layer: pystack.nic.Layer) -> None:
             (lower, upper, "192.0.2.4"),
         ):
             with server.sockets.create_server((address, 80)) as listener:
-                listener.settimeout(5)
+                listener.settimeout(30)
                 with client.sockets.create_connection((address, 80), timeout=5):
                     listener.accept()[0].close()
             with (
@@ -154,7 +154,7 @@ def test_two_hosts_on_a_link_of_31_bits(layer: pystack.nic.Layer) -> None:
                 client.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
             ):
                 there.bind((address, 9))
-                there.settimeout(5)
+                there.settimeout(30)
                 here.sendto(b"hello", (address, 9))
                 assert there.recv(9) == b"hello"
 
@@ -174,7 +174,7 @@ def test_the_last_address_of_a_subnet_is_its_broadcast(layer: pystack.nic.Layer)
             net.socket() as stream,
         ):
             ear.bind(("", 9))
-            ear.settimeout(5)
+            ear.settimeout(30)
             for call in (sock.connect, lambda to: sock.sendto(b"x", to)):
                 with pytest.raises(PermissionError):
                     call(("192.0.2.15", 9))

@@ -85,7 +85,7 @@ def test_what_a_child_makes_is_the_parents_networks(net: pystack.Stack) -> None:
 
 def test_a_child_under_installed(net: pystack.Stack) -> None:
     def connect() -> bytes:
-        with socket.create_connection(where, 10) as made:
+        with socket.create_connection(where, 30) as made:
             return made.recv(10)
 
     with net.installed(), socket.create_server((HERE, 0)) as listener:
@@ -305,7 +305,7 @@ def test_names_and_tables_can_be_read(net: pystack.Stack) -> None:
         return (
             net.sockets.if_nameindex(),
             [(one.name, one.mtu, list(one.addresses)) for one in net.interfaces],
-            net.ping(HERE, timeout=10).received,
+            net.ping(HERE, timeout=30).received,
             len(net.connections()),
             net.sysctl["net.core.somaxconn"],
             net.counters().keys() > {"tcp.in_segments"},
@@ -349,7 +349,7 @@ def test_a_socket_lives_until_all_have_closed_it(net: pystack.Stack) -> None:
     client.settimeout(0.1)
     with pytest.raises(TimeoutError):
         client.recv(1)  # the parent's close is not the connection's end
-    client.settimeout(10)
+    client.settimeout(30)
     os.write(go_writer, b"x")
     assert client.recv(100) == b"from the child"
     assert client.recv(100) == b""
@@ -382,7 +382,7 @@ def test_what_a_killed_child_held_is_let_go(net: pystack.Stack) -> None:
 
     child = Child(serve)
     with net.sockets.create_connection(where) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         assert client.recv(1) == b"!"  # it has accepted: what still waits would be the parent's
         time.sleep(0.05)  # so that it waits in recv
         child.kill()
@@ -423,7 +423,7 @@ def test_a_childs_child(net: pystack.Stack) -> None:
     server.close()
     client.sendall(b"hello")
     where = child.result()
-    client.settimeout(10)
+    client.settimeout(30)
     assert client.recv(1) == b""
     with pytest.raises(ConnectionRefusedError):
         net.sockets.create_connection(where)
@@ -453,7 +453,7 @@ def test_forks_of_several_threads_and_stacks() -> None:
             assert sorted(whole(client, 5)) == list(b"01234")
             # Nobody else has kept it open.
             server.close()
-            client.settimeout(10)
+            client.settimeout(30)
             assert client.recv(1) == b""
             client.close()
 
@@ -464,7 +464,7 @@ def test_a_child_without_descriptors_leaves_connections_in_the_queue(net: pystac
     listener = net.sockets.create_server((HERE, 0))
 
     def accept() -> int:
-        listener.settimeout(10)
+        listener.settimeout(30)
         listener.accept()[0].close()  # one goes
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         taken = os.open("/dev/null", os.O_RDONLY)

@@ -85,7 +85,7 @@ def captured(path: Path, address: str, client: Callable[[Any, int], None]) -> li
 
 def fetch(address: str, paths: list[str]) -> Callable[[Any, int], None]:
     def client(net: Any, port: int) -> None:
-        with net.sockets.create_connection((address, port), 10) as sock:
+        with net.sockets.create_connection((address, port), 30) as sock:
             for number, path in enumerate(paths, 1):
                 last = "Connection: close\r\n" if number == len(paths) else ""
                 sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{last}\r\n".encode())
@@ -410,7 +410,7 @@ def test_datagrams(tmp_path: Path, place: Place, way: Callable[..., Result], pac
     (flow,) = read(tmp_path / "udp.pcapng")
     with place.server.socket(type=place.server.sockets.SOCK_DGRAM) as sock:
         sock.bind(("10.0.0.2", 53))
-        sock.settimeout(10)
+        sock.settimeout(30)
 
         def serve() -> None:
             for _ in range(3):

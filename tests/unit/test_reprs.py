@@ -61,7 +61,7 @@ def everything(cleanup: ExitStack) -> tuple[pystack.Stack, list[Any]]:
     net.neighbours.add("10.0.0.9", "02:00:00:00:00:09", interface=interface)
     net.nameservers[:] = [RIGHT]
     listener = cleanup.enter_context(net.sockets.create_server((LEFT, 80)))
-    client = cleanup.enter_context(far.sockets.create_connection((LEFT, 80), 10))
+    client = cleanup.enter_context(far.sockets.create_connection((LEFT, 80), 30))
     accepted = cleanup.enter_context(listener.accept()[0])
     taken = cleanup.enter_context(net.intercept(open=1))
     caller = cleanup.enter_context(far.socket(socket.AF_INET, socket.SOCK_STREAM))

@@ -88,12 +88,12 @@ def _silent() -> Iterator[None]:
 def test_a_handshake_by_hand_is_not_reset(place: Place) -> None:
     with NetworkSocket(place.net) as beside:
         to = {"dport": place.port, **SYN}
-        answer = beside.sr1(IP(dst="10.0.0.2") / TCP(**to), timeout=5)
+        answer = beside.sr1(IP(dst="10.0.0.2") / TCP(**to), timeout=30)
         assert answer is not None
         assert (str(answer[TCP].flags), answer[TCP].ack, answer.dst) == ("SA", 8, "10.0.0.1")
         to |= {"flags": "PA", "seq": 8, "ack": answer.seq + 1}
         data = IP(dst="10.0.0.2") / TCP(**to) / b"GET / HTTP/1.0\r\n\r\n"
-        first = beside.sr1(data, timeout=5)
+        first = beside.sr1(data, timeout=30)
         assert first is not None
         assert first[TCP].ack == 8 + 18
     # Nobody listens any more, and still nobody resets it.
@@ -106,11 +106,11 @@ def test_a_handshake_by_hand_is_not_reset(place: Place) -> None:
 
 def test_ports_that_are_not_scapys_are_answered_by_the_stack(place: Place) -> None:
     with NetworkSocket(place.net) as beside:
-        beside.sr1(IP(dst="10.0.0.2") / TCP(dport=place.port, **SYN), timeout=5)
+        beside.sr1(IP(dst="10.0.0.2") / TCP(dport=place.port, **SYN), timeout=30)
         with pytest.raises(ConnectionRefusedError):
-            place.server.sockets.create_connection(("10.0.0.1", 4), 5)
+            place.server.sockets.create_connection(("10.0.0.1", 4), 30)
         with place.net.sockets.create_server(("10.0.0.1", 5)):
-            place.server.sockets.create_connection(("10.0.0.1", 5), 5).close()
+            place.server.sockets.create_connection(("10.0.0.1", 5), 30).close()
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -119,13 +119,13 @@ def test_pings_and_closed_ports(place: Place, family: int) -> None:
     to: Any = IP(dst="10.0.0.2") if four else IPv6(dst="fd00::2")
     with NetworkSocket(place.net) as beside:
         echo = ICMP() / b"data" if four else ICMPv6EchoRequest(data=b"data")
-        answer = beside.sr1(to / echo, timeout=5)
+        answer = beside.sr1(to / echo, timeout=30)
         assert answer is not None
         assert answer.haslayer(ICMP if four else ICMPv6EchoReply)
-        answer = beside.sr1(to / UDP(sport=9, dport=9), timeout=5)
+        answer = beside.sr1(to / UDP(sport=9, dport=9), timeout=30)
         assert answer is not None
         assert answer.haslayer(IPerror if four else ICMPv6DestUnreach)
-        answer = beside.sr1(to / TCP(dport=9, **SYN), timeout=5)
+        answer = beside.sr1(to / TCP(dport=9, **SYN), timeout=30)
         assert answer is not None
         assert str(answer[TCP].flags) == "RA"
 
@@ -133,7 +133,7 @@ def test_pings_and_closed_ports(place: Place, family: int) -> None:
 def test_a_scan(place: Place) -> None:
     ports = [1, 2, place.port, 4]
     with NetworkSocket(place.net) as beside:
-        answered, rest = beside.sr(IP(dst="10.0.0.2") / TCP(sport=99, dport=ports), timeout=5)
+        answered, rest = beside.sr(IP(dst="10.0.0.2") / TCP(sport=99, dport=ports), timeout=30)
     assert not rest
     found = {one[TCP].dport: str(other[TCP].flags) for one, other in answered}
     assert found == {1: "RA", 2: "RA", place.port: "SA", 4: "RA"}
@@ -193,7 +193,7 @@ def test_neighbours_that_lie() -> None:
             routed[ICMPv6NDOptDstLLAddr].lladdr = "02:00:00:00:00:66"
             right.send(bytes(routed))
             right.send(bytes(answer))
-            sender.join(10)
+            sender.join(30)
             assert sent == [len(packet)]
             while UDP not in (found := Ether(right.receive(10))):
                 pass
@@ -232,11 +232,11 @@ def test_a_nic_that_is_not_shared() -> None:
 def test_a_flow_of_the_stacks_own_stays_its(place: Place) -> None:
     with (
         NetworkSocket(place.net) as beside,
-        place.net.sockets.create_connection(("10.0.0.2", place.port), 5) as own,
+        place.net.sockets.create_connection(("10.0.0.2", place.port), 30) as own,
     ):
         port = own.getsockname()[1]
         beside.send(IP(dst="10.0.0.2") / TCP(sport=port, dport=place.port, flags="A", seq=1))
-        own.settimeout(10)
+        own.settimeout(30)
         own.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert own.recv(8).startswith(b"HTTP/1")
         assert place.shared.claims == 0
@@ -310,7 +310,7 @@ def test_a_reader_is_woken_when_it_is_closed(place: Place) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     link.close()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
     assert found
 
@@ -326,12 +326,12 @@ def test_scapys_own_functions(place: Place) -> None:
         assert str(conf.iface) == name
         assert IP(dst="10.9.9.9").src == "10.0.0.1"
         assert IPv6(dst="fd00::2").src == "fd00::1"
-        answer = sr1(IP(dst="10.0.0.2") / TCP(dport=place.port, **SYN), timeout=5)
+        answer = sr1(IP(dst="10.0.0.2") / TCP(dport=place.port, **SYN), timeout=30)
         assert str(answer[TCP].flags) == "SA"
-        answered, _rest = sr(IPv6(dst="fd00::2") / ICMPv6EchoRequest(), timeout=5)
+        answered, _rest = sr(IPv6(dst="fd00::2") / ICMPv6EchoRequest(), timeout=30)
         assert len(answered) == 1
         if place.shared.layer is Layer.ETHERNET:
-            assert srp1(Ether() / IP(dst="10.0.0.2") / ICMP(), timeout=5)[ICMP].type == 0
+            assert srp1(Ether() / IP(dst="10.0.0.2") / ICMP(), timeout=30)[ICMP].type == 0
         sniffer = AsyncSniffer(iface=name, filter="icmp", count=2)
         sniffer.start()
         while not getattr(sniffer, "continue_sniff", False):
@@ -366,13 +366,13 @@ def test_scapys_tcp_client_fetches_a_page(place: Place) -> None:
 
 
 def test_a_link_of_the_stacks_tcp(place: Place) -> None:
-    with tcp_link(place.net, HTTP, "10.0.0.2", place.port, timeout=10) as link:
+    with tcp_link(place.net, HTTP, "10.0.0.2", place.port, timeout=30) as link:
         for _ in range(2):
-            answer = link.sr1(HTTP() / HTTPRequest(Connection=b"keep-alive"), timeout=10)
+            answer = link.sr1(HTTP() / HTTPRequest(Connection=b"keep-alive"), timeout=30)
             assert answer is not None
             assert answer[Raw].load == PAGE
     with pytest.raises(ConnectionRefusedError):
-        tcp_link(place.net, HTTP, "10.0.0.2", 1, timeout=10)
+        tcp_link(place.net, HTTP, "10.0.0.2", 1, timeout=30)
 
 
 class Fetch(Automaton):  # type: ignore[misc]
@@ -392,7 +392,7 @@ class Fetch(Automaton):  # type: ignore[misc]
 
 
 def test_an_automaton_on_the_stacks_tcp(place: Place) -> None:
-    link = tcp_link(place.net, HTTP, "10.0.0.2", place.port, timeout=10)
+    link = tcp_link(place.net, HTTP, "10.0.0.2", place.port, timeout=30)
     fetch = Fetch(sock=link)
     assert fetch.run()[Raw].load == PAGE
     fetch.stop()
@@ -418,7 +418,7 @@ def test_tls_inside_it(place: Place, tmp_path: Path) -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    with tcp_link(place.net, HTTP, "10.0.0.2", 443, timeout=10, tls=ours) as link:
+    with tcp_link(place.net, HTTP, "10.0.0.2", 443, timeout=30, tls=ours) as link:
         link.send(HTTP() / HTTPRequest())
         answer = link.recv()
         assert answer is not None
@@ -438,13 +438,13 @@ def test_the_far_end_of_a_wire() -> None:
             question = Ether(dst="ff:ff:ff:ff:ff:ff", src="02:00:00:00:00:09") / ARP(
                 hwsrc="02:00:00:00:00:09", psrc="10.0.0.9", pdst="10.0.0.1"
             )
-            answer = far.sr1(question, timeout=5)
+            answer = far.sr1(question, timeout=30)
             assert answer is not None
             assert answer[ARP].psrc == "10.0.0.1"
             ping = Ether(dst=answer.src, src="02:00:00:00:00:09") / IP(
                 src="10.0.0.9", dst="10.0.0.1"
             )
-            assert far.sr1(ping / ICMP(), timeout=5)[ICMP].type == 0  # type: ignore[index]
+            assert far.sr1(ping / ICMP(), timeout=30)[ICMP].type == 0  # type: ignore[index]
             sent = far.sniff(timeout=0)
             assert not [one for one in sent if one.src == "02:00:00:00:00:09"]
             with pytest.raises(OSError) as caught:

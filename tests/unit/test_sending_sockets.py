@@ -40,7 +40,7 @@ def test_a_parent_sends_a_connection_to_its_child(net: pystack.Stack) -> None:
     def serve() -> Any:
         with receive(far) as connection:
             far.send(b"taken")
-            readable, _writable, _other = select.select([connection], [], [], 10)
+            readable, _writable, _other = select.select([connection], [], [], 30)
             assert readable
             connection.sendall(connection.recv(10).upper())
             assert select.select([connection], [], [], 0.01) == ([], [], [])
@@ -78,7 +78,7 @@ def test_a_child_sends_a_connection_to_its_parent(net: pystack.Stack) -> None:
     client.sendall(b"hello")
     assert server.recv(10) == b"hello"
     client.close()
-    server.settimeout(10)
+    server.settimeout(30)
     assert server.recv(10) == b""
     for one in (near, far, server, listener):
         one.close()
@@ -102,13 +102,13 @@ def test_what_a_child_sends_outlives_its_own_close(net: pystack.Stack) -> None:
         _pid, _status = os.waitpid(child.pid, 0)
         server.sendall(b"while it is under way")
         client = receive(near)
-        assert select.select([client], [], [], 10)[0]
+        assert select.select([client], [], [], 30)[0]
         assert client.recv(100) == b"while it is under way"
         assert select.select([client], [], [], 0.01)[0] == []
         client.sendall(b"hello")
         assert server.recv(10) == b"hello"
         client.close()
-        server.settimeout(10)
+        server.settimeout(30)
         assert server.recv(10) == b""
         server.close()
     for one in (near, far, listener):
@@ -134,7 +134,7 @@ def test_what_a_child_sends_to_another_child(net: pystack.Stack) -> None:
     assert server.recv(10) == b"taken"
     server.sendall(b"given")
     assert child.result() == b"given"
-    server.settimeout(10)
+    server.settimeout(30)
     assert server.recv(10) == b""
     for one in (near, far, server, listener):
         one.close()
@@ -155,7 +155,7 @@ def test_what_is_sent_and_never_taken_ends(net: pystack.Stack) -> None:
         server.recv(10)
     near.close()
     far.close()
-    server.settimeout(10)
+    server.settimeout(30)
     assert server.recv(10) == b""
     server.close()
     listener.close()

@@ -81,8 +81,8 @@ def test_a_send_that_does_not_fit_takes_what_fits(it: Pair) -> None:
         left = sent
         while left:
             left -= len(server.recv(left))
-        client.settimeout(10)
-        select.select([], [client], [], 10)
+        client.settimeout(30)
+        select.select([], [client], [], 30)
         assert client.send(b"y") == 1
 
 
@@ -179,7 +179,7 @@ def test_closing_out_of_order(it: Pair) -> None:
     with it.right.sockets.create_server((RIGHT, 0)) as listener:
         client = it.left.sockets.create_connection(listener.getsockname())
     # The listener has gone before the connection was accepted: it is reset.
-    client.settimeout(10)
+    client.settimeout(30)
     with pytest.raises(ConnectionResetError):
         client.recv(1)
     client.close()
@@ -201,19 +201,19 @@ def test_listeners_that_share_a_port_take_turns(it: Pair, host: str) -> None:
         it.right.sockets.create_server(first.getsockname(), reuse_port=True) as second,
     ):
         port = first.getsockname()[1]
-        clients = [it.left.sockets.create_connection((RIGHT, port), 10) for _ in range(4)]
+        clients = [it.left.sockets.create_connection((RIGHT, port), 30) for _ in range(4)]
         for listener in (first, second):
-            listener.settimeout(10)
+            listener.settimeout(30)
             for _ in range(2):
                 listener.accept()[0].close()
             listener.setblocking(False)
             with pytest.raises(BlockingIOError):
                 listener.accept()
-            listener.settimeout(10)
+            listener.settimeout(30)
         # Of three turns the first has room for two; what it leaves out, the second gets.
-        clients += [it.left.sockets.create_connection((RIGHT, port), 10) for _ in range(6)]
+        clients += [it.left.sockets.create_connection((RIGHT, port), 30) for _ in range(6)]
         first.close()
-        clients.append(it.left.sockets.create_connection((RIGHT, port), 10))
+        clients.append(it.left.sockets.create_connection((RIGHT, port), 30))
         for _ in range(5):
             second.accept()[0].close()
         for client in clients:
@@ -265,7 +265,7 @@ def test_select_sees_all_four_states(it: Pair) -> None:
 
         assert ready() == (False, True)
         server.sendall(b"x")
-        assert select.select([client], [], [], 10)[0]
+        assert select.select([client], [], [], 30)[0]
         assert ready() == (True, True)
         client.setblocking(False)
         while not is_full(client) or select.select([], [client], [], 0)[1]:
@@ -282,7 +282,7 @@ def test_select_sees_all_four_states(it: Pair) -> None:
         assert drained > 0
         assert ready() == (False, True)
         server.close()
-        assert select.select([client], [], [], 10)[0]
+        assert select.select([client], [], [], 30)[0]
 
 
 def test_poll_and_epoll_mixed_with_the_kernels(it: Pair) -> None:
@@ -310,9 +310,9 @@ def test_a_listener_and_a_connect_show_their_readiness(it: Pair) -> None:
         assert select.select([listener], [], [], 0)[0] == []
         client.setblocking(False)
         assert client.connect_ex(listener.getsockname()) == 115
-        assert select.select([], [client], [], 10)[1] == [client]
+        assert select.select([], [client], [], 30)[1] == [client]
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-        assert select.select([listener], [], [], 10)[0] == [listener]
+        assert select.select([listener], [], [], 30)[0] == [listener]
         listener.accept()[0].close()
         assert select.select([listener], [], [], 0)[0] == []
 
@@ -399,7 +399,7 @@ def test_addresses_and_subclasses(it: Pair) -> None:
         sock.bind(("::", 0))
         sock.listen()
         assert sock.getsockname()[0] == "::"
-        client = it.right.sockets.create_connection(("10.0.0.1", sock.getsockname()[1]), 10)
+        client = it.right.sockets.create_connection(("10.0.0.1", sock.getsockname()[1]), 30)
         accepted, peer = sock.accept()
         with client, accepted:
             assert type(accepted) is it.left.sockets.socket  # as the library has it
@@ -415,7 +415,7 @@ def test_duplicates_share_the_connection(it: Pair) -> None:
     assert copy.fileno() != client.fileno()
     client.close()
     server.sendall(b"x")
-    assert select.select([copy], [], [], 10)[0]
+    assert select.select([copy], [], [], 30)[0]
     assert copy.recv(1) == b"x"
     copy.sendall(b"y")
     assert server.recv(1) == b"y"
@@ -555,7 +555,7 @@ def test_functions_on_descriptors(it: Pair) -> None:
         with copy:
             assert isinstance(copy, pystack.sockets.Socket)
             assert copy.getpeername() == client.getpeername()
-            copy.settimeout(10)  # the other's has made the descriptor one that doesn't wait
+            copy.settimeout(30)  # the other's has made the descriptor one that doesn't wait
             server.sendall(b"to the copy")
             assert copy.recv(100) == b"to the copy"
         again = socket.socket(fileno=socket.dup(client.fileno()))

@@ -258,7 +258,7 @@ def test_forwarding_between_interfaces(family: int) -> None:
         assert a.ping(far, timeout=0.2).received == 0
         router.sysctl[name] = 1
         assert a.ping(far, timeout=30).received == 1
-        trace = a.traceroute(far, probes=1, timeout=5)
+        trace = a.traceroute(far, probes=1, timeout=30)
         near = networks[1].format(1, 254 if not v6 else 9)
         assert trace.reached, str(trace)
         assert [ipaddress.ip_address(hop.address or "::") for hop in trace.hops] == [
@@ -278,7 +278,7 @@ def test_forwarding_between_interfaces(family: int) -> None:
 def test_connections_are_listed_with_their_states() -> None:
     with pair() as it:
         listener = it.right.sockets.create_server((RIGHT, 80))
-        client = it.left.sockets.create_connection((RIGHT, 80), 5)
+        client = it.left.sockets.create_connection((RIGHT, 80), 30)
         datagram = it.left.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         datagram.bind((LEFT6, 53))
         raw = it.left.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -296,7 +296,7 @@ def test_connections_are_listed_with_their_states() -> None:
         assert far[TcpState.LISTEN].local == (RIGHT, 80)
         assert far[TcpState.ESTABLISHED].receive_queue == 5
         server.close()
-        client.settimeout(5)
+        client.settimeout(30)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         for sock in (client, listener, datagram, raw):
             sock.close()

@@ -111,7 +111,7 @@ def test_a_listeners_largest_segment_is_its_connections(it: Pair) -> None:
         listener.setsockopt(TCP, socket.TCP_MAXSEG, 900)
         listener.bind((RIGHT, 0))
         listener.listen()
-        with it.left.sockets.create_connection(listener.getsockname(), 5) as client:
+        with it.left.sockets.create_connection(listener.getsockname(), 30) as client:
             server, _peer = listener.accept()
             with server:
                 assert client.getsockopt(TCP, socket.TCP_MAXSEG) == 900 - TIMESTAMPS

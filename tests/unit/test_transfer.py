@@ -50,7 +50,7 @@ def test_a_subclass_has_its_own(it: Pair) -> None:
 
     client, server = it.connected()
     with client, Shouting(fileno=server.detach()) as shouting:
-        shouting.settimeout(10)  # the number stays non-blocking, a new object is not to wait
+        shouting.settimeout(30)  # the number stays non-blocking, a new object is not to wait
         client.send(b"abc")
         assert shouting.recv(10) == b"ABC"
         assert shouting.send(b"def") == 3

@@ -33,7 +33,7 @@ def stacks(**options: Any) -> Iterator[tuple[pystack.Stack, pystack.Stack, ExitS
 def opened(net: pystack.Stack, version: int, cleanup: ExitStack) -> Any:
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     made = cleanup.enter_context(net.sockets.socket(family, socket.SOCK_DGRAM))
-    made.settimeout(10)
+    made.settimeout(30)
     return made
 
 

@@ -93,7 +93,7 @@ def test_inline_it_stays_in_the_stream(it: Pair) -> None:
 def test_a_listener_says_it_for_those_it_accepts(it: Pair) -> None:
     with it.right.sockets.create_server(("10.0.0.2", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        with it.left.sockets.create_connection(listener.getsockname()[:2], 10) as client:
+        with it.left.sockets.create_connection(listener.getsockname()[:2], 30) as client:
             client.send(b"ab!", OOB)  # before it is accepted
             server, _peer = listener.accept()
             with server:

@@ -44,7 +44,7 @@ def test_the_owners_wire_ends_with_it(fork: str, around: str, tmp_path: Path) ->
             assert owner.wait() == -signal.SIGKILL
             assert owner.stdout is not None
             assert owner.stdout.readline() == "forked\n"
-            ours.settimeout(10)
+            ours.settimeout(30)
             while ours.recv(65536):
                 pass
         finally:
