@@ -17,7 +17,7 @@ from installed import needs_programs
 from namespace import needs_namespace
 from watched import OUTSIDE, PYSTACK, Watched, watched
 
-pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+pytestmark = needs_namespace
 
 ASK = """
 import ctypes, errno, threading

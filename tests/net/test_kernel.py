@@ -27,7 +27,7 @@ import pystack
 from pystack.cli.http import HTTPConnection, HTTPServer
 from pystack.nic import Impairment, Nic, Tap, impair
 
-pytestmark = [needs_namespace, pytest.mark.timeout(300)]
+pytestmark = needs_namespace
 
 GIBIBYTE = 1 << 30
 MEBIBYTE = 1 << 20

@@ -19,7 +19,7 @@ from quick import representatives
 import pystack
 from pystack.nic import Impairment, Nic, Offload, Tap, Tun, capture, impair
 
-pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+pytestmark = needs_namespace
 
 MEBIBYTE = 1 << 20
 LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])

@@ -23,7 +23,7 @@ from namespace import Namespace, namespace, needs_namespace
 import pystack
 from pystack.nic import Tap, Tun, capture
 
-pytestmark = [needs_namespace, pytest.mark.timeout(180)]
+pytestmark = needs_namespace
 
 ADDRESSES = ("10.0.0.2/24", "fd00::2/64")
 KERNEL = {4: "10.0.0.1", 6: "fd00::1"}

@@ -69,7 +69,7 @@ def pystack_run(place: Namespace, *words: str, folder: str) -> str:
     """What ``pystack run`` prints, with a Stack at the other end of the TAP."""
     done = subprocess.run(
         _run_words(place, words),
-        capture_output=True, text=True, check=False, cwd=folder, timeout=120,
+        capture_output=True, text=True, check=False, cwd=folder, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -114,7 +114,7 @@ def on_kernel(place: Namespace, folder: Path, program: str) -> str:
     script = written(folder, "client.py", program)
     done = subprocess.run(
         ["nsenter", f"--net={place.path}", sys.executable, script, STACK],
-        capture_output=True, text=True, check=False, cwd=tempfile.gettempdir(), timeout=120,
+        capture_output=True, text=True, check=False, cwd=tempfile.gettempdir(), timeout=300,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ class Watched:
         self.frames()
         done = subprocess.run(
             ["nsenter", f"--net={self.place.path}", *words, str(script)],
-            capture_output=True, text=True, check=False, cwd=folder, timeout=60,
+            capture_output=True, text=True, check=False, cwd=folder, timeout=300,
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr, self.frames())
 

@@ -116,7 +116,7 @@ def run_code(code: str, path: Path, status: int = 0) -> None:
     lines = "\n".join(line[8:] for line in code.splitlines())
     done = subprocess.run(
         [sys.executable, "-c", lines, str(path)], capture_output=True, text=True, check=False,
-        cwd=AWAY, timeout=60,
+        cwd=AWAY, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (status, "")
 
@@ -306,7 +306,7 @@ def test_a_full_disk_is_told_of_by_a_command(full: Path) -> None:
         words = ["ping", LEFT, "-c", "1", "--address", f"{RIGHT}/24", "--capture", str(full)]
         done = subprocess.run(
             [*PROGRAM, *words, "--nic", f"fd:{theirs.fileno()}"], capture_output=True, text=True,
-            check=False, cwd=AWAY, timeout=60, pass_fds=[theirs.fileno()],
+            check=False, cwd=AWAY, timeout=300, pass_fds=[theirs.fileno()],
         )  # fmt: skip
     assert "1 sent, 1 received" in done.stdout
     assert done.stderr == f"pystack: [Errno 28] No space left on device: '{full}'\n"

@@ -16,7 +16,6 @@ import pystack
 from pystack._native import ffi, lib
 
 pytestmark = [
-    pytest.mark.timeout(60),
     pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
 ]
 

@@ -22,7 +22,7 @@ AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
 def pystack(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*prefix, *PROGRAM, *words], capture_output=True, text=True, check=False, cwd=AWAY,
-        timeout=120,
+        timeout=300,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_the_demo_without_the_kernel(tmp_path: Path) -> None:
     }  # no unshare(1), so that the second part is left out
     done = subprocess.run(
         [*PROGRAM, "demo", "--mebibytes", "5", "--pcap", str(tmp_path / "d.pcapng")],
-        capture_output=True, text=True, check=False, cwd=AWAY, timeout=120, env=empty,
+        capture_output=True, text=True, check=False, cwd=AWAY, timeout=300, env=empty,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "SHA-256 equal at both ends" in done.stdout
@@ -97,7 +97,7 @@ def test_the_demo_inside_a_source_tree_that_is_not_built(tmp_path: Path) -> None
     )
     done = subprocess.run(
         [sys.executable, "-c", installed, "demo", "--mebibytes", "2"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120,
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("SHA-256 equal at both ends") == 3
@@ -110,7 +110,7 @@ def run_program(*words: str) -> subprocess.CompletedProcess[str]:
         options = ("--nic", f"fd:{left.fileno()}", "--address", "10.0.0.2/24")
         return subprocess.run(
             [*PROGRAM, "run", *options, "--", *words],
-            capture_output=True, text=True, check=False, cwd=AWAY, timeout=120,
+            capture_output=True, text=True, check=False, cwd=AWAY, timeout=300,
             pass_fds=[left.fileno()],
         )  # fmt: skip
 

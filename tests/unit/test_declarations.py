@@ -203,7 +203,7 @@ def stub() -> str:
 
 
 @pytest.mark.slow  # mypy on half the package
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_calls_of_the_library_fit_the_headers(tmp_path: Path) -> None:
     made, misuse = tmp_path / "_host.pyi", tmp_path / "misuse.py"
     made.write_text(stub(), "utf-8")

@@ -474,7 +474,7 @@ def test_run_raises_the_limit(tmp_path: Path) -> None:
         done = subprocess.run(
             ["sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh", sys.executable, command, "run",
              "--nic", f"fd:{wire.fileno()}", "--address", "10.0.0.2/24", "--", str(script)],
-            pass_fds=[wire.fileno()], capture_output=True, text=True, check=True, timeout=60,
+            pass_fds=[wire.fileno()], capture_output=True, text=True, check=True, timeout=300,
         )  # fmt: skip
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert int(done.stdout) == min(hard, 65536)

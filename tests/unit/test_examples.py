@@ -23,7 +23,7 @@ PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 def run(name: str, *words: str | Path, folder: str | Path = AWAY) -> str:
     done = subprocess.run(
         [*PYTHON, "-m", f"pystack.examples.{name}", *map(str, words)],
-        capture_output=True, text=True, check=False, cwd=folder, timeout=100,
+        capture_output=True, text=True, check=False, cwd=folder, timeout=300,
     )  # fmt: skip
     # Development mode has asyncio tell of steps that take long, as on a busy machine.
     told = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", done.stderr, flags=re.MULTILINE)
@@ -175,7 +175,7 @@ def test_the_web_server_on_a_tap() -> None:
             assert got == (FOLDER / "web_server.py").read_text("utf-8")
         finally:
             server.send_signal(signal.SIGINT)
-            out, err = server.communicate(timeout=100)
+            out, err = server.communicate(timeout=300)
         assert (server.returncode, out) == (0, b"Bye\n"), err
 
 
@@ -188,7 +188,7 @@ def test_the_case_of_one_s_own(tmp_path: Path) -> None:
             "--load", str(FOLDER / "my_case.py"), "--load", str(FOLDER / "my_host.py"),
             "--host", "lwip", "--host", "toy", "--case", "MINE-1.1", "--json", str(found),
         ],
-        capture_output=True, text=True, check=False, cwd=AWAY, timeout=100,
+        capture_output=True, text=True, check=False, cwd=AWAY, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     verdicts = {one["host"]: one["verdict"] for one in json.loads(found.read_text())["results"]}

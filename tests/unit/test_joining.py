@@ -175,7 +175,7 @@ def test_a_python_that_starts_as_its_owner_ends() -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=100, check=True, cwd="/",
+        capture_output=True, text=True, timeout=300, check=True, cwd="/",
     )  # fmt: skip
     here, refused = done.stdout.splitlines()
     assert here == "here"

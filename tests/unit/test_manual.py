@@ -78,9 +78,9 @@ def test_the_programs_run(page: Path) -> None:
         with namespace() as place:
             place.run("ip", "tuntap", "add", "tap0", "mode", "tap")
             place.device("tap0", "10.0.0.1/24")
-            done = place.call(lambda: subprocess.run(command, check=False, timeout=100, **options))
+            done = place.call(lambda: subprocess.run(command, check=False, timeout=300, **options))
     else:
-        done = subprocess.run(command, check=False, timeout=100, **options)
+        done = subprocess.run(command, check=False, timeout=300, **options)
     assert done.returncode == 0, done.stderr
     assert not re.search("Traceback|Exception|Warning", done.stderr), done.stderr
 
@@ -88,7 +88,7 @@ def test_the_programs_run(page: Path) -> None:
 def alone(program: str) -> str:
     """What a program prints that is run by itself, and says nothing on standard error."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], check=False, timeout=100, cwd=AWAY,
+        [sys.executable, "-W", "error", "-c", program], check=False, timeout=300, cwd=AWAY,
         capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), program
@@ -231,7 +231,7 @@ def test_the_site_has_every_page_and_every_public_name() -> None:
 def manual(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROGRAM, "manual", *words], capture_output=True, text=True, check=False, cwd=AWAY,
-        timeout=60,
+        timeout=300,
     )  # fmt: skip
 
 

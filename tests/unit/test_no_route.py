@@ -11,7 +11,7 @@ import pystack
 NOWHERE = ("198.51.100.1", 80)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("bound", [False, True])
 def test_one_socket_tries_again_and_again(bound: bool) -> None:
     left, right = pystack.nic.wire()

@@ -282,6 +282,7 @@ def test_a_wrong_checksum_counts_where_nobody_vouches_for_it() -> None:
         theirs.send(bytes(10) + wrong)
         with pytest.raises(TimeoutError):
             sock.recv(10)
+        sock.settimeout(30)
         theirs.send(header(DATA_VALID) + wrong)
         assert sock.recv(10) == b"abc"
         theirs.send(header(NEEDS_CHECKSUM, 0, 0, 34, 6) + wrong)

@@ -79,7 +79,7 @@ def test_a_child_that_reads_on_without_its_owner_ends_in_words(way: str) -> None
     # It waits for the child, too, which has the other ends of both pipes.
     done = subprocess.run(
         [sys.executable, "-c", ORPHAN, way],
-        capture_output=True, text=True, timeout=100, check=True, cwd="/",
+        capture_output=True, text=True, timeout=300, check=True, cwd="/",
     )  # fmt: skip
     line = "on the Stack of another process, which has ended"
     assert done.stderr.count(line) == 1
@@ -130,7 +130,7 @@ def test_a_master_makes_no_workers_for_ever(way: str, least: int, most: int, end
     """Each is told that the owner has gone, and ends; one that asks for nothing needs no owner."""
     done = subprocess.run(
         [sys.executable, "-c", MASTER, way],
-        capture_output=True, text=True, timeout=100, check=True, cwd="/",
+        capture_output=True, text=True, timeout=300, check=True, cwd="/",
     )  # fmt: skip
     lines = done.stdout.split()
     assert least <= lines.count("worker") <= most

@@ -525,7 +525,7 @@ def test_the_owner_dies_under_a_child() -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=100, check=True, cwd="/",
+        capture_output=True, text=True, timeout=300, check=True, cwd="/",
     )  # fmt: skip
     first, second = done.stdout.splitlines()
     assert first.startswith(f"{errno.EOWNERDEAD} this Stack is another process's, which has ended")

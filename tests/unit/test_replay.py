@@ -355,7 +355,7 @@ def test_a_router_that_refuses(tmp_path: Path, place: Place) -> None:
     (flow,) = read(tmp_path / "x.pcap")
     place.server.sysctl["net.ipv4.ip_forward"] = 1
     place.net.routes.add("198.51.100.0/24", gateway="10.0.0.2")
-    result = packets(place.net, flow, timeout=5)
+    result = packets(place.net, flow, timeout=30)
     assert result.ending is Ending.UNREACHABLE
     assert "ICMP" in result.notes[-1]
 
@@ -375,7 +375,7 @@ def test_a_server_without_an_end(tmp_path: Path, place: Place, way: Callable[...
     wrpcap(str(tmp_path / "x.pcap"), talk([("c", b"x"), ("s", b"y")]))
     (flow,) = read(tmp_path / "x.pcap")
     with listening(place.server, Endless()) as to:
-        result = way(place.net, flow, to, timeout=0.5, quiet=0.2)
+        result = way(place.net, flow, to, timeout=30, quiet=5)
     assert (result.ending, result.answered) == (Ending.OPEN, True)
 
 
@@ -385,7 +385,7 @@ def test_a_server_without_the_end_that_it_had(tmp_path: Path, place: Place) -> N
     wrpcap(str(tmp_path / "x.pcap"), talk(parts))
     (flow,) = read(tmp_path / "x.pcap")
     with listening(place.server, Endless()) as to:
-        result = stream(place.net, flow, to, timeout=0.5, quiet=0.2)
+        result = stream(place.net, flow, to, timeout=30, quiet=5)
     assert (result.ending, result.answered) == (Ending.OPEN, True)
 
 
@@ -419,12 +419,12 @@ def test_datagrams(tmp_path: Path, place: Place, way: Callable[..., Result], pac
 
         thread = threading.Thread(target=serve)
         thread.start()
-        result = way(place.net, flow, ("10.0.0.2", 53), pace=pace, quiet=0.2)
+        result = way(place.net, flow, ("10.0.0.2", 53), pace=pace, quiet=3)
         thread.join()
     assert result.received == b"ONETWOTHREE"
     assert (result.difference, result.ending, result.answered) == (None, Ending.CLOSED, True)
     assert len(result.exchanges) == 2
-    refused = way(place.net, flow, ("10.0.0.2", 54), timeout=1)
+    refused = way(place.net, flow, ("10.0.0.2", 54), timeout=30)
     assert refused.ending in (Ending.UNREACHABLE, Ending.RESET)
 
 
@@ -531,7 +531,7 @@ def test_the_command_replays(tmp_path: Path) -> None:
                 "--address", "10.0.0.1/24", "--to", f"10.0.0.2:{port}", "--same",
                 "-o", str(tmp_path / "answer"),
             ],
-            pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=60,
+            pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False, timeout=300,
             cwd=tempfile.gettempdir(),
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from quick import representatives, slow
 
-pytestmark = pytest.mark.timeout(120)
-
 PROGRAM = [sys.executable, "-c", "from pystack.cli import main; main()"]
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
 
@@ -91,14 +89,14 @@ def both(
     """How a program goes under python(1) and under `pystack run`."""
     plain = subprocess.run(
         [sys.executable, *words], input=fed,
-        capture_output=True, text=True, check=False, cwd=folder, timeout=100,
+        capture_output=True, text=True, check=False, cwd=folder, timeout=300,
     )  # fmt: skip
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with left, right:
         options = ("--nic", f"fd:{left.fileno()}", "--address", "10.0.0.2/24")
         ours = subprocess.run(
             [*PROGRAM, "run", *options, "--", *words], input=fed,
-            capture_output=True, text=True, check=False, cwd=folder, timeout=100,
+            capture_output=True, text=True, check=False, cwd=folder, timeout=300,
             pass_fds=[left.fileno()],
         )  # fmt: skip
     return plain, ours
@@ -208,7 +206,7 @@ def test_a_name_that_is_no_script_is_told_of() -> None:
     def run(word: str) -> str:
         done = subprocess.run(
             [*PROGRAM, "run", "--nic", "fd:9", "--address", "10.0.0.2/24", "--", word],
-            capture_output=True, text=True, check=False, cwd=AWAY, timeout=60,
+            capture_output=True, text=True, check=False, cwd=AWAY, timeout=300,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, "")
         return done.stderr

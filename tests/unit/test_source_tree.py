@@ -34,7 +34,7 @@ def python(folder: Path, code: str, *options: str) -> "subprocess.CompletedProce
     environment = {**os.environ, "PYTHONPATH": ""}
     return subprocess.run(
         [sys.executable, *options, "-c", code], cwd=folder, env=environment, capture_output=True,
-        text=True, check=False, timeout=60,
+        text=True, check=False, timeout=300,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class Tunnel:
         return True
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_stacks_through_each_other_say_so() -> None:
     """Two threads that would wait for each other's Stack, and one that comes back to its own."""
     tunnels = Tunnel("10.0.1.2"), Tunnel("10.0.0.2")

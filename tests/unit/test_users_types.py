@@ -94,7 +94,7 @@ def test_mypy(users: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1800)
 def test_pyright(users: Path) -> None:
     pytest.importorskip("pyright")
     pyright = [sys.executable, "-m", "pyright"]

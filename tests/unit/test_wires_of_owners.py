@@ -59,6 +59,6 @@ def test_a_started_program_has_not_the_wire() -> None:
         net.attach(pystack.nic.Descriptor(number, framing=pystack.nic.Framing.LENGTH32))
         done = subprocess.run(
             [sys.executable, "-c", f"import os; os.fstat({number})"],
-            close_fds=False, stderr=subprocess.PIPE, text=True, timeout=100, check=False,
+            close_fds=False, stderr=subprocess.PIPE, text=True, timeout=300, check=False,
         )  # fmt: skip
     assert "Bad file descriptor" in done.stderr
