@@ -37,7 +37,7 @@ def dnsmasq(place: Namespace, folder: Path, *options: str) -> Iterator[None]:
     )  # fmt: skip
     log.close()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"started" not in (folder / "log").read_bytes():
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline

@@ -299,7 +299,7 @@ def test_soak(capsys: pytest.CaptureFixture[str]) -> None:
         server.close()
         assert tally.failures == []
         assert tally.connections >= TASKS + THREADS
-        wait = time.monotonic() + 30
+        wait = time.monotonic() + 60
         while threading.active_count() > threads + 2 and time.monotonic() < wait:
             time.sleep(0.05)
     gc.collect()

@@ -70,7 +70,7 @@ def link_local(net: pystack.Stack) -> tuple[str, int]:
     """An address of the link's, in use, and its scope."""
     [interface] = [each for each in net.interfaces if each.name != "lo"]
     [own] = [each.ip for each in interface.addresses if each.ip.is_link_local]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with net.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         while True:
             try:

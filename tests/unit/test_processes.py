@@ -38,7 +38,7 @@ def net() -> Iterator[pystack.Stack]:
         yield made
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Waits for what another process does."""
     deadline = time.monotonic() + seconds
     while not condition():
