@@ -87,13 +87,18 @@ def source_key(name: str, *folders: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _tail(name: str) -> str:
-    return f"-{source_key(name)}-{platform.machine().lower()}.so"
+def _tail(name: str, machine: str | None = None) -> str:
+    return f"-{source_key(name)}-{machine or platform.machine().lower()}.so"
 
 
-def built_path(name: str) -> Path:
-    """Where the library of an engine belongs that was built on this machine, built or not."""
-    return cache_folder() / "engines" / f"{name}{_tail(name)}"
+def built_path(name: str, machine: str | None = None) -> Path:
+    """Where the library of an engine belongs that was built on this machine, built or not.
+
+    Args:
+        name: The engine.
+        machine: Which it was built for, if not for this one.
+    """
+    return cache_folder() / "engines" / f"{name}{_tail(name, machine)}"
 
 
 def built_libraries(engine: str) -> dict[str, Path]:

@@ -79,12 +79,22 @@ def list_engines(as_json: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="linux: a kernel source tree, which is only read. Default: Debian's, by apt.",
 )
+@click.option(
+    "--arch",
+    type=click.Choice(["aarch64", "x86_64"]),
+    help="linux: the machine it is for, if not this one; takes Debian's cross compiler for it.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Compilers at once. Default: one a processor.")
 @click.option(
     "--again", is_flag=True, help="Build even if it is built already, as for a newer release."
 )
 def build(
-    name: str, version: str | None, source: Path | None, jobs: int | None, again: bool
+    name: str,
+    version: str | None,
+    source: Path | None,
+    arch: str | None,
+    jobs: int | None,
+    again: bool,
 ) -> None:
     """Builds an engine that isn't in the wheel, in the cache folder, without root.
 
@@ -93,15 +103,19 @@ def build(
     """
     from pystack.lab.provision import gvisor, linux  # noqa: PLC0415
 
-    if name != "linux" and (version or source or jobs):
-        raise click.UsageError(f"--version, --source and --jobs are for linux, not for {name}")
+    if name != "linux" and (version or source or arch or jobs):
+        raise click.UsageError(
+            f"--version, --source, --arch and --jobs are for linux, not for {name}"
+        )
     console = Console(highlight=False)
     with steps(console) as report:
         try:
             if name == "gvisor":
                 gvisor.build(report, again=again)
             else:
-                linux.build(report, version=version, source=source, jobs=jobs, again=again)
+                linux.build(
+                    report, version=version, source=source, machine=arch, jobs=jobs, again=again
+                )
         except ProvisionError as error:
             console.print(str(error), style="red", markup=False, soft_wrap=True)
             sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import pystack
 from pystack._native import engines
 from pystack.lab.provision import ProvisionError, linux, sole_builder
-from pystack.lab.provision.linux import tools, tree
+from pystack.lab.provision.linux import toolchain, tools, tree
 
 
 def silent(text: str) -> None:
@@ -154,10 +155,43 @@ def test_no_room(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     assert not list(cache.glob("build-*"))
 
 
-def test_no_binutils(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_binutils(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "objcopy" else f"/{name}")
     with pytest.raises(ProvisionError, match="there is no objcopy: `apt-get install binutils`"):
-        tools.bring(tmp_path, silent, apt=True)
+        toolchain.find()
+
+
+def test_another_machine_needs_its_compiler(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    other = next(one for one in toolchain.MACHINES if one != platform.machine().lower())
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    install = f"`apt-get install gcc-{other.replace('_', '-')}-linux-gnu"
+    with pytest.raises(ProvisionError, match=f"no {other}-linux-gnu-gcc: {install}"):
+        linux.build(silent, machine=other)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/{name}")
+    chain = toolchain.find(other)
+    assert chain.compiler == (f"/{other}-linux-gnu-gcc",)
+    assert chain.tool("ld") == f"{other}-linux-gnu-ld"
+    assert not list(cache.glob("build-*"))
+
+
+def test_a_machine_whose_stacks_cannot_be_switched() -> None:
+    with pytest.raises(ProvisionError, match="written for x86_64 and aarch64, not for riscv64"):
+        toolchain.find("riscv64")
+
+
+def test_what_is_for_another_machine_is_not_loaded_here(cache: Path) -> None:
+    other = next(one for one in toolchain.MACHINES if one != platform.machine().lower())
+    path = engines.built_path("linux-6.12", other)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert linux.build(silent, machine=other) == path
+    assert linux.built("6.12", other) == path
+    assert linux.built("6.12", platform.machine().lower()) is None
+    assert engines.built_libraries("linux") == {}
+    with pytest.raises(OSError, match="has not been built"):
+        engines.engine_path("linux")
+    assert cache in path.parents
 
 
 def test_no_flex_and_no_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -253,3 +287,10 @@ def test_only_the_table_is_exported(engine: str) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert [line.split()[-1] for line in done.stdout.splitlines()] == ["ps_engine_table"]
+
+
+def test_only_linux_is_built_for_another_machine() -> None:
+    command = [sys.executable, "-m", "pystack", "engine", "build", "gvisor", "--arch", "aarch64"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "are for linux, not for gvisor" in done.stderr

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from pystack._native.engines import built_path, cache_folder
 from pystack.lab.provision import ProvisionError, sole_builder
-from pystack.lab.provision.linux import kernel, library, tools, tree
+from pystack.lab.provision.linux import kernel, library, toolchain, tools, tree
+from pystack.lab.provision.linux.toolchain import Toolchain
 
 __all__ = ["DEFAULT", "build", "built"]
 
@@ -29,9 +30,14 @@ DEFAULT = "6.12"
 DISK_BYTES = 1_000_000_000
 
 
-def built(series: str) -> Path | None:
-    """The library of a series, if it has been built from the source at hand."""
-    path = built_path(f"linux-{series}")
+def built(series: str, machine: str | None = None) -> Path | None:
+    """The library of a series, if it has been built from the source at hand.
+
+    Args:
+        series: As "6.12".
+        machine: Which it is for, as `build` has it.
+    """
+    path = built_path(f"linux-{series}", machine)
     return path if path.exists() else None
 
 
@@ -40,6 +46,7 @@ def build(
     *,
     version: str | None = None,
     source: Path | None = None,
+    machine: str | None = None,
     jobs: int | None = None,
     again: bool = False,
 ) -> Path:
@@ -49,6 +56,8 @@ def build(
         report: Is told of each step, in one line.
         version: The series, as "6.12"; that of the source if there is one, else `DEFAULT`.
         source: A kernel's source tree, only read; by default Debian's is brought.
+        machine: Which it is for, as `uname -m` says there ("aarch64"); by default this one. For
+            another one a cross compiler has to be installed, and no Stack here can load it.
         jobs: Compilers at once; by default one a processor.
         again: Build also if it is there already, as with a newer release of the series.
 
@@ -68,14 +77,16 @@ def build(
         raise ProvisionError(
             f"no Linux {series}: the architecture is written for {', '.join(tree.SUITES)}"
         )
-    target = built_path(f"linux-{series}")
+    target = built_path(f"linux-{series}", machine)
+    here = machine in {None, platform.machine().lower()}
+    name = f"linux-{series}" if here else f"linux-{series}-{machine}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with sole_builder(target.parent, f"linux-{series}", report):
+        with sole_builder(target.parent, name, report):
             if target.exists() and not again:
                 report(f"already built: {target}")
                 return target
-            _build(target, series, source, jobs, report, again=again)
+            _build(target, series, source, machine, jobs, report, again=again)
     except OSError as error:
         raise ProvisionError(f"can't build below {cache_folder()}: {error}") from error
     report(f"built: {target}")
@@ -86,20 +97,22 @@ def _build(
     target: Path,
     series: str,
     source: Path | None,
+    machine: str | None,
     jobs: int | None,
     report: Callable[[str], None],
     *,
     again: bool,
 ) -> None:
-    compiler = _compiler()
+    chain = toolchain.find(machine)
     with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as name:
         work = Path(name)
-        objects = kernel.kept(series)
+        objects = kernel.kept(series, chain.machine)
         if objects is None or again:
             _room(cache_folder())
-            objects = _build_kernel(work, series, source, compiler, jobs, report)
-        made = library.link(work, objects, compiler, report)
-        about = {"release": objects.release, "compiler": _first_line([*compiler, "--version"])}
+            objects = _build_kernel(work, series, source, chain, jobs, report)
+        made = library.link(work, objects, chain, report)
+        compiler = _first_line([*chain.compiler, "--version"])
+        about = {"release": objects.release, "compiler": compiler}
         target.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         made.replace(target)
 
@@ -108,7 +121,7 @@ def _build_kernel(
     work: Path,
     series: str,
     source: Path | None,
-    compiler: list[str],
+    chain: Toolchain,
     jobs: int | None,
     report: Callable[[str], None],
 ) -> kernel.Objects:
@@ -116,26 +129,8 @@ def _build_kernel(
     if source is None:
         source = tree.bring(work, series, report)
     return kernel.build(
-        work, tree.overlay(work, source), compiler, environment, jobs or os.cpu_count() or 1, report
+        work, tree.overlay(work, source), chain, environment, jobs or os.cpu_count() or 1, report
     )
-
-
-def _compiler() -> list[str]:
-    """The C compiler and what goes before it, as in CC.
-
-    Raises:
-        ProvisionError: There is none.
-    """
-    chosen = os.environ.get("CC")
-    if chosen:
-        words = shlex.split(chosen)
-        if shutil.which(words[0]) is None:
-            raise ProvisionError(f"no C compiler: CC is {chosen!r}, and there is no {words[0]}")
-        return words
-    found = shutil.which("gcc") or shutil.which("cc")
-    if found is None:
-        raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
-    return [found]
 
 
 def _room(folder: Path) -> None:

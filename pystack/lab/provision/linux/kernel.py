@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import subprocess
 from collections import deque
@@ -13,6 +12,7 @@ from pathlib import Path
 from pystack._native.engines import cache_folder, source_folder, source_key
 from pystack.lab.provision import ProvisionError
 from pystack.lab.provision.linux import tree
+from pystack.lab.provision.linux.toolchain import Toolchain
 
 __all__ = ["Objects", "build", "kept"]
 
@@ -40,14 +40,13 @@ class Objects:
     script: Path
 
 
-def _folder(series: str) -> Path:
-    machine = platform.machine().lower()
+def _folder(series: str, machine: str) -> Path:
     return cache_folder() / "linux" / f"kernel-{series}-{source_key('linux', 'arch')}-{machine}"
 
 
-def kept(series: str) -> Objects | None:
+def kept(series: str, machine: str) -> Objects | None:
     """The objects of a series, if they were compiled under our present architecture."""
-    folder = _folder(series)
+    folder = _folder(series, machine)
     try:
         return _kept_in(folder)
     except FileNotFoundError:
@@ -62,7 +61,7 @@ def _kept_in(folder: Path) -> Objects:
 def build(
     work: Path,
     source: Path,
-    compiler: list[str],
+    chain: Toolchain,
     environment: dict[str, str],
     jobs: int,
     report: Callable[[str], None],
@@ -72,7 +71,7 @@ def build(
     Args:
         work: A folder to build in.
         source: The tree, with `arch/anyk` in it.
-        compiler: The C compiler and what goes before it.
+        chain: The compiler and the binutils.
         environment: To build in.
         jobs: Compilers at once.
         report: Is told of each step, in one line.
@@ -84,7 +83,8 @@ def build(
     objects = work / "objects"
     objects.mkdir()
     make = [
-        "make", "-C", str(source), f"O={objects}", "ARCH=anyk", f"CC={' '.join(compiler)}",
+        "make", "-C", str(source), f"O={objects}", "ARCH=anyk",
+        f"CROSS_COMPILE={chain.prefix}", f"CC={' '.join(chain.compiler)}",
         "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
         "KBUILD_BUILD_USER=pystack", "KBUILD_BUILD_HOST=pystack",
     ]  # fmt: skip
@@ -104,9 +104,9 @@ def build(
 
     _run([*make, f"-j{jobs}", "vmlinux_o", "init/version-timestamp.o"], environment, count)
     report("joining the objects")
-    kernel = _join(objects, environment)
-    script = _script(source, objects, compiler, environment)
-    folder = _folder(tree.series(release))
+    kernel = _join(objects, chain, environment)
+    script = _script(source, objects, chain, environment)
+    folder = _folder(tree.series(release), chain.machine)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     kernel.replace(folder / "kernel.o")
@@ -115,18 +115,21 @@ def build(
     return _kept_in(folder)
 
 
-def _join(objects: Path, environment: dict[str, str]) -> Path:
+def _join(objects: Path, chain: Toolchain, environment: dict[str, str]) -> Path:
     """One object out of all, with its names made local: it has an snprintf of its own."""
     joined = objects / "joined.o"
     parts = ["vmlinux.o", "init/version-timestamp.o"]
-    _run(["ld", "-r", "-o", str(joined), *(str(objects / part) for part in parts)], environment)
+    _run(
+        [chain.tool("ld"), "-r", "-o", str(joined), *(str(objects / part) for part in parts)],
+        environment,
+    )
     keep = [f"--keep-global-symbol={name}" for name in _GLOBAL]
     kernel = objects / "kernel.o"
-    _run(["objcopy", "--wildcard", *keep, str(joined), str(kernel)], environment)
+    _run([chain.tool("objcopy"), "--wildcard", *keep, str(joined), str(kernel)], environment)
     return kernel
 
 
-def _script(source: Path, objects: Path, compiler: list[str], environment: dict[str, str]) -> Path:
+def _script(source: Path, objects: Path, chain: Toolchain, environment: dict[str, str]) -> Path:
     script = objects / "library.lds"
     folders = [
         source / "arch/anyk/include", objects / "arch/anyk/include/generated",
@@ -136,7 +139,7 @@ def _script(source: Path, objects: Path, compiler: list[str], environment: dict[
     ]  # fmt: skip
     _run(
         [
-            *compiler, "-E", "-P", "-x", "assembler-with-cpp", "-undef",
+            *chain.compiler, "-E", "-P", "-x", "assembler-with-cpp", "-undef",
             "-D__KERNEL__", "-DLINKER_SCRIPT", "-D__ASSEMBLY__", "-D__ASSEMBLER__",
             "-include", str(source / "include/linux/kconfig.h"),
             *(f"-I{folder}" for folder in folders),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pystack._native.engines import source_folder
 from pystack.lab.provision.linux.kernel import Objects
+from pystack.lab.provision.linux.toolchain import Toolchain
 from pystack.lab.provision.tool import run_tool
 
 __all__ = ["link"]
@@ -14,13 +15,13 @@ __all__ = ["link"]
 TIMEOUT_S = 600
 
 
-def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[str], None]) -> Path:
+def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str], None]) -> Path:
     """Compiles the engine and links it with a kernel.
 
     Args:
         work: A folder to build in.
         objects: The kernel.
-        compiler: The C compiler and what goes before it.
+        chain: The compiler and the binutils.
         report: Is told of each step, in one line.
 
     Returns:
@@ -41,7 +42,7 @@ def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[st
     for path in sorted((source / "engine").rglob("*.c")):
         name = "-".join(path.relative_to(source).with_suffix(".o").parts)
         compiled.append(str(work / name))
-        run_tool([*compiler, *flags, "-c", str(path), "-o", compiled[-1]], TIMEOUT_S)
+        run_tool([*chain.compiler, *flags, "-c", str(path), "-o", compiled[-1]], TIMEOUT_S)
     report(f"linking it with Linux {objects.release}")
     library = work / "linux.so"
     exported = work / "exported"
@@ -52,10 +53,10 @@ def link(work: Path, objects: Objects, compiler: list[str], report: Callable[[st
     ]  # fmt: skip
     run_tool(
         [
-            *compiler, "-shared", "-nostdlib", "-o", str(library),
+            *chain.compiler, "-shared", "-nostdlib", "-o", str(library),
             *(f"-Wl,{option}" for option in options), str(objects.kernel), *compiled, "-lc",
         ],
         TIMEOUT_S,
     )  # fmt: skip
-    run_tool(["strip", "--strip-unneeded", str(library)], TIMEOUT_S)
+    run_tool([chain.tool("strip"), "--strip-unneeded", str(library)], TIMEOUT_S)
     return library

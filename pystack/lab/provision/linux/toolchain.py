@@ -1,0 +1,79 @@
+"""The compiler and the binutils: this machine's own, or those for another machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+from dataclasses import dataclass
+
+from pystack.lab.provision import ProvisionError
+
+__all__ = ["MACHINES", "Toolchain", "find"]
+
+# Whose stacks bindings/linux/arch/kernel/switch.S can switch.
+MACHINES = ("x86_64", "aarch64")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What compiles and links for one machine.
+
+    Attributes:
+        machine: As `uname -m` has it there.
+        compiler: The C compiler and what goes before it.
+        prefix: Of the binutils' names, as in CROSS_COMPILE; empty for this machine's own.
+    """
+
+    machine: str
+    compiler: tuple[str, ...]
+    prefix: str = ""
+
+    def tool(self, name: str) -> str:
+        """A program of the binutils, such as ld."""
+        return self.prefix + name
+
+
+def find(machine: str | None = None) -> Toolchain:
+    """The tools that build for a machine; by default this one.
+
+    Raises:
+        ProvisionError: They are not here, or the engine isn't written for the machine.
+    """
+    here = platform.machine().lower()
+    machine = machine or here
+    if machine not in MACHINES:
+        raise ProvisionError(
+            f"the engine linux is written for {' and '.join(MACHINES)}, not for {machine}"
+        )
+    if machine == here:
+        return _checked(Toolchain(machine, _own_compiler()), "binutils")
+    prefix = f"{machine}-linux-gnu-"
+    package = f"gcc-{machine.replace('_', '-')}-linux-gnu"
+    libraries = f"libc6-dev-{'arm64' if machine == 'aarch64' else 'amd64'}-cross"
+    compiler = shutil.which(f"{prefix}gcc")
+    if compiler is None:
+        raise ProvisionError(f"there is no {prefix}gcc: `apt-get install {package} {libraries}`")
+    return _checked(Toolchain(machine, (compiler,), prefix), f"binutils-{package[4:]}")
+
+
+def _own_compiler() -> tuple[str, ...]:
+    """The C compiler and what goes before it, as in CC."""
+    chosen = os.environ.get("CC")
+    if chosen:
+        words = shlex.split(chosen)
+        if shutil.which(words[0]) is None:
+            raise ProvisionError(f"no C compiler: CC is {chosen!r}, and there is no {words[0]}")
+        return tuple(words)
+    found = shutil.which("gcc") or shutil.which("cc")
+    if found is None:
+        raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
+    return (found,)
+
+
+def _checked(tools: Toolchain, package: str) -> Toolchain:
+    for name in ("ld", "objcopy", "strip"):
+        if shutil.which(tools.tool(name)) is None:
+            raise ProvisionError(f"there is no {tools.tool(name)}: `apt-get install {package}`")
+    return tools
