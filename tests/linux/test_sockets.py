@@ -333,3 +333,12 @@ def test_other_engines_say_who_has_it(protocol: int) -> None:
     with pystack.Stack() as net, pytest.raises(OSError, match="linux") as raised:
         net.socket(proto=protocol)
     assert raised.value.errno == errno.EPROTONOSUPPORT
+
+
+@pytest.mark.parametrize(("memory_mib", "most"), [(256, 1 << 20), (24, 1 << 18), (13, 1 << 17)])
+def test_what_a_buffer_may_grow_to_follows_the_memory(
+    engine: str, memory_mib: int, most: int
+) -> None:
+    with pystack.Stack(engine=engine, threaded=False, memory_limit=memory_mib << 20) as net:
+        assert net.sysctl["net.ipv4.tcp_rmem"] == f"4096\t131072\t{most}"
+        assert net.sysctl["net.ipv4.tcp_wmem"] == f"4096\t16384\t{most}"

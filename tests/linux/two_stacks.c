@@ -1,6 +1,7 @@
 /*
  * Two Stacks on a wire, driven through the host's C API alone: for a machine for which there is no
- * Python here. Takes the engine's library; says what it has seen, or what is wrong and exits with 1.
+ * Python here. Takes the engine's library; says what it has seen, or what is wrong and exits
+ * with 1.
  *
  * The clock is moved by hand, to what is due next whenever nothing else can happen.
  */

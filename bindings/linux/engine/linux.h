@@ -42,6 +42,7 @@ struct ps_engine {
     struct ps_hypercalls host;
     struct anyk_host up;
     void *memory; /* the kernel's, as the host gave it */
+    unsigned long memory_size;
     int netlink;
     uint32_t sequence;
     struct listing links, addresses, neighbours, routes;
