@@ -15,7 +15,22 @@ __all__ = ["link"]
 TIMEOUT_S = 600
 
 
-def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str], None]) -> Path:
+# As those of CMakeLists.txt. A variable's guards would be registered by a constructor, which the
+# kernel's linker script has no place for.
+SANITIZE = (
+    "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer",
+    "-g",
+)  # fmt: skip
+
+
+def link(
+    work: Path,
+    objects: Objects,
+    chain: Toolchain,
+    report: Callable[[str], None],
+    *,
+    sanitize: bool = False,
+) -> Path:
     """Compiles the engine and links it with a kernel.
 
     Args:
@@ -23,6 +38,8 @@ def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str],
         objects: The kernel.
         chain: The compiler and the binutils.
         report: Is told of each step, in one line.
+        sanitize: With the sanitizers in the engine, whose runtime has to be there when it is
+            loaded; the kernel is as it is.
 
     Returns:
         The library, in `work`.
@@ -38,6 +55,8 @@ def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str],
         "-D_GNU_SOURCE", f'-DLINUX_RELEASE="{objects.release}"',
         f"-I{source / 'include'}", f"-I{source}", "-iquote", str(source / "arch/include"),
     ]  # fmt: skip
+    if sanitize:
+        flags += [*SANITIZE, *_no_guards(chain)]
     compiled = []
     for path in sorted((source / "engine").rglob("*.c")):
         name = "-".join(path.relative_to(source).with_suffix(".o").parts)
@@ -49,7 +68,8 @@ def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str],
     exported.write_text("{ global: ps_engine_table; local: *; };\n", "utf-8")
     options = [
         f"-T,{objects.script}", f"--version-script={exported}", "--hash-style=gnu", "-Bsymbolic",
-        "-z,defs", "-z,noexecstack", "-z,now", "--build-id=none", "--no-warn-rwx-segments",
+        "-z,noexecstack", "-z,now", "--build-id=none", "--no-warn-rwx-segments",
+        *(() if sanitize else ("-z,defs",)),
     ]  # fmt: skip
     run_tool(
         [
@@ -58,5 +78,11 @@ def link(work: Path, objects: Objects, chain: Toolchain, report: Callable[[str],
         ],
         TIMEOUT_S,
     )  # fmt: skip
-    run_tool([chain.tool("strip"), "--strip-unneeded", str(library)], TIMEOUT_S)
+    if not sanitize:
+        run_tool([chain.tool("strip"), "--strip-unneeded", str(library)], TIMEOUT_S)
     return library
+
+
+def _no_guards(chain: Toolchain) -> list[str]:
+    is_clang = "clang" in run_tool([*chain.compiler, "--version"], TIMEOUT_S)
+    return ["-mllvm", "-asan-globals=0"] if is_clang else ["--param=asan-globals=0"]
