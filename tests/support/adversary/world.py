@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Container
 from typing import Any
@@ -18,7 +19,7 @@ MEMORY_BYTES = 64 << 20
 # among them, which one acknowledgement may call for several of.
 ANSWERS_MOST = 24
 # A step costs more than this many times the median and this much in all: it is looked at again.
-SLOW_TIMES, SLOW_NS = 200, 5_000_000
+SLOW_TIMES, SLOW_NS = 200, 25_000_000 if "PYSTACK_SANITIZED" in os.environ else 5_000_000
 _BUCKETS = 64
 
 
