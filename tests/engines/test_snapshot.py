@@ -139,6 +139,7 @@ def test_descriptors_follow(pair: Pair) -> None:
     assert poll.poll(0) == []
 
 
+@pytest.mark.timeout(600)  # sanitized, on a busy machine
 def test_a_thousand_restores_cost_no_memory(pair: Pair) -> None:
     snapshots = pair.snapshot()
     used = pair.a.arena.statistics()
@@ -231,6 +232,7 @@ def test_a_branch_in_the_middle_of_a_transfer(pair: Pair) -> None:
     assert futures[0] == futures[1] == futures[2]
 
 
+@pytest.mark.timeout(600)  # sanitized, on a busy machine
 def test_a_branch_while_losses_are_repaired(pair: Pair) -> None:
     sent = pair.client.send(bytes(400_000))
     pair.lose_every = 3
