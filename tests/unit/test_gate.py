@@ -235,6 +235,71 @@ def test_an_answer_in_two_sends_is_one() -> None:
                 sock.close()
 
 
+class Asked:
+    """A server that answers in two sends, its client, and what the server's Stack has sent."""
+
+    def __init__(self, left: pystack.Stack, right: pystack.Stack) -> None:
+        [(self.client, self.server)] = connected(left, right, 1)
+        self.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._right = right
+
+    def __enter__(self) -> Asked:
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        self.client.close()
+        self.server.close()
+
+    def begin(self) -> None:
+        """Asks, and has the first part of the answer sent."""
+        self.client.sendall(b"?")
+        wait_until_readable(self.server)
+        assert self.server.recv(100) == b"?"
+        self.server.send(b"headers ")
+
+    def end(self) -> None:
+        self.server.send(b"and body")
+        answer = b""
+        while len(answer) < len(b"headers and body"):
+            answer += self.client.recv(100)
+        assert answer == b"headers and body"
+
+    def segments(self) -> int:
+        """How many the server's Stack sends for an answer."""
+        before = self._right.counters()["tcp.out_segments"]
+        self.begin()
+        self.end()
+        return self._right.counters()["tcp.out_segments"] - before
+
+    def learn(self) -> None:
+        """Goes on until both parts leave as one, on a machine that is busy, too."""
+        deadline = time.monotonic() + 60
+        while self.segments() > 1:
+            assert time.monotonic() < deadline
+
+
+def test_headers_leave_with_the_body() -> None:
+    with stacks() as (left, right), Asked(left, right) as asked:
+        assert asked.segments() >= 2  # not known yet
+        asked.learn()
+
+
+def test_headers_whose_body_does_not_come_leave_alone() -> None:
+    """And before what MSG_MORE holds would, which is after 200 ms."""
+    with stacks() as (left, right), Asked(left, right) as asked:
+
+        def alone_s() -> float:
+            asked.learn()
+            asked.begin()
+            began = time.monotonic()
+            wait_until_readable(asked.client)
+            waited = time.monotonic() - began
+            asked.end()
+            return waited
+
+        assert min(alone_s() for _ in range(5)) < 0.1
+
+
 def test_a_program_that_goes_on_working_holds_nobody_up_for_long() -> None:
     """It sends without an end, and something is unread: what comes is answered all the same."""
     with stacks() as (left, right):

@@ -117,6 +117,28 @@ bool descriptor_waits_not(ps_stack *stack, int64_t handle)
     return result;
 }
 
+void descriptor_hold(struct descriptor *descriptor)
+{
+    ps_stack *stack = descriptor->stack;
+    if (descriptor->is_held)
+        return;
+    descriptor->is_held = true;
+    descriptor->held_us = stack->now_us;
+    descriptor->held_next = stack->gate.held;
+    stack->gate.held = descriptor;
+}
+
+void descriptor_unhold(struct descriptor *descriptor)
+{
+    struct descriptor **link = &descriptor->stack->gate.held;
+    if (!descriptor->is_held)
+        return;
+    while (*link != descriptor)
+        link = &(*link)->held_next;
+    *link = descriptor->held_next;
+    descriptor->is_held = false;
+}
+
 void descriptor_enter(ps_stack *stack, int64_t handle, struct descriptor *descriptor)
 {
     struct stat status;
@@ -142,6 +164,7 @@ static void remove_at(ps_stack *stack, struct descriptor **link)
             *each = descriptor->pending_next;
             break;
         }
+    descriptor_unhold(descriptor);
     files_leave(descriptor);
     if (descriptor_has(descriptor, descriptor->shown))
         close(descriptor->shown);

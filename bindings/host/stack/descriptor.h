@@ -35,12 +35,13 @@ struct descriptor {
     bool news;        /* something came since it was shown last */
     bool urgent_seen; /* the urgent byte was told of, and a reader found nothing else */
     bool is_loose;    /* a number may be closed behind our back */
-    bool is_watched, is_pending;
+    bool is_watched, is_pending, is_held;
+    uint64_t held_us;       /* since when */
     uint32_t shows, wanted; /* PS_READY_* */
     struct attention attention;
     struct sockaddr_un name; /* of the shown end, of datagrams: the kernel chose it */
     socklen_t name_size;     /* 0: it has none yet */
-    struct descriptor *next, *pending_next, *file_next;
+    struct descriptor *next, *pending_next, *file_next, *held_next;
 };
 
 /* --- descriptor_number.c ------------------------------------------------------------------- */
@@ -69,6 +70,9 @@ bool descriptor_name(struct descriptor *descriptor);
 
 /* A socket's; NULL: it has none. */
 struct descriptor *descriptor_find(ps_stack *stack, int64_t handle);
+/* A part of an answer is held back; it has gone, or the rest with it. */
+void descriptor_hold(struct descriptor *descriptor);
+void descriptor_unhold(struct descriptor *descriptor);
 /* From now on it is the socket's. */
 void descriptor_enter(ps_stack *stack, int64_t handle, struct descriptor *descriptor);
 

@@ -47,7 +47,7 @@ void descriptors_abandon(ps_stack *stack)
                 abandon(each);
         }
     notifiers_abandon(stack);
-    stack->pending = NULL;
+    stack->pending = stack->gate.held = NULL;
     stack->watched_count = 0;
     close_own(&stack->watcher);
     close_own(&stack->joiner);
@@ -71,7 +71,7 @@ void descriptor_forget_all(ps_stack *stack)
         for (struct descriptor *each = stack->descriptors[i]; each != NULL; each = each->next) {
             if (each->is_private) /* the owner's alone */
                 close(each->shown);
-            each->is_private = each->is_watched = each->is_pending = false;
+            each->is_private = each->is_watched = each->is_pending = each->is_held = false;
             each->shows = 0;
             each->attention = (struct attention){0};
         }
@@ -82,6 +82,7 @@ void descriptor_forget_all(ps_stack *stack)
         close(stack->joiner);
     stack->watcher = stack->joiner = -1;
     stack->watched_count = stack->gate.unread = stack->gate.owed = 0;
+    stack->gate.held = NULL;
     stack->pending = NULL;
 }
 

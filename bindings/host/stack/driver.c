@@ -18,6 +18,7 @@
 #include "stack/driver.h"
 #include "base/clock.h"
 #include "base/sleep.h"
+#include "stack/answers.h"
 #include "stack/due.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
@@ -197,6 +198,7 @@ void driver_unpark(ps_stack *stack)
 static void sleep_for_frames(ps_stack *stack)
 {
     if (stack->waiting > 0 || !gate_shut(stack)) {
+        answers_release(stack);
         gate_open(stack);
         stack_sleep(stack, NO_DEADLINE);
         return;
@@ -208,7 +210,10 @@ static void sleep_for_frames(ps_stack *stack)
     do {
         began_us = monotonic_us();
         until_us = began_us + gate_patience_us(stack);
+        gate->timed = true;
         stack_sleep(stack, until_us);
+        gate->timed = false;
+        answers_release(stack);
         if (monotonic_us() < until_us || gate->open || stack->waiting > 0 || stack->led)
             return; /* there is something to do */
         at_work = gate->progress_us >= began_us;

@@ -11,11 +11,11 @@
  * A server that has read its requests is still at work: it answers. The gate learns, descriptor by
  * descriptor, which programs do: after LEAST_ANSWERS reads that were followed by a send it stays
  * shut until the next answer is sent, too. An answer may take several sends (uvicorn sends headers
- * and body separately): as many are expected as the last two answers had at least. If no answer
- * comes, frames have waited for nothing (LEAVE_US); then none is expected for a while, longer each
- * time. A late answer may only mean that another program had the processor, so it costs less trust
- * than a missing one. Any read or send shows that the program is at work, but frames never wait
- * longer than GATE_MOST_SHUT_US.
+ * and body separately): as many are expected as the last two answers had at least, and those before
+ * the last are held back until it comes (answers.c). If no answer comes, frames have waited for
+ * nothing (LEAVE_US); then none is expected for a while, longer each time. A late answer may only
+ * mean that another program had the processor, so it costs less trust than a missing one. Any read
+ * or send shows that the program is at work, but frames never wait longer than GATE_MOST_SHUT_US.
  */
 #include <unistd.h>
 
@@ -216,6 +216,28 @@ void gate_note_answer(ps_stack *stack, struct attention *attention)
     }
 }
 
+bool gate_expects_more(const ps_stack *stack, const struct attention *attention)
+{
+    const struct gate *gate = &stack->gate;
+    return gate->timed && !gate->open && stack->waiting == 0 && attention->owes &&
+           attention->looked == gate->round && attention->sent + 1 < attention->parts;
+}
+
+static void lose_trust(struct gate *gate)
+{
+    gate->failures++;
+    gate->doubt = gate->doubt < LEAST_DOUBT      ? LEAST_DOUBT
+                  : gate->doubt < MOST_DOUBT / 2 ? 2 * gate->doubt
+                                                 : MOST_DOUBT;
+    gate->skip = gate->doubt;
+}
+
+void gate_note_end(ps_stack *stack, struct attention *attention)
+{
+    attention->parts = attention->before = 1;
+    lose_trust(&stack->gate);
+}
+
 void gate_note_close(ps_stack *stack, struct attention *attention)
 {
     struct gate *gate = &stack->gate;
@@ -237,13 +259,8 @@ void gate_neglect(ps_stack *stack, bool wasted)
     struct gate *gate = &stack->gate;
     if (wasted)
         gate->kept -= gate->kept < OFTEN ? gate->kept : OFTEN;
-    if (wasted && gate->owed > 0) {
-        gate->failures++;
-        gate->doubt = gate->doubt < LEAST_DOUBT      ? LEAST_DOUBT
-                      : gate->doubt < MOST_DOUBT / 2 ? 2 * gate->doubt
-                                                     : MOST_DOUBT;
-        gate->skip = gate->doubt;
-    }
+    if (wasted && gate->owed > 0)
+        lose_trust(gate);
     gate->round++;
     gate->unread = gate->owed = 0;
 }

@@ -11,18 +11,20 @@
 
 /* What the driver's thread watches for frames, and may leave to a busy program: gate.c. */
 struct gate {
-    int fd;               /* an epoll instance with the NICs' descriptors; -1: none yet */
-    size_t count;         /* how many those are */
-    bool open;            /* a frame wakes the thread */
-    bool due;             /* the program has done all that it was known to have to do */
-    uint64_t round;       /* counts the moments that were left to it, from 1 */
-    uint64_t progress_us; /* when it read or sent anything last */
-    uint64_t attended_us; /* when it took frames in last */
-    uint64_t failures;    /* moments without progress though an answer was expected */
-    size_t unread;        /* descriptors reported in this one, and not handled yet */
-    size_t owed;          /* those handled and about to be answered */
-    unsigned doubt, skip; /* how often answers didn't come; questions without trust */
-    unsigned kept;        /* moments that paid off, up to a number */
+    int fd;                  /* an epoll instance with the NICs' descriptors; -1: none yet */
+    size_t count;            /* how many those are */
+    bool open;               /* a frame wakes the thread */
+    bool timed;              /* it is shut, and the thread looks again before long */
+    struct descriptor *held; /* whose answer's first part waits for the second: answers.c */
+    bool due;                /* the program has done all that it was known to have to do */
+    uint64_t round;          /* counts the moments that were left to it, from 1 */
+    uint64_t progress_us;    /* when it read or sent anything last */
+    uint64_t attended_us;    /* when it took frames in last */
+    uint64_t failures;       /* moments without progress though an answer was expected */
+    size_t unread;           /* descriptors reported in this one, and not handled yet */
+    size_t owed;             /* those handled and about to be answered */
+    unsigned doubt, skip;    /* how often answers didn't come; questions without trust */
+    unsigned kept;           /* moments that paid off, up to a number */
 };
 
 /* The gate's record of a descriptor. */
@@ -52,6 +54,11 @@ void gate_note_told(ps_stack *stack, struct attention *attention);
 void gate_note_look(ps_stack *stack, struct attention *attention);
 /* Under the lock: the program has sent something by its socket. */
 void gate_note_answer(ps_stack *stack, struct attention *attention);
+/* Under the lock: whether the send after those so far is not the last of an answer, and that one is
+ * expected in this moment, before the thread looks. */
+bool gate_expects_more(const ps_stack *stack, const struct attention *attention);
+/* Under the lock: more was expected, and didn't come. */
+void gate_note_end(ps_stack *stack, struct attention *attention);
 /* Under the lock: there will be none any more. */
 void gate_note_close(ps_stack *stack, struct attention *attention);
 /* Under the lock, with the gate shut: how long it stays so until somebody looks again. */

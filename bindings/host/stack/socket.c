@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "stack/answers.h"
 #include "stack/descriptors.h"
 #include "stack/entry.h"
 #include "stack/local_calls.h"
@@ -151,8 +152,13 @@ int64_t local_accept(ps_stack *stack, int64_t handle, struct ps_address *remote,
         refreshed(stack, handle, stack->table->socket_accept(stack->engine, handle, remote)));
 }
 
-static int64_t sent_some(ps_stack *stack, int64_t handle, int64_t result)
+static int64_t send_some(ps_stack *stack, int64_t handle, const struct ps_piece *pieces,
+                         size_t count, uint32_t flags, const struct ps_address *to,
+                         const struct ps_send_control *control)
 {
+    flags |= answer_flags(stack, handle, flags);
+    int64_t result =
+        stack->table->socket_send(stack->engine, handle, pieces, count, flags, to, control);
     if (result >= 0 && stack->shown_count > 0)
         descriptor_has_sent(stack, handle);
     return refreshed(stack, handle, result);
@@ -163,9 +169,7 @@ int64_t local_send(ps_stack *stack, int64_t handle, const struct ps_piece *piece
                    const struct ps_send_control *control, int64_t timeout_us)
 {
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, timeout_us,
-                 sent_some(stack, handle,
-                           stack->table->socket_send(stack->engine, handle, pieces, count, flags,
-                                                     to, control)));
+                 send_some(stack, handle, pieces, count, flags, to, control));
 }
 
 int local_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t size,
@@ -178,10 +182,7 @@ int local_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t 
     uint64_t deadline_us = stack_deadline(stack, timeout_us);
     do {
         const struct ps_piece rest = {(uint8_t *)(uintptr_t)data + *sent, size - *sent};
-        ENGINE_GUARD(stack, result,
-                     sent_some(stack, handle,
-                               stack->table->socket_send(stack->engine, handle, &rest, 1, flags,
-                                                         NULL, NULL)));
+        ENGINE_GUARD(stack, result, send_some(stack, handle, &rest, 1, flags, NULL, NULL));
         if (result >= 0) {
             *sent += (size_t)result;
             result = 0;

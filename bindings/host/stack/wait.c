@@ -11,6 +11,7 @@
 #include "api/nic_api.h"
 #include "base/clock.h"
 #include "base/sleep.h"
+#include "stack/answers.h"
 #include "stack/driver.h"
 #include "stack/hypercalls.h"
 #include "stack/lock.h"
@@ -203,6 +204,7 @@ int stack_wait(ps_stack *stack, enum ps_event_kind kind, int64_t id, uint32_t ma
     struct waiter waiter = {.kind = kind, .id = id, .mask = mask};
     if (is_carried_here(stack) && stack_clock_us(stack) < deadline_us)
         return -PS_CARRIED;
+    answers_release(stack); /* what is waited for may be an answer to it */
     int result = stack->world != NULL          ? wait_in_world(stack, &waiter, deadline_us)
                  : stack->python.clock != NULL ? wait_by_its_clock(stack, &waiter, deadline_us)
                                                : wait_in_real_time(stack, &waiter, deadline_us);

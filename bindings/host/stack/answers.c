@@ -1,0 +1,61 @@
+/*
+ * Answers in several sends: the first parts wait for the last.
+ *
+ * A web server tends to send headers and body by themselves, with Nagle's algorithm off. Each would
+ * be a frame, and the client would wake and acknowledge twice. While the gate is shut we know which
+ * connections answer in how many sends (gate.c), and so the parts before the last are sent as with
+ * MSG_MORE; Linux does likewise while its device is busy (tcp_autocorking). A part waits until the
+ * driver's thread looks next, gate_patience_us at most, or until any thread waits for something. If
+ * the next part hasn't come by then, that connection and the gate lose trust.
+ */
+#include "stack/answers.h"
+#include "base/clock.h"
+#include "stack/descriptor.h"
+#include "stack/entry.h"
+#include "stack/gate.h"
+
+/* A part that was held for less time than this has had no chance to be followed. */
+#define CHANCE_US 400
+
+static bool has_no_delay(ps_stack *stack, int64_t handle)
+{
+    int64_t value;
+    return stack->table->option_get(stack->engine, handle, PS_OPT_TCP_NODELAY, &value) == 0 &&
+           value != 0;
+}
+
+uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
+{
+    struct descriptor *descriptor = stack->shown_count > 0 ? descriptor_find(stack, handle) : NULL;
+    if (descriptor == NULL)
+        return 0;
+    if (!(flags & (PS_MSG_OOB | PS_MSG_MORE)) && gate_expects_more(stack, &descriptor->attention) &&
+        has_no_delay(stack, handle)) {
+        descriptor_hold(descriptor);
+        return PS_MSG_MORE;
+    }
+    descriptor_unhold(descriptor);
+    return 0;
+}
+
+/* Setting TCP_NODELAY sends what MSG_MORE holds, but not what the program's TCP_CORK does. */
+static int release_all(ps_stack *stack)
+{
+    while (stack->gate.held != NULL) {
+        struct descriptor *descriptor = stack->gate.held;
+        descriptor_unhold(descriptor);
+        if (stack->now_us - descriptor->held_us >= CHANCE_US)
+            gate_note_end(stack, &descriptor->attention);
+        if (has_no_delay(stack, descriptor->handle))
+            stack->table->option_set(stack->engine, descriptor->handle, PS_OPT_TCP_NODELAY, 1);
+    }
+    return 0;
+}
+
+void answers_release(ps_stack *stack)
+{
+    int result = 0;
+    if (stack->gate.held != NULL && !stack->poisoned)
+        ENGINE_GUARD(stack, result, release_all(stack));
+    (void)result;
+}
