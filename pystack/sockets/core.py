@@ -330,8 +330,10 @@ class CoreSocket(AcceptingSocket):
 
     def _ps_connect_to_send(self, flags: int, to: Any) -> None:
         """MSG_FASTOPEN where there is no cookie, as here: data waits for the handshake (Linux)."""
-        if not to:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not to:  # the peer, if there is one, as Linux's connect would say
+            to = ffi.new("struct ps_address *")
+            if lib.ps_name(self._ps_handle.pointer, self._ps_number, lib.PS_NAME_REMOTE, to) < 0:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if self._ps_timeout_of(flags) is None:
             code = self._ps_connect(to)
         else:

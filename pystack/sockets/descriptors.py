@@ -98,6 +98,14 @@ class OpenSocket:
         self._finalizer = weakref.finalize(self, _collect, handle, number)
         self._finalizer.atexit = False  # the Stack itself is closed then
 
+    def husk(self) -> OpenSocket:
+        """What an object keeps that has given the socket up: how it was made, and no hold on it."""
+        made = object.__new__(OpenSocket)
+        for name in ("handle", "family", "type", "proto", "receive_timeout", "send_timeout"):
+            setattr(made, name, getattr(self, name))
+        made.number, made.ancillary, made.kept = -1, 0, {}
+        return made
+
     def inherit(self, listener: OpenSocket) -> None:
         """Has what the listener has that accepted it, of what isn't the engine's to know."""
         self.ancillary = listener.ancillary

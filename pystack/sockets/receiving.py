@@ -97,7 +97,11 @@ class ReceivingSocket(WaitingSocket):
             if nbytes < 0:
                 raise ValueError(f"negative buffersize in {caller}")
             if nbytes > len(target):
-                raise ValueError("buffer too small for requested bytes")
+                raise ValueError(
+                    "buffer too small for requested bytes"
+                    if caller == "recv_into"
+                    else "nbytes is greater than the length of the buffer"
+                )
             size = nbytes or len(target)
             if size == 0 and not message:
                 return 0

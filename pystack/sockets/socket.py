@@ -8,7 +8,6 @@ import io
 import os
 import socket
 from enum import IntEnum
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pystack._native import StackHandle, ffi, lib
@@ -73,12 +72,7 @@ class Socket(MessageSocket):
     def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: builtins.type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_what: object) -> None:
         if not self._closed:
             self.close()
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+import weakref
 from types import CellType, FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from pystack.sockets.records import RecordLayer, secure
 from pystack.sockets.socket import Socket
@@ -69,7 +69,9 @@ TLSSocket: Any = _moved(
     __doc__="A Stack's TCP socket that speaks TLS; see `ssl.SSLSocket`.",
     _ps_resolve=property(lambda self: self._ps_handle.socket_class._ps_resolve),
 )
-_moved_classes: WeakKeyDictionary[type[Any], Any] = WeakKeyDictionary({ssl.SSLSocket: TLSSocket})
+_moved_classes: weakref.WeakKeyDictionary[type[Any], Any] = weakref.WeakKeyDictionary(
+    {ssl.SSLSocket: TLSSocket}
+)
 
 
 def _class_for(library: type[Any]) -> Any:
@@ -126,7 +128,7 @@ def _wrap(
     session: ssl.SSLSession | None,
 ) -> Any:
     """As `ssl.SSLSocket._create`; `sock` is detached."""
-    if sock.type != socket.SOCK_STREAM:
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
         raise NotImplementedError("only stream sockets are supported")
     if server_side and server_hostname:
         raise ValueError("server_hostname can only be specified in client mode")
@@ -140,7 +142,7 @@ def _wrap(
     made._closed = False
     opened, timeout, descriptor = sock._ps_open, sock._ps_timeout, sock._ps_descriptor
     # The hold goes over from one object to the other, without a descriptor in between.
-    sock._ps_number, sock._ps_descriptor = -1, None
+    sock._ps_number, sock._ps_descriptor, sock._ps_open = -1, None, opened.husk()
     sock._closed = True
     made._ps_adopt(opened, timeout, descriptor)
     made._context = context
@@ -179,8 +181,19 @@ def begin_tls(
     """`ssl.SSLContext._wrap_socket`, OpenSSL's part, for sockets of a Stack as for the kernel's."""
     if not isinstance(sock, Socket):
         return _librarys_begin_tls(self, sock, server_side, *arguments, **named)
+    # As OpenSSL's object on a descriptor it doesn't keep the socket, which holds it in turn: one
+    # that nobody has any more is closed at once.
+    there = weakref.ref(sock)
+
+    def socket_there() -> Socket:
+        found = there()
+        if found is None:
+            raise ssl.SSLError("Underlying socket connection gone")
+        return found
+
     records = RecordLayer(
-        lambda size: Socket.recv(sock, size), lambda data: Socket.send(sock, data)
+        lambda size: Socket.recv(socket_there(), size),
+        lambda data: Socket.send(socket_there(), data),
     )
     return secure(self, sock, records, server_side, *arguments, **named)
 

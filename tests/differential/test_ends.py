@@ -295,6 +295,7 @@ def fast_open_otherwise(module: Any) -> Any:
                 told.append([outcome(call, sock), *calls(sock, "peer")])
     near, far = pair(module)
     told.append(outcome(near.sendto, b"x", FASTOPEN, NOBODY))
+    told += [outcome(one.send, b"x", FASTOPEN) for one in (near, far)]
     close(near, far)
     with module.socket(type=socket.SOCK_DGRAM) as sock:
         told.append(outcome(sock.sendto, b"x", FASTOPEN, NOBODY))

@@ -222,6 +222,22 @@ def nowhere_to_go(place: Place) -> Any:
     return found
 
 
+@differential
+def by_the_loopback_to_another_host(place: Place) -> Any:
+    found = {}
+    for name, kind in KINDS.items():
+        if kind[0] == socket.AF_INET6:
+            continue
+        sock, sending = place.socket(*kind), place.socket(*kind)
+        sock.settimeout(0.3)
+        for one in (sock, sending):
+            one.setsockopt(SOL, TO_DEVICE, b"lo")
+        found[name] = [place.tried(sock.connect, ("192.0.2.1", 9))]
+        if kind[1] == socket.SOCK_DGRAM:
+            found[name].append(place.tried(sending.sendto, b"x", ("192.0.2.1", 9)))
+    return found
+
+
 def test_a_loopback_alone_leads_nowhere() -> None:
     with pystack.Stack() as net, net.socket(socket.AF_INET6) as sock:
         sock.settimeout(1)
@@ -278,10 +294,29 @@ def sent_by_a_scope(module: Any, link: int, family: int) -> dict[str, Any]:
     return found
 
 
+def broadcast(module: Any, _link: int, family: int) -> dict[str, Any]:
+    """To all on a link without addresses of the link layer: leave is needed there, too."""
+    found = {}
+    for to, leave in itertools.product(("10.9.0.255", "10.9.0.0", "10.9.255.255"), (0, 1)):
+        with module.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(SOL, socket.SO_BROADCAST, leave)
+            found[f"{to} {leave}"] = [
+                outcome(sock.sendto, b"x", (to, 9)),
+                outcome(sock.connect, (to, 9)),
+                outcome(sock.send, b"x"),
+            ]
+        with module.socket(family) as sock:
+            sock.setsockopt(SOL, socket.SO_BROADCAST, leave)
+            sock.setblocking(False)
+            found[f"{to} {leave} stream"] = [outcome(sock.connect, (to, 9))]
+    return found
+
+
 @needs_namespace
 @pytest.mark.parametrize(
     ("tried", "family"),
     [
+        (broadcast, socket.AF_INET),
         (bound_and_connected, socket.AF_INET),
         (bound_and_connected, socket.AF_INET6),
         (sent_by_a_scope, socket.AF_INET6),

@@ -424,6 +424,49 @@ def closed_is_closed(p: Place) -> Any:
     )  # fmt: skip
 
 
+@differential
+def left_by_hand(p: Place) -> Any:
+    s = p.socket()
+    return s.__exit__(), s.fileno(), s.__exit__(None, None, None)
+
+
+@differential
+def copied_over_a_number(p: Place) -> Any:
+    """dup2(2): the object follows, and the connection that had the number ends."""
+    (a, a_far), (b, b_far) = p.pair(), p.pair()
+    os.dup2(a.fileno(), b.fileno())
+    told = [b.getpeername() == a_far.getsockname(), b.send(b"by b"), a_far.recv(9), b_far.recv(9)]
+    a.close()
+    a_far.send(b"to b")
+    told += [b.recv(9), b.send(b"on"), a_far.recv(9)]
+    b.close()
+    return *told, a_far.recv(9)
+
+
+@differential
+def copied_over_a_file(p: Place) -> Any:
+    near, far = p.pair()
+    number = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(near.fileno(), number)
+    near.close()
+    with p.installed():
+        made = p.keep(socket.socket(fileno=number))
+    told = [p.tried(far.recv, 9), made.send(b"x"), far.recv(9)]
+    made.close()
+    return *told, far.recv(9)
+
+
+@differential
+def file_over_a_number(p: Place) -> Any:
+    near, far = p.pair()
+    number = os.open(os.devnull, os.O_RDWR)
+    os.dup2(number, near.fileno())
+    try:
+        return far.recv(9), p.tries(lambda: near.send(b"x"), lambda: near.recv(9), near.close)
+    finally:
+        os.close(number)
+
+
 # --- functions of the module ------------------------------------------------------------------
 
 

@@ -379,5 +379,17 @@ def inherited(module: Any) -> Any:
             return [far.getsockopt(*key) for key in wanted]
 
 
+def discovery_inherited(module: Any) -> Any:
+    with module.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        listener.setsockopt(IP, 10, 3)
+        listener.setsockopt(41, 23, 2)
+        with module.create_connection(listener.getsockname()[:2]), listener.accept()[0] as far:
+            return far.getsockopt(IP, 10), far.getsockopt(41, 23)
+
+
+def test_path_mtu_discovery_is_inherited(kernel: Namespace, net: pystack.Stack) -> None:
+    compare(kernel, net, discovery_inherited)
+
+
 def test_inherited(kernel: Namespace, net: pystack.Stack) -> None:
     compare(kernel, net, inherited)

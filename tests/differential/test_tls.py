@@ -12,6 +12,7 @@ import ssl
 import struct
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -281,3 +282,40 @@ def test_each_call(places: tuple[Place, Place], state: str) -> None:
         f"\n{call}:{what}" for call, what in found.items() if call not in named
     )
     assert not named - set(found), "named as different, and yet as the kernel's"
+
+
+def shaken(place: Place) -> tuple[Any, Any, Any]:
+    """The plain socket, the one that speaks TLS on its connection, and its peer."""
+    near, far = place.plain()
+    accepted: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: accepted.append(place.server.wrap_socket(far, server_side=True))
+    )
+    thread.start()
+    secured = place.client.wrap_socket(near, server_hostname=NAME)
+    thread.join()
+    return near, secured, accepted[0]
+
+
+def test_one_that_nobody_has_any_more_is_closed(places: tuple[Place, Place]) -> None:
+    """At once, though the plain socket is still there."""
+    heard = []
+    for place in places:
+        near, secured, far = shaken(place)
+        with near, far, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del secured
+            heard.append(outcome(far.recv, 1))
+    assert heard[0] == heard[1]
+    assert heard[0] == outcome(lambda: b"")
+
+
+def test_what_was_wrapped_is_closed(places: tuple[Place, Place]) -> None:
+    told = []
+    for place in places:
+        near, secured, far = shaken(place)
+        with secured, far:
+            told.append(outcome(place.client.wrap_socket, near, server_hostname=NAME))
+            secured.send(b"x")
+            told.append(outcome(far.recv, 1))
+    assert told[:2] == told[2:]

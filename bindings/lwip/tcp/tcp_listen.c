@@ -15,6 +15,7 @@ static void inherit(struct tcp_socket *child, const struct tcp_socket *listener)
 {
     child->head.options = listener->head.options;
     child->options = listener->options;
+    child->head.discovery = listener->head.discovery;
     child->tuning.send_is_fixed = listener->tuning.send_is_fixed;
     child->tuning.receive_is_fixed = listener->tuning.receive_is_fixed;
     child->head.errors.on4 = listener->head.errors.on4;
