@@ -5,8 +5,8 @@
  * be a frame, and the client would wake and acknowledge twice. While the gate is shut we know which
  * connections answer in how many sends (gate.c), and so the parts before the last are sent as with
  * MSG_MORE; Linux does likewise while its device is busy (tcp_autocorking). A part waits until the
- * driver's thread looks next, gate_patience_us at most, or until any thread waits for something. If
- * the next part hasn't come by then, that connection and the gate lose trust.
+ * driver's thread looks next, mostly within 500 us (gate.c), or until any thread waits for
+ * something. If the next part hasn't come by then, that connection and the gate lose trust.
  */
 #include "stack/answers.h"
 #include "base/clock.h"
@@ -15,7 +15,7 @@
 #include "stack/gate.h"
 
 /* A part that was held for less time than this has had no chance to be followed. */
-#define CHANCE_US 400
+#define CHANCE_US 150
 
 static bool has_no_delay(ps_stack *stack, int64_t handle)
 {

@@ -126,6 +126,7 @@ void descriptor_hold(struct descriptor *descriptor)
     descriptor->held_us = stack->now_us;
     descriptor->held_next = stack->gate.held;
     stack->gate.held = descriptor;
+    stack->gate.holds = true;
 }
 
 void descriptor_unhold(struct descriptor *descriptor)

@@ -28,8 +28,9 @@
 #include "stack/stack.h"
 #include "stack/wake.h"
 
-/* Frames wait this long for a busy program. The time doubles after each OFTEN waits that paid off,
- * MOST_TWICE times at most; one that didn't takes OFTEN of them back. */
+/* Frames wait this long for a busy program, and so does part of an answer. The time doubles after
+ * each OFTEN waits that paid off, MOST_TWICE times at most; one that didn't takes OFTEN of them
+ * back. */
 #define LEAVE_US 500
 #define OFTEN 8
 #define MOST_TWICE 2
@@ -251,7 +252,9 @@ uint64_t gate_patience_us(ps_stack *stack)
     struct gate *gate = &stack->gate;
     if (gate->kept < OFTEN * MOST_TWICE)
         gate->kept++;
-    return LEAVE_US << gate->kept / OFTEN;
+    bool holds = gate->holds;
+    gate->holds = false;
+    return holds ? LEAVE_US : LEAVE_US << gate->kept / OFTEN;
 }
 
 void gate_neglect(ps_stack *stack, bool wasted)

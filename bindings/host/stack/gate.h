@@ -14,6 +14,7 @@ struct gate {
     int fd;                  /* an epoll instance with the NICs' descriptors; -1: none yet */
     size_t count;            /* how many those are */
     bool open;               /* a frame wakes the thread */
+    bool holds;              /* something was held back since the thread looked */
     bool timed;              /* it is shut, and the thread looks again before long */
     struct descriptor *held; /* whose answer's first part waits for the second: answers.c */
     bool due;                /* the program has done all that it was known to have to do */
