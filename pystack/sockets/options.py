@@ -560,7 +560,7 @@ def _membership(sock: ReceivingSocket, key: tuple[int, int], data: bytes) -> Non
         index = 0 if with_source or len(data) < 12 else _INT.unpack(data[8:12])[0]
         try:
             out.interface = (index & 0xFFFFFFFF) or _index_with(sock, data[4:8])
-        except OSError as error:
-            raise _error(errno.ENODEV) from error  # as the kernel says it here
+        except OSError as error:  # as the kernel says it here
+            raise _error(errno.ENODEV if _MEMBERSHIPS[key] else errno.EADDRNOTAVAIL) from error
     handle = sock._ps_handle
     handle.check(lib.ps_membership(handle.pointer, sock._ps_number, _MEMBERSHIPS[key], out))

@@ -145,6 +145,16 @@ def memberships_of_odd_interfaces(p: Place) -> Any:
 
 
 @differential
+def leaving_by_an_absent_address(p: Place) -> Any:
+    group = socket.inet_aton("239.1.2.3") + socket.inet_aton("10.1.1.1")
+    one = p.udp()
+    return [
+        p.tried(one.setsockopt, socket.IPPROTO_IP, option, group)
+        for option in (socket.IP_ADD_MEMBERSHIP, socket.IP_DROP_MEMBERSHIP)
+    ]
+
+
+@differential
 def scopes_that_fit_nowhere(p: Place) -> Any:
     return [
         p.tried(p.socket(socket.AF_INET6, socket.SOCK_DGRAM).bind, (f"fe80::1%{scope}", 5))

@@ -379,6 +379,23 @@ def inherited(module: Any) -> Any:
             return [far.getsockopt(*key) for key in wanted]
 
 
+def priority_of_service(module: Any) -> Any:
+    found = []
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with module.socket(type=kind) as sock:
+            for service in range(0, 256, 4):  # of ECN's bits kernels make this or that
+                sock.setsockopt(IP, socket.IP_TOS, service)
+                found.append(sock.getsockopt(SOL, socket.SO_PRIORITY))
+                sock.setsockopt(SOL, socket.SO_PRIORITY, 3)
+                sock.setsockopt(IP, socket.IP_TOS, service)  # no other one: the priority stays
+                found.append(sock.getsockopt(SOL, socket.SO_PRIORITY))
+    return found
+
+
+def test_a_type_of_service_brings_its_priority(kernel: Namespace, net: pystack.Stack) -> None:
+    compare(kernel, net, priority_of_service)
+
+
 def discovery_inherited(module: Any) -> Any:
     with module.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         listener.setsockopt(IP, 10, 3)

@@ -202,6 +202,28 @@ static int set_buffer(struct port_socket *socket, enum ps_option option, int64_t
     return 0;
 }
 
+/* Another type of service brings its priority, as in Linux (rt_tos2priority): by the four bits that
+ * RFC 1349 gave it. */
+static void follow_tos(struct port_socket *socket, int64_t before, int64_t after)
+{
+    static const uint8_t priorities[] = {0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4};
+    if (after != before)
+        socket->priority = priorities[(after & 0x1e) >> 1];
+}
+
+static int set_of_kind(struct port_socket *socket, enum ps_option option, int64_t value)
+{
+    const struct socket_kind *kind = socket->kind;
+    int64_t before = 0, after = 0;
+    if (kind->option_set == NULL)
+        return -ENOPROTOOPT;
+    bool is_tos = option == PS_OPT_IP_TOS && kind->option_get(socket, option, &before) == 0;
+    int result = kind->option_set(socket, option, value);
+    if (result == 0 && is_tos && kind->option_get(socket, option, &after) == 0)
+        follow_tos(socket, before, after);
+    return result;
+}
+
 int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, int64_t value)
 {
     (void)engine;
@@ -259,8 +281,7 @@ int engine_option_set(ps_engine *engine, int64_t handle, enum ps_option option, 
     default:
         if (option_field_set(fields, socket, option, value) == 0)
             break;
-        return socket->kind->option_set ? socket->kind->option_set(socket, option, value)
-                                        : -ENOPROTOOPT;
+        return set_of_kind(socket, option, value);
     }
     /* Kept here; the kind puts it into effect, or refuses it in the state that it is in. */
     int result = socket->kind->option_changed ? socket->kind->option_changed(socket, option) : 0;
