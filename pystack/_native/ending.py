@@ -270,8 +270,10 @@ def deliver_before(*signals: int) -> None:
     Raises:
         OSError: EINVAL, no such signal, or it can't be handled.
     """
+    address = ctypes.cast(ctypes.pythonapi.Py_AddPendingCall, ctypes.c_void_p).value
+    soon = ffi.cast("int (*)(int (*)(void *), void *)", address)
     for each in signals:
-        result = lib.ps_deliver_before(int(each), lib.ps_python_hold)
+        result = lib.ps_deliver_before(int(each), lib.ps_python_hold, soon)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -276,3 +277,21 @@ def test_daemon_threads_end_without_a_word(end: str) -> None:
     """As the kernel's sockets keep them waiting until the process is gone."""
     done = run_python(f"{DAEMONS}net.linger = 0\n{end}\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_program_that_ends_itself_by_a_signal_does_no_more() -> None:
+    program = (
+        "import os, signal, sys, pystack\n"
+        "with pystack.Stack() as net:\n"
+        "    pystack.deliver_before(signal.SIGTERM)\n"
+        "    os.write(1, b'before')\n"
+        "    if sys.argv[1] == 'kill': os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    else: signal.raise_signal(signal.SIGTERM)\n"
+        "    while True: os.write(1, b', after')\n"
+    )
+    for how in ("kill", "raise"):
+        ended = subprocess.run(
+            [sys.executable, "-c", program, how], capture_output=True, check=False, timeout=30
+        )
+        assert ended.stdout == b"before"
+        assert ended.returncode == -signal.SIGTERM

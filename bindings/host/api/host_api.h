@@ -95,8 +95,10 @@ void ps_tell_of_ends(bool on);
 /* How long a signal lets the Stack wait, as the argument of ps_stack_finish. */
 void ps_stack_linger(ps_stack *stack, int64_t linger_us);
 /* Delays a signal's default action, if the signal has it, until all Stacks have delivered what they
- * accepted; a second signal acts at once (signals.c). `hold` stops Python (ps_hold). */
-int ps_deliver_before(int number, int (*hold)(void));
+ * accepted; a second signal acts at once (signals.c). `hold` stops Python (ps_hold);
+ * `soon` is Py_AddPendingCall. */
+int ps_deliver_before(int number, int (*hold)(void),
+                      int (*soon)(int (*call)(void *), void *argument));
 /* Never comes back. */
 void ps_hold(void);
 /* Ends the process by a signal. */

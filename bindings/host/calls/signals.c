@@ -5,6 +5,9 @@
  * thread of ours, which ends the Stacks and then lets the signal do what it would have done. A
  * second one does so at once. Meanwhile another thread keeps the interpreter's lock, so that no
  * Python runs any more; one that will not give it up is not waited for.
+ *
+ * A thread that sends the signal to its own process would go on meanwhile, which it never does
+ * without us: Python's first thread is stopped at its next step then.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,6 +30,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int ends[2] = {-1, -1};
 static volatile pid_t owner; /* who has the thread: not the children that fork() makes */
 static int (*hold)(void);
+static int (*soon)(int (*call)(void *), void *argument);
 static atomic_bool held;
 
 static void by_default(int number)
@@ -35,11 +39,25 @@ static void by_default(int number)
     sigaction(number, &action, NULL);
 }
 
-/* Of the system's alone; by now the signal's action is the default (SA_RESETHAND). */
-static void on_signal(int number)
+/* In Python's first thread, between two steps. */
+static int stop_here(void *argument)
+{
+    (void)argument;
+    if (!stacks_need_python())
+        ps_hold();
+    return 0;
+}
+
+/* Of the system's alone; by now the signal's action is the default (SA_RESETHAND).
+ * Py_AddPendingCall takes a lock, which the thread hasn't that is sending this very signal. */
+static void on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
     uint8_t byte = (uint8_t)number;
+    bool is_own = (info->si_code == SI_USER || info->si_code == SI_TKILL) && info->si_pid == owner;
+    (void)context;
+    if (is_own && getpid() == owner)
+        soon(stop_here, NULL);
     if (getpid() != owner || write(ends[1], &byte, 1) != 1)
         raise(number); /* as soon as we return */
     errno = error;
@@ -150,7 +168,8 @@ static void watch_forks(void)
     pthread_atfork(NULL, NULL, after_fork);
 }
 
-int ps_deliver_before(int number, int (*hold_interpreter)(void))
+int ps_deliver_before(int number, int (*hold_interpreter)(void),
+                      int (*call_soon)(int (*call)(void *), void *argument))
 {
     struct sigaction action;
     if (sigaction(number, NULL, &action) != 0)
@@ -160,12 +179,13 @@ int ps_deliver_before(int number, int (*hold_interpreter)(void))
     pthread_once(&fork_once, watch_forks);
     pthread_mutex_lock(&lock);
     hold = hold_interpreter;
+    soon = call_soon;
     int result = start();
     pthread_mutex_unlock(&lock);
     if (result < 0)
         return result;
     sigemptyset(&action.sa_mask);
-    action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART | SA_ONSTACK;
+    action.sa_sigaction = on_signal;
+    action.sa_flags = (int)SA_RESETHAND | SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     return sigaction(number, &action, NULL) != 0 ? -errno : 0;
 }
