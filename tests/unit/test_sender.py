@@ -63,6 +63,20 @@ def next_data(peer: Peer) -> Segment:
 # --- closed and small windows ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shift", [0, 8])
+def test_behind_a_closed_window_what_comes_is_acknowledged(shift: int) -> None:
+    with connected(mss(1460) + scale(shift), window=0) as (peer, sock):
+        sock.send(b"x" * 3000)
+        probe = next_data(peer)
+        assert (peer.at(probe), len(probe.data)) == (0, 1)  # and the peer doesn't take it
+        peer.send(ACK, window=0, data=b"hello")
+        peer.run(1, step=0.1)
+        told = [one for one in peer.frames() if not one.data]
+        assert {(peer.at(one), one.ack - peer.seq) for one in told} == {(0, 5)}
+        sock.close()  # with five bytes unread: a reset
+        assert [peer.at(one) for one in peer.frames() if one.flags & RST] == [0]
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 3000])
 @pytest.mark.parametrize("close", [False, True])
 @pytest.mark.parametrize("offload", [False, True])
