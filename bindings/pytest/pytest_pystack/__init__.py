@@ -7,7 +7,9 @@ where none does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,12 @@ _OPTIONS = {
     "--world-tape": "PYSTACK_WORLD_TAPE",
     "--world-time": "PYSTACK_WORLD_TIME",
 }
+
+
+# A clock of the machine that goes on in a World, where pytest's own are the World's.
+_CLOCK = getattr(time, "CLOCK_MONOTONIC_RAW", None)
+_EPOCH = 0.0 if _CLOCK is None else time.time() - time.clock_gettime(_CLOCK)
+_TIMES = pytest.StashKey[tuple[float, float]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,9 +80,40 @@ def stack() -> Iterator[Stack]:
         yield made
 
 
+def _timed(item: pytest.Item) -> Generator[None, Any, Any]:
+    began = 0.0 if _CLOCK is None else time.clock_gettime(_CLOCK)
+    try:
+        return (yield)
+    finally:
+        if _CLOCK is not None:
+            item.stash[_TIMES] = began, time.clock_gettime(_CLOCK)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Takes the time, as of the other two parts of a test."""
+    return (yield from _timed(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Takes the time."""
+    return (yield from _timed(item))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Takes the time."""
+    return (yield from _timed(item))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    """Adds what a failed test's World and Stack show."""
+    """Gives a test its time on the machine, and adds what a failed one's World and Stack show."""
+    times = item.stash.get(_TIMES, None)
+    if times is not None and "pystack.world" in sys.modules:
+        call.start, call.stop = _EPOCH + times[0], _EPOCH + times[1]
+        call.duration = times[1] - times[0]
     report = yield
     if call.when != "call" or not report.failed:
         return report
