@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from compare import outcome
+from quiet import BOUND_S
 
 import pystack
+from pystack.interface import AddressState
 
 STREAM, DATAGRAM, RAW = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW
 KINDS = (STREAM, DATAGRAM)
@@ -65,13 +67,20 @@ def connected(
     return told
 
 
+def until_usable(interface: pystack.Interface) -> None:
+    """Until nobody else is known to have the addresses."""
+    end = time.monotonic() + BOUND_S
+    while any(one.state is not AddressState.PREFERRED for one in interface.addresses.list()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def sockets() -> Any:
     """Those of a Stack with an interface, whose far end takes nothing."""
     near, _far = pystack.nic.wire()
     with pystack.Stack() as net:
-        net.attach(near, "192.0.2.2/24", "2001:db8::2/64")
-        time.sleep(1.5)  # until nobody else is known to have the address
+        until_usable(net.attach(near, "192.0.2.2/24", "2001:db8::2/64"))
         yield net.sockets
 
 
@@ -158,8 +167,7 @@ class Watch:
 def test_no_packet_of_the_wrong_version(kind: int, bound: str, peer: str) -> None:
     watch, (near, _far) = Watch(), pystack.nic.wire()
     with pystack.Stack(frame_out=watch) as net:
-        net.attach(near, "192.0.2.2/24", "2001:db8::2/64")
-        time.sleep(1.5)
+        until_usable(net.attach(near, "192.0.2.2/24", "2001:db8::2/64"))
         sock, _ = made(net.sockets, socket.AF_INET6, kind, bound)
         watch.frames.clear()
         with sock:

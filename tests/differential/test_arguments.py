@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from differential import LOCAL, Place, compare, settle
+from differential import LOCAL, Place, compare
 
 HUGE = 1 << 70
 INT_MAX, UINT_MAX = (1 << 31) - 1, (1 << 32) - 1
@@ -432,7 +432,7 @@ def test_method(case: str) -> None:
         far.sendall(b"hello world")
         u = p.udp()
         u.sendto(b"hello world", u.getsockname())
-        settle()
+        p.settle()
         came = p.tried(CASES[case], near, u)
         near.close()
         try:

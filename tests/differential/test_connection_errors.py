@@ -18,6 +18,7 @@ from compare import outcome
 from declared import ENGINE
 from namespace import needs_namespace
 from place import OURS, PEER, Place, checksum, kernels, stacks
+from quiet import BOUND_S
 
 pytestmark = needs_namespace
 
@@ -79,6 +80,22 @@ def say(place: Place, family: int, kind: int, code: int, about: bytes) -> None:
     place.write(header + message)
 
 
+def taken_in(place: Place, family: int) -> None:
+    """Waits until the host has seen what it was sent: it answers an echo request behind that."""
+    request, reply = (8, 0) if family == socket.AF_INET else (128, 129)
+    say(place, family, request, 0, b"")
+    end = time.monotonic() + BOUND_S
+    while time.monotonic() < end:
+        packet = place.read()
+        if packet is None:
+            time.sleep(0.001)
+        elif packet[20 if family == socket.AF_INET else 40] == reply and (
+            packet[9 if family == socket.AF_INET else 6] != socket.IPPROTO_TCP
+        ):
+            return
+    pytest.fail("no answer to an echo request")
+
+
 def so_error(sock: Any) -> int:
     return int(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
@@ -101,10 +118,8 @@ def connecting(place: Place, family: int, on: bool, kind: int, code: int) -> Any
         begun = outcome(sock.connect, (PEER[family], PORT))
         (syn,) = segments(place)
         say(place, family, kind, code, syn.packet)
-        error = 0
-        for _ in range(100):  # it is taken in by another thread
-            error = error or so_error(sock)
-            time.sleep(0 if error else 0.002)
+        taken_in(place, family)
+        error = so_error(sock)
         again = outcome(sock.connect, (PEER[family], PORT))
         return begun, error, queued(sock), queued(sock), again
 
@@ -145,17 +160,11 @@ def established(place: Place, family: int, on: bool, kind: int, code: int) -> An
         sock.setblocking(False)
         outcome(sock.connect, (PEER[family], PORT))
         answer(place, family, segments(place)[0])
-        for _ in range(500):
-            if outcome(sock.getpeername)[0] == "returns":
-                break
-            time.sleep(0.002)
-        segments(place)
+        taken_in(place, family)
         sock.send(b"some data")
         say(place, family, kind, code, segments(place)[0].packet)
-        error = 0
-        for _ in range(100):
-            error = error or so_error(sock)
-            time.sleep(0 if error else 0.002)
+        taken_in(place, family)
+        error = so_error(sock)
         found = error, queued(sock), outcome(sock.send, b"more"), outcome(sock.recv, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return found

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from differential import LOCAL, LOCAL6, MAPPED, PATIENCE_S, Place, compare_table, settle
+from differential import LOCAL, LOCAL6, MAPPED, PATIENCE_S, Place, compare_table
 from quick import representatives
 
 
@@ -68,21 +68,21 @@ def udp_mapped(p: Place) -> Ends:
 def udp_with_one(p: Place) -> Ends:
     ends = udp_bound(p)
     ends.far.sendto(b"hello world", ends.near.getsockname())
-    settle()
+    p.settle()
     return ends
 
 
 def udp_with_an_empty_one(p: Place) -> Ends:
     ends = udp_bound(p)
     ends.far.sendto(b"", ends.near.getsockname())
-    settle()
+    p.settle()
     return ends
 
 
 def udp_connected_with_one(p: Place) -> Ends:
     ends = udp_connected(p)
     ends.far.sendto(b"hello world", ends.near.getsockname())
-    settle()
+    p.settle()
     return ends
 
 
@@ -90,7 +90,7 @@ def udp_refused(p: Place) -> Ends:
     ends = udp_connected(p)
     ends.far.close()
     ends.near.send(b"x")
-    settle()
+    p.settle()
     return ends
 
 
@@ -211,7 +211,7 @@ CALLS: dict[str, Callable[[Place, Ends], Any]] = {
     ),
     "send-oob": lambda p, e: e.near.send(b"abc", socket.MSG_OOB),
     "send-twice": lambda p, e: p.tries(
-        lambda: e.near.send(b"a"), settle, lambda: e.near.send(b"b"), lambda: e.near.send(b"c")
+        lambda: e.near.send(b"a"), p.settle, lambda: e.near.send(b"b"), lambda: e.near.send(b"c")
     ),
     "sendall": lambda p, e: (e.near.sendall(b"abc"), received(e)),
     "sendall-nothing": lambda p, e: (e.near.sendall(b""), received(e)),
@@ -225,7 +225,7 @@ CALLS: dict[str, Callable[[Place, Ends], Any]] = {
     "sendto-any": lambda p, e: (e.near.sendto(b"abc", ("", there(e)[1])), received(e)),
     "sendto-broadcast": lambda p, e: e.near.sendto(b"abc", ("255.255.255.255", 9)),
     "sendto-nobody": lambda p, e: p.tries(
-        lambda: e.near.sendto(b"abc", (there(e)[0], 9)), settle, lambda: e.near.recv(99)
+        lambda: e.near.sendto(b"abc", (there(e)[0], 9)), p.settle, lambda: e.near.recv(99)
     ),
     "sendto-too-large": lambda p, e: e.near.sendto(bytes(65508), there(e)),
     "sendto-other-family": lambda p, e: e.near.sendto(b"abc", ("::1", 9)),

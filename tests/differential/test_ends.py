@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from compare import outcome
+from quiet import BOUND_S, settle, waits
 
 import pystack
 
@@ -27,9 +28,7 @@ NOBODY = (LOCAL, 9)
 NOW = struct.pack("ii", 1, 0)  # SO_LINGER
 HOW = (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR)
 SHORT_S = 0.2  # of calls that wait for what never comes
-LONG_S = 10
 FASTOPEN = 0x20000000
-SOON_S = 0.05  # in which a packet to ourselves is there
 
 
 def error_of(sock: Any) -> int:
@@ -78,7 +77,7 @@ def full_listener(module: Any) -> list[Any]:
         one.setblocking(False)
         outcome(one.connect, listener.getsockname())
         kept.append(one)
-    time.sleep(SOON_S)
+    settle(module)
     return kept
 
 
@@ -100,9 +99,9 @@ def shut_while_connecting(module: Any, how: int, timeout: float | None) -> Any:
     heard: list[Any] = []
     thread = threading.Thread(target=lambda: heard.append(outcome(sock.connect, where)))
     thread.start()
-    time.sleep(SHORT_S)
+    waits(thread)
     told = [outcome(sock.shutdown, how)]
-    thread.join(5)
+    thread.join(BOUND_S)
     told += heard
     sock.settimeout(SHORT_S)
     told += calls(sock, "peer", "name", "error", "recv", "send", "both", "connect")
@@ -134,7 +133,7 @@ def both_ended(module: Any, far_first: bool, how: int, which: int) -> Any:
     ends = pair(module)
     for end in reversed(ends) if far_first else ends:
         end.shutdown(socket.SHUT_WR)
-        time.sleep(SOON_S)
+        settle(module)
     sock = ends[which]
     told = [outcome(sock.shutdown, how)]
     told += calls(sock, "peer", "recv", "send", "error", "both", "connect", "listen")
@@ -154,7 +153,7 @@ def after_reset(module: Any, timeout: float | None, *names: str) -> Any:
     near, far = pair(module, timeout)
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NOW)
     far.close()
-    time.sleep(SOON_S)
+    settle(module)
     told = calls(near, *names)
     near.close()
     return told
@@ -164,7 +163,7 @@ def after_refusal(module: Any, timeout: float | None, *names: str) -> Any:
     sock = module.socket()
     sock.settimeout(timeout)
     told = [outcome(sock.connect, NOBODY)]
-    time.sleep(SOON_S)
+    settle(module)
     told += calls(sock, *names)
     sock.close()
     return told
@@ -216,11 +215,11 @@ def datagrams_shut(module: Any, how: int, connected: bool) -> Any:
             sock.connect(other.getsockname())
         told = []
         other.sendto(b"one", sock.getsockname())
-        time.sleep(SOON_S)
+        settle(module)
         told += [outcome(sock.shutdown, how), *calls(sock, "recv", "recv", "send")]
         told += [outcome(sock.sendto, b"x", other.getsockname()), outcome(sock.shutdown, how)]
         other.sendto(b"two", sock.getsockname())
-        time.sleep(SOON_S)
+        settle(module)
         told += calls(sock, "recv", "recv")
         sock.setblocking(False)
         told += [outcome(sock.recv, 9), outcome(sock.recvfrom, 9), outcome(sock.recvmsg, 9)]
@@ -245,9 +244,9 @@ def shut_wakes_datagram_reader(module: Any) -> Any:
         heard: list[Any] = []
         thread = threading.Thread(target=lambda: heard.append(outcome(sock.recv, 9)))
         thread.start()
-        time.sleep(SHORT_S)
+        waits(thread)
         told = outcome(sock.shutdown, socket.SHUT_RD)
-        thread.join(5)
+        thread.join(BOUND_S)
         return told, heard
 
 
@@ -258,8 +257,8 @@ def listener_shut(module: Any) -> Any:
 
 
 def arrived(sock: Any, size: int) -> None:
-    """Waits until so many bytes are there; on a busy machine that may take a while."""
-    end = time.monotonic() + LONG_S
+    """Waits until so many bytes are there: some wait for an acknowledgement of those before."""
+    end = time.monotonic() + BOUND_S
     while time.monotonic() < end:
         with contextlib.suppress(TimeoutError):
             if len(sock.recv(size, socket.MSG_PEEK)) == size:
@@ -271,7 +270,7 @@ def fast_open(module: Any, timeout: float | None) -> Any:
     with module.create_server((LOCAL, 0)) as listener, module.socket() as sock:
         sock.settimeout(timeout)
         told = [outcome(sock.sendto, b"hello", FASTOPEN, listener.getsockname())]
-        time.sleep(SOON_S)
+        settle(module)
         told += calls(sock, "peer", "send")
         with listener.accept()[0] as far:
             far.settimeout(SHORT_S)

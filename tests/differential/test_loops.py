@@ -13,6 +13,7 @@ from typing import Any
 import differential as support
 import trustme
 from differential import LOCAL, LOCAL6, RESET, Place
+from quiet import BOUND_S
 
 AUTHORITY = trustme.CA()
 SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -28,7 +29,9 @@ def differential(function: Callable[[Place], Any]) -> Callable[[Place], Any]:
     def within(p: Place) -> Any:
         with p.installed():
             came = function(p)
-            return asyncio.run(asyncio.wait_for(came, 20)) if asyncio.iscoroutine(came) else came
+            return (
+                asyncio.run(asyncio.wait_for(came, BOUND_S)) if asyncio.iscoroutine(came) else came
+            )
 
     return support.differential(within, globals())
 
@@ -157,10 +160,10 @@ async def readers_and_writers(p: Place) -> Any:
     readable, writable = asyncio.Event(), asyncio.Event()
     loop.add_reader(near, readable.set)
     loop.add_writer(near, writable.set)
-    await asyncio.wait_for(writable.wait(), 2)
+    await asyncio.wait_for(writable.wait(), BOUND_S)
     early = readable.is_set()
     await loop.sock_sendall(far, b"x")
-    await asyncio.wait_for(readable.wait(), 2)
+    await asyncio.wait_for(readable.wait(), BOUND_S)
     removed = loop.remove_reader(near), loop.remove_writer(near), loop.remove_reader(near)
     return early, removed
 
@@ -177,7 +180,7 @@ async def serving(p: Place, handle: Any, **options: Any) -> tuple[Any, Any]:
 async def ended(writer: Any, server: Any) -> None:
     writer.close()
     try:
-        await asyncio.wait_for(writer.wait_closed(), 2)
+        await asyncio.wait_for(writer.wait_closed(), BOUND_S)
     except (OSError, asyncio.TimeoutError):
         pass
     server.close()
@@ -365,7 +368,7 @@ async def a_transport_of_a_socket(p: Place) -> Any:
     transport.write(b"def")
     got = await loop.sock_recv(far, 9)
     far.close()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     return got, box.got, box.events, transport.is_closing()
 
 
@@ -376,7 +379,7 @@ async def a_transport_aborted(p: Place) -> Any:
     transport, box = await loop.create_connection(Box, sock=near)
     transport.write(b"x" * 100)
     transport.abort()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     return box.events, await outcome(loop.sock_recv(far, 999))
 
 
@@ -387,7 +390,7 @@ async def a_transport_whose_peer_resets(p: Place) -> Any:
     _transport, box = await loop.create_connection(Box, sock=near)
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     far.close()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     return box.events
 
 
@@ -400,7 +403,7 @@ async def a_transport_half_closed(p: Place) -> Any:
     end = await loop.sock_recv(far, 9)
     await loop.sock_sendall(far, b"late")
     far.close()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     return end, box.got, box.events
 
 
@@ -414,9 +417,10 @@ async def a_transport_that_pauses(p: Place) -> Any:
     await asyncio.sleep(0.05)
     early = box.got
     transport.resume_reading()
-    await asyncio.sleep(0.05)
+    while not box.got:
+        await asyncio.sleep(0.001)
     transport.close()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     return early, box.got
 
 
@@ -430,7 +434,7 @@ async def a_transport_sends_a_file(p: Place) -> Any:
         file.flush()
         sent = await outcome(loop.sendfile(transport, file, 100, 500), 2)
     transport.close()
-    await asyncio.wait_for(box.over, 2)
+    await asyncio.wait_for(box.over, BOUND_S)
     got = b""
     while data := await loop.sock_recv(far, 999):
         got += data
@@ -459,7 +463,7 @@ async def datagram_endpoints(p: Place) -> Any:
     client.sendto(b"abc")
     client.sendto(b"")
     client.sendto(b"def", where)
-    got = [await asyncio.wait_for(box.got.get(), 2) for _ in range(2)]
+    got = [await asyncio.wait_for(box.got.get(), BOUND_S) for _ in range(2)]
     peer = client.get_extra_info("peername") == where
     client.close()
     server.close()
@@ -472,7 +476,7 @@ async def a_datagram_endpoint_that_is_refused(p: Place) -> Any:
     loop = asyncio.get_running_loop()
     client, box = await loop.create_datagram_endpoint(Datagrams, remote_addr=(LOCAL, 9))
     client.sendto(b"abc")
-    heard = await asyncio.wait_for(box.got.get(), 2)
+    heard = await asyncio.wait_for(box.got.get(), BOUND_S)
     client.close()
     await asyncio.sleep(0)
     return heard

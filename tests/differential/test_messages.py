@@ -8,7 +8,7 @@ import socket
 import struct
 from typing import Any
 
-from differential import LOCAL, LOCAL6, MAPPED, Place, differential, needs_root, settle
+from differential import LOCAL, LOCAL6, MAPPED, Place, differential, needs_root
 
 DGRAM, RAW = socket.SOCK_DGRAM, socket.SOCK_RAW
 IP, IPV6, SOL = socket.IPPROTO_IP, socket.IPPROTO_IPV6, socket.SOL_SOCKET
@@ -34,7 +34,7 @@ def two(p: Place, host: str = LOCAL) -> tuple[Any, Any]:
 def stream_scattered(p: Place) -> Any:
     near, far = p.pair()
     sent = near.sendmsg([b"ab", bytearray(b"cd"), memoryview(b"efgh")[1:3], array.array("H", [1])])
-    settle()
+    p.settle()
     buffers = [bytearray(1), bytearray(), bytearray(3), bytearray(9)]
     return sent, far.recvmsg_into(buffers)[0], buffers
 
@@ -43,7 +43,7 @@ def stream_scattered(p: Place) -> Any:
 def stream_into_an_array(p: Place) -> Any:
     near, far = p.pair()
     near.sendall(bytes(range(16)))
-    settle()
+    p.settle()
     numbers = array.array("I", [0] * 6)
     return far.recv_into(numbers), far.recv_into(memoryview(numbers)[4:]), numbers.tobytes()
 
@@ -52,7 +52,7 @@ def stream_into_an_array(p: Place) -> Any:
 def stream_peek_and_scatter(p: Place) -> Any:
     near, far = p.pair()
     near.sendall(b"abcdef")
-    settle()
+    p.settle()
     first, second = [bytearray(2), bytearray(2)], [bytearray(4), bytearray(4)]
     return (
         far.recvmsg_into(first, 0, socket.MSG_PEEK)[0], first,
@@ -64,7 +64,7 @@ def stream_peek_and_scatter(p: Place) -> Any:
 def stream_trunc_drops(p: Place) -> Any:
     near, far = p.pair()
     near.sendall(b"abcdef")
-    settle()
+    p.settle()
     buffer = bytearray(b"....")
     return far.recv_into(buffer, 4, socket.MSG_TRUNC), buffer, far.recv(9)
 
@@ -73,7 +73,7 @@ def stream_trunc_drops(p: Place) -> Any:
 def stream_trunc_and_peek(p: Place) -> Any:
     near, far = p.pair()
     near.sendall(b"abcdef")
-    settle()
+    p.settle()
     return far.recv_into(bytearray(4), 4, socket.MSG_TRUNC | socket.MSG_PEEK), far.recv(9)
 
 
@@ -81,7 +81,7 @@ def stream_trunc_and_peek(p: Place) -> Any:
 def stream_recvfrom_has_no_sender(p: Place) -> Any:
     near, far = p.pair()
     near.sendall(b"abc")
-    settle()
+    p.settle()
     return far.recvfrom(1), far.recvfrom_into(bytearray(1)), far.recvmsg(1)
 
 
@@ -113,7 +113,7 @@ def stream_urgent(p: Place) -> Any:
     near, far = p.pair()
     near.send(b"abc", socket.MSG_OOB)
     near.send(b"de")
-    settle()
+    p.settle()
     return p.tries(
         lambda: far.recv(9), lambda: far.recv(9, socket.MSG_OOB),
         lambda: far.recv(9, socket.MSG_OOB), lambda: far.recv(9),
@@ -124,7 +124,7 @@ def stream_urgent(p: Place) -> Any:
 def stream_urgent_peeked(p: Place) -> Any:
     near, far = p.pair()
     near.send(b"!", socket.MSG_OOB)
-    settle()
+    p.settle()
     both = socket.MSG_OOB | socket.MSG_PEEK
     return p.tries(
         lambda: far.recv(9, both), lambda: far.recv(0, socket.MSG_OOB),
@@ -139,7 +139,7 @@ def stream_urgent_inline(p: Place) -> Any:
     near.send(b"ab")
     near.send(b"!", socket.MSG_OOB)
     near.send(b"cd")
-    settle()
+    p.settle()
     return p.tries(lambda: far.recv(9, socket.MSG_OOB), lambda: far.recv(9), lambda: far.recv(9))
 
 
@@ -148,7 +148,7 @@ def stream_urgent_twice(p: Place) -> Any:
     near, far = p.pair()
     near.send(b"a1", socket.MSG_OOB)
     near.send(b"b2", socket.MSG_OOB)
-    settle()
+    p.settle()
     return p.tries(
         lambda: far.recv(9, socket.MSG_OOB), lambda: far.recv(9), lambda: far.recv(9),
         lambda: far.recv(9, socket.MSG_OOB),
@@ -160,7 +160,7 @@ def stream_more_is_joined(p: Place) -> Any:
     near, far = p.pair()
     near.send(b"ab", socket.MSG_MORE)
     near.send(b"cd")
-    settle()
+    p.settle()
     return far.recv(9)
 
 
@@ -191,7 +191,7 @@ def datagrams_keep_their_borders(p: Place) -> Any:
     near, far = two(p)
     for data in (b"a", b"", b"bcd", bytes(9000)):
         near.send(data)
-    settle()
+    p.settle()
     return [len(far.recv(65536)) for _ in range(4)]
 
 
@@ -199,7 +199,7 @@ def datagrams_keep_their_borders(p: Place) -> Any:
 def a_datagram_scattered(p: Place) -> Any:
     near, far = two(p)
     near.sendmsg([b"ab", b"", b"cdef"])
-    settle()
+    p.settle()
     buffers = [bytearray(1), bytearray(2)]
     got, ancillary, flags, where = far.recvmsg_into(buffers)
     return got, buffers, ancillary, flags, where == near.getsockname()
@@ -210,7 +210,7 @@ def a_datagram_cut(p: Place) -> Any:
     near, far = two(p)
     for _ in range(3):
         near.send(b"abcdef")
-    settle()
+    p.settle()
     trunc = socket.MSG_TRUNC
     return pinned(far.recvmsg(3)), far.recv_into(bytearray(3), 3, trunc), far.recvfrom(2)[0]
 
@@ -219,7 +219,7 @@ def a_datagram_cut(p: Place) -> Any:
 def a_peeked_datagram_stays(p: Place) -> Any:
     near, far = two(p)
     near.send(b"abcdef")
-    settle()
+    p.settle()
     flags = socket.MSG_PEEK
     return far.recv(3, flags), pinned(far.recvmsg(3, 0, flags | socket.MSG_TRUNC)), far.recv(9)
 
@@ -230,7 +230,7 @@ def the_length_of_a_datagram(p: Place) -> Any:
     near, far = two(p)
     for size in (0, 6, 6, 6, 6):
         near.send(b"abcdef"[:size])
-    settle()
+    p.settle()
     peek, trunc = socket.MSG_PEEK, socket.MSG_TRUNC
     told = [len(far.recv(1, peek | trunc)), far.recv(9)]
     told += [len(far.recv(1, peek | trunc)), len(far.recvfrom(0, peek | trunc)[0])]
@@ -274,7 +274,7 @@ def datagrams_with_pktinfo(p: Place) -> Any:
     near.setsockopt(IP, socket.IP_TTL, 9)
     near.setsockopt(IP, socket.IP_TOS, 0x20)
     near.send(b"abc")
-    settle()
+    p.settle()
     return [item for item in far.recvmsg(9, 200)[1] if item[:2] != (IP, IP_PKTINFO)]
 
 
@@ -284,7 +284,7 @@ def ancillary_data_without_room(p: Place) -> Any:
     far.setsockopt(IP, IP_RECVTTL, 1)
     for _ in range(4):
         near.send(b"abc")
-    settle()
+    p.settle()
     sizes = (0, 8, socket.CMSG_LEN(1), socket.CMSG_SPACE(4))
     return [pinned(far.recvmsg(9, size)) for size in sizes]
 
@@ -296,7 +296,7 @@ def ancillary_data_sent(p: Place) -> Any:
     far.setsockopt(IP, IP_RECVTOS, 1)
     near.sendmsg([b"a"], [(IP, socket.IP_TTL, struct.pack("i", 5))])
     near.sendmsg([b"a"], [(IP, socket.IP_TOS, struct.pack("i", 8)), (IP, 2, struct.pack("i", 6))])
-    settle()
+    p.settle()
     return [far.recvmsg(9, 200)[1] for _ in range(2)]
 
 
@@ -334,7 +334,7 @@ def ancillary_data_of_six(p: Place) -> Any:
         far.setsockopt(IPV6, option, 1)
     near.sendmsg([b"a"], [(IPV6, 52, struct.pack("i", 7)), (IPV6, 67, struct.pack("i", 0x28))])
     near.send(b"b")
-    settle()
+    p.settle()
     return [pinned(far.recvmsg(9, 200)) for _ in range(2)]
 
 
@@ -350,7 +350,7 @@ def the_source_chosen_by_ancillary_data(p: Place) -> Any:
 def segments_of_one_send(p: Place) -> Any:
     near, far = two(p)
     sent = p.tried(near.sendmsg, [bytes(25)], [(17, 103, struct.pack("H", 10))])
-    settle()
+    p.settle()
     return sent, [p.tried(lambda: len(far.recv(99))) for _ in range(4)]
 
 
@@ -428,7 +428,7 @@ def six_only_does_not(p: Place) -> Any:
     u.bind(("::", 0))
     four = p.udp()
     four.sendto(b"abc", (LOCAL, u.getsockname()[1]))
-    settle()
+    p.settle()
     return p.tries(lambda: four.recv(9), lambda: u.sendto(b"x", (MAPPED, 9)))
 
 

@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from typing import Any
 
-from differential import LOCAL, Place, differential, settle
+from differential import LOCAL, Place, differential
 
 # --- files ------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ def file_without_a_buffer(p: Place) -> Any:
     with near.makefile("rwb", buffering=0) as file:
         file.write(b"abc")
         far.sendall(b"xyz")
-        settle()
+        p.settle()
         return type(file).__name__, file.mode, far.recv(9), file.read(9), file.seekable()
 
 
@@ -122,7 +122,7 @@ def file_without_waiting(p: Place) -> Any:
     with near.makefile("rb") as file, near.makefile("rb", 0) as raw:
         none = p.tried(file.read, 3), p.tried(raw.read, 3), p.tried(raw.readinto, bytearray(3))
         far.sendall(b"ab")
-        settle()
+        p.settle()
         return none, file.read(9)
 
 
@@ -234,7 +234,7 @@ def dup_shares(p: Place) -> Any:
     near.sendall(b"a")
     other.sendall(b"b")
     near.close()
-    settle()
+    p.settle()
     alive = far.recv(9), p.tried(far.recv, 1)
     numbers = other.fileno() != near.fileno(), other.gettimeout(), other.getsockopt(6, 1)
     other.close()
@@ -340,7 +340,7 @@ def accepted_ones(p: Place) -> Any:
         listener.settimeout(timeout)
         client = p.socket()
         client.connect(listener.getsockname())
-        settle()
+        p.settle()
         made, where = listener.accept()
         p.keep(made)
         outcomes.append((
@@ -355,7 +355,7 @@ def accepted_from_a_listener_without_waiting(p: Place) -> Any:
     listener, client = p.listener(), p.socket()
     listener.setblocking(False)
     client.connect(listener.getsockname())
-    settle()
+    p.settle()
     made, _ = listener.accept()
     return p.keep(made).gettimeout(), os.get_blocking(made.fileno())
 
@@ -554,7 +554,7 @@ def a_port_after_its_listener(p: Place) -> Any:
     where = far.getsockname()
     far.close()
     near.close()
-    settle()
+    p.settle()
     plain, reusing = p.socket(), p.socket()
     reusing.setsockopt(1, 2, 1)
     return p.tried(plain.bind, where), p.tried(reusing.bind, where)

@@ -13,6 +13,7 @@ import pytest
 from compare import compare, outcome
 from declared import of_engine
 from namespace import Namespace, needs_namespace
+from quiet import BOUND_S, settle
 
 import pystack
 from pystack.nic import Layer, wire
@@ -208,8 +209,8 @@ def test_an_address_that_comes_later() -> None:
         ):
             server.setsockopt(IP, 15, 1)
             server.bind(("192.0.2.77", 77))
-            server.settimeout(5)
-            client.settimeout(5)
+            server.settimeout(BOUND_S)
+            client.settimeout(BOUND_S)
             with pytest.raises(OSError, match="unreachable"):
                 server.sendto(b"x", ("192.0.2.9", 9))
             interface.addresses.add("192.0.2.77/24")
@@ -233,9 +234,11 @@ def corked(module: Any, family: int) -> Any:
         found.append(outcome(a.sendto, b"elsewhere", (here, 9)))
         found.append(outcome(b.recv, 100))
         a.setsockopt(UDP, 1, 0)
+        settle(module)
         found += [outcome(b.recv, 100), outcome(b.recv, 100)]
         a.setsockopt(UDP, 1, 0)
         a.sendto(b"alone", b.getsockname())
+        settle(module)
         return [*found, outcome(b.recv, 100)]
 
 
@@ -305,6 +308,7 @@ def groups(module: Any, value: int) -> Any:
         member.setsockopt(IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
         other.setsockopt(IP, 49, value)
         member.sendto(b"x", (group, 7777))
+        settle(module)
         return [outcome(sock.recv, 10) for sock in (member, other)]
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from readiness_place import ALL, Place, fill, reset
+from quiet import BOUND_S, waits
+from readiness_place import ALL, Place, reset
 from readiness_states import STATES, datagrams_bound, datagrams_connected, send_to
 
 import pystack
 
-SETTLED_S = 0.1  # within which a state has come about
 BITS = {
     "IN": select.POLLIN,
     "PRI": select.POLLPRI,
@@ -92,7 +91,7 @@ def looked_at(module: Any, make: Callable[[Place], Any], *, early: bool) -> dict
         place = Place(module, watching if early else None)
         try:
             sock = make(place)
-            time.sleep(SETTLED_S)
+            place.settle()
             seen = {name: how(sock) for name, how in LOOKS.items()}
             if early:
                 seen["epoll from the first"] = names(dict(watching.poll(0)).get(sock.fileno(), 0))
@@ -203,12 +202,16 @@ def edges_of_a_refusal(p: Place, edge: Callable[[Any], str]) -> None:
 def edges_of_room(p: Place, edge: Callable[[Any], str]) -> None:
     near, far = p.pair()
     edge(near)
-    fill(near)
+    p.fill(near)
     edge(near)
-    far.settimeout(0.3)
-    with suppress(TimeoutError):
-        while far.recv(1 << 20):
-            pass
+    far.setblocking(False)
+    got = 1
+    while got:
+        got = 0
+        with suppress(BlockingIOError):
+            while data := far.recv(1 << 20):
+                got += len(data)
+        p.settle()
     edge(near)
 
 
@@ -270,6 +273,7 @@ EDGES = [one for name, one in list(globals().items()) if name.startswith("edges_
 
 def watched_by_edges(module: Any, steps: Callable[..., None], wanted: int) -> list[str]:
     seen: list[str] = []
+    place = Place(module)
     with select.epoll() as epoll:
         registered: set[int] = set()
 
@@ -277,11 +281,10 @@ def watched_by_edges(module: Any, steps: Callable[..., None], wanted: int) -> li
             if sock.fileno() not in registered:
                 registered.add(sock.fileno())
                 epoll.register(sock, wanted | select.EPOLLET)
-            time.sleep(0.05)
+            place.settle()
             seen.append(names(dict(epoll.poll(0)).get(sock.fileno(), 0)))
             return seen[-1]
 
-        place = Place(module)
         try:
             steps(place, edge)
         finally:
@@ -305,21 +308,14 @@ def test_edges_come_when_the_kernels_do(
 # --- those who wait ---------------------------------------------------------------------------
 
 
-def sleeper(sock: Any, wanted: int) -> tuple[threading.Thread, list[str]]:
+def sleeper(sock: Any, wanted: int) -> threading.Thread:
     """A thread that sleeps in poll(2)."""
-    seen: list[str] = []
-
-    def wait() -> None:
-        poll = select.poll()
-        poll.register(sock, wanted)
-        poll.poll(5000)
-        time.sleep(SETTLED_S)  # what it wakes by need not be all
-        seen.append(names(dict(poll.poll(0)).get(sock.fileno(), 0)))
-
-    thread = threading.Thread(target=wait)
+    poll = select.poll()
+    poll.register(sock, wanted)
+    thread = threading.Thread(target=poll.poll)
     thread.start()
-    time.sleep(0.1)
-    return thread, seen
+    assert waits(thread)
+    return thread
 
 
 @pytest.mark.parametrize("wanted", [0, select.POLLIN, select.POLLRDHUP, select.POLLOUT])
@@ -333,21 +329,23 @@ def test_a_sleeper_in_poll_wakes(net: pystack.Stack, event: str, wanted: int) ->
             else:
                 near, far = place.pair()
                 if wanted == select.POLLOUT:
-                    fill(near)
-            thread, seen = sleeper(near, wanted)
+                    place.fill(near)
+            thread = sleeper(near, wanted)
             if event == "end":
                 far.shutdown(socket.SHUT_WR)
             elif event == "reset":
                 reset(far)
             else:
                 near.shutdown(socket.SHUT_RDWR)
-            thread.join(0.8)
-            woke = not thread.is_alive()
+            place.settle()
+            woke = not waits(thread)
             if not woke:
                 near.shutdown(socket.SHUT_RDWR)
                 reset(far)
-                thread.join()
-            return [*seen, str(woke)]
+                thread.join(BOUND_S)
+                assert not thread.is_alive()
+                place.settle()
+            return [by_poll(near, wanted), str(woke)]
         finally:
             place.close()
 

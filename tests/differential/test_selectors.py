@@ -9,9 +9,11 @@ import socketserver
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from differential import LOCAL, Place, differential, settle
+from differential import LOCAL, Place, differential
+from quiet import BOUND_S
 
 
 def nonblocking_pair(p: Place) -> tuple[Any, Any]:
@@ -44,12 +46,12 @@ def selector_follows(p: Place) -> Any:
         selector.register(near, BOTH)
         seen = [masks(selector)]
         far.send(b"x")
-        settle()
+        p.settle()
         seen.append(masks(selector))
         near.recv(1)
         seen.append(masks(selector))
         far.close()
-        settle()
+        p.settle()
         return [*seen, masks(selector)]
 
     return with_selectors(go, p)
@@ -63,7 +65,7 @@ def selector_modifies(p: Place) -> Any:
         selector.modify(near, selectors.EVENT_READ)
         seen.append(masks(selector, 0))
         far.send(b"x")
-        settle()
+        p.settle()
         seen.append(masks(selector))
         selector.unregister(near)
         return [*seen, masks(selector, 0), p.tried(selector.unregister, near)]
@@ -81,7 +83,7 @@ def selector_on_many(p: Place) -> Any:
         u.sendto(b"x", u.getsockname())
         client = p.socket()
         client.connect(listener.getsockname())
-        settle()
+        p.settle()
         return masks(selector)
 
     return with_selectors(go, p)
@@ -107,13 +109,14 @@ def selector_and_a_full_socket(p: Place) -> Any:
             pass
         selector.register(near, selectors.EVENT_WRITE)
         none = masks(selector)
-        far.setblocking(True)
-        far.settimeout(0.3)
-        try:
-            while far.recv(1 << 20):
-                pass
-        except TimeoutError:
-            pass
+        far.setblocking(False)
+        got, before = 0, -1
+        while got != before:
+            before = got
+            with suppress(BlockingIOError):
+                while data := far.recv(1 << 20):
+                    got += len(data)
+            p.settle()
         return none, masks(selector, 1)
 
     return with_selectors(go, p)
@@ -126,7 +129,7 @@ def selector_and_a_connect(p: Place) -> Any:
         for one, where in ((s, listener.getsockname()), (refused, (LOCAL, 1))):
             one.setblocking(False)
             one.connect_ex(where)
-        settle()
+        p.settle()
         selector.register(s, BOTH)
         seen = [masks(selector)]
         selector.unregister(s)
@@ -153,7 +156,7 @@ def a_threading_server(p: Place) -> Any:
             thread.start()
             answers = []
             for number in range(5):
-                with socket.create_connection(server.server_address, 5) as client:
+                with socket.create_connection(server.server_address, BOUND_S) as client:
                     client.sendall(b"line %d\n" % number)
                     answers.append(client.recv(99))
             server.shutdown()
@@ -174,7 +177,7 @@ def a_datagram_server(p: Place) -> Any:
             thread = threading.Thread(target=server.serve_forever, args=(0.02,))
             thread.start()
             client = p.udp()
-            client.settimeout(2)
+            client.settimeout(BOUND_S)
             client.sendto(b"abc", server.server_address)
             came = client.recv(9)
             server.shutdown()
@@ -185,8 +188,8 @@ def a_datagram_server(p: Place) -> Any:
 @differential
 def many_threads_on_one_socket(p: Place) -> Any:
     near, far = p.pair()
-    near.settimeout(10)
-    far.settimeout(10)
+    near.settimeout(BOUND_S)
+    far.settimeout(BOUND_S)
     chunk, count = bytes(1000), 50
     threads = [
         threading.Thread(target=lambda: [near.sendall(chunk) for _ in range(count)])
@@ -212,7 +215,7 @@ def a_pipe_and_a_socket_in_one_selector(p: Place) -> Any:
             selector.register(near, selectors.EVENT_READ, "socket")
             os.write(writing, b"x")
             far.send(struct.pack("i", 1))
-            settle()
+            p.settle()
             return sorted(key.data for key, _events in selector.select(1))
     finally:
         os.close(reading)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from differential import LOCAL, LOCAL6, PATIENCE_S, RESET, Place, compare_table, settle
+from differential import LOCAL, LOCAL6, PATIENCE_S, RESET, Place, compare_table
 from quick import representatives
 
 REFUSING = (LOCAL, 1)
@@ -72,7 +72,7 @@ def listening_one_waits(p: Place) -> Ends:
     listener, client = p.listener(), p.socket()
     client.connect(listener.getsockname())
     client.settimeout(PATIENCE_S)
-    settle()
+    p.settle()
     return Ends(listener, client)
 
 
@@ -88,7 +88,7 @@ def connecting(p: Place) -> Ends:
         one = p.socket()
         one.setblocking(False)
         one.connect_ex(listener.getsockname())
-        settle()
+        p.settle()
     one.settimeout(PATIENCE_S)
     return Ends(one)
 
@@ -105,7 +105,7 @@ def refused_untold(p: Place) -> Ends:
     ends.near.setblocking(False)
     with suppress(BlockingIOError, ConnectionRefusedError):
         ends.near.connect(REFUSING)
-    settle()
+    p.settle()
     ends.near.settimeout(PATIENCE_S)
     return ends
 
@@ -131,7 +131,7 @@ def without_waiting(p: Place) -> Ends:
 def with_data(p: Place) -> Ends:
     ends = connected(p)
     ends.far.sendall(b"hello world")
-    settle()
+    p.settle()
     return ends
 
 
@@ -140,7 +140,7 @@ def with_urgent_data(p: Place) -> Ends:
     ends.far.sendall(b"ab")
     ends.far.send(b"!", socket.MSG_OOB)
     ends.far.sendall(b"cd")
-    settle()
+    p.settle()
     return ends
 
 
@@ -157,14 +157,14 @@ def full(p: Place) -> Ends:
 def peer_closed(p: Place) -> Ends:
     ends = connected(p)
     ends.far.close()
-    settle()
+    p.settle()
     return ends
 
 
 def peer_closed_with_data(p: Place) -> Ends:
     ends = with_data(p)
     ends.far.close()
-    settle()
+    p.settle()
     return ends
 
 
@@ -177,21 +177,21 @@ def peer_closed_heard(p: Place) -> Ends:
 def peer_closed_and_sent_to(p: Place) -> Ends:
     ends = peer_closed(p)
     ends.near.send(b"x")  # answered by a reset
-    settle()
+    p.settle()
     return ends
 
 
 def peer_shut(p: Place) -> Ends:
     ends = connected(p)
     ends.far.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     return ends
 
 
 def peer_shut_with_data(p: Place) -> Ends:
     ends = with_data(p)
     ends.far.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     return ends
 
 
@@ -205,7 +205,7 @@ def peer_reset(p: Place) -> Ends:
     ends = connected(p)
     ends.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     ends.far.close()
-    settle()
+    p.settle()
     return ends
 
 
@@ -213,7 +213,7 @@ def peer_reset_with_data(p: Place) -> Ends:
     ends = with_data(p)
     ends.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     ends.far.close()
-    settle()
+    p.settle()
     return ends
 
 
@@ -239,39 +239,39 @@ def shut_reading_with_data(p: Place) -> Ends:
 def shut_writing(p: Place) -> Ends:
     ends = connected(p)
     ends.near.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     return ends
 
 
 def shut_both(p: Place) -> Ends:
     ends = connected(p)
     ends.near.shutdown(socket.SHUT_RDWR)
-    settle()
+    p.settle()
     return ends
 
 
 def both_ends_shut(p: Place) -> Ends:
     ends = connected(p)
     ends.near.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     ends.far.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     return ends
 
 
 def peer_shut_then_shut(p: Place) -> Ends:
     ends = connected(p)
     ends.far.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     ends.near.shutdown(socket.SHUT_WR)
-    settle()
+    p.settle()
     return ends
 
 
 def closed(p: Place) -> Ends:
     ends = connected(p)
     ends.near.close()
-    settle()
+    p.settle()
     return ends
 
 
@@ -368,7 +368,7 @@ SOCKET_CALLS: dict[str, Callable[[Place, Any], Any]] = {
     "recvmsg_into-nothing": lambda p, s: s.recvmsg_into([]),
     "send": lambda p, s: s.send(b"abc"),
     "send-nothing": lambda p, s: s.send(b""),
-    "send-twice": lambda p, s: (s.send(b"abc"), settle(), s.send(b"abc")),
+    "send-twice": lambda p, s: (s.send(b"abc"), p.settle(), s.send(b"abc")),
     "send-nosignal": lambda p, s: s.send(b"abc", socket.MSG_NOSIGNAL),
     "send-more": lambda p, s: s.send(b"abc", socket.MSG_MORE),
     "send-oob": lambda p, s: s.send(b"abc", socket.MSG_OOB),

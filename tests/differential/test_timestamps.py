@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from compare import agree, outcome
+from quiet import BOUND_S, settle
 
 import pystack
 from pystack.hypercalls import ManualClock
@@ -19,6 +20,7 @@ SOL, DATAGRAM, STREAM = socket.SOL_SOCKET, socket.SOCK_DGRAM, socket.SOCK_STREAM
 STAMP, STAMPNS, STAMP_NEW, STAMPNS_NEW = 29, 35, 63, 64
 ALL = (STAMP, STAMPNS, STAMP_NEW, STAMPNS_NEW)
 IP_RECVERR, IP_RECVTTL = 11, 12
+SLACK_S = 0.002  # clocks are read to some such precision
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,15 @@ def net() -> Iterator[pystack.Stack]:
     # The kernel stamps packets while somebody wants it, and begins to do so a little later.
     with pystack.Stack() as made, socket.socket(socket.AF_INET, DATAGRAM) as one:
         one.setsockopt(SOL, STAMP, 1)
-        time.sleep(0.1)
+        one.bind((LOCAL, 0))
+        end = time.monotonic() + BOUND_S
+        while True:
+            one.sendto(b"x", one.getsockname())
+            arrived = time.time()
+            time.sleep(0.01)
+            if stamp(one.recvmsg(1, 100)[1][0]) < arrived + SLACK_S:
+                break
+            assert time.monotonic() < end, "the kernel stamps no packets"
         yield made
 
 
@@ -38,17 +48,17 @@ def on(sock: Any) -> list[Any]:
     return [outcome(sock.getsockopt, SOL, option) for option in ALL]
 
 
-def age(item: Any) -> float:
-    """Seconds since then."""
+def stamp(item: Any) -> float:
+    """Seconds since 1970."""
     seconds, rest = struct.unpack("qq", item[2])
-    return time.time() - seconds - rest / (1e6 if item[1] in (STAMP, STAMP_NEW) else 1e9)
+    return float(seconds + rest / (1e6 if item[1] in (STAMP, STAMP_NEW) else 1e9))
 
 
-def told(received: Any, most: float, least: float = -0.001) -> Any:
-    """What was received, the times in it looked at."""
+def told(received: Any, since: float, until: float) -> Any:
+    """What was received, after the times in it are found to be between those of `time.time`."""
     data, items, flags, _ = received
-    ages = [age(item) for item in items if item[:2] in {(SOL, option) for option in ALL}]
-    assert all(least <= one <= most for one in ages), ages
+    stamps = [stamp(item) for item in items if item[:2] in {(SOL, option) for option in ALL}]
+    assert all(since - SLACK_S <= one <= until + SLACK_S for one in stamps), (since, stamps, until)
     return data, [(level, kind, len(content)) for level, kind, content in items], flags
 
 
@@ -77,21 +87,24 @@ def datagrams(module: Any, option: int) -> Any:
         sock.setsockopt(SOL, option, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
         here = sock.getsockname()
-        found = []
+        found, began = [], time.time()
+
+        def hear(one: Any, *arguments: int) -> None:
+            received = one.recvmsg(10, *arguments)
+            found.append(told(received, began, time.time()) if arguments[0] > 20 else received[2])
+
         sock.sendto(b"one", here)
-        time.sleep(0.02)
         for room in (500, 16, 20, 0):
             sock.sendto(b"more", here)
-            found.append(told(sock.recvmsg(10, room, socket.MSG_PEEK), 0.5) if room > 20 else None)
-            found.append(
-                told(sock.recvmsg(10, room), 0.5) if room > 20 else sock.recvmsg(9, room)[2]
-            )
+            if room > 20:
+                hear(sock, room, socket.MSG_PEEK)
+            hear(sock, room)
         copy = sock.dup()
         sock.sendto(b"", here)
-        found.append(told(copy.recvmsg(10, 500), 0.5))
+        hear(copy, 500)
         copy.setsockopt(SOL, option, 0)
         sock.sendto(b"x", here)
-        found.append(told(sock.recvmsg(10, 500), 0))
+        hear(sock, 500)
         copy.close()
         return found
 
@@ -106,9 +119,12 @@ def waited(module: Any) -> Any:
     with module.socket(socket.AF_INET, DATAGRAM) as sock:
         sock.bind((LOCAL, 0))
         sock.setsockopt(SOL, STAMPNS, 1)
+        began = time.time()
         sock.sendto(b"x", sock.getsockname())
+        settle(module)
+        arrived = time.time()
         time.sleep(0.1)
-        return told(sock.recvmsg(10, 500), 1.0, least=0.1)
+        return told(sock.recvmsg(10, 500), began, arrived)
 
 
 def test_waited(net: pystack.Stack) -> None:
@@ -119,9 +135,12 @@ def of_errors(module: Any) -> Any:
     with module.socket(socket.AF_INET, DATAGRAM) as sock:
         sock.setsockopt(SOL, STAMP, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        began = time.time()
         sock.sendto(b"x", (LOCAL, 9))
+        settle(module)
+        arrived = time.time()
         time.sleep(0.02)
-        return told(sock.recvmsg(10, 500, socket.MSG_ERRQUEUE), 0.5, least=0.02)
+        return told(sock.recvmsg(10, 500, socket.MSG_ERRQUEUE), began, arrived)
 
 
 def test_of_errors(net: pystack.Stack) -> None:
@@ -136,12 +155,17 @@ def streams(module: Any, option: int) -> Any:
         far, _ = listener.accept()
     with near, far:
         found: list[Any] = [on(far)]
+        began = time.time()
         near.sendall(b"abcdef")
+        settle(module)
+        arrived = time.time()
         time.sleep(0.05)
-        found += [told(far.recvmsg(2, 500, socket.MSG_PEEK), 1.0, least=0.05)]
-        found += [told(far.recvmsg(2, 500), 1.0, least=0.05) for _ in range(3)]
+        found += [told(far.recvmsg(2, 500, socket.MSG_PEEK), began, arrived)]
+        found += [told(far.recvmsg(2, 500), began, arrived) for _ in range(3)]
         near.close()
-        found.append(told(far.recvmsg(2, 500), 0))
+        ended = far.recvmsg(2, 500)
+        assert ended[1] == []
+        found.append(told(ended, began, arrived))
         return found
 
 

@@ -11,7 +11,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ import pytest
 import trustme
 from compare import outcome
 from quick import representatives
+from quiet import BOUND_S, settle
 
 import pystack
 
@@ -41,7 +41,7 @@ class Place:
             near = self.module.create_connection(listener.getsockname())
             far, _ = listener.accept()
         for one in (near, far):
-            one.settimeout(5)
+            one.settimeout(BOUND_S)
         return near, far
 
     def wrapped(self, **options: Any) -> tuple[Any, Any]:
@@ -103,7 +103,7 @@ def not_tls(place: Place) -> tuple[Any, Any]:
 def end_before_handshake(place: Place) -> tuple[Any, Any]:
     near, far = place.wrapped(do_handshake_on_connect=False)
     far.close()
-    time.sleep(0.05)
+    settle(place.module)
     return near, None
 
 
@@ -114,6 +114,7 @@ def established(place: Place) -> tuple[Any, Any]:
 def with_data(place: Place) -> tuple[Any, Any]:
     near, far = place.secured()
     far.sendall(b"hello world")
+    settle(place.module)
     return near, far
 
 
@@ -140,15 +141,16 @@ def unwrapped(place: Place) -> tuple[Any, Any]:
 
 def peer_said_goodbye(place: Place) -> tuple[Any, Any]:
     near, far = place.secured()
-    far.settimeout(0.05)
-    outcome(far.unwrap)
+    far.setblocking(False)
+    outcome(far.unwrap)  # it says so, and would wait for the answer
+    settle(place.module)
     return near, far
 
 
 def peer_closed(place: Place) -> tuple[Any, Any]:
     near, far = place.secured()
     far.close()
-    time.sleep(0.05)
+    settle(place.module)
     return near, None
 
 
@@ -156,7 +158,7 @@ def peer_reset(place: Place) -> tuple[Any, Any]:
     near, far = place.secured()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     far.close()
-    time.sleep(0.05)
+    settle(place.module)
     return near, None
 
 
@@ -259,6 +261,7 @@ def tried(place: Place, state: str, call: str) -> Any:
         is_open = near.fileno() >= 0
         heard = None
         if far is not None and call in ("close", "unwrap", "shutdown", "sendall", "send", "write"):
+            settle(place.module)
             far.settimeout(PATIENCE_S)
             heard = outcome(far.recv, 5)
         return came, is_open, heard

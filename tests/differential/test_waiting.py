@@ -9,16 +9,10 @@ import threading
 import time
 from typing import Any
 
-from differential import LOCAL, PATIENCE_S, RESET, Place, differential, settle
+from differential import LOCAL, PATIENCE_S, RESET, Place, differential
+from quiet import BOUND_S
 
 STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
-
-
-def seconds(p: Place, call: Any, *arguments: Any) -> Any:
-    """What came of it, and after how many tenths of a second."""
-    started = time.monotonic()
-    came = p.tried(call, *arguments)
-    return came, round((time.monotonic() - started) * 5) / 5
 
 
 def waiting_pair(p: Place, timeout: float | None = None) -> tuple[Any, Any]:
@@ -33,44 +27,43 @@ def waiting_pair(p: Place, timeout: float | None = None) -> tuple[Any, Any]:
 @differential
 def recv_times_out(p: Place) -> Any:
     near, _far = waiting_pair(p, 0.4)
-    return seconds(p, near.recv, 1)
+    return p.took(near.recv, 1)
 
 
 @differential
 def recv_of_a_datagram_times_out(p: Place) -> Any:
     u = p.udp()
     u.settimeout(0.4)
-    return seconds(p, u.recvfrom, 1)
+    return p.took(u.recvfrom, 1)
 
 
 @differential
 def accept_times_out(p: Place) -> Any:
     listener = p.listener()
     listener.settimeout(0.4)
-    return seconds(p, listener.accept)
+    return p.took(listener.accept)
 
 
 @differential
 def sendall_times_out(p: Place) -> Any:
     near, _far = waiting_pair(p, 0.4)
-    return seconds(p, near.sendall, bytes(50_000_000))
+    return p.took(near.sendall, bytes(50_000_000))
 
 
 @differential
 def sendall_s_timeout_is_for_the_whole(p: Place) -> Any:
     near, far = waiting_pair(p, 0.6)
-    far.settimeout(5)
+    far.settimeout(BOUND_S)
     done = threading.Event()
 
     def sip() -> None:
-        while not done.is_set():
+        while not done.wait(0.02):
             far.recv(65536)
-            time.sleep(0.02)
 
     reader = threading.Thread(target=sip)
     reader.start()
     try:
-        return seconds(p, near.sendall, bytes(500_000_000))
+        return p.took(near.sendall, bytes(500_000_000))
     finally:
         done.set()
         reader.join()
@@ -83,10 +76,10 @@ def connect_times_out(p: Place) -> Any:
         one = p.socket()
         one.setblocking(False)
         one.connect_ex(listener.getsockname())
-        settle()
+        p.settle()
     last = p.socket()
     last.settimeout(0.4)
-    return seconds(p, last.connect, listener.getsockname())
+    return p.took(last.connect, listener.getsockname())
 
 
 @differential
@@ -96,10 +89,10 @@ def connect_ex_times_out(p: Place) -> Any:
         one = p.socket()
         one.setblocking(False)
         one.connect_ex(listener.getsockname())
-        settle()
+        p.settle()
     last = p.socket()
     last.settimeout(0.4)
-    return seconds(p, last.connect_ex, listener.getsockname())
+    return p.took(last.connect_ex, listener.getsockname())
 
 
 @differential
@@ -114,7 +107,7 @@ def readline_times_out_and_is_over(p: Place) -> Any:
 def a_receive_limit(p: Place) -> Any:
     near, _far = waiting_pair(p)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 400_000))
-    return seconds(p, near.recv, 1), near.getsockopt(1, socket.SO_RCVTIMEO, 16)
+    return p.took(near.recv, 1), near.getsockopt(1, socket.SO_RCVTIMEO, 16)
 
 
 @differential
@@ -122,7 +115,7 @@ def a_receive_limit_for_accept(p: Place) -> Any:
     listener = p.listener()
     listener.settimeout(None)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 400_000))
-    return seconds(p, listener.accept)
+    return p.took(listener.accept)
 
 
 @differential
@@ -136,7 +129,7 @@ def a_send_limit(p: Place) -> Any:
 def a_receive_limit_with_a_timeout(p: Place) -> Any:
     near, _far = waiting_pair(p, 0.8)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 200_000))
-    return seconds(p, near.recv, 1)
+    return p.took(near.recv, 1)
 
 
 @differential
@@ -158,7 +151,7 @@ def dontwait(p: Place) -> Any:
     flag = socket.MSG_DONTWAIT
     none = p.tried(near.recv, 1, flag)
     far.sendall(b"abc")
-    settle()
+    p.settle()
     return none, p.tries(
         lambda: near.recv(2, flag), lambda: near.recv(2, flag | socket.MSG_WAITALL)
     )
@@ -167,7 +160,7 @@ def dontwait(p: Place) -> Any:
 @differential
 def dontwait_with_a_timeout(p: Place) -> Any:
     near, _far = waiting_pair(p, 0.3)
-    return seconds(p, near.recv, 1, socket.MSG_DONTWAIT)
+    return p.took(near.recv, 1, socket.MSG_DONTWAIT)
 
 
 @differential
@@ -187,7 +180,8 @@ def settimeout_during_a_wait(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 1)
     near.settimeout(0.1)
-    time.sleep(0.3)
+    time.sleep(0.3)  # so long it would not wait with the new one
+    p.quiet()
     early = list(out)
     far.sendall(b"x")
     return early, p.joined(out), near.gettimeout()
@@ -196,7 +190,7 @@ def settimeout_during_a_wait(p: Place) -> Any:
 @differential
 def settimeout_during_a_timed_wait(p: Place) -> Any:
     near, _far = waiting_pair(p, 0.5)
-    out = p.thread(lambda: seconds(p, near.recv, 1))
+    out = p.thread(lambda: p.took(near.recv, 1))
     near.settimeout(30)
     return p.joined(out)
 
@@ -206,7 +200,7 @@ def setblocking_during_a_wait(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 1)
     near.setblocking(False)
-    time.sleep(0.2)
+    p.quiet()
     early = list(out)
     far.sendall(b"x")
     return early, p.joined(out)
@@ -225,7 +219,7 @@ def shutdown_of_writing_during_a_recv(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 1)
     near.shutdown(socket.SHUT_WR)
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"x")
     return early, p.joined(out)
@@ -262,7 +256,7 @@ def shutdown_of_writing_during_an_accept(p: Place) -> Any:
     listener.settimeout(None)
     out = p.thread(lambda: p.keep(listener.accept()[0]).gettimeout())
     listener.shutdown(socket.SHUT_WR)
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     p.socket().connect(listener.getsockname())
     return early, p.joined(out)
@@ -282,7 +276,7 @@ def close_during_a_recv(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 1)
     near.close()
-    time.sleep(0.1)
+    p.quiet()
     early = list(out), p.tried(far.recv, 1), near.fileno()
     far.sendall(b"x")
     return early, p.joined(out), p.tried(far.recv, 1)
@@ -312,21 +306,21 @@ def close_during_an_accept(p: Place) -> Any:
     where = listener.getsockname()
     out = p.thread(lambda: p.keep(listener.accept()[0]).gettimeout())
     listener.close()
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     client = p.socket()
     connected = p.tried(client.connect, where)
-    time.sleep(0.1)
+    p.quiet()
     return early, connected, [one[0] for one in out], p.tried(p.socket().connect, where)
 
 
 @differential
 def close_during_a_send(p: Place) -> Any:
     near, far = waiting_pair(p)
-    far.settimeout(1)
+    far.settimeout(BOUND_S)
     out = p.thread(near.send, bytes(50_000_000))
     near.close()
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     got = 0
     while got < 50_000_000 and (data := far.recv(1 << 20)):
@@ -341,7 +335,7 @@ def close_during_a_recv_of_a_datagram(p: Place) -> Any:
     where = u.getsockname()
     out = p.thread(u.recv, 9)
     u.close()
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     other.sendto(b"x", where)
     return early, p.joined(out)
@@ -395,10 +389,10 @@ def two_threads_wait_for_one_byte(p: Place) -> Any:
     near, far = waiting_pair(p)
     first, second = p.thread(near.recv, 1), p.thread(near.recv, 1)
     far.sendall(b"x")
-    time.sleep(0.1)
+    p.quiet()
     count = len(first) + len(second)
     far.sendall(b"y")
-    time.sleep(0.1)
+    p.quiet()
     return count, sorted(map(str, first + second))
 
 
@@ -413,10 +407,10 @@ def two_threads_accept(p: Place) -> Any:
 
     outs = [p.thread(accept), p.thread(accept)]
     p.socket().connect(listener.getsockname())
-    time.sleep(0.1)
+    p.quiet()
     count = sum(map(len, outs))
     p.socket().connect(listener.getsockname())
-    time.sleep(0.1)
+    p.quiet()
     return count, outs
 
 
@@ -500,7 +494,7 @@ def close_with_a_linger(p: Place) -> Any:
     near, far = waiting_pair(p)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 2))
     near.sendall(b"abc")
-    return seconds(p, near.close), far.recv(9), far.recv(9)
+    return p.took(near.close), far.recv(9), far.recv(9)
 
 
 @differential
@@ -514,14 +508,14 @@ def close_with_a_linger_nobody_reads(p: Place) -> Any:
         pass
     near.setblocking(True)
     near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
-    return seconds(p, near.close)
+    return p.took(near.close)
 
 
 @differential
 def close_with_unread_data_resets(p: Place) -> Any:
     near, far = p.pair()
     far.sendall(b"unread")
-    settle()
+    p.settle()
     near.close()
-    settle()
+    p.settle()
     return p.tries(lambda: far.recv(9), lambda: far.send(b"x"))

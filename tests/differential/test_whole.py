@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from typing import Any
 
-from differential import RESET, Place, differential, settle
+from differential import RESET, Place, differential
 
 
 def waiting_pair(p: Place, timeout: float | None = None) -> tuple[Any, Any]:
@@ -21,7 +20,7 @@ def waitall_waits_for_all(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 6, socket.MSG_WAITALL)
     far.sendall(b"abc")
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"def")
     return early, p.joined(out)
@@ -41,7 +40,7 @@ def waitall_ends_with_a_reset(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 6, socket.MSG_WAITALL)
     far.sendall(b"abc")
-    settle()
+    p.settle()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     far.close()
     return p.joined(out), p.tried(near.recv, 1)
@@ -62,7 +61,7 @@ def waitall_and_peek(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recv, 6, socket.MSG_WAITALL | socket.MSG_PEEK)
     far.sendall(b"abc")
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"def")
     return early, p.joined(out), p.tried(near.recv, 9)
@@ -74,7 +73,7 @@ def waitall_into_many_buffers(p: Place) -> Any:
     buffers = [bytearray(2), bytearray(3)]
     out = p.thread(near.recvmsg_into, buffers, 0, socket.MSG_WAITALL)
     far.sendall(b"abc")
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"de")
     return early, p.joined(out), buffers
@@ -85,7 +84,7 @@ def waitall_recvmsg(p: Place) -> Any:
     near, far = waiting_pair(p)
     out = p.thread(near.recvmsg, 5, 0, socket.MSG_WAITALL)
     far.sendall(b"abc")
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"de")
     return early, p.joined(out)
@@ -103,7 +102,7 @@ def waitall_under_a_receive_limit(p: Place) -> Any:
 def waitall_with_a_timeout(p: Place) -> Any:
     near, far = waiting_pair(p, 0.4)
     far.sendall(b"abc")
-    settle()
+    p.settle()
     return p.tried(near.recv, 9, socket.MSG_WAITALL)
 
 
@@ -113,7 +112,7 @@ def low_water(p: Place) -> Any:
     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 4)
     out = p.thread(near.recv, 9)
     far.sendall(b"ab")
-    time.sleep(0.1)
+    p.quiet()
     early = list(out)
     far.sendall(b"cd")
     return early, p.joined(out)

@@ -48,7 +48,7 @@ def outcome(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         return "raises", type(error).__name__
 
 
-def agree(kernel: Callable[[], Any], stack: Callable[[], Any], tries: int = 5) -> Any:
+def agree(kernel: Callable[[], Any], stack: Callable[[], Any], tries: int = 20) -> Any:
     """What both come to; an assertion fails where they never come to the same.
 
     A busy kernel takes in a packet to itself only after the call that sent it, so that what is

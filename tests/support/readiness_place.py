@@ -5,9 +5,10 @@ from __future__ import annotations
 import select
 import socket
 import struct
-import time
 from contextlib import ExitStack, suppress
 from typing import Any
+
+from quiet import settle
 
 LOCAL = "127.0.0.1"
 ALL = select.POLLIN | select.POLLPRI | select.POLLOUT | select.POLLRDHUP
@@ -53,6 +54,8 @@ class Place:
         listener = self.listener()
         near = self.connect(listener)
         far = self.keep(listener.accept()[0])
+        for one in (near, far):  # what is sent doesn't wait for a delayed acknowledgement
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return near, far
 
     def nowhere(self) -> tuple[str, int]:
@@ -70,25 +73,29 @@ class Place:
             sock = self.socket()
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
-            time.sleep(0.01)
+            self.settle()
         return sock
+
+    def settle(self) -> None:
+        """Waits until what is under way has arrived."""
+        settle(self.module)
+
+    def fill(self, sock: Any) -> None:
+        """Sends until there is no room, here and at the peer."""
+        sock.setblocking(False)
+        sent, before = 0, -1
+        while sent != before:
+            before = sent
+            with suppress(BlockingIOError):
+                while True:
+                    sent += sock.send(bytes(1 << 16))
+            self.settle()
 
 
 def reset(far: Any) -> None:
     """Ends a connection with a reset."""
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
     far.close()
-
-
-def fill(sock: Any) -> None:
-    """Sends until there is no room, here and at the peer."""
-    sock.setblocking(False)
-    deadline = time.monotonic() + 0.3
-    while time.monotonic() < deadline:
-        with suppress(BlockingIOError):
-            while True:
-                sock.send(bytes(1 << 16))
-        time.sleep(0.02)
 
 
 def shut(sock: Any, how: int) -> Any:

@@ -7,12 +7,11 @@ that is to be looked at.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from readiness_place import LOCAL, Place, fill, reset, shut
+from readiness_place import LOCAL, Place, reset, shut
 
 STATES: dict[str, Callable[[Place], Any]] = {}
 
@@ -120,7 +119,7 @@ def refused(p: Place) -> Any:
 @state
 def refused_error_taken(p: Place) -> Any:
     sock = refused(p)
-    time.sleep(0.05)
+    p.settle()
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return sock
 
@@ -167,7 +166,7 @@ def less_than_the_low_water_mark(p: Place) -> Any:
 @state
 def no_room(p: Place) -> Any:
     near, _far = p.pair()
-    fill(near)
+    p.fill(near)
     return near
 
 
@@ -175,14 +174,14 @@ def no_room(p: Place) -> Any:
 def no_room_and_data(p: Place) -> Any:
     near, far = p.pair()
     far.send(b"data")
-    fill(near)
+    p.fill(near)
     return near
 
 
 @state
 def room_again(p: Place) -> Any:
     near, far = p.pair()
-    fill(near)
+    p.fill(near)
     far.settimeout(0.3)
     with suppress(TimeoutError):
         while far.recv(1 << 20):
@@ -193,7 +192,7 @@ def room_again(p: Place) -> Any:
 @state
 def no_room_and_the_peer_ended(p: Place) -> Any:
     near, far = p.pair()
-    fill(near)
+    p.fill(near)
     far.shutdown(socket.SHUT_WR)
     return near
 
@@ -315,7 +314,7 @@ def was_reset(p: Place) -> Any:
 @state
 def reset_error_taken(p: Place) -> Any:
     near = was_reset(p)
-    time.sleep(0.05)
+    p.settle()
     near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return near
 
@@ -347,7 +346,7 @@ def reset_with_data(p: Place) -> Any:
 @state
 def reset_with_data_error_taken(p: Place) -> Any:
     near = reset_with_data(p)
-    time.sleep(0.05)
+    p.settle()
     near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return near
 
@@ -356,7 +355,7 @@ def reset_with_data_error_taken(p: Place) -> Any:
 def reset_in_close_wait(p: Place) -> Any:
     near, far = p.pair()
     far.shutdown(socket.SHUT_WR)
-    time.sleep(0.05)
+    p.settle()
     reset(far)
     return near
 
@@ -365,7 +364,7 @@ def reset_in_close_wait(p: Place) -> Any:
 def reset_in_fin_wait(p: Place) -> Any:
     near, far = p.pair()
     near.shutdown(socket.SHUT_WR)
-    time.sleep(0.05)
+    p.settle()
     reset(far)
     return near
 
@@ -374,7 +373,7 @@ def reset_in_fin_wait(p: Place) -> Any:
 def reset_by_unread_data(p: Place) -> Any:
     near, far = p.pair()
     near.send(b"data")
-    time.sleep(0.05)
+    p.settle()
     far.close()
     return near
 
@@ -383,7 +382,7 @@ def reset_by_unread_data(p: Place) -> Any:
 def sent_to_who_is_gone(p: Place) -> Any:
     near, far = p.pair()
     far.close()
-    time.sleep(0.05)
+    p.settle()
     near.send(b"data")
     return near
 
@@ -391,7 +390,7 @@ def sent_to_who_is_gone(p: Place) -> Any:
 @state
 def reset_without_room(p: Place) -> Any:
     near, far = p.pair()
-    fill(near)
+    p.fill(near)
     reset(far)
     return near
 
@@ -421,7 +420,7 @@ def urgent_before_data(p: Place) -> Any:
 @state
 def urgent_taken(p: Place) -> Any:
     near = urgent(p)
-    time.sleep(0.05)
+    p.settle()
     near.recv(1, socket.MSG_OOB)
     return near
 
@@ -429,7 +428,7 @@ def urgent_taken(p: Place) -> Any:
 @state
 def urgent_behind_data_taken(p: Place) -> Any:
     near = urgent_behind_data(p)
-    time.sleep(0.05)
+    p.settle()
     near.recv(1, socket.MSG_OOB)
     return near
 
@@ -437,7 +436,7 @@ def urgent_behind_data_taken(p: Place) -> Any:
 @state
 def urgent_behind_data_that_was_read(p: Place) -> Any:
     near = urgent_behind_data(p)
-    time.sleep(0.05)
+    p.settle()
     near.recv(100)
     return near
 
@@ -504,7 +503,7 @@ def datagram_refused(p: Place) -> Any:
 @state
 def datagram_refused_error_taken(p: Place) -> Any:
     sock = datagram_refused(p)
-    time.sleep(0.05)
+    p.settle()
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return sock
 
@@ -519,7 +518,7 @@ def datagram_refused_again(p: Place) -> Any:
 @state
 def datagram_refused_error_received(p: Place) -> Any:
     sock = datagram_refused(p)
-    time.sleep(0.05)
+    p.settle()
     with suppress(OSError):
         sock.recv(1)
     return sock

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from quiet import settle
+
 import pystack
 
 # What is under way on a loopback has arrived by then; the second is for what a delayed
@@ -180,7 +182,8 @@ class Run:
         try:
             for name, arguments in calls:
                 yield self._told(self._try(name, arguments))
-                time.sleep(self._settle_s)
+                settle(self._module)
+                time.sleep(self._settle_s)  # an acknowledgement may be delayed
         finally:
             self._close()
 
