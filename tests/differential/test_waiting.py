@@ -512,6 +512,22 @@ def close_with_a_linger_nobody_reads(p: Place) -> Any:
 
 
 @differential
+def close_with_a_linger_and_unread_data(p: Place) -> Any:
+    near, far = p.pair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    far.sendall(b"unread")
+    p.settle()
+    return p.tried(near.close), p.tried(far.recv, 9)
+
+
+@differential
+def close_of_a_listener_with_a_linger(p: Place) -> Any:
+    listener = p.listener()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
+    return p.tried(listener.close)
+
+
+@differential
 def close_with_unread_data_resets(p: Place) -> Any:
     near, far = p.pair()
     far.sendall(b"unread")

@@ -148,9 +148,7 @@ static int64_t serve_close(struct channel_call *call)
 
 static int64_t serve_close_unless_lingering(struct channel_call *call)
 {
-    int64_t handle = call->request->handle, seconds;
-    if (is_last_hold(call) && local_option_get(call->stack, handle, PS_OPT_LINGER, &seconds) == 0 &&
-        seconds > 0)
+    if (is_last_hold(call) && local_lingers(call->stack, call->request->handle) > 0)
         return -EINPROGRESS; /* nothing was done */
     return serve_close(call);
 }

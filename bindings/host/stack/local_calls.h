@@ -9,6 +9,8 @@
 int64_t local_socket(ps_stack *stack, int family, int type, int protocol);
 int local_close(ps_stack *stack, int64_t handle);
 int local_close_unless_lingering(ps_stack *stack, int64_t handle);
+/* Whether close() waits, for SO_LINGER. */
+int local_lingers(ps_stack *stack, int64_t handle);
 int local_bind(ps_stack *stack, int64_t handle, const struct ps_address *address);
 int local_listen(ps_stack *stack, int64_t handle, int backlog);
 int local_connect(ps_stack *stack, int64_t handle, const struct ps_address *address,

@@ -53,13 +53,28 @@ int stack_close_unheld(ps_stack *stack, int64_t handle)
     ENGINE_CALL(stack, close_unheld(stack, handle));
 }
 
+static int64_t option_of(ps_stack *stack, int64_t handle, enum ps_option option)
+{
+    int64_t value;
+    return stack->table->option_get(stack->engine, handle, option, &value) == 0 ? value : 0;
+}
+
+/* A listener has nothing to send, and unread bytes end a connection in a reset, at once. */
+static int lingers(ps_stack *stack, int64_t handle)
+{
+    return option_of(stack, handle, PS_OPT_LINGER) > 0 &&
+           option_of(stack, handle, PS_OPT_LISTENING) == 0 &&
+           option_of(stack, handle, PS_OPT_BYTES_QUEUED) == 0;
+}
+
+int local_lingers(ps_stack *stack, int64_t handle)
+{
+    ENGINE_CALL(stack, lingers(stack, handle));
+}
+
 static int close_unless_lingering(ps_stack *stack, int64_t handle)
 {
-    int64_t seconds;
-    if (stack->table->option_get(stack->engine, handle, PS_OPT_LINGER, &seconds) == 0 &&
-        seconds > 0)
-        return 1;
-    return close_socket(stack, handle);
+    return lingers(stack, handle) ? 1 : close_socket(stack, handle);
 }
 
 int local_close_unless_lingering(ps_stack *stack, int64_t handle)
