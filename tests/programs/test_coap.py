@@ -49,7 +49,7 @@ async def exchange(net: pystack.Stack) -> None:
             with pytest.raises(aiocoap.error.NetworkError):
                 await ask(aiocoap.GET, nobody)
         # By the ICMP error, and not because all retransmissions were in vain.
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 30
     finally:
         await client.shutdown()
         await server.shutdown()

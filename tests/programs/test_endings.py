@@ -117,6 +117,7 @@ class Sink:
     listener: socket.socket
     pause: float | threading.Event = 0.3
     rate: float = 20e6
+    patience_s: float = 100
     end: str = ""
     got: int = 0
     digest: str = ""
@@ -131,7 +132,7 @@ class Sink:
         try:
             with self.listener.accept()[0] as sock:
                 self.accepted.set()
-                sock.settimeout(30)
+                sock.settimeout(self.patience_s)
                 if isinstance(self.pause, threading.Event):
                     self.pause.wait()
                 else:
@@ -157,7 +158,7 @@ def place() -> Iterator[Namespace]:
 
 def listening(place: Namespace) -> socket.socket:
     listener: socket.socket = place.call(socket.create_server, (HERE, 0))
-    listener.settimeout(30)
+    listener.settimeout(100)
     return listener
 
 
@@ -186,7 +187,7 @@ def outcome(place: Namespace, way: str, *, on_stack: bool) -> tuple[int, str, in
             assert process.stdout is not None
             assert process.stdout.readline() == "sent\n", process.stderr
             process.send_signal(getattr(signal, number))
-        _out, err = process.communicate(timeout=60)
+        _out, err = process.communicate(timeout=100)
         sink.thread.join()
     whole = sink.digest == hashlib.sha256(DATA).hexdigest()
     told = "Error" in err or "Interrupt" in err
@@ -207,7 +208,8 @@ def test_the_peer_gets_all_and_the_end(place: Namespace, way: str) -> None:
 @pytest.mark.slow
 def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -> None:
     with listening(place) as listener:
-        sink = Sink(listener, pause=(ended := threading.Event()))
+        # It reads when the program has ended, which gave up and so says no end.
+        sink = Sink(listener, pause=(ended := threading.Event()), patience_s=0.5)
         port = str(listener.getsockname()[1])
         process = start(place, f"{PROGRAM}\n    s = sent(); {SLEEP}", HERE, port, on_stack=True)
         assert process.stdout is not None
@@ -220,7 +222,7 @@ def test_who_waits_is_told_and_a_second_signal_does_not_wait(place: Namespace) -
         assert process.poll() is None
         process.terminate()
         try:
-            process.communicate(timeout=30)  # the peer reads nothing before
+            process.communicate(timeout=100)  # the peer reads nothing before
         finally:
             process.kill()
             ended.set()
@@ -240,13 +242,13 @@ def test_a_peer_that_reads_nothing_is_given_up(place: Namespace, interrupt: bool
         )
         options = () if interrupt else ("--linger", "1.5")
         process = start(place, program, HERE, port, on_stack=True, run=options)
-        assert sink.accepted.wait(30)
+        assert sink.accepted.wait(100)
         if interrupt:
             assert process.stderr is not None
             assert "not acknowledged yet" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
         try:
-            _out, err = process.communicate(timeout=30)
+            _out, err = process.communicate(timeout=100)
         finally:
             process.kill()
             ended.set()
@@ -269,11 +271,11 @@ def test_a_server_s_thread_goes_on_after_the_main_thread(place: Namespace, tmp_p
     assert process.stdout.readline() == "serving\n"
     time.sleep(0.5)
     for _ in range(2):
-        with place.call(socket.create_connection, (STACK, 8000), 5) as client:
+        with place.call(socket.create_connection, (STACK, 8000), 60) as client:
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert client.recv(15) == b"HTTP/1.0 200 OK"
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=100)
     assert process.returncode == -signal.SIGTERM
 
 
@@ -311,7 +313,7 @@ LATE = {
 def test_what_comes_after_the_main_thread_has_the_stack(place: Namespace, what: str) -> None:
     ask = """
     def ask(i):
-        s = socket.create_connection((HOST, PORT), timeout=5)
+        s = socket.create_connection((HOST, PORT), timeout=60)
         s.sendall(b"%4d" % i); print(s.recv(4), flush=True); s.close()
     """
     peers: list[str] = []
@@ -335,7 +337,7 @@ def test_what_comes_after_the_main_thread_has_the_stack(place: Namespace, what: 
             port = str(listener.getsockname()[1])
             program = f"{PROGRAM}{ask}\n    {LATE[what]}\n"
             process = start(place, program, HERE, port, on_stack=on_stack)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=100)
             assert process.returncode == 0, err
             printed.append(out)
             listener.shutdown(socket.SHUT_RDWR)
@@ -355,7 +357,7 @@ def test_a_capture_is_whole_after_a_signal(place: Namespace, tmp_path: Path) -> 
         assert process.stdout is not None
         process.stdout.readline()
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=100)
         sink.thread.join()
     assert process.returncode == -signal.SIGTERM
     assert file.stat().st_size > SIZE

@@ -59,7 +59,7 @@ class Place:
 
 
 def until(true: object, what: str) -> None:
-    for _ in range(400):
+    for _ in range(2400):
         if true():  # type: ignore[operator]
             return
         time.sleep(0.025)  # another process does it
@@ -73,7 +73,7 @@ def program(place: Namespace, *words: str, **options: object) -> Iterator[subpro
         yield running
     finally:
         running.send_signal(signal.SIGTERM)
-        running.wait(20)
+        running.wait(60)
         for stream in (running.stdout, running.stderr):
             if stream is not None:
                 stream.close()
@@ -104,7 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         assert web.stdout.readline() == "ready\n"
         command = (sys.executable, "-m", "pystack", "proxy", "--nic", f"tun:{DEVICE}")
         proxy = cleanup.enter_context(
-            program(server, *command, "--connect-timeout", "2", stderr=subprocess.PIPE)
+            program(server, *command, "--connect-timeout", "20", stderr=subprocess.PIPE)
         )
         assert proxy.stderr is not None
         while "Proxying" not in (line := proxy.stderr.readline()):
@@ -137,21 +137,24 @@ def test_two_hundred_downloads(place: Place) -> None:
 def test_nmap_sees_what_is_there(place: Place) -> None:
     need("nmap")
     command = ("nmap", "-sT", "-Pn", "-n", "--max-retries", "0", "-oG", "-")
+    # So long it waits for an answer: who never answers is filtered.
+    patient = ("--min-rtt-timeout", "30s", "--max-rtt-timeout", "60s")
     for family, host in (((), HOST), (("-6",), HOST6)):
-        seen = place.client.run(*command, *family, "-p", "80,81", host).stdout
+        seen = place.client.run(*command, *patient, *family, "-p", "80,81", host).stdout
         assert "80/open/" in seen
         assert "81/closed/" in seen
     silent = place.client.run(*command, "-p", "80", "198.51.100.9").stdout
     assert "80/filtered/" in silent
     # A port without a program is closed, one with is open: UDP, too.
-    seen = place.client.run("nmap", "-sU", "-Pn", "-n", "-p", "9", "-oG", "-", HOST).stdout
+    words = ("nmap", "-sU", "-Pn", "-n", *patient, "-p", "9", "-oG", "-", HOST)
+    seen = place.client.run(*words).stdout
     assert "9/closed/" in seen
 
 
 def test_ping_is_answered_truthfully(place: Place) -> None:
     need("ping")
     for host in (HOST, HOST6):
-        place.client.run("ping", "-c", "2", "-i", "0.2", "-W", "5", host)
+        place.client.run("ping", "-c", "2", "-i", "0.2", "-W", "60", host)
     with pytest.raises(subprocess.CalledProcessError):
         place.client.run("ping", "-c", "1", "-W", "1", "198.51.100.9")
 
@@ -176,7 +179,7 @@ def test_dns_over_both(place: Place) -> None:
     with program(place.server, *words, "--address=/flow.test/192.0.2.99", stderr=subprocess.PIPE):
         for kind in ("-lun", "-ltn"):
             until(lambda kind=kind: ":5353" in _listening(place.server, kind), "dnsmasq")
-        dig = ("dig", "+short", "+tries=5", "+time=2", "-p", "5353", f"@{HOST}", "flow.test")
+        dig = ("dig", "+short", "+tries=2", "+time=30", "-p", "5353", f"@{HOST}", "flow.test")
         assert place.client.run(*dig).stdout.strip() == "192.0.2.99"
         assert place.client.run(*dig, "+tcp").stdout.strip() == "192.0.2.99"
 
@@ -212,5 +215,5 @@ def test_it_ends_in_order(place: Place, number: int, status: int) -> None:
         while "Proxying" not in running.stderr.readline():
             continue
         running.send_signal(number)
-        assert running.wait(20) == status
+        assert running.wait(60) == status
         assert "Traceback" not in running.stderr.read()

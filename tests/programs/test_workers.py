@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Server:
     def __init__(self, place: Namespace, folder: Path, words: tuple[str, ...]) -> None:
         self.place = place
         self.log = folder / "log"
+        self.answered = 0
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net={place.path}", *PYSTACK, "run", "--nic", "tap:tap0",
@@ -48,19 +49,19 @@ class Server:
                 stdout=log, stderr=log, cwd=folder,
             )  # fmt: skip
 
-    def get(self, path: str = "/", timeout: float = 10) -> bytes:
+    def get(self, path: str = "/", timeout: float = 40) -> bytes:
         """The body that a path has, by a connection of its own."""
         made: socket.socket = self.place.call(socket.create_connection, WHERE, timeout)
         with made, made.makefile("rb") as file:
             made.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             return file.read().partition(b"\r\n\r\n")[2]
 
-    def until(self, path: str = "/", *, other_than: bytes = b"") -> bytes:
+    def until(self, path: str = "/", *, other_than: bytes = b"", patience: float = 60) -> bytes:
         """The body as soon as there is one that is not that."""
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + patience
         while True:
             try:
-                body = self.get(path, 2)
+                body = self.get(path, 5)
             except OSError:
                 body = b""
             if body and body != other_than:
@@ -71,8 +72,14 @@ class Server:
 
     def load(self, count: int) -> Counter[bytes]:
         """Many requests from several clients at a time: how often each body came."""
+
+        def get(_: int) -> bytes:
+            body = self.get()
+            self.answered += 1
+            return body
+
         with ThreadPoolExecutor(8) as pool:
-            return Counter(pool.map(lambda _: self.get(), range(count)))
+            return Counter(pool.map(get, range(count)))
 
 
 @contextmanager
@@ -82,11 +89,11 @@ def serving(place: Namespace, folder: Path, *words: str) -> Iterator[Server]:
     try:
         yield server
         server.process.terminate()
-        server.process.wait(20)
+        server.process.wait(60)
     finally:
         if server.process.poll() is None:
             server.process.kill()
-            server.process.wait(20)
+            server.process.wait(60)
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -114,27 +121,42 @@ def app(environ, start_response):
 def test_gunicorn(place: Namespace, tmp_path: Path, options: tuple[str, ...]) -> None:
     pytest.importorskip("gunicorn")
     write(tmp_path, "wsgi.py", WSGI)
-    words = ("-m", "gunicorn", "-b", f"{STACK}:8000", "-t", "3", *options, "wsgi:app")
+    words = ("-m", "gunicorn", "-b", f"{STACK}:8000", "-t", "100", *options, "wsgi:app")
     with serving(place, tmp_path, *words) as server:
         server.until()
         answers = server.load(600)
         assert sum(answers.values()) == 600
-        assert len(answers) >= 2
+        deadline = time.monotonic() + 60
+        while len(answers) < 2:  # the second may be slow to start
+            assert time.monotonic() < deadline, server.log.read_text()
+            answers += server.load(100)
         assert all(body.startswith(b"worker ") for body in answers)
         # One that is killed loses its connection alone, and has a successor.
         assert server.get("/kill") == b""
         assert server.get().startswith(b"worker ")
-        if "gthread" not in options:
-            server.get("/hang")  # the master ends the worker that hangs
-        assert server.get().startswith(b"worker ")
         # A reload under load loses nothing.
         with ThreadPoolExecutor(1) as pool:
+            server.answered = 0
             loading = pool.submit(server.load, 600)
-            time.sleep(0.2)
+            while server.answered < 50 and not loading.done():
+                time.sleep(0.01)
             server.process.send_signal(signal.SIGHUP)
             after = loading.result()
         assert all(body.startswith(b"worker ") for body in after), after
     assert server.process.returncode == 0, server.log.read_text()
+
+
+def test_gunicorn_replaces_a_worker_that_hangs(place: Namespace, tmp_path: Path) -> None:
+    """Its time is short here, so that others may be thought to hang on a busy machine."""
+    pytest.importorskip("gunicorn")
+    write(tmp_path, "wsgi.py", WSGI)
+    words = ("-m", "gunicorn", "-b", f"{STACK}:8000", "-t", "2", "-w", "1", "wsgi:app")
+    with serving(place, tmp_path, *words) as server:
+        first = server.until()
+        with suppress(ConnectionResetError):
+            assert not server.get("/hang").startswith(b"worker ")
+        assert server.until(other_than=first).startswith(b"worker ")
+        assert "WORKER TIMEOUT" in server.log.read_text()
 
 
 def test_gunicorn_executes_itself_anew(place: Namespace, tmp_path: Path) -> None:
@@ -147,13 +169,13 @@ def test_gunicorn_executes_itself_anew(place: Namespace, tmp_path: Path) -> None
         first = set(server.load(50))
         assert len(first) == 1
         server.process.send_signal(signal.SIGUSR2)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (second := set(server.load(20)) - first):
             assert time.monotonic() < deadline, server.log.read_text()
         assert all(body.startswith(b"worker ") for body in second)
         assert "Traceback" not in server.log.read_text()
     # Its Stack is gone with the first, and it doesn't start workers for ever that can't use it.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while place.processes():
         if time.monotonic() > deadline:
             for left in place.processes():  # the second master is nobody's child
@@ -210,8 +232,8 @@ def test_workers_end_with_their_owner(
         os.kill(server.process.pid, signal.SIGCONT)
         workers += [int(body.split()[1]) for body in server.load(20)]
         server.process.kill()
-        server.process.wait(20)
-        deadline = time.monotonic() + 20
+        server.process.wait(60)
+        deadline = time.monotonic() + 60
         while any(Path(f"/proc/{one}").exists() for one in workers):
             assert time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.1)
@@ -260,9 +282,16 @@ def test_reloaders(
     script = write(tmp_path, name, text)
     with serving(place, tmp_path, *words) as server:
         assert server.until() == b"first"
-        time.sleep(1.5)  # the reloaders look at seconds
-        script.write_text(script.read_text().replace("first", "second"))
-        assert server.until(other_than=b"first") == b"second"
+        changed = script.read_text().replace("first", "second")
+        body = b"first"
+        # What a reloader sees first of a file it takes for old: it may not have looked yet.
+        for _ in range(30):
+            script.write_text(changed)
+            with suppress(AssertionError):
+                body = server.until(other_than=b"first", patience=6)
+            if body == b"second":
+                break
+        assert body == b"second", server.log.read_text()
 
 
 FORKING = """
@@ -396,10 +425,12 @@ def test_what_has_lost_its_stack_is_refused_in_words(place: Namespace, tmp_path:
         f"""
         import os, socket, subprocess, sys, time
         listener = socket.create_server(("10.3.0.2", 0))
+        parent = os.getpid()
         if os.fork():
             os._exit(0)
         os.setsid()
-        time.sleep(0.5)
+        while os.getppid() == parent:
+            time.sleep(0.01)
         try:
             listener.accept()
         except OSError as error:

@@ -46,7 +46,7 @@ def serving(place: Namespace, port: int, *words: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         if process.stderr is not None:
             process.stderr.close()
 
@@ -102,7 +102,7 @@ def serving_on_stack(place: Namespace, folder: Path, port: int, program: str) ->
         yield
         assert process.poll() is None, process.stderr.read().decode()
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.wait(60)
     finally:
         process.kill()
         process.wait()

@@ -47,7 +47,7 @@ def outside() -> Iterator[Any]:
             yield place
         finally:
             program.stdin.close()
-            program.wait(20)
+            program.wait(60)
             program.stdout.close()
 
 
