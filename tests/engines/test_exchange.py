@@ -145,7 +145,7 @@ def test_udp(both: Pair, v6: bool) -> None:
         with both.right.socket(family, socket.SOCK_DGRAM) as b:
             b.bind((host, 0))
             for each in (a, b):
-                each.settimeout(10)
+                each.settimeout(60)
             for size in (0, 1, 1000, 5000, 60000):
                 a.sendto(DATA[:size], b.getsockname())
                 data, peer = b.recvfrom(65536)
@@ -194,7 +194,7 @@ def test_a_failed_connect_leaves_the_socket_usable(both: Pair) -> None:
 
 def test_udp_hears_of_a_closed_port(both: Pair) -> None:
     with both.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as a:
-        a.settimeout(10)
+        a.settimeout(60)
         a.connect((RIGHT, 9))
         a.send(b"anybody?")
         with pytest.raises(ConnectionRefusedError):
@@ -214,7 +214,7 @@ def test_select_on_descriptors(both: Pair) -> None:
     client, server = both.connected()
     assert select.select([client], [client], [], 0) == ([], [client], [])
     server.send(b"x")
-    assert select.select([client], [], [], 10)[0] == [client]
+    assert select.select([client], [], [], 60)[0] == [client]
     assert client.recv(10) == b"x"
     assert select.select([client], [], [], 0)[0] == []
     client.setblocking(False)
@@ -228,7 +228,7 @@ def test_select_on_descriptors(both: Pair) -> None:
     with pytest.raises(TimeoutError):
         while left:
             server.recv(1 << 20)
-    assert select.select([], [client], [], 10)[1] == [client]
+    assert select.select([], [client], [], 60)[1] == [client]
     client.close()
     server.close()
 
@@ -237,7 +237,7 @@ def test_peek_and_truncation(both: Pair) -> None:
     with both.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as a:
         with both.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
             b.bind((RIGHT, 0))
-            b.settimeout(10)
+            b.settimeout(60)
             a.sendto(b"datagram", b.getsockname())
             assert b.recv(4, socket.MSG_PEEK) == b"data"
             data, _ancillary, flags, _peer = b.recvmsg(4)
@@ -256,7 +256,7 @@ def test_multicast(both: Pair) -> None:
     with both.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as a:
         with both.right.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
             b.bind(("", 5000))
-            b.settimeout(10)
+            b.settimeout(60)
             member = socket.inet_aton(group) + socket.inet_aton(RIGHT)
             b.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
             with fails_with(errno.EADDRINUSE):

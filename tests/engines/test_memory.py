@@ -78,7 +78,7 @@ def test_memory_is_python_s_and_comes_back(engine: str) -> None:
     ledger = Ledger()
     with pystack.Stack(engine=engine, memory=ledger) as net:
         with net.sockets.create_server(("127.0.0.1", 0)) as listener:
-            client = net.sockets.create_connection(listener.getsockname(), 10)
+            client = net.sockets.create_connection(listener.getsockname(), 60)
             server, _peer = listener.accept()
             with client, server:
                 client.sendall(b"x" * 100_000)
@@ -124,7 +124,7 @@ def refill(net: pystack.Stack) -> None:
     net.step()
     assert net.ping("127.0.0.1", timeout=30)
     with net.sockets.create_server(("127.0.0.1", 0)) as listener:
-        with net.sockets.create_connection(listener.getsockname(), 10) as client:
+        with net.sockets.create_connection(listener.getsockname(), 60) as client:
             server, _peer = listener.accept()
             with server:
                 client.sendall(b"still there")

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -41,28 +42,26 @@ def test_control_c_interrupts(engine: str, call: str) -> None:
     def interrupt():
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=interrupt, daemon=True).start()
-    started = time.monotonic()
     try:
+        threading.Thread(target=interrupt, daemon=True).start()
         {call}
     except KeyboardInterrupt:
-        print("interrupted", time.monotonic() - started < 5)
-    client.settimeout(5)
+        print("interrupted")
+    client.settimeout(60)
     server, _peer = taker.accept()
     server.sendall(b"it goes on")
     print(client.recv(100))
     """
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=100, check=False,
         cwd=tempfile.gettempdir(),  # not the source tree, which is not built
     )  # fmt: skip
-    assert done.stdout == "interrupted True\nb'it goes on'\n", done.stderr
+    assert done.stdout == "interrupted\nb'it goes on'\n", done.stderr
 
 
-def handled(engine: str, wait: Any) -> int:
-    """How often a timer's handler ran while `wait` did, on a connection's two ends."""
-    calls = []
+def handled(engine: str, wait: Any, calls: list[int]) -> None:
+    """Adds a call for each time that a timer's handler runs while `wait` does, on two ends."""
     before = signal.signal(signal.SIGALRM, lambda *_arguments: calls.append(1))
     try:
         with pair(engines=(engine, engine)) as it:
@@ -75,17 +74,23 @@ def handled(engine: str, wait: Any) -> int:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    return len(calls)
 
 
 def test_a_signals_handler_runs_and_the_call_goes_on(engine: str) -> None:
-    def wait(client: Any, server: Any) -> None:
-        timer = threading.Timer(0.4, server.sendall, (b"late",))
-        timer.start()
-        assert client.recv(4) == b"late"
-        timer.join()
+    calls: list[int] = []
 
-    assert handled(engine, wait) >= 3
+    def wait(client: Any, server: Any) -> None:
+        def send() -> None:
+            while len(calls) < 3:
+                time.sleep(0.01)
+            server.sendall(b"late")
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert client.recv(4) == b"late"
+        thread.join()
+
+    handled(engine, wait, calls)
 
 
 def test_signals_while_much_is_sent(engine: str) -> None:
@@ -106,22 +111,30 @@ def test_signals_while_much_is_sent(engine: str) -> None:
         reader.join(60)
         assert got == data
 
-    handled(engine, wait)
+    handled(engine, wait, [])
 
 
 def test_a_timeout_is_kept_among_signals(engine: str) -> None:
+    calls: list[int] = []
+
     def wait(client: Any, _server: Any) -> None:
         client.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.recv(1)
+        while len(calls) < 3:
+            with pytest.raises(TimeoutError):
+                client.recv(1)
 
-    assert handled(engine, wait) >= 3
+    handled(engine, wait, calls)
 
 
 def test_what_a_handler_raises_ends_the_call(engine: str) -> None:
     def wait(client: Any, server: Any) -> None:
+        raised = False
+
         def give_up(*_arguments: object) -> None:
-            raise ZeroDivisionError
+            nonlocal raised
+            if not raised:  # the timer goes on
+                raised = True
+                raise ZeroDivisionError
 
         signal.signal(signal.SIGALRM, give_up)
         with pytest.raises(ZeroDivisionError):
@@ -130,4 +143,4 @@ def test_what_a_handler_raises_ends_the_call(engine: str) -> None:
         server.sendall(b"x")
         assert client.recv(1) == b"x"
 
-    handled(engine, wait)
+    handled(engine, wait, [])

@@ -48,6 +48,11 @@ def late(lab):
     """Nothing."""
 '''
 
+# Signals that a test sends together are together, however the machine is.
+COMMAND = (
+    "import pystack.lab.interrupt as one; one.TOGETHER_S = {}; from pystack.cli import main; main()"
+)
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -60,7 +65,7 @@ def begin(place: Path, host: str, *, stubborn: bool) -> subprocess.Popen[str]:
     path.write_text(SLOW.format(fifo=fifo, stubborn=stubborn))
     return subprocess.Popen(
         [
-            sys.executable, "-c", "from pystack.cli import main; main()", "lab", "run",
+            sys.executable, "-c", COMMAND.format(TOGETHER_S if stubborn else 60), "lab", "run",
             "--load", str(path), "--area", "OWN", "--host", host, "--patience", "7200",
             "--json", str(place / "found.json"), "--html", str(place / "found.html"),
             "--junit", str(place / "found.xml"), "--markdown", str(place / "found.md"),

@@ -241,7 +241,7 @@ def test_who_comes_second_waits_and_finds_it_built(cache: Path) -> None:
         said.set()
 
     def build() -> None:
-        assert ahead.wait(10)
+        assert ahead.wait(60)
         assert linux.build(report, version="6.12") == path
         ended.set()
 
@@ -249,9 +249,9 @@ def test_who_comes_second_waits_and_finds_it_built(cache: Path) -> None:
     second.start()
     with sole_builder(path.parent, "linux-6.12", silent):
         ahead.set()
-        assert said.wait(10)
+        assert said.wait(60)
         assert not ended.wait(0.1)
-    second.join(10)
+    second.join(60)
     assert steps == [
         "another process is building linux-6.12: waiting for it",
         f"already built: {path}",

@@ -41,7 +41,7 @@ def pair(engine: str) -> Iterator[Lockstep]:
 def udp(net: pystack.Stack) -> Socket:
     made = net.socket(socket.AF_INET, socket.SOCK_DGRAM)
     made.bind(("127.0.0.1", 0))
-    made.settimeout(2)
+    made.settimeout(60)
     return made
 
 
@@ -133,7 +133,7 @@ def test_ancillary_data_of_any_kind(net: pystack.Stack) -> None:
         net.socket(socket.AF_INET6, socket.SOCK_DGRAM) as far,
     ):
         far.bind(("::1", 0))
-        far.settimeout(2)
+        far.settimeout(60)
         far.setsockopt(IPV6, socket.IPV6_RECVHOPOPTS, 1)
         options = bytes([0, 0, 1, 4, 0, 0, 0, 0])  # PadN
         near.sendmsg([b"x"], [(IPV6, socket.IPV6_HOPOPTS, options)], 0, far.getsockname())

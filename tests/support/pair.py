@@ -28,8 +28,8 @@ class Pair:
         with self.right.sockets.create_server((host, 0), family=10 if v6 else 2) as listener:
             client = self.left.sockets.create_connection(listener.getsockname()[:2], 30)
             server, _peer = listener.accept()
-        client.settimeout(30)
-        server.settimeout(30)
+        client.settimeout(60)
+        server.settimeout(60)
         return client, server
 
 

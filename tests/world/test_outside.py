@@ -85,14 +85,22 @@ def test_children_are_warned_of_with_the_line(call: Callable[[], object]) -> Non
 def test_a_wait_in_real_time_is_warned_of_with_the_line() -> None:
     from_before = threading.Lock()
     from_before.acquire()
-    release = threading.Timer(2.6, from_before.release)
-    release.start()
+    heard: list[pytest.WarningsRecorder] = []
+
+    def release() -> None:
+        while not any(len(one) for one in heard):  # it began before: its time is the machine's
+            time.sleep(0.05)
+        from_before.release()
+
+    thread = threading.Thread(target=release)
+    thread.start()
     with World(), pytest.warns(OutsideWorldWarning, match="holds the World up") as caught:
+        heard.append(caught)
         from_before.acquire()
-    release.join()
+    thread.join()
     lines = {(one.filename, one.lineno) for one in caught}
     first = test_a_wait_in_real_time_is_warned_of_with_the_line.__code__.co_firstlineno
-    assert lines == {(__file__, first + 6)}
+    assert lines == {(__file__, first + 14)}
     assert "from_before.acquire()" in str(caught[0].message)
 
 

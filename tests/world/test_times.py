@@ -150,7 +150,7 @@ def test_only_the_threads_in_it() -> None:
 
 def test_two_at_once_have_an_epoch_each() -> None:
     years: dict[int, int] = {}
-    met = threading.Barrier(2, timeout=20)
+    met = threading.Barrier(2, timeout=60)
 
     def live(year: int) -> None:
         epoch = datetime.datetime(year, 6, 1, tzinfo=timezone.utc).timestamp()
@@ -226,6 +226,6 @@ except TypeError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True
     )
     assert "import pystack.world before what replaces it" in done.stdout

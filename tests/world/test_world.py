@@ -418,7 +418,7 @@ def test_closing_ends_threads_that_swallow_its_errors() -> None:
             thread = host.thread(deaf, taker)
             time.sleep(1)
             world.close()
-    thread.join(10)
+    thread.join(60)
     assert ended == ["deaf"]
 
 
