@@ -252,7 +252,7 @@ def test_a_thread_drives_and_none_is_added(engine: str) -> None:
     assert server.heard[:2] == [DISCOVER, REQUEST]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside threads
 def test_a_child_can_use_the_lease_and_not_change_it(engine: str) -> None:
     server = Server()

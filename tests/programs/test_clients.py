@@ -14,7 +14,7 @@ import pytest
 from both_ends import SERVER, behind_tap, pystack_run, run, serving, written
 from namespace import Namespace, needs_namespace
 
-pytestmark = [needs_namespace, pytest.mark.timeout(180)]
+pytestmark = needs_namespace
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pytest
 from namespace import Namespace, namespace, needs_namespace
 from quick import representatives
 
-pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+pytestmark = needs_namespace
 
 PYSTACK = [sys.executable, "-c", "from pystack.cli import main; main()"]
 HERE, STACK = "10.3.0.1", "10.3.0.2"

@@ -11,7 +11,7 @@ import trustme
 from both_ends import SERVER, STACK, behind_tap, on_kernel, serving, serving_on_stack
 from namespace import Namespace, needs_namespace
 
-pytestmark = [needs_namespace, pytest.mark.timeout(180)]
+pytestmark = needs_namespace
 
 
 @pytest.fixture

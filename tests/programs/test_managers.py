@@ -10,7 +10,7 @@ import pytest
 from both_ends import SERVER, behind_tap, on_kernel, run, serving, serving_on_stack, written
 from namespace import Namespace, needs_namespace
 
-pytestmark = [needs_namespace, pytest.mark.timeout(180)]
+pytestmark = needs_namespace
 
 
 @pytest.fixture

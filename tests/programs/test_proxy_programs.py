@@ -19,7 +19,7 @@ import pytest
 from installed import need
 from namespace import Namespace, needs_namespace
 
-pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+pytestmark = needs_namespace
 
 HOST, HOST6 = "203.0.113.1", "2001:db8:2::1"
 DEVICE = "flow0"

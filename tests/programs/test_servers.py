@@ -14,7 +14,7 @@ from both_ends import SERVER, behind_tap, pystack_run, run, serving
 from installed import needs_programs
 from namespace import Namespace, needs_namespace
 
-pytestmark = [needs_namespace, pytest.mark.timeout(180)]
+pytestmark = needs_namespace
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 

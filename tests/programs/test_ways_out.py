@@ -17,7 +17,7 @@ from namespace import needs_namespace
 from quick import representatives, slow
 from watched import OUTSIDE, Done, Watched, watched
 
-pytestmark = [needs_namespace, pytest.mark.timeout(120)]
+pytestmark = needs_namespace
 
 COUNT = """
 def kernel_sockets():

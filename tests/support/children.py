@@ -15,7 +15,7 @@ import pytest
 HERE = "127.0.0.1"
 # Of tests in which other processes use a Stack.
 MARKS = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # fork beside threads
     pytest.mark.skipif(sys.platform != "linux", reason="Linux's packets in sequence"),
 ]

@@ -29,6 +29,7 @@ def beside(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "seeds", "left"),
     [
