@@ -308,9 +308,10 @@ def test_silence_is_a_deadlock_whatever_timers_stacks_have(monkeypatch: Any) -> 
 
 def test_what_comes_from_outside_is_waited_for(monkeypatch: Any) -> None:
     monkeypatch.setattr(native, "SILENCE_S", 0.01)
+    began = machines_clock()
     with World(time="real") as world:
         assert world.outside(time.sleep, 0.1) is None
-        assert world.now == pytest.approx(0.1, abs=0.09)
+        assert 0.01 < world.now <= machines_clock() - began
 
 
 # --- from outside ---------------------------------------------------------------------------------
@@ -333,7 +334,7 @@ def test_a_stack_outside_talks_with_a_host() -> None:
                     connection.sendall(connection.recv(100).upper())
 
         def ask() -> bytes:
-            with peer.sockets.create_connection(("192.0.2.1", 80), 5) as sock:
+            with peer.sockets.create_connection(("192.0.2.1", 80), 60) as sock:
                 sock.sendall(b"hello")
                 return sock.recv(100)
 
@@ -359,7 +360,10 @@ def test_a_stack_outside_is_on_a_switch() -> None:
         host, lan = world.host("host"), world.switch("lan")
         world.link(host, lan, delay="5ms")
         lan.attach(inside)
-        assert world.outside(peer.ping, "10.0.0.1").replies[0].rtt_ms >= 10
+        assert (
+            world.outside(lambda: peer.ping("10.0.0.1", count=1, timeout=60)).replies[0].rtt_ms
+            >= 10
+        )
         with pytest.raises(OSError, match="NIC is in use"):
             lan.attach(inside)
     with pytest.raises(OSError, match="World has ended"):
@@ -406,7 +410,10 @@ def test_an_asyncio_loop_outside_carries_frames() -> None:
             world.sleep(0.001)
         lan.attach(made[0])
         peer.attach(end, "10.0.0.9/24")
-        assert world.outside(peer.ping, "10.0.0.1").replies[0].rtt_ms >= 10
+        assert (
+            world.outside(lambda: peer.ping("10.0.0.1", count=1, timeout=60)).replies[0].rtt_ms
+            >= 10
+        )
         peer.close()
         end.close()  # the stream's end
         loop.join()
