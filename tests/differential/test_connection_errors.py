@@ -7,6 +7,7 @@ which RFC 1122 4.2.3.9 forbids, and this Stack goes on; all else is alike.
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
 import time
@@ -23,6 +24,7 @@ from quiet import BOUND_S
 pytestmark = needs_namespace
 
 PORT = 80
+ECHOES = itertools.count()
 ROUTER = {socket.AF_INET: "10.9.0.77", socket.AF_INET6: "fd09::77"}
 RECVERR = {socket.AF_INET: (0, 11), socket.AF_INET6: (41, 25)}
 FAMILIES = pytest.mark.parametrize(
@@ -81,18 +83,20 @@ def say(place: Place, family: int, kind: int, code: int, about: bytes) -> None:
 
 
 def taken_in(place: Place, family: int) -> None:
-    """Waits until the host has seen what it was sent: it answers an echo request behind that."""
-    request, reply = (8, 0) if family == socket.AF_INET else (128, 129)
-    say(place, family, request, 0, b"")
-    end = time.monotonic() + BOUND_S
-    while time.monotonic() < end:
-        packet = place.read()
-        if packet is None:
-            time.sleep(0.001)
-        elif packet[20 if family == socket.AF_INET else 40] == reply and (
-            packet[9 if family == socket.AF_INET else 6] != socket.IPPROTO_TCP
-        ):
-            return
+    """Waits until the host has seen what it was sent: it answers an echo request behind that.
+
+    The kernel may lose the first answers of a device that has just been made.
+    """
+    token = b"echo" + struct.pack("!Q", next(ECHOES))
+    for _ in range(int(BOUND_S / 0.1)):
+        say(place, family, 8 if family == socket.AF_INET else 128, 0, token)
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end:
+            packet = place.read()
+            if packet is None:
+                time.sleep(0.001)
+            elif packet.endswith(token):
+                return
     pytest.fail("no answer to an echo request")
 
 
