@@ -226,7 +226,7 @@ def test_connections_of_one_host_leave_the_others_their_lookups() -> None:
                     await gone(*slow[number])
                 writer.close()
                 await gone(reader, writer)
-            assert server._dialer._shares == {}
+            assert all(turns.idle for turns in server._dialer._turns.values())
 
     try:
         asyncio.run(main())

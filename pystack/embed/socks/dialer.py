@@ -13,6 +13,7 @@ from typing import Any
 
 from pystack.embed.ending import in_time
 from pystack.embed.readiness import connect
+from pystack.embed.socks.turns import Turns, household
 from pystack.sockets import Socket
 from pystack.stack import Stack
 
@@ -20,20 +21,11 @@ __all__ = ["Dialer"]
 
 # Lookups at once, for connections and for datagrams: a flood of the latter holds up no connection.
 _LOOKUPS = {int(socket.SOCK_STREAM): 32, int(socket.SOCK_DGRAM): 16}
-_SHARE = 2  # of these, one client's address may have a half
 _NOT_THE_LAST = 5.0  # seconds for one of several addresses
 
 
-class _Share:
-    """The lookups of one client, of one kind."""
-
-    def __init__(self, most: int) -> None:
-        self.room = asyncio.Semaphore(most)
-        self.count = 0  # lookups that are under way or wait
-
-
 class Dialer:
-    """Resolves names and connects, through a Stack. Slow names of one client hold up only its own.
+    """Resolves names and connects, through a Stack. How clients share lookups: see `Turns`.
 
     Args:
         net: The Stack.
@@ -44,7 +36,7 @@ class Dialer:
         self._net = net
         self._timeout = timeout
         self._pools: dict[int, ThreadPoolExecutor] = {}
-        self._shares: dict[tuple[str, int], _Share] = {}
+        self._turns: dict[int, Turns] = {}
 
     async def resolve(
         self, host: str, port: int, kind: int, client: str
@@ -79,24 +71,16 @@ class Dialer:
 
         A lookup that nobody waits for any more has its thread until it ends: so long it counts.
         """
-        key = client, kind
-        share = self._shares.get(key)
-        if share is None:
-            share = self._shares[key] = _Share(_LOOKUPS[kind] // _SHARE)
-        share.count += 1
-        try:
-            await share.room.acquire()
-        except BaseException:
-            self._leave(key, share)
-            raise
+        who = household(client)
+        turns = self._turns.setdefault(kind, Turns(_LOOKUPS[kind]))
+        await turns.enter(who)
         loop = asyncio.get_running_loop()
 
         def over() -> None:
-            share.room.release()
-            self._leave(key, share)
+            turns.leave(who)
 
         def tell(_done: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the share forgotten
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its turns forgotten
                 loop.call_soon_threadsafe(over)
 
         try:
@@ -106,11 +90,6 @@ class Dialer:
             raise
         asked.add_done_callback(tell)
         return await asyncio.wrap_future(asked)
-
-    def _leave(self, key: tuple[str, int], share: _Share) -> None:
-        share.count -= 1
-        if share.count == 0 and self._shares.get(key) is share:
-            del self._shares[key]
 
     def _pool(self, kind: int) -> ThreadPoolExecutor:
         if kind not in self._pools:
@@ -156,6 +135,6 @@ class Dialer:
 
     def close(self) -> None:
         """Gives back the threads; lookups under way end by themselves. May be used again."""
-        self._shares.clear()
+        self._turns.clear()
         while self._pools:
             self._pools.popitem()[1].shutdown(wait=False, cancel_futures=True)
