@@ -9,6 +9,7 @@ ordinary user, in namespaces made here. Needs root to make them, iperf3, slirp4n
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -37,8 +38,8 @@ GATEWAYS = {
 
 
 @contextmanager
-def running(place: Namespace, folder: Path, name: str) -> Iterator[int]:
-    """A gateway of that kind, and the process behind it, whose way out works."""
+def running(place: Namespace, folder: Path, name: str) -> Iterator[tuple[int, int]]:
+    """The process behind a gateway of that kind, whose way out works, and the gateway's own."""
     with private(place, folder) as guest:
         words = [one.format(pid=guest) for one in GATEWAYS[name]]
         words = [sys.executable, *words] if name == "pystack" else words
@@ -51,10 +52,16 @@ def running(place: Namespace, folder: Path, name: str) -> Iterator[int]:
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            yield guest
+            yield guest, process.pid
         finally:
             process.terminate()
             process.communicate()
+
+
+def processor_s(process: int) -> float:
+    """The processor time that it has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rate(guest: int, name: str, seconds: float, *words: str) -> float:
@@ -71,23 +78,28 @@ def rate(guest: int, name: str, seconds: float, *words: str) -> float:
     raise SystemExit(f"{name}: iperf3 has given up three times")
 
 
+def prepare(place: Namespace) -> None:
+    """Gives the machine an address to serve at, and a default route."""
+    for words in (
+        "address add 203.0.113.1/32 dev lo", "link add out type veth peer name far",
+        "link set far up", "link set out up", "address add 198.51.100.2/24 dev out",
+        "route add default via 198.51.100.1",
+    ):  # fmt: skip
+        place.run("ip", *words.split())
+
+
 def main(seconds: float = 2, rounds: int = 3) -> None:
     """Measures, and prints."""
     found: dict[str, dict[str, list[float]]] = {
         name: {"to the machine": [], "from it": []} for name in GATEWAYS
     }
     with namespace() as place, tempfile.TemporaryDirectory() as folder:
-        for words in (
-            "address add 203.0.113.1/32 dev lo", "link add out type veth peer name far",
-            "link set far up", "link set out up", "address add 198.51.100.2/24 dev out",
-            "route add default via 198.51.100.1",
-        ):  # fmt: skip
-            place.run("ip", *words.split())
+        prepare(place)
         server: Any = place.start("iperf3", "-s", stdout=subprocess.DEVNULL)
         try:
             for _ in range(rounds):
                 for name, ways in found.items():
-                    with running(place, Path(folder), name) as guest:
+                    with running(place, Path(folder), name) as (guest, _):
                         time.sleep(0.5)
                         ways["to the machine"].append(rate(guest, name, seconds))
                         ways["from it"].append(rate(guest, name, seconds, "-R"))

@@ -73,6 +73,7 @@ def test_a_process_of_an_ordinary_user(size: int, tmp_path: Path) -> None:
         while not has_ipv6(guest):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        assert "qlen 4000" in inside(guest, "ip", "link", "show", "tap0")
         said = json.loads(inside(guest, sys.executable, "-c", JOB, SERVER, SERVER6, str(size)))
         assert said == {
             "udp": SERVER, "tcp": SERVER, "four": digest(size), "six": digest(size), "echo": "echo",

@@ -9,6 +9,7 @@ import hashlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -24,10 +25,12 @@ from pystack.embed.proxy import (
     Pump,
     Socks5,
     Upstream,
+    datagrams,
     parse_upstream,
     pump,
 )
 from pystack.embed.socks import SocksServer
+from pystack.sockets.relay import carry_out
 
 AWAY, AWAY6 = "198.51.100.7", "2001:db8::7"
 HERE = "127.0.0.1"
@@ -319,6 +322,46 @@ def test_datagrams_are_forwarded_and_refused() -> None:
         thread.join()
         server.close()
 
+    run(main)
+
+
+def test_datagrams_wait_for_a_loop_that_does_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    carried = [0]
+
+    def counting(*arguments: Any) -> tuple[int, int]:
+        count, error = carry_out(*arguments)
+        carried[0] += count
+        return count, error
+
+    async def main(both: Pair) -> None:
+        count, data, window = 700, bytes(1400), 50
+        server, thread = udp_echo()
+
+        def taken() -> int:
+            return both.right.counters()["udp.in_datagrams"]
+
+        async with forwarding(both.right, grace=5.0):
+            with both.left.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(10)
+                client.connect((AWAY, server.getsockname()[1]))
+                client.send(b"the first")
+                assert await in_thread(lambda: client.recv(100)) == b"re:the first"
+                before = taken()
+                for number in range(1, count + 1):  # on the loop's own thread
+                    client.send(data)
+                    while number % window == 0 and taken() < before + number:
+                        time.sleep(0.001)
+                deadline = time.monotonic() + 20
+                while carried[0] < count and time.monotonic() < deadline:
+                    await asyncio.sleep(0.01)
+                assert carried[0] == count
+        server.sendto(b"end", server.getsockname())
+        thread.join()
+        server.close()
+
+    monkeypatch.setattr(datagrams, "carry_out", counting)
     run(main)
 
 

@@ -252,6 +252,12 @@ int64_t ps_send_plain(ps_stack *stack, int64_t handle, const uint8_t *data, size
                       const struct ps_address *to, int64_t timeout_us);
 int64_t ps_receive_plain(ps_stack *stack, int64_t handle, uint8_t *data, size_t size,
                          int64_t timeout_us);
+/* Carries datagrams of a connected socket to one of the kernel's, or back, without waiting, until
+ * there are none left or `most` have gone; what there is no room for is lost. The result is how
+ * many were taken, or the error of the Stack's socket; *error is that of the kernel's, 0: none. */
+int64_t ps_datagrams_out(ps_stack *stack, int64_t handle, int descriptor, uint32_t most,
+                         int *error);
+int64_t ps_datagrams_in(ps_stack *stack, int64_t handle, int descriptor, uint32_t most, int *error);
 int ps_shutdown(ps_stack *stack, int64_t handle, uint32_t how);
 int ps_name(ps_stack *stack, int64_t handle, int which, struct ps_address *out);
 /* Waits until one of `mask` (or an error or hang-up) holds: the readiness, or -EAGAIN. */

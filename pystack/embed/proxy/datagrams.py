@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import socket
+from collections.abc import Callable
 
+from pystack.embed.proxy.direct import KernelChannel
 from pystack.embed.proxy.upstream import Channel
 from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
 from pystack.intercept import UdpFlow
 from pystack.sockets import Socket
+from pystack.sockets.relay import carry_in, carry_out
 
 __all__ = ["DatagramRelay"]
 
 _LARGEST = 65535
 _IN_A_ROW = 32
+_AT_ONCE = 128  # of those that Python has no part in
+_ROOM_BYTES = 2 << 20  # of the flow's socket: what comes while the loop does something else
 _MOST_EARLY = 64  # replies that wait until the flow is accepted
 _AGAIN = (BlockingIOError, InterruptedError)
 
@@ -61,6 +68,7 @@ class DatagramRelay:
             self._verdict.cancel()
         self._inside = self._flow.accept()
         self._inside.setblocking(False)
+        self._inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
         self._inside.recv(_LARGEST)  # the first, which has gone
         for data in self._early:
             self._deliver(data)
@@ -68,7 +76,11 @@ class DatagramRelay:
         if self._inside is None:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the flow is gone")
         self._side = side_of(self._inside, self.loop)
-        self._side.on_readable(self._on_readable)
+        if isinstance(self._channel, KernelChannel):
+            self._side.on_readable(self._carry_out)
+            self._channel.hand_over(self._carry_in)
+        else:
+            self._side.on_readable(self._on_readable)
 
     def _on_reply(self, data: bytes) -> None:
         self.quiet = 0
@@ -112,6 +124,27 @@ class DatagramRelay:
                 self._channel.send(data)
             except OSError as error:
                 self._on_error(error)
+
+    # --- where both ends are sockets ---------------------------------------------------------
+
+    def _carry_out(self) -> None:
+        self._carry(carry_out)
+
+    def _carry_in(self) -> None:
+        self._carry(carry_in)
+
+    def _carry(self, way: Callable[[Socket, int, int], tuple[int, int]]) -> None:
+        assert isinstance(self._channel, KernelChannel)
+        self.quiet = 0
+        if self._inside is None:
+            return
+        try:
+            _count, code = way(self._inside, self._channel.fileno(), _AT_ONCE)
+        except (OSError, StackPanic):
+            self.abort()
+            return
+        if code:
+            self._on_error(OSError(code, os.strerror(code)))
 
     def abort(self) -> None:
         """Ends it; nothing where it has ended."""

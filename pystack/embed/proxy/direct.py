@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ __all__ = ["Direct", "KernelChannel"]
 
 _LARGEST = 65535
 _IN_A_ROW = 32  # datagrams that one turn of the loop takes
+_ROOM_BYTES = 4 << 20  # of a socket: what comes while the loop does something else
 
 
 class KernelChannel:
@@ -23,6 +25,17 @@ class KernelChannel:
         self._loop = asyncio.get_running_loop()
         self._received: Callable[[bytes], None] | None = None
         self._failed: Callable[[OSError], None] | None = None
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # as much as the system allows
+            with contextlib.suppress(OSError):
+                connected.setsockopt(socket.SOL_SOCKET, option, _ROOM_BYTES)
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once closed."""
+        return self._socket.fileno()
+
+    def hand_over(self, readable: Callable[[], None]) -> None:
+        """From now on it is called when there is something to read, and reads that itself."""
+        self._loop.add_reader(self._socket.fileno(), readable)
 
     def send(self, data: bytes) -> None:
         """Sends one; where the kernel has no room it is lost.
