@@ -2,16 +2,16 @@
 
     python tests/bench/syn_flood.py [SYNS_A_SECOND] [ROUNDS] [SECONDS]
 
-A flooder costs a processor that the gateway, the guest and the server share. So each round has three
-spells in turn: nobody floods; the same flooder at the same rate sends by a device that nobody reads,
-where the gateway never sees it (the control); and it sends through the gateway, to where nobody
-answers. What counts is the rate beside the control's, and the gateway's processor time for each SYN
-beyond what the bytes cost. As an ordinary user, in namespaces made here; needs root to make them.
+A flooder costs a processor that the gateway, the guest and the server share. So each round has
+three spells in turn: nobody floods; the same flooder at the same rate sends by a device that nobody
+reads, where the gateway never sees it (the control); and it sends through the gateway, to where
+nobody answers. What counts is the rate beside the control's, and the gateway's processor time for
+each SYN beyond what the bytes cost. As an ordinary user, in namespaces made here; needs root to
+make them.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gateway_place import behind, inside, inside_words
+from gateways import processor_s
 from outside import SERVER, outside
 
 SPELLS = ("nobody", "elsewhere", "through")
@@ -93,16 +95,13 @@ class Download:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def _used(self) -> float:
-        fields = Path(f"/proc/{self._gateway}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def spell(self, seconds: float, flood: subprocess.Popen[str] | None) -> Spell:
         """The next seconds of it."""
-        began, used, sent = time.monotonic(), self._used(), asked(flood)
+        began, used, sent = time.monotonic(), processor_s(self._gateway), asked(flood)
         got = int(said(self._process, seconds))
         took = time.monotonic() - began
-        return Spell(got / took, (asked(flood) - sent) / took, (self._used() - used) / took)
+        used = processor_s(self._gateway) - used
+        return Spell(got / took, (asked(flood) - sent) / took, used / took)
 
     @contextmanager
     def flooded(self, network: str, rate: int, seed: int) -> Iterator[subprocess.Popen[str]]:

@@ -246,10 +246,9 @@ def flood_beside_a_download() -> None:
             one.connect((SERVER, 7))
             one.send(b"as before")
             assert one.recv(100) == b"as before"
-        print(f"{flood.sent} SYNs, {gateway.net.counters()['intercept.overflows']} pushed out")
-        print(gateway.statistics(), gateway._taken.statistics(), gateway.net.arena, descriptors(), bounds)
 
 
+@pytest.mark.slow
 def test_a_flood_of_connections_leaves_the_others_whole() -> None:
     limit, before = resource.getrlimit(resource.RLIMIT_NOFILE), descriptors()
     try:

@@ -36,10 +36,10 @@ from pystack.embed.gateway import dns as dns_server
 from pystack.embed.gateway.dhcp import LEASE_S, DhcpServer
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwards import Forward, parse_forward
-from pystack.embed.gateway.intake import Pace
 from pystack.embed.gateway.names import resolvers_of
 from pystack.embed.gateway.plan import planned
 from pystack.embed.gateway.router import advertisement, dhcp6_reply, is_solicitation
+from pystack.embed.proxy.intake import Pace, thread_times
 from pystack.serving.dhcp_message import Kind, Message
 from pystack.serving.dns_message import wire_name
 
@@ -416,13 +416,49 @@ def test_forwards_that_are_none(text: str) -> None:
 # --- how fast flows are taken --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("moved", "least", "most"), [(0, 3500, 6000), (1 << 24, 150, 1500)])
-def test_new_flows_wait_while_others_are_busy(moved: int, least: int, most: int) -> None:
-    now = 0.0
-    pace = Pace(lambda: int(now * moved), lambda: now)
-    assert not any(pace.wait_s() for _ in range(1000)), "a burst passes"
-    taken = 0
-    while now < 1.0:
-        taken += 1
-        now += pace.wait_s() + 0.00001
-    assert least <= taken <= most
+FLOW_S = 0.0003  # what one costs
+
+
+@pytest.mark.parametrize(
+    ("others", "waits", "least", "most"),
+    [
+        pytest.param(0.0, 0.0, 2000, 3000, id="others do nothing"),
+        pytest.param(0.5, 0.0, 1500, 2200, id="others take half of the time"),
+        pytest.param(1.0, 0.0, 100, 200, id="others take all of it"),
+        pytest.param(0.2, 0.8, 20, 40, id="and the machine leaves little"),
+    ],
+)
+def test_new_flows_take_what_others_leave(
+    others: float, waits: float, least: int, most: int
+) -> None:
+    now = [0.0, 0.0, 0.0]  # seconds that have passed, of work, and of waiting for a processor
+    pace = Pace(lambda: (now[0], now[1], now[2]))
+
+    def pass_by(seconds: float, work: float) -> None:
+        now[0] += seconds
+        now[1] += work
+        now[2] += seconds * waits
+
+    def flows(until: float) -> int:
+        count = 0
+        while now[0] < until:
+            count += 1
+            pace.spend()
+            # Where the others have all of the time, its own comes on top.
+            pass_by(FLOW_S, FLOW_S)
+            while now[0] < until and (wait := pace.wait_s()) > 0:
+                pass_by(wait, wait * others)
+        return count
+
+    assert flows(1000 * FLOW_S) == 1000, "a burst passes"
+    flows(2.0)
+    assert least <= flows(3.0) <= most
+
+
+def test_the_times_of_this_thread() -> None:
+    began = thread_times()
+    for _ in range(10_000):
+        pass
+    ended = thread_times()
+    assert all(new >= old for old, new in zip(began, ended, strict=True))
+    assert ended[1] > began[1], "it has worked"

@@ -19,12 +19,12 @@ from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
 from pystack.embed.gateway.forwarding import DatagramForward, StreamForward
 from pystack.embed.gateway.forwards import Forward, parse_forward
-from pystack.embed.gateway.intake import Pace, take
 from pystack.embed.gateway.names import checked_search, resolvers_of
 from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
 from pystack.embed.proxy import ForwarderStatistics
+from pystack.embed.proxy.intake import take
 from pystack.embed.readiness import connect
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.interface import Interface
@@ -265,7 +265,7 @@ class Gateway:
         self._services.open()
         flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
         self._flows, self._taken = flows, net.intercept(open=self._most)
-        taking = take(self._taken, flows, Pace(self._bytes_moved))
+        taking = take(self._taken, flows.start)
         self._running = asyncio.get_running_loop().create_task(taking)
         self._running.add_done_callback(self._tell_end)
 
@@ -276,11 +276,6 @@ class Gateway:
             self._loop.call_exception_handler(
                 {"message": f"the gateway takes no new flows: {error}", "exception": error}
             )
-
-    def _bytes_moved(self) -> int:
-        assert self.interface is not None
-        counters = self.interface.counters()
-        return counters["in_octets"] + counters["out_octets"]
 
     def _leads(self, flow: TcpFlow | UdpFlow | EchoFlow) -> tuple[str, int]:
         """Where a flow goes on: to its own destination, unless that is none of a guest's business.

@@ -21,6 +21,7 @@ from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
 from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy.datagrams import DatagramRelay
 from pystack.embed.proxy.direct import Direct
+from pystack.embed.proxy.intake import take
 from pystack.embed.proxy.pump import Pump
 from pystack.embed.proxy.upstream import Upstream
 from pystack.errors import StackPanic
@@ -166,8 +167,7 @@ class Forwarder:
         with self._net.intercept(tcp=tcp, udp=udp, icmp=icmp, open=open, decide=decide) as taken:
             self._taking.add(taken)
             try:
-                async for flow in taken:
-                    self.start(flow)
+                await take(taken, self.start)
             finally:
                 self._taking.discard(taken)
                 await self.close()
