@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 from http.server import SimpleHTTPRequestHandler
 
 import click
 from rich.console import Console
 
 from pystack.cli.http import HTTPServer
-from pystack.cli.options import StackOptions, stack_options
+from pystack.cli.options import StackOptions, device_of, stack_options
+
+
+def url_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address, zone: str | None) -> str:
+    """An address as it stands in a URL, for a program of this machine's.
+
+    A link-local one needs its zone (RFC 6874 2): the device that the program reaches the Stack by.
+
+    Args:
+        address: The Stack's.
+        zone: The name of the kernel's device; None: it is not known.
+    """
+    if address.version == 4:
+        return str(address)
+    if address.is_link_local and zone is not None:
+        return f"[{address}%25{zone}]"
+    return f"[{address}]"
 
 
 @click.command()
@@ -33,7 +50,8 @@ def serve(directory: str, port: int, options: StackOptions) -> None:
         wildcard = "::" if net.sockets.has_dualstack_ipv6() else "0.0.0.0"
         with HTTPServer(net, (wildcard, port), handler) as server:  # type: ignore[arg-type]
             options.advise(interface)
+            zone = device_of(interface)
             for address in interface.addresses.list():
-                host = f"[{address.ip}]" if address.ip.version == 6 else str(address.ip)
+                host = url_host(address.ip, zone)
                 console.print(f"Serving {directory} on http://{host}:{port}/", markup=False)
             server.serve_forever()

@@ -150,13 +150,19 @@ def test_serve_get_and_ping(tmp_path: Path) -> None:
         try:
             assert server.stdout is not None
             said = b""
-            while b"Serving" not in said:
+            while b"http://[fe80:" not in said:
                 line = server.stdout.readline()
                 assert line, said
                 said += line
             assert b"ip address add 10.0.0.1/24 dev tap0" in said
             place.device("tap0", "10.0.0.1/24")
             got = place.run("curl", "-sS", "http://10.0.0.2:8080/page").stdout
+            assert got == "served by a stack"
+            # The link-local one as it is printed; both ends may still ask whether theirs is unique.
+            (url,) = [one for one in said.decode().split() if one.startswith("http://[fe80:")]
+            assert url.endswith("%25tap0]:8080/")
+            again = ("--retry", "20", "--retry-all-errors", "--retry-delay", "1")
+            got = place.run("curl", "-gsS", *again, f"{url}page", timeout=120).stdout
             assert got == "served by a stack"
         finally:
             server.terminate()

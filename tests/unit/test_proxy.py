@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import re
 import socket
 import struct
 import threading
@@ -537,3 +538,25 @@ def test_an_upstream_has_a_name(text: str, shown: str) -> None:
 def test_what_names_no_upstream(text: str) -> None:
     with pytest.raises(ValueError, match=r"upstream|port|password|Port"):
         parse_upstream(text)
+
+
+@pytest.mark.parametrize("make", [Direct, lambda device: parse_upstream("direct", device)])
+@pytest.mark.parametrize("device", ["", "a/b", "of more than 15 bytes", "nul\0"])
+def test_a_device_that_is_no_name(make: Callable[[str], Direct], device: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(device))):
+        make(device)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Direct,
+        lambda device: Socks5(HERE, 1080, device=device),
+        lambda device: HttpConnect(HERE, 8080, device=device),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_at_once(make: Callable[[str], Upstream]) -> None:
+    with pytest.raises(OSError, match=r"No such device: 'nosuch0'; this machine has .*\blo\b") as no:
+        make("nosuch0")
+    assert no.value.errno == errno.ENODEV
+    make("lo")

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from pystack.embed.proxy.echo import Pinger
-from pystack.embed.proxy.upstream import Channel, connect_kernel
+from pystack.embed.proxy.upstream import Channel, checked_device, connect_kernel
 
 __all__ = ["Direct", "KernelChannel"]
 
@@ -83,10 +83,15 @@ class Direct:
     Args:
         device: The kernel's device to leave by, whatever its routes say: where the default route
             leads into the Stack's own wire, flows would come back. None: by its routes.
+
+    Raises:
+        ValueError: The device is no name of one's.
+        OSError: ENODEV, there is none such; EPERM, this user may not choose it; EOPNOTSUPP, this
+            system can't (SO_BINDTODEVICE, socket(7)).
     """
 
     def __init__(self, device: str | None = None) -> None:
-        self._device = device
+        self._device = checked_device(device)
         self._pinger: Pinger | None = None
 
     async def connect(self, host: str, port: int) -> socket.socket:

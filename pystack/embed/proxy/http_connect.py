@@ -8,7 +8,7 @@ import errno
 import re
 import socket
 
-from pystack.embed.proxy.upstream import Channel, connect_kernel, spelled
+from pystack.embed.proxy.upstream import Channel, checked_device, connect_kernel, spelled
 
 __all__ = ["HttpConnect"]
 
@@ -52,7 +52,7 @@ class HttpConnect:
             raise ValueError("give both user and password, or neither")
         if user is not None and ":" in user:
             raise ValueError(f"a user's name has no colon (RFC 7617 2): {user!r}")
-        self.host, self.port, self._device = host, port, device
+        self.host, self.port, self._device = host, port, checked_device(device)
         self._login = ""
         if user is not None:
             token = base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -23,6 +23,7 @@ def parse_upstream(text: str, device: str | None = None) -> Upstream:
 
     Raises:
         ValueError: It is none of these; the message says what is wrong.
+        OSError: See `Direct`, of the device.
     """
     if text == "direct":
         return Direct(device)

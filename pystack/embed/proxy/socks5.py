@@ -11,7 +11,13 @@ import struct
 from collections.abc import Callable
 
 from pystack.embed.proxy.direct import KernelChannel
-from pystack.embed.proxy.upstream import Channel, connect_kernel, read_exactly, spelled
+from pystack.embed.proxy.upstream import (
+    Channel,
+    checked_device,
+    connect_kernel,
+    read_exactly,
+    spelled,
+)
 
 __all__ = ["Socks5", "pack_address"]
 
@@ -75,7 +81,7 @@ class Socks5:
             self._login = user.encode(), password.encode()
             if not all(0 < len(one) < 256 for one in self._login):
                 raise ValueError("user and password have 1 to 255 bytes each (RFC 1929)")
-        self.host, self.port, self._device = host, port, device
+        self.host, self.port, self._device = host, port, checked_device(device)
 
     async def connect(self, host: str, port: int) -> socket.socket:
         """See `Upstream`.

@@ -6,14 +6,24 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from pystack.nic.device import encoded_name
 from pystack.sockets.early import kernel_socket
 
-__all__ = ["Channel", "Upstream", "bind_to_device", "connect_kernel", "read_exactly", "spelled"]
+__all__ = [
+    "Channel",
+    "Upstream",
+    "bind_to_device",
+    "checked_device",
+    "connect_kernel",
+    "read_exactly",
+    "spelled",
+]
 
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
@@ -62,6 +72,30 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Gives back what it holds; what is connected goes on."""
+
+
+def checked_device(device: str | None) -> str | None:
+    """The name of a device that flows are to leave by, once it is sure that they can.
+
+    Raises:
+        ValueError: It is no name of a device's.
+        OSError: ENODEV, there is none such; EPERM, this user may not choose; EOPNOTSUPP, this
+            system can't.
+    """
+    if device is None:
+        return None
+    if not device or not encoded_name(device):
+        raise ValueError(f"device is a name as eth0, or None for the kernel's routes: {device!r}")
+    with kernel_socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            bind_to_device(probe, device)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            there = ", ".join(name for _index, name in socket.if_nameindex()) or "none"
+            words = f"{os.strerror(errno.ENODEV)}: {device!r}; this machine has {there}"
+            raise OSError(errno.ENODEV, words) from None
+    return device
 
 
 def bind_to_device(made: socket.socket, device: str | None) -> None:
