@@ -16,6 +16,7 @@ from typing import Any
 
 from pystack._native.address import Address
 from pystack.dial.echo import ping
+from pystack.dial.lent import LentLoop, can_watch
 from pystack.dial.race import first_connected, interleaved
 from pystack.dial.servers import Servers
 from pystack.errors import OffStackError
@@ -23,7 +24,7 @@ from pystack.probe import PingResult
 from pystack.sockets import Socket, SocketModule
 from pystack.sockets.resolve import AddressInfo
 
-__all__ = ["Dialing", "own_loop"]
+__all__ = ["Dialing", "own_loop", "stack_loop"]
 
 _DELAY_S = 0.25  # between two attempts to connect (RFC 8305 8)
 _LIMIT = 1 << 16
@@ -47,9 +48,26 @@ def own_loop() -> Any:  # whose types know the kernel's sockets alone
     if not isinstance(loop, asyncio.SelectorEventLoop):
         raise OffStackError(
             f"{type(loop).__module__}.{type(loop).__name__} reads and writes descriptors itself",
-            "Run this in asyncio's own loop; ping, resolve, connect and nic.Async work in any.",
+            "Run this in asyncio's own loop, or httpx (pystack.embed.httpx) and net.aio in any.",
         )
     return loop
+
+
+def stack_loop() -> Any:
+    """What makes transports and servers of a Stack's sockets in the running loop.
+
+    Raises:
+        OffStackError: The loop watches no descriptors.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        return loop
+    if not can_watch(loop):
+        raise OffStackError(
+            f"{type(loop).__module__}.{type(loop).__name__} has no add_reader",
+            "Run this in asyncio.SelectorEventLoop.",
+        )
+    return LentLoop(loop)
 
 
 class Dialing:
@@ -189,11 +207,11 @@ class Dialing:
             options: As `connect`.
 
         Raises:
-            OffStackError: The loop is not asyncio's own.
+            OffStackError: The loop watches no descriptors (Windows's).
             ssl.SSLError: The handshake failed.
             OSError: As `connect`.
         """
-        loop = own_loop()
+        loop = stack_loop()
         if server_hostname is None and ssl:
             server_hostname = host
         sock = await self.connect(host, port, **options)
@@ -224,7 +242,7 @@ class Dialing:
         Raises:
             OSError: As `create_connection`.
         """
-        loop = asyncio.get_running_loop()
+        loop = stack_loop()
         reader = asyncio.StreamReader(limit=limit, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport, _ = await self.create_connection(lambda: protocol, host, port, **options)
@@ -259,10 +277,10 @@ class Dialing:
             start_serving: Whether it accepts connections at once.
 
         Raises:
-            OffStackError: The loop is not asyncio's own.
+            OffStackError: The loop watches no descriptors (Windows's).
             OSError: As bind(2) and listen(2).
         """
-        loop = own_loop()
+        loop = stack_loop()
         if isinstance(ssl, bool):
             raise TypeError("ssl argument must be an SSLContext or None")
         found = await self.addresses(
@@ -319,7 +337,7 @@ class Dialing:
         Raises:
             OSError: As `create_server`.
         """
-        loop = asyncio.get_running_loop()
+        loop = stack_loop()
 
         def protocol() -> asyncio.StreamReaderProtocol:
             reader = asyncio.StreamReader(limit=limit, loop=loop)
@@ -350,10 +368,10 @@ class Dialing:
             allow_broadcast: SO_BROADCAST.
 
         Raises:
-            OffStackError: The loop is not asyncio's own.
+            OffStackError: The loop watches no descriptors (Windows's).
             OSError: As bind(2) and connect(2).
         """
-        loop, kind = own_loop(), socket.SOCK_DGRAM
+        loop, kind = stack_loop(), socket.SOCK_DGRAM
         mine = theirs = None
         if remote_addr is not None:
             theirs = (await self.addresses(*remote_addr, family=family, type=kind))[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from pystack.dial.plane import stack_loop
+
 __all__ = ["started_tls"]
 
 
@@ -25,7 +27,7 @@ async def started_tls(
         ssl.SSLError: The handshake failed; the connection is closed.
         OSError: The connection failed.
     """
-    loop = asyncio.get_running_loop()
+    loop = stack_loop()
     reader = asyncio.StreamReader(loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     await writer.drain()

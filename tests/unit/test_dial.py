@@ -6,8 +6,9 @@ import asyncio
 import errno
 import socket
 import ssl
+import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +19,17 @@ from pair import LEFT, LEFT6, RIGHT, RIGHT6
 
 import pystack
 from pystack.dial.race import first_connected, interleaved
+from pystack.dial.streams import started_tls
+
+_new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+
+
+@pytest.fixture(params=["asyncio", "uvloop"], autouse=True)
+def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose loops `run` makes."""
+    if request.param == "uvloop":
+        uvloop = pytest.importorskip("uvloop")
+        monkeypatch.setattr(sys.modules[__name__], "_new_loop", uvloop.new_event_loop)
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -28,7 +40,16 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         assert not told
         return result
 
-    return asyncio.run(watched())
+    return run_in_a_loop(watched())
+
+
+def run_in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    loop = _new_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 @asynccontextmanager
@@ -93,7 +114,86 @@ def test_tls_verifies_the_server() -> None:
                 await left.open_connection(RIGHT, 443, ssl=ours, server_hostname="else.where")
             server.close()
 
-    asyncio.run(work())  # the server's side of the failed handshakes is told to the loop
+    run_in_a_loop(work())  # the server's side of the failed handshakes is told to the loop
+
+
+def test_tls_begins_later() -> None:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert(LEFT).configure_cert(server)
+    authority.configure_trust(client)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go on\n")
+        await writer.drain()
+        protocol: Any = writer.transport.get_protocol()
+        secure = await protocol._loop.start_tls(
+            writer.transport, protocol, server, server_side=True
+        )
+        secure.write((await reader.readline()).upper())
+        secure.close()
+
+    async def work() -> None:
+        async with both() as (left, right):
+            listener = await left.start_server(serve, LEFT, 25)
+            reader, writer = await right.open_connection(LEFT, 25)
+            writer.write(b"STARTTLS\n")
+            assert await reader.readline() == b"go on\n"
+            reader, secure = await started_tls(writer, client, LEFT)
+            assert secure.get_extra_info("cipher") is not None
+            secure.write(b"secret\n")
+            assert await reader.read() == b"SECRET\n"
+            secure.close()
+            listener.close()
+            await listener.wait_closed()
+
+    run(work())
+
+
+def test_back_pressure_and_resets() -> None:
+    async def work() -> None:
+        taken: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        async with both() as (left, right):
+            listener = await left.start_server(lambda *both: taken.put_nowait(both), LEFT, 9)
+            _, writer = await right.open_connection(LEFT, 9)
+            reader, far_writer = await taken.get()
+            sent = 0
+            with pytest.raises(asyncio.TimeoutError):  # nobody reads: it has to stop
+                while sent < 1 << 26:
+                    writer.write(bytes(1 << 16))
+                    sent += 1 << 16
+                    await asyncio.wait_for(writer.drain(), 0.5)
+            assert writer.transport.get_write_buffer_size() > 0
+            assert await reader.readexactly(1 << 16) == bytes(1 << 16)
+            far_writer.transport.abort()
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            writer.close()
+            listener.close()
+            await listener.wait_closed()
+
+    run(work())
+
+
+def test_a_loop_that_watches_nothing_is_refused() -> None:
+    async def work(net: pystack.Stack) -> None:
+        await net.open_connection(LEFT, 1)
+
+    class Loop(asyncio.AbstractEventLoop):
+        """Windows's, as far as it matters."""
+
+    with pystack.Stack() as net:
+        asyncio._set_running_loop(Loop())
+        try:
+            with pytest.raises(pystack.OffStackError, match=r"Run this in asyncio\.SelectorEv"):
+                work(net).send(None)
+        finally:
+            asyncio._set_running_loop(None)
 
 
 def test_datagrams() -> None:
@@ -227,7 +327,7 @@ def test_closed_while_it_is_used() -> None:
             writer.close()
             server.close()
 
-    asyncio.run(work())
+    run_in_a_loop(work())
 
 
 # --- happy eyeballs (RFC 8305) --------------------------------------------------------------------
@@ -338,7 +438,7 @@ def test_several_loops_share_a_stack() -> None:
                 for _ in range(5):
                     answers.append(await asked(left, RIGHT, 80))
 
-            asyncio.run(work())
+            run_in_a_loop(work())
 
         server = threading.Thread(target=asyncio.run, args=(serve(),))
         server.start()
