@@ -29,21 +29,19 @@ static struct flow *next_new; /* among the undecided: the oldest that was not gi
 static u64_t last_id;
 static u32_t held_bytes;
 
-static struct flow **bucket(const struct flow *key)
+u32_t flow_place(u8_t protocol, const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                 u16_t remote_port)
 {
     enum { TABLE = 5 };
-    u64_t hash = sequence_hash(&key->local, key->local_port, &key->remote, key->remote_port,
-                               (u64_t)TABLE << 32 | key->protocol);
-    return &buckets[hash & (BUCKETS - 1)];
+    u64_t hash =
+        sequence_hash(local, local_port, remote, remote_port, (u64_t)TABLE << 32 | protocol);
+    return (u32_t)(hash & (BUCKETS - 1));
 }
 
-struct flow *flow_find(u8_t protocol, const ip_addr_t *local, u16_t local_port,
+struct flow *flow_find(u32_t place, u8_t protocol, const ip_addr_t *local, u16_t local_port,
                        const ip_addr_t *remote, u16_t remote_port)
 {
-    struct flow key = {.protocol = protocol, .local_port = local_port, .remote_port = remote_port};
-    ip_addr_copy(key.local, *local);
-    ip_addr_copy(key.remote, *remote);
-    struct flow *flow = *bucket(&key);
+    struct flow *flow = buckets[place];
     while (flow != NULL && (flow->protocol != protocol || flow->local_port != local_port ||
                             flow->remote_port != remote_port || !ip_addr_eq(&flow->local, local) ||
                             !ip_addr_eq(&flow->remote, remote)))
@@ -118,7 +116,7 @@ static void free_held(struct flow *flow)
 
 void flow_forget(struct flow *flow)
 {
-    struct flow **link = bucket(flow);
+    struct flow **link = &buckets[flow->place];
     while (*link != flow)
         link = &(*link)->same_bucket;
     *link = flow->same_bucket;
@@ -147,7 +145,7 @@ struct flow *flow_add(const struct flow *made, const struct flow_limits *limits)
     *flow = *made;
     flow->id = ++last_id;
     flow->due_us = port.now_us + (u64_t)limits->decide_ms * 1000;
-    struct flow **head = bucket(flow);
+    struct flow **head = &buckets[flow->place];
     flow->same_bucket = *head;
     *head = flow;
     enqueue(&undecided, flow);

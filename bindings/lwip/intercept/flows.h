@@ -21,6 +21,7 @@ struct flow {
     struct flow *older, *newer; /* in its queue */
     u64_t id;
     u64_t due_us; /* when it is forgotten */
+    u32_t place;  /* flow_place() */
     ip_addr_t local, remote;
     u16_t local_port, remote_port; /* ICMP: identifier and sequence number of the request */
     u8_t protocol;
@@ -37,7 +38,10 @@ struct flow_limits {
 };
 
 /* flows.c */
-struct flow *flow_find(u8_t protocol, const ip_addr_t *local, u16_t local_port,
+/* Where in the table one is, to be worked out once: a flood pays for it with each SYN. */
+u32_t flow_place(u8_t protocol, const ip_addr_t *local, u16_t local_port, const ip_addr_t *remote,
+                 u16_t remote_port);
+struct flow *flow_find(u32_t place, u8_t protocol, const ip_addr_t *local, u16_t local_port,
                        const ip_addr_t *remote, u16_t remote_port);
 /* The next one, by whether it was given out: flow_next() marks it so. NULL: all were. */
 struct flow *flow_waiting(void);

@@ -131,7 +131,7 @@ static bool keep(struct flow *flow, struct pbuf *p)
 }
 
 /* A flow that the packet being taken in begins. NULL: it may not, or there is no memory. */
-static struct flow *begin(u8_t protocol, u16_t local_port, u16_t remote_port)
+static struct flow *begin(u32_t place, u8_t protocol, u16_t local_port, u16_t remote_port)
 {
     if (protocol != IP_PROTO_ICMP && protocol != IP6_NEXTH_ICMP6 &&
         socket_intercepted_count() >= taker->limits.most_open) {
@@ -139,6 +139,7 @@ static struct flow *begin(u8_t protocol, u16_t local_port, u16_t remote_port)
         return NULL;
     }
     struct flow made = {
+        .place = place,
         .protocol = protocol,
         .local_port = local_port,
         .remote_port = remote_port,
@@ -156,15 +157,16 @@ static void on_udp(struct pbuf *p)
         lwip_ntohs(header->len) > p->tot_len)
         return;
     u16_t remote_port = lwip_ntohs(header->src), local_port = lwip_ntohs(header->dest);
-    struct flow *flow = flow_find(IP_PROTO_UDP, ip_current_dest_addr(), local_port,
-                                  ip_current_src_addr(), remote_port);
+    const ip_addr_t *local = ip_current_dest_addr(), *remote = ip_current_src_addr();
+    u32_t place = flow_place(IP_PROTO_UDP, local, local_port, remote, remote_port);
+    struct flow *flow = flow_find(place, IP_PROTO_UDP, local, local_port, remote, remote_port);
     if (flow != NULL && flow->is_dropped) {
         flow_stays_silent(flow);
         return;
     }
     bool is_new = flow == NULL;
     if (is_new)
-        flow = begin(IP_PROTO_UDP, local_port, remote_port);
+        flow = begin(place, IP_PROTO_UDP, local_port, remote_port);
     if (flow == NULL)
         return;
     if (!keep(flow, p)) {
@@ -182,10 +184,11 @@ static void on_echo(struct pbuf *p, u8_t protocol)
     if (p->len < sizeof *header || !is_whole(p, protocol))
         return;
     u16_t identifier = lwip_ntohs(header->id), sequence = lwip_ntohs(header->seqno);
-    if (flow_find(protocol, ip_current_dest_addr(), identifier, ip_current_src_addr(), sequence) !=
-        NULL)
+    const ip_addr_t *local = ip_current_dest_addr(), *remote = ip_current_src_addr();
+    u32_t place = flow_place(protocol, local, identifier, remote, sequence);
+    if (flow_find(place, protocol, local, identifier, remote, sequence) != NULL)
         return;
-    struct flow *flow = begin(protocol, identifier, sequence);
+    struct flow *flow = begin(place, protocol, identifier, sequence);
     if (flow == NULL)
         return;
     if (!keep(flow, p))
@@ -256,7 +259,9 @@ struct tcp_pcb_listen *hook_tcp_intercepted(void)
 /* A segment that is of no connection, and of no handshake. */
 static void on_segment(const struct handshake_segment *segment)
 {
-    struct flow *flow = flow_find(IP_PROTO_TCP, &segment->local, segment->local_port,
+    u32_t place = flow_place(IP_PROTO_TCP, &segment->local, segment->local_port, &segment->remote,
+                             segment->remote_port);
+    struct flow *flow = flow_find(place, IP_PROTO_TCP, &segment->local, segment->local_port,
                                   &segment->remote, segment->remote_port);
     if (flow != NULL && flow->is_dropped) {
         flow_stays_silent(flow);
@@ -280,7 +285,7 @@ static void on_segment(const struct handshake_segment *segment)
         flow->syn = *segment; /* the same one, or its source has begun again */
         return;
     }
-    flow = begin(IP_PROTO_TCP, segment->local_port, segment->remote_port);
+    flow = begin(place, IP_PROTO_TCP, segment->local_port, segment->remote_port);
     if (flow == NULL)
         return;
     flow->syn = *segment;
