@@ -8,7 +8,6 @@ import socket as kernel
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from operator import index as to_index
-from pathlib import Path
 from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
@@ -19,7 +18,7 @@ from pystack.sockets.arguments import to_host
 from pystack.sockets.children import identify, introduce_programs, pickled
 from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import kernel_socket
-from pystack.sockets.resolve import AddressInfo, Lookup, Resolver, hosts_file
+from pystack.sockets.resolve import AddressInfo, HostsFile, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
 from pystack.sockets.standard import introduce_stack_sockets
 
@@ -134,12 +133,12 @@ class SocketModule:
         return sorted({*dir(kernel), *_ALSO, *super().__dir__()})
 
     @property
-    def hosts(self) -> Path | None:
-        """The hosts file (hosts(5)) that names are looked up in first; None: none."""
+    def hosts(self) -> HostsFile | None:
+        """The hosts file (hosts(5)) that names are looked up in first, a `Path`; None: none."""
         return self._resolver.hosts
 
     @hosts.setter
-    def hosts(self, path: Path | None) -> None:
+    def hosts(self, path: HostsFile | None) -> None:
         self._resolver.hosts = path
 
     @property

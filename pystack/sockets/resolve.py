@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
@@ -35,6 +35,14 @@ _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address, RFC 4291 2.5.5.2
 Lookup = Callable[[str, int], list[str]]
 # An address to its name, or None; raises `socket.gaierror` when no server could be asked.
 Reverse = Callable[[str], "str | None"]
+
+
+class HostsFile(Protocol):
+    """A hosts file (hosts(5)): a `Path`, or what reads like one."""
+
+    def read_text(self, encoding: str, errors: str, /) -> str:
+        """All of it; FileNotFoundError: there is none."""
+        ...
 
 
 def hosts_file() -> Path:
@@ -137,7 +145,7 @@ class Resolver:
     """
 
     def __init__(
-        self, handle: StackHandle, lookup: Lookup, reverse: Reverse, hosts: Path | None
+        self, handle: StackHandle, lookup: Lookup, reverse: Reverse, hosts: HostsFile | None
     ) -> None:
         self._handle = handle
         self._lookup = lookup

@@ -7,11 +7,11 @@ import functools
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Protocol
 
 from pystack.serving.dns_answer import NO_SUCH_NAME, address_records, make_answer, read_query
 from pystack.serving.dns_message import ANY, PTR, reverse_name, wire_name
+from pystack.world.names import NamesFile
 
 __all__ = ["NameServer", "answer", "serve_datagrams", "serve_streams"]
 
@@ -36,11 +36,11 @@ class NameServer(Protocol):
         ...
 
 
-def _known(names: Path) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
+def _known(names: NamesFile) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
     """The addresses of each name of a hosts file, and the name of each address."""
     addresses: dict[bytes, list[bytes]] = {}
     reverse: dict[bytes, bytes] = {}
-    for line in names.read_text("utf-8").splitlines():
+    for line in names.read_text().splitlines():
         address, name = line.split()
         packed, wire = ip_address(address).packed, wire_name(name)
         addresses.setdefault(wire, []).append(packed)
@@ -48,7 +48,7 @@ def _known(names: Path) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
     return addresses, reverse
 
 
-def answer(names: Path, message: bytes, *, datagram: bool) -> bytes | None:
+def answer(names: NamesFile, message: bytes, *, datagram: bool) -> bytes | None:
     """The answer to a message; None: it is no query, and gets none.
 
     Args:
@@ -70,7 +70,7 @@ def answer(names: Path, message: bytes, *, datagram: bool) -> bytes | None:
     return make_answer(query, records, code=0 if exists else NO_SUCH_NAME, room=room)
 
 
-def serve_datagrams(host: NameServer, names: Path) -> None:
+def serve_datagrams(host: NameServer, names: NamesFile) -> None:
     """Answers over UDP, of both families, until the host ends."""
     with host.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -85,7 +85,7 @@ def serve_datagrams(host: NameServer, names: Path) -> None:
                     sock.sendmsg([said], source, 0, peer)
 
 
-def serve_streams(host: NameServer, names: Path) -> None:
+def serve_streams(host: NameServer, names: NamesFile) -> None:
     """Answers over TCP, of both families, until the host ends; each connection has a thread."""
     with host.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -96,7 +96,7 @@ def serve_streams(host: NameServer, names: Path) -> None:
             host.thread(functools.partial(_converse, names), one)
 
 
-def _converse(names: Path, one: Any) -> None:
+def _converse(names: NamesFile, one: Any) -> None:
     with contextlib.suppress(OSError), one, one.makefile("rb") as asked:
         one.settimeout(_IDLE_S)
         while len(size := asked.read(2)) == 2:

@@ -9,7 +9,6 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pystack._native import WorldClock, lib
@@ -17,6 +16,7 @@ from pystack._native.address import Interface as AddressWithNetwork
 from pystack.nic import Nic
 from pystack.stack import Stack
 from pystack.world.dns import serve_datagrams, serve_streams
+from pystack.world.names import NamesFile
 
 __all__ = ["Host"]
 
@@ -34,7 +34,7 @@ class HostsWorld(Protocol):
     """What a host asks of its World."""
 
     clock: WorldClock
-    names_file: Path
+    names_file: NamesFile
 
     @property
     def closed(self) -> bool:

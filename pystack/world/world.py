@@ -12,12 +12,10 @@ import math
 import operator
 import os
 import random
-import tempfile
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pystack import nic as nics
@@ -31,6 +29,7 @@ from pystack.world.host import Host
 from pystack.world.internet import Internet
 from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
+from pystack.world.names import NamesFile
 from pystack.world.nat import Nat
 from pystack.world.node import Network, Node, addresses_of, check_link, check_name
 from pystack.world.outside import call_outside, watched_from_outside
@@ -85,7 +84,8 @@ class World(SeenWorld, Closing):
         hosts: The hosts by their names.
         switches: The switches by theirs.
         links: The links, in the order of their making.
-        names_file: The hosts file (hosts(5)) that its hosts look names up in.
+        names_file: The hosts file (hosts(5)) that its hosts look names up in; it is in memory, and
+            `read_text` shows it.
 
     Raises:
         ValueError: No such schedule, time or wires; TAP in virtual time; a tape together with
@@ -135,10 +135,7 @@ class World(SeenWorld, Closing):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
         self._open = self._closed = False
-        self._process = os.getpid()
-        number, path = tempfile.mkstemp(prefix="pystack-hosts-")
-        os.close(number)
-        self.names_file = Path(path)
+        self.names_file = NamesFile()
 
     def _derive(self, what: str) -> int:
         """A seed of its own for each part, so that one more doesn't change the others."""
@@ -152,11 +149,7 @@ class World(SeenWorld, Closing):
             raise RuntimeError("a World is entered once: make another, `with World() as world:`")
         if taking_part() is not None:
             raise RuntimeError("this thread takes part in another World already")
-        try:
-            self._wires.open()
-        except OSError:
-            self.names_file.unlink(missing_ok=True)
-            raise
+        self._wires.open()
         self._left.enter_context(time_of_world(self.clock, self._epoch, self._urandom, self._seeds))
         self._left.enter_context(chance_of_world(self._derive("random")))
         self._left.enter_context(watched_from_outside(self.clock, taking_part))
@@ -187,8 +180,6 @@ class World(SeenWorld, Closing):
                     ends.callback(end.close)
         finally:
             self._left.close()
-            if os.getpid() == self._process:  # and no child, whose parent still needs it
-                self.names_file.unlink(missing_ok=True)
             self._open = False
         if left:
             warn_of_rest(left)
@@ -466,12 +457,9 @@ class World(SeenWorld, Closing):
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
-        named = []
         for one, end, nic, own in zip((left, right), made.nics, ends, given, strict=True):
             one.plug(end, nic, own)
-            named += [f"{each.partition('/')[0]} {one.machine.name}\n" for each in own]
-        with self.names_file.open("a", encoding="utf-8") as names:
-            names.writelines(named)
+            self.names_file.add(one.machine.name, own)
         self.links.append(made)
         return made
 

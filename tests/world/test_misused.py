@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
+import os
 import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,7 +156,28 @@ def test_after_the_end() -> None:
         pass
     with pytest.raises(OSError, match="the World has ended"):
         world.sleep(1)
-    assert not world.names_file.exists()
+
+
+LEFT = """
+import os
+from pystack.world import World
+
+World(), World(wires="tap")  # never entered
+with World() as world:
+    one, other = world.host("one"), world.host("other")
+    world.link(one, other)
+    print(one.sockets.gethostbyname("other"), flush=True)
+    os._exit(0)  # as one that is killed
+"""
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", LEFT], env=environment, capture_output=True, check=True, timeout=60
+    )
+    assert ran.stdout.split() == [b"10.0.0.2"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
