@@ -44,19 +44,20 @@
 /* In lwIP's order, the seldom ones first. Most count what has passed of a lifetime. Those that
  * don't catch up time how long an answer is waited for. */
 static struct tick ticks[] = {
-    {IP_TMR_INTERVAL, ip_reass_tmr, ip4_reassembly_work_ms, NULL, true, 0},
-    {ARP_TMR_INTERVAL, etharp_tmr, arp_age_ms, NULL, true, 0},
-    {DHCP_COARSE_TIMER_MSECS, dhcp_coarse_tmr, dhcp_coarse_work_ms, dhcp_coarse_skip, true, 0},
-    {DNS_TMR_INTERVAL, dns_tmr, dns_work_ms, dns_skip, false, 0},
-    {ND6_TMR_INTERVAL, nd6_tmr, nd_work_ms, nd_skip, true, 0},
-    {IP6_REASS_TMR_INTERVAL, ip6_reass_tmr, ip6_reassembly_work_ms, NULL, true, 0},
-    {SERVICES_INTERVAL_MS, services_tick, services_work_ms, NULL, true, 0},
-    {DHCP_FINE_TIMER_MSECS, dhcp_fine_tmr, dhcp_fine_work_ms, dhcp_fine_skip, false, 0},
-    {DHCP6_TIMER_MSECS, dhcp6_tmr, dhcp6_work_ms, dhcp6_skip, false, 0},
-    {ACD_TMR_INTERVAL, acd_tmr, acd_work_ms, acd_skip, false, 0},
-    {IGMP_TMR_INTERVAL, igmp_tmr, igmp_work_ms, igmp_skip, true, 0},
-    {ND6_NEIGHBOR_TMR_INTERVAL, nd6_neighbor_tmr, neighbours_work_ms, NULL, true, 0},
-    {MLD6_TMR_INTERVAL, mld6_tmr, mld_work_ms, mld_skip, true, 0},
+    {IP_TMR_INTERVAL, ip_reass_tmr, ip4_reassembly_work_ms, NULL, true, false, 0},
+    {ARP_TMR_INTERVAL, etharp_tmr, arp_age_ms, NULL, true, true, 0},
+    {DHCP_COARSE_TIMER_MSECS, dhcp_coarse_tmr, dhcp_coarse_work_ms, dhcp_coarse_skip, true, false,
+     0},
+    {DNS_TMR_INTERVAL, dns_tmr, dns_work_ms, dns_skip, false, false, 0},
+    {ND6_TMR_INTERVAL, nd6_tmr, nd_work_ms, nd_skip, true, true, 0},
+    {IP6_REASS_TMR_INTERVAL, ip6_reass_tmr, ip6_reassembly_work_ms, NULL, true, false, 0},
+    {SERVICES_INTERVAL_MS, services_tick, services_work_ms, NULL, true, false, 0},
+    {DHCP_FINE_TIMER_MSECS, dhcp_fine_tmr, dhcp_fine_work_ms, dhcp_fine_skip, false, false, 0},
+    {DHCP6_TIMER_MSECS, dhcp6_tmr, dhcp6_work_ms, dhcp6_skip, false, false, 0},
+    {ACD_TMR_INTERVAL, acd_tmr, acd_work_ms, acd_skip, false, false, 0},
+    {IGMP_TMR_INTERVAL, igmp_tmr, igmp_work_ms, igmp_skip, true, false, 0},
+    {ND6_NEIGHBOR_TMR_INTERVAL, nd6_neighbor_tmr, neighbours_work_ms, NULL, true, true, 0},
+    {MLD6_TMR_INTERVAL, mld6_tmr, mld_work_ms, mld_skip, true, false, 0},
 };
 
 /* lwIP's modules, in the order of its init.c. */

@@ -19,13 +19,16 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from growth import need
 
 import pystack
 from pystack import nic
 from pystack._native import world as native
+from pystack._native.engines import default_engine
 from pystack.world import DeadlockError, Fault, Host, OutsideWorldWarning, World, threads
 
 _libc = ctypes.CDLL(None)
+by_lwip = pytest.mark.skipif(default_engine() != "lwip", reason="the others say nothing of it")
 
 
 def machines_clock() -> float:
@@ -294,10 +297,51 @@ def test_a_deadlock_is_told() -> None:
         wait_for_a_lock(world)
 
 
-def test_silence_is_a_deadlock_whatever_timers_stacks_have(monkeypatch: Any) -> None:
+def when_nothing_is_left(**pace: str) -> float:
+    """When a World says so in which a connection and its neighbours grow old."""
+    with World(**pace) as world:  # type: ignore[arg-type]
+        left, right = world.host("left"), world.host("right")
+        world.link(left, right, delay="20ms")
+        listener = right.sockets.create_server(("", 80))
+        with listener, left.sockets.create_connection(("right", 80)) as sock:
+            with pytest.raises(DeadlockError):
+                sock.recv(1)
+            return world.now
+
+
+@by_lwip
+def test_timers_that_lead_to_nothing_are_not_waited_for() -> None:
+    assert when_nothing_is_left() < 30  # until no router is asked for any more
+
+
+@by_lwip
+@pytest.mark.slow
+def test_nor_are_they_in_real_time() -> None:
+    assert when_nothing_is_left(time="real") == when_nothing_is_left()
+
+
+@by_lwip
+@pytest.mark.parametrize("pace", ["virtual", "real"])
+def test_a_timer_that_ends_a_wait_is_waited_for(pace: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(native, "SILENCE_S", 0.2)
+    with World(time=pace) as world:
+        left, right = world.host("left"), world.host("right")
+        world.link(left, right)
+        listener = right.sockets.create_server(("", 80))
+        with listener, left.sockets.create_connection(("right", 80)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
+                sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+            right.crash()
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+
+
+def test_silence_is_a_deadlock_where_an_engine_says_nothing(monkeypatch: Any) -> None:
+    need("linux")
     monkeypatch.setattr(native, "SILENCE_S", 0.2)
     with World(time="real") as world:
-        left, right = world.host("left"), world.host("right")
+        left, right = world.host("left", engine="linux"), world.host("right", engine="linux")
         world.link(left, right)
         with left.socket(type=socket.SOCK_DGRAM) as sock:
             sock.bind(("", 9))

@@ -440,6 +440,16 @@ def test_nothing_left_to_happen_is_an_error_that_says_who_waits() -> None:
             one.close()
 
 
+def test_a_reader_who_never_reads_is_one_too() -> None:
+    with World() as world:
+        left, right, _link = pair(world)
+        with right.sockets.create_server(("", 80)) as listener:
+            sock = left.sockets.create_connection(("right", 80))
+            accepted, _peer = listener.accept()
+            with sock, accepted, pytest.raises(DeadlockError, match="MainThread"):
+                sock.sendall(bytes(8 << 20))  # whose window is probed for ever
+
+
 def test_two_runs_of_one_seed_are_alike() -> None:
     def run(schedule: str) -> list[object]:
         log: list[object] = []

@@ -20,9 +20,9 @@ int ps_world_create(uint64_t start_us, ps_world **out);
 /* Stacks and links keep it for as long as they live. */
 void ps_world_release(ps_world *world);
 /* From now on in real time: its clock doesn't move to an event before the machine's has come there;
- * again: as if it had been on time until now. Before any thread takes part in it. After
- * `silence_us` in which no frame is sent and no thread has an alarm it is a stall, whatever timers
- * Stacks have. -errno. */
+ * again: as if it had been on time until now. Before any thread takes part in it. Where only Stacks
+ * have timers that can't say what comes of them, it is a stall when no frame was sent for
+ * `silence_us`. -errno. */
 int ps_world_pace(ps_world *world, uint64_t silence_us);
 /* How far the clock is behind the machine's, in real time. */
 uint64_t ps_world_behind_us(ps_world *world);

@@ -97,7 +97,7 @@ static bool is_deliverable(ps_stack *stack, const struct ps_address *to)
 /* The moment by which progress is judged, and looks are paced. */
 static uint64_t moment(const ps_stack *stack)
 {
-    return stack->world != NULL ? ps_world_now_us(stack->world->world) : monotonic_us();
+    return stack->world != NULL ? world_now_us(stack->world->world) : monotonic_us();
 }
 
 /* Checks whether a NIC's far end is there. */
@@ -203,7 +203,7 @@ static int move_world(ps_stack *stack)
     ps_turn *turn = stack_is_inside_any() ? NULL : turn_here(stack->world->world);
     if (turn == NULL)
         return -EPERM;
-    turn_prepare(turn, ps_world_now_us(stack->world->world) + WORLD_MOMENT_US, false);
+    turn_prepare(turn, world_now_us(stack->world->world) + WORLD_MOMENT_US, false);
     stack_unlock(stack);
     int result = turn_wait(turn);
     pthread_mutex_lock(&stack->lock);

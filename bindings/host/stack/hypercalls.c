@@ -35,7 +35,7 @@ static int host_clock(void *user, uint64_t *now_us)
 {
     ps_stack *stack = user;
     if (stack->world != NULL) {
-        stack->now_us = ps_world_now_us(stack->world->world);
+        stack->now_us = world_now_us(stack->world->world);
     } else if (stack->python.clock == NULL) {
         stack->now_us = monotonic_us();
     } else {
@@ -52,7 +52,7 @@ static int host_clock(void *user, uint64_t *now_us)
 uint64_t stack_clock_us(ps_stack *stack)
 {
     if (stack->world != NULL)
-        return ps_world_now_us(stack->world->world);
+        return world_now_us(stack->world->world);
     if (stack->python.clock == NULL)
         return monotonic_us();
     uint64_t now_us;

@@ -10,6 +10,7 @@
 #include "stack/stack.h"
 #include "base/clock.h"
 #include "nic/gso.h"
+#include "stack/acts.h"
 #include "stack/attach.h"
 #include "stack/descriptors.h"
 #include "stack/driver.h"
@@ -96,7 +97,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     bool has_blocks = stack->frame.bytes != NULL && stack->gso.frame.bytes != NULL;
     int result = has_blocks ? doorbell_open(&stack->doorbell) : -ENOMEM;
     if (result == 0 && options->world != NULL) {
-        stack->world = world_enlist(options->world, move_in_world, stack);
+        stack->world = world_enlist(options->world, move_in_world, stack_acts, stack);
         result = stack->world != NULL ? 0 : -ENOMEM;
     }
     if (result == 0)

@@ -44,7 +44,7 @@ static void tell(ps_stack *stack, const struct ps_connection *row, enum ps_socke
     if (stack->witness->is_silent)
         return;
     trace_write(&world->trace,
-                &(struct ps_trace){ps_world_now_us(world), stack->world->number,
+                &(struct ps_trace){world_now_us(world), stack->world->number,
                                    ++stack->witness->number, PS_TRACE_SOCKET, 0},
                 &piece, 1);
 }

@@ -119,7 +119,7 @@ static uint64_t next_due(const ps_bridge *bridge)
 static void move(void *argument)
 {
     ps_bridge *bridge = argument;
-    uint64_t now_us = ps_world_now_us(bridge->member->world);
+    uint64_t now_us = world_now_us(bridge->member->world);
     struct port *port;
     while ((port = take_ready(bridge)) != NULL)
         while (take_one(bridge, port, now_us)) {}
@@ -142,7 +142,7 @@ int ps_bridge_create(ps_world *world, ps_bridge **out)
     ps_bridge *bridge = calloc(1, sizeof *bridge);
     if (bridge == NULL)
         return -ENOMEM;
-    bridge->member = world_enlist(world, move, bridge);
+    bridge->member = world_enlist(world, move, NULL, bridge);
     if (bridge->member == NULL) {
         free(bridge);
         return -ENOMEM;

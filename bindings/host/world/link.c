@@ -75,7 +75,7 @@ static void depart(struct world_event *event)
     struct way *way = (struct way *)((char *)event - offsetof(struct way, departure));
     struct link_end *end = (struct link_end *)((char *)way - offsetof(struct link_end, out));
     pthread_mutex_lock(&end->link->lock);
-    way_go_on(way, ps_world_now_us(end->link->world));
+    way_go_on(way, world_now_us(end->link->world));
     pthread_mutex_unlock(&end->link->lock);
 }
 
@@ -117,8 +117,7 @@ static uint64_t drop(struct link_end *end, uint64_t until_us)
     while (end->first != NULL && end->first->due_us <= until_us) {
         struct travelling *frame = take_first(end);
         if (from != NULL)
-            way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number,
-                     ps_world_now_us(end->link->world));
+            way_tell(&from->out, PS_TRACE_CUT_OFF, frame->number, world_now_us(end->link->world));
         world_free(frame);
         count++;
     }
@@ -260,7 +259,7 @@ void ps_link_forget(ps_nic *end)
         return;
     struct link *link = self->link;
     pthread_mutex_lock(&link->lock);
-    uint64_t count = drop(self, ps_world_now_us(link->world));
+    uint64_t count = drop(self, world_now_us(link->world));
     if (link->ends[!self->side] != NULL)
         link->ends[!self->side]->out.counts.cut_off += count;
     pthread_mutex_unlock(&link->lock);

@@ -11,15 +11,17 @@ static void fall_due(struct world_event *event)
     world_ready((struct world_member *)event);
 }
 
-struct world_member *world_enlist(ps_world *world, void (*move)(void *argument), void *argument)
+struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
+                                  enum acts (*acts)(void *argument), void *argument)
 {
     struct world_member *member = calloc(1, sizeof *member);
     if (member == NULL)
         return NULL;
     member->event.happen = fall_due;
-    member->event.is_quiet = true;
+    member->event.kind = EVENT_MEMBER;
     member->world = world_hold(world);
     member->move = move;
+    member->acts = acts;
     member->argument = argument;
     pthread_mutex_lock(&world->lock);
     member->number = ++world->member_count;

@@ -13,9 +13,9 @@
 struct ps_moment {
     ps_world *world;
     struct stored *stored;
-    uint64_t now_us, busy_us, frames, events, order;
+    uint64_t now_us, busy_us, woken_us, frames, events, order;
     struct world_event **heap;
-    size_t heap_count;
+    size_t heap_count, counts[EVENT_KINDS];
     struct world_member *ready_first, *ready_last;
     struct tape_position tape;
     struct trace_position trace;
@@ -60,6 +60,8 @@ int ps_moment_create(ps_world *world, ps_moment **out)
     pthread_mutex_lock(&world->lock);
     memcpy(made->heap, world->heap + 1, world->heap_count * sizeof *made->heap);
     made->heap_count = world->heap_count;
+    memcpy(made->counts, world->counts, sizeof made->counts);
+    made->woken_us = world->woken_us;
     made->now_us = atomic_load(&world->now_us);
     made->busy_us = atomic_load(&world->busy_us);
     made->frames = atomic_load(&world->frames);
@@ -80,6 +82,8 @@ static void put_events_back(const ps_moment *moment)
     ps_world *world = moment->world;
     memcpy(world->heap + 1, moment->heap, moment->heap_count * sizeof *moment->heap);
     world->heap_count = moment->heap_count;
+    memcpy(world->counts, moment->counts, sizeof world->counts);
+    world->woken_us = moment->woken_us;
     world->events = moment->events;
     world->order = moment->order;
     world->ready_first = moment->ready_first;

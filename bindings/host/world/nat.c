@@ -248,7 +248,7 @@ int ps_nat_forward(ps_nat *nat, uint8_t protocol, uint16_t outside_port, uint32_
     pthread_mutex_lock(&nat->lock);
     int result =
         nat_forward(&nat->table, protocol, outside_port,
-                    (struct nat_end){inside_address, inside_port}, ps_world_now_us(nat->world));
+                    (struct nat_end){inside_address, inside_port}, world_now_us(nat->world));
     pthread_mutex_unlock(&nat->lock);
     return result;
 }
@@ -263,7 +263,7 @@ void ps_nat_counts(ps_nat *nat, struct ps_nat_counts *out)
 size_t ps_nat_mappings(ps_nat *nat, struct ps_nat_mapping *out, size_t room)
 {
     pthread_mutex_lock(&nat->lock);
-    size_t count = nat_list(&nat->table, out, room, ps_world_now_us(nat->world));
+    size_t count = nat_list(&nat->table, out, room, world_now_us(nat->world));
     pthread_mutex_unlock(&nat->lock);
     return count;
 }

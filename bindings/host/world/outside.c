@@ -80,8 +80,6 @@ static void take_notice(ps_world *world, const struct pollfd *polled, nfds_t cou
 bool pace_waits(ps_world *world, const struct world_event *next)
 {
     struct pace *pace = world->pace;
-    if (pace == NULL)
-        return false;
     /* Others than the World's own may have come since the caller looked. */
     if (world->turn_first != NULL || world->wanted || world->over)
         return true;

@@ -93,12 +93,11 @@ uint64_t ps_world_behind_us(ps_world *world)
 
 /* --- from outside -------------------------------------------------------------------------- */
 
-void pace_wake(ps_world *world)
+void pace_end_wait(ps_world *world)
 {
     const struct pace *pace = world->pace;
-    if (pace == NULL || atomic_load(&pace->until_us) == 0)
-        return;
-    doorbell_ring(&pace->bell);
+    if (atomic_load(&pace->until_us) != 0)
+        doorbell_ring(&pace->bell);
 }
 
 int ps_world_expect(ps_world *world, bool more)

@@ -47,6 +47,7 @@ static ps_turn *create(ps_world *world)
     turn->world = world;
     turn->number = world->turn_count++;
     turn->alarm.happen = fall_due;
+    turn->alarm.kind = EVENT_ALARM;
     turn->next = world->turns;
     world->turns = turn;
     return turn;
@@ -121,8 +122,10 @@ void turn_ready(ps_turn *turn, int result)
     bool starts = turn->waiting && !turn->ready;
     if (mine_in == world->number && mine == turn)
         turn->woken_here = true;
-    if (starts)
+    if (starts) {
         turn_append(world, turn, result);
+        world->woken_us = atomic_load(&world->now_us);
+    }
     pthread_mutex_unlock(&world->lock);
     if (starts) {
         world_note_progress(world);
@@ -149,7 +152,7 @@ void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls)
     pthread_mutex_unlock(&world->lock);
     if (world->closed || woken)
         return;
-    if (until_us <= ps_world_now_us(world) || world_set(world, &turn->alarm, until_us) < 0)
+    if (until_us <= world_now_us(world) || world_set(world, &turn->alarm, until_us) < 0)
         turn_ready(turn, -EAGAIN);
 }
 
@@ -305,7 +308,7 @@ int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls)
     ps_turn *turn = turn_here(world);
     if (turn == NULL)
         return -EPERM;
-    uint64_t now_us = ps_world_now_us(world);
+    uint64_t now_us = world_now_us(world);
     turn_prepare(turn, timeout_us < 0 ? NOT_DUE : now_us + (uint64_t)timeout_us, polls);
     return turn_wait(turn);
 }

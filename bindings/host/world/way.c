@@ -114,7 +114,7 @@ static void tell_of(struct codel *codel, const struct travelling *frame, enum ps
     way->counts.overflowed += what == PS_TRACE_OVERFLOWED;
     way->counts.dropped += what == PS_TRACE_DROPPED;
     way->counts.marked += what == PS_TRACE_MARKED;
-    way_tell(way, what, frame->number, ps_world_now_us(way->world));
+    way_tell(way, what, frame->number, world_now_us(way->world));
 }
 
 void way_go_on(struct way *way, uint64_t now_us)
@@ -147,13 +147,13 @@ static void empty(struct way *way, void (*each)(struct way *way, struct travelli
 static void drop(struct way *way, struct travelling *frame)
 {
     way->counts.cut_off++;
-    way_tell(way, PS_TRACE_CUT_OFF, frame->number, ps_world_now_us(way->world));
+    way_tell(way, PS_TRACE_CUT_OFF, frame->number, world_now_us(way->world));
     world_free(frame);
 }
 
 static void send_on(struct way *way, struct travelling *frame)
 {
-    send_in_order(way, frame, ps_world_now_us(way->world));
+    send_in_order(way, frame, world_now_us(way->world));
 }
 
 static void send_again(struct way *way, struct travelling *frame)
@@ -222,7 +222,7 @@ static int set_queue(struct way *way, const struct ps_queue *settings)
 
 int way_set(struct way *way, const struct ps_link *settings)
 {
-    uint64_t now_us = ps_world_now_us(way->world);
+    uint64_t now_us = world_now_us(way->world);
     if (settings->queue.most_frames == 0 ||
         (settings->queue.kind != PS_QUEUE_FIFO &&
          (settings->queue.flows == 0 || settings->queue.quantum_bytes == 0)))

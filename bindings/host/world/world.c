@@ -13,7 +13,7 @@
 #include "world/pace.h"
 
 #define FIRST_ROOM 64
-/* Longer than any timer of TCP's or IP's after which a Stack sends something. */
+/* Longer than any timer of TCP's or IP's after which a Stack sends something, or gives it up. */
 #define LONGEST_SILENCE_US (30 * 86400 * UINT64_C(1000000))
 
 static _Atomic uint64_t worlds;
@@ -117,6 +117,7 @@ static void take_out(ps_world *world, struct world_event *event)
     size_t place = event->place;
     struct world_event *last = world->heap[world->heap_count--];
     event->place = 0;
+    world->counts[event->kind]--;
     if (last == event)
         return;
     put(world, place, last);
@@ -151,6 +152,7 @@ static int set(ps_world *world, struct world_event *event, uint64_t due_us)
         if (result < 0)
             return result;
         event->place = ++world->heap_count;
+        world->counts[event->kind]++;
     }
     event->due_us = due_us;
     event->order = ++world->order;
@@ -176,26 +178,52 @@ void world_note_progress(ps_world *world)
 
 /* --- one after the other ------------------------------------------------------------------ */
 
-/* Whether all that is left are timers of Stacks that have been silent for long: some go on for
- * ever, as those that look after old timestamps. */
-static bool is_over(const ps_world *world, const struct world_event *next)
+enum rest { REST_SOME, REST_NONE, REST_OTHER };
+
+/* What the members say who have timers. It gives up the lock meanwhile; REST_OTHER: what there was
+ * has changed. */
+static enum rest ask_members(ps_world *world, bool silent)
 {
+    uint64_t order = world->order;
+    for (size_t place = 1; place <= world->heap_count; place++) {
+        struct world_member *member = (struct world_member *)world->heap[place];
+        enum acts acts = ACTS_UNKNOWN;
+        if (member->acts != NULL) {
+            pthread_mutex_unlock(&world->lock);
+            acts = member->acts(member->argument);
+            pthread_mutex_lock(&world->lock);
+        }
+        if (world->order != order || world->ready_first != NULL || world->turn_first != NULL)
+            return REST_OTHER;
+        if (acts == ACTS || (acts == ACTS_UNKNOWN && !silent))
+            return REST_SOME;
+    }
+    return REST_NONE;
+}
+
+/* Whether something is left that may lead to a frame or the end of a wait. All else are timers of
+ * Stacks that only look after tables or old timestamps, some of them for ever: so say the Stacks
+ * themselves; of those that can't, it is so when they have been silent for long. And what goes on
+ * for weeks without waking anyone, as probes of a window that nobody opens, never will. */
+static enum rest what_is_left(ps_world *world, const struct world_event *next)
+{
+    if (world->counts[EVENT_ALARM] > 0)
+        return REST_SOME;
+    if (world->pace == NULL && next->due_us >= world->woken_us + LONGEST_SILENCE_US)
+        return REST_NONE;
+    if (world->counts[EVENT_WIRE] > 0)
+        return REST_SOME;
     uint64_t busy_us = atomic_load(&world->busy_us);
-    bool silent = world->pace == NULL ? next->due_us >= busy_us + LONGEST_SILENCE_US
-                                      : pace_is_silent(world, busy_us);
-    if (!next->is_quiet || !silent)
-        return false;
-    for (size_t place = 1; place <= world->heap_count; place++)
-        if (!world->heap[place]->is_quiet)
-            return false;
-    return true;
+    if (pace_expects(world))
+        return REST_SOME;
+    return ask_members(world, world->pace != NULL && pace_is_silent(world, busy_us));
 }
 
 bool world_step(ps_world *world)
 {
     pthread_mutex_lock(&world->lock);
     struct world_event *event = world->heap_count > 0 ? world->heap[1] : NULL;
-    bool goes_first = pace_keeps_up(world, event);
+    bool goes_first = world->pace != NULL && pace_keeps_up(world, event);
     struct world_member *ready = world->ready_first;
     if (ready != NULL && !goes_first) {
         world->ready_first = ready->next_ready;
@@ -206,9 +234,14 @@ bool world_step(ps_world *world)
         ready->move(ready->argument);
         return true;
     }
-    if (event != NULL && is_over(world, event))
+    enum rest rest = event != NULL ? what_is_left(world, event) : REST_SOME;
+    if (rest == REST_OTHER) {
+        pthread_mutex_unlock(&world->lock);
+        return true;
+    }
+    if (rest == REST_NONE)
         event = NULL;
-    if (pace_waits(world, event)) {
+    if (world->pace != NULL && pace_waits(world, event)) {
         pthread_mutex_unlock(&world->lock);
         return true;
     }

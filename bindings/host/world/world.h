@@ -17,15 +17,22 @@
 
 #define NOT_DUE UINT64_MAX
 
+/* Frames on their way; what a member does by itself, from which alone nothing may ever come; the
+ * end of a thread's wait. */
+enum event_kind { EVENT_WIRE, EVENT_MEMBER, EVENT_ALARM, EVENT_KINDS };
+
 /* Something that happens at a moment. Events of the same moment happen in the order in which they
  * were set. */
 struct world_event {
     uint64_t due_us, order;
-    size_t place;  /* in the heap, from 1; 0: it is not set */
-    bool is_quiet; /* a Stack's own timer, from which alone nothing may ever come */
+    size_t place; /* in the heap, from 1; 0: it is not set */
+    enum event_kind kind;
     /* Without the World's lock. */
     void (*happen)(struct world_event *event);
 };
+
+/* Whether a timer of a member may send a frame or end a wait. */
+enum acts { ACTS_NOT, ACTS, ACTS_UNKNOWN };
 
 /* Something with work of its own, which is a Stack. */
 struct world_member {
@@ -34,7 +41,9 @@ struct world_member {
     uint64_t number; /* from 1, of all that this World has had */
     bool ready;      /* it is in the list of those that have something to do now */
     struct world_member *next_ready;
-    void (*move)(void *argument); /* without the World's lock */
+    /* Both without the World's lock. */
+    void (*move)(void *argument);
+    enum acts (*acts)(void *argument); /* NULL: it can't say */
     void *argument;
 };
 
@@ -70,9 +79,11 @@ struct ps_world {
     _Atomic uint64_t now_us;
     _Atomic uint64_t frames;
     _Atomic uint64_t busy_us; /* when a frame was sent, or a thread became ready, last */
+    uint64_t woken_us;        /* the latter alone */
     uint64_t events, order;
     struct world_event **heap; /* from 1 */
     size_t heap_count, heap_room;
+    size_t counts[EVENT_KINDS]; /* of what is in it */
     struct world_member *ready_first, *ready_last;
     ps_turn *turn_first, *turn_last; /* those that may go on */
     ps_turn *turns;                  /* all */
@@ -95,6 +106,12 @@ struct ps_world {
     struct pace *pace; /* NULL: it doesn't wait for the machine's clock (pace.h) */
 };
 
+/* Its clock. Inline, as it is asked several times a frame. */
+static inline uint64_t world_now_us(ps_world *world)
+{
+    return world->pace == NULL ? atomic_load(&world->now_us) : ps_world_now_us(world);
+}
+
 ps_world *world_hold(ps_world *world);
 /* Sets an event, or sets it again; NOT_DUE: takes it out. -ENOMEM. */
 int world_set(ps_world *world, struct world_event *event, uint64_t due_us);
@@ -105,7 +122,8 @@ void world_note_progress(ps_world *world);
 bool world_step(ps_world *world);
 
 /* --- members (members.c) --- */
-struct world_member *world_enlist(ps_world *world, void (*move)(void *argument), void *argument);
+struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
+                                  enum acts (*acts)(void *argument), void *argument);
 void world_dismiss(struct world_member *member);
 /* It has something to do now. From under any Stack's lock. */
 void world_ready(struct world_member *member);

@@ -205,3 +205,11 @@ uint64_t timeouts_next_us(void)
         next_ms = LWIP_MIN(next_ms, first->due_ms);
     return next_ms > UINT64_MAX / 1000 ? UINT64_MAX : next_ms * 1000;
 }
+
+bool timeouts_act_alone(void)
+{
+    for (const struct tick *tick = ticks; tick < ticks + tick_count; tick++)
+        if (!tick->forgets && idle_calls(tick) != UINT64_MAX)
+            return true;
+    return first != NULL;
+}

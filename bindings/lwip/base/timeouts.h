@@ -26,6 +26,8 @@ struct tick {
     /* One that is late by whole intervals makes up for them. Else it acts once, and goes on from
      * there: what only times how long an answer is waited for would send all it has at once. */
     bool catches_up;
+    /* What it does may be to forget something, and no more: its module says when it is more. */
+    bool forgets;
     uint64_t next_ms;
 };
 
@@ -44,6 +46,8 @@ void timeouts_run(void);
 /* When there will be something to do, on the engine's clock; UINT64_MAX: never. It may be too early
  * by a tick: the modules are not asked after each packet. */
 uint64_t timeouts_next_us(void);
+/* Whether there will be more to do than to forget something. */
+bool timeouts_act_alone(void);
 
 uint64_t timeouts_now_ms(void);
 /* The moment of a stamp of sys_now(): of one that is at most 24 days away, and of one that lies at

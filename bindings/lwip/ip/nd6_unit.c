@@ -305,6 +305,14 @@ uint64_t nd_work_ms(uint64_t next_ms)
     return LWIP_MIN(first_ms, next_ms + (uint64_t)calls * ND6_TMR_INTERVAL);
 }
 
+bool nd_acts_alone(void)
+{
+    for (s8_t i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++)
+        if (neighbor_cache[i].q != NULL)
+            return true;
+    return routers_calls() != UINT32_MAX || netifs_calls() != UINT32_MAX;
+}
+
 static void count_address(struct netif *netif, s8_t i, u32_t calls)
 {
     u32_t valid = netif_ip6_addr_valid_life(netif, i);

@@ -5,6 +5,7 @@
 #include "ip/neighbour.h"
 
 #include "base/hooks.h"
+#include "base/timeouts.h"
 #include "lwip/etharp.h"
 #include "lwip/nd6.h"
 #include "lwip/tcp.h"
@@ -34,6 +35,17 @@ uint64_t neighbours_work_ms(uint64_t next_ms)
 {
     (void)next_ms;
     return LWIP_MIN(arp_step_ms(), nd_step_ms());
+}
+
+bool neighbours_act_alone(void)
+{
+    struct ps_neighbour entry;
+    int found;
+    for (size_t slot = 0; (found = arp_entry_at(slot, &entry)) >= 0; slot++)
+        if (found > 0 && (entry.state == PS_NEIGHBOUR_INCOMPLETE ||
+                          entry.state == PS_NEIGHBOUR_DELAY || entry.state == PS_NEIGHBOUR_PROBE))
+            return true;
+    return nd_step_ms() != NEVER_MS || nd_acts_alone();
 }
 
 void neighbours_forget(struct netif *netif)

@@ -15,6 +15,9 @@ struct tcp_pcb;
 void neighbour_doubt(const struct tcp_pcb *pcb);
 /* When any of them is to be asked again. */
 uint64_t neighbours_work_ms(uint64_t next_ms);
+/* Whether the tables, by themselves, may send something, give a packet up, or take an address of
+ * ours away: more than forget an entry. */
+bool neighbours_act_alone(void);
 /* A netif is about to go: so do its entries, those too that were set while it was down. */
 void neighbours_forget(struct netif *netif);
 
@@ -33,6 +36,8 @@ uint64_t nd_step_ms(void);
 /* When lwIP's timer of each family, once a second, has something to do. */
 uint64_t arp_age_ms(uint64_t next_ms);
 uint64_t nd_work_ms(uint64_t next_ms);
+/* Whether the latter may do more than forget an entry. */
+bool nd_acts_alone(void);
 void nd_skip(uint32_t calls);
 /* A connection has got an answer to what it sent, or none for longer than it should have taken: its
  * next hop is there, or is to be asked whether it is. */

@@ -173,18 +173,24 @@ static bool is_due(uint64_t moment_us)
     return moment_us != 0 && moment_us <= port.now_us;
 }
 
-static uint64_t due_of(const struct tcp_pcb *pcb)
+/* All but the care of old stamps. */
+static uint64_t action_due(const struct tcp_pcb *pcb)
 {
     const uint64_t moments[] = {
         retransmission_due(pcb), tcp_recovery_probe_due(pcb), pcb->recovery.reordering_due_us,
         user_timeout_due(pcb),   keepalive_due(pcb),          state_due(pcb),
-        pcb->timer.answer_us,    pcb->timer.push_us,          older_than(pcb->tmr, OLDEST_MS),
+        pcb->timer.answer_us,    pcb->timer.push_us,
     };
     uint64_t due_us = NEVER;
     for (size_t i = 0; i < LWIP_ARRAYSIZE(moments); i++)
         if (moments[i] != 0 && moments[i] < due_us)
             due_us = moments[i];
     return due_us;
+}
+
+static uint64_t due_of(const struct tcp_pcb *pcb)
+{
+    return LWIP_MIN(action_due(pcb), older_than(pcb->tmr, OLDEST_MS));
 }
 
 /* --- doing it ------------------------------------------------------------------------------- */
@@ -384,4 +390,13 @@ uint64_t tcp_timer_next_us(void)
     const struct tcp_pcb *pcb = tcp_timer_heap_first();
     uint64_t due_us = pcb != NULL ? pcb->timer.due_us : NEVER;
     return LWIP_MIN(due_us, time_wait_due());
+}
+
+bool tcp_timer_acts_alone(void)
+{
+    settle(0);
+    for (const struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)
+        if (has_timers(pcb) && action_due(pcb) != NEVER)
+            return true;
+    return false;
 }

@@ -68,6 +68,9 @@ void tcp_timer_run(void);
 /* When something is due; UINT64_MAX: never. */
 uint64_t tcp_timer_next_us(void);
 
+/* Whether a timer may send something, or end a connection. */
+bool tcp_timer_acts_alone(void);
+
 /* tcp_timer_heap.c: the PCBs by `due_us`. */
 struct tcp_pcb *tcp_timer_heap_first(void);
 void tcp_timer_heap_add(struct tcp_pcb *pcb);
