@@ -127,9 +127,14 @@ class Host(Stack):
             nic: What is attached: the end, or what is around it.
             addresses: Its addresses.
         """
+        interface = self._plugged = self.attach(nic, *addresses)
         self._ends.append(end)
-        interface = self.attach(nic, *addresses)
         self._wires.append((nic, addresses, str(interface.mac)))
+
+    def unplug(self) -> None:
+        """Takes the last link off again, whose other end could not be plugged in."""
+        del self._ends[-1], self._wires[-1]
+        self._plugged.detach()
 
     def crash(self) -> None:
         """Stops as a machine that loses power: its peers hear nothing.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import functools
 import linecache
+import signal
 import sys
 import threading
 import warnings
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from pystack._native import TurnBell, WorldClock, ffi, lib
+from pystack.sockets.patch import Place, patched
 from pystack.sockets.strict import strictly
 from pystack.world import threads
 from pystack.world.waits import users_frame
@@ -113,6 +115,29 @@ def _look_on(clock: WorldClock, stop: Any) -> None:
         before = seen
 
 
+def _timers(here: _Clocks) -> dict[Place, Any]:
+    """What stands for the machine's timers that end in a signal, while a World is open."""
+
+    def told(name: str) -> Any:
+        original = getattr(signal, name)
+
+        @functools.wraps(original)
+        def start(*arguments: Any) -> Any:
+            clock = here()
+            lasts = arguments[name == "setitimer" :][:1]  # behind which timer it is
+            if clock is not None and not clock.is_real and lasts and lasts[0]:
+                _warn(
+                    f"signal.{name} counts the machine's seconds, and its signal comes whenever "
+                    "the World has got to by then: use a thread that sleeps, or set it outside",
+                    users_frame(sys._getframe(1)),
+                )
+            return original(*arguments)
+
+        return start
+
+    return {(signal, name): told(name) for name in ("alarm", "setitimer") if hasattr(signal, name)}
+
+
 @contextmanager
 def watched_from_outside(clock: WorldClock, where: _Clocks) -> Iterator[None]:
     """In this block, what leaves the World is refused or warned of.
@@ -136,7 +161,7 @@ def watched_from_outside(clock: WorldClock, where: _Clocks) -> Iterator[None]:
     _thread.start_new_thread(_look_on, (clock, stop))
     _open.append(here)
     try:
-        with strictly(here, _REMEDY):
+        with strictly(here, _REMEDY), patched(_timers(here)):
             yield
     finally:
         _open.remove(here)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio.selector_events
 import select
 import selectors
 from collections.abc import Callable
 from typing import Any
 
-from pystack._native import WorldClock
+from pystack._native import TurnBell, WorldClock
 from pystack.sockets.patch import Place
 
 __all__ = ["places"]
 
 _TakingPart = Callable[[], "WorldClock | None"]
+
+# The threads that wait in a selector, by its id: what wakes them where a descriptor of the kernel's
+# shows something, of which a World hears nothing.
+_waiting: dict[int, tuple[WorldClock, TurnBell]] = {}
 
 
 def _repeat(clock: WorldClock, look: Callable[[], Any], seconds: float | None) -> Any:
@@ -29,11 +34,31 @@ def _selector_method(original: Any, taking_part: _TakingPart) -> Any:
         clock = taking_part()
         if clock is None or (timeout is not None and timeout <= 0):
             return original(self, timeout)
-        return _repeat(clock, lambda: original(self, 0), timeout)
+        bell = TurnBell(clock.turn())
+        _waiting[id(self)] = clock, bell
+        try:
+            return _repeat(clock, lambda: original(self, 0), timeout)
+        finally:
+            del _waiting[id(self)]
+            bell.silence()
 
     choose.__name__ = "select"
     choose.__doc__ = original.__doc__
     return choose
+
+
+def _write_to_self(taking_part: _TakingPart) -> Any:
+    """What wakes a loop of asyncio's own, in a thread of a World, from another."""
+    original: Any = vars(asyncio.selector_events.BaseSelectorEventLoop)["_write_to_self"]
+
+    def write(self: Any) -> None:
+        original(self)
+        clock, bell = _waiting.get(id(self._selector), (None, None))
+        # In virtual time a thread from outside doesn't wake it: when would that be?
+        if bell is not None and clock is not None and (clock.is_real or taking_part() is clock):
+            bell.ring()
+
+    return write
 
 
 def _select(taking_part: _TakingPart) -> Any:
@@ -98,6 +123,9 @@ def places(taking_part: _TakingPart) -> dict[Place, Any]:
         taking_part: The clock of the World that the calling thread takes part in.
     """
     found: dict[Place, Any] = {(select, "select"): _select(taking_part)}
+    found[asyncio.selector_events.BaseSelectorEventLoop, "_write_to_self"] = _write_to_self(
+        taking_part
+    )
     for name, unit in (("poll", 1e-3), ("epoll", 1.0)):
         if hasattr(select, name):
             found[select, name] = _factory(getattr(select, name), taking_part, unit)

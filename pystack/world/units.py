@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Real
 
 __all__ = ["bits_per_second", "octets", "seconds"]
 
@@ -22,11 +23,15 @@ _BYTES = {
 _MOST_SECONDS = 1e12
 
 
-def _read(value: str, units: dict[str, float] | dict[str, int], what: str) -> float:
+def _read(value: float | str, units: dict[str, float] | dict[str, int], what: str) -> float:
+    if isinstance(value, Real):
+        return float(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a number, or a string with a unit, not {value!r}")
     found = _QUANTITY.fullmatch(value)
     if found is None or found[2] not in units:
         known = ", ".join(units)
-        raise ValueError(f"{what} is a number with a unit ({known}), not {value!r}")
+        raise ValueError(f"{what} is a number, not negative, with a unit ({known}), not {value!r}")
     return float(found[1]) * units[found[2]]
 
 
@@ -40,7 +45,7 @@ def seconds(value: float | str, what: str = "a time") -> float:
     Raises:
         ValueError: It is negative, endless, or has no known unit.
     """
-    found = _read(value, _SECONDS, what) if isinstance(value, str) else float(value)
+    found = _read(value, _SECONDS, what)
     if not 0 <= found < _MOST_SECONDS:
         raise ValueError(f"{what} is from 0 to {_MOST_SECONDS:g} seconds, not {value!r}")
     return found
@@ -56,7 +61,7 @@ def bits_per_second(value: float | str, what: str = "a rate") -> int:
     Raises:
         ValueError: It is negative, endless, or has no known unit.
     """
-    found = _read(value, _BITS, what) if isinstance(value, str) else float(value)
+    found = _read(value, _BITS, what)
     if not 0 <= found < 1e15 or 0 < found < 1:
         raise ValueError(f"{what} is 0 or from 1 to 1e15 bits per second, not {value!r}")
     return round(found)
@@ -72,7 +77,7 @@ def octets(value: float | str, what: str = "a size") -> int:
     Raises:
         ValueError: It is negative, endless, or has no known unit.
     """
-    found = _read(value, _BYTES, what) if isinstance(value, str) else float(value)
+    found = _read(value, _BYTES, what)
     if not 0 <= found < 1e15:
         raise ValueError(f"{what} is from 0 to 1e15 bytes, not {value!r}")
     return round(found)

@@ -323,10 +323,12 @@ class World(SeenWorld, Closing):
 
         Raises:
             ValueError: There is a host of this name, or it can't be a host's name.
+            OSError: EBADF, the World has ended.
         """
         return self._add(Host, name, **options)
 
     def _add(self, kind: Callable[..., _H], name: str, *arguments: Any, **options: Any) -> _H:
+        self._need_life()
         check_name(name, self._names)
         options.setdefault("seed", self._derive(f"host/{name}"))
         made = self.hosts[name] = kind(self, name, *arguments, **options)
@@ -369,6 +371,7 @@ class World(SeenWorld, Closing):
         Raises:
             ValueError: A name as with `host`; no networks.
         """
+        self._need_life()
         check_name(name, self._names)
         network = None if networks is None else Network(*networks)
         made = Switch(self, self.clock, name, network)
@@ -457,8 +460,17 @@ class World(SeenWorld, Closing):
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
             self._captures.append(ends[0])
-        for one, end, nic, own in zip((left, right), made.nics, ends, given, strict=True):
-            one.plug(end, nic, own)
+        plugged: list[Node] = []
+        try:
+            for one, end, nic, own in zip((left, right), made.nics, ends, given, strict=True):
+                one.plug(end, nic, own)
+                plugged.append(one)
+        except Exception:
+            for one in plugged:
+                if isinstance(one, Host):
+                    one.unplug()
+            raise
+        for one, own in zip((left, right), given, strict=True):
             self.names_file.add(one.machine.name, own)
         self.links.append(made)
         return made
@@ -481,12 +493,15 @@ class World(SeenWorld, Closing):
 
         Raises:
             ValueError: A host is in two of them.
+            TypeError: Something else than this World's hosts and switches.
         """
         if lone := [group for group in groups if isinstance(group, (Host, Switch))]:
             raise TypeError(f"a group is a list of hosts: [{lone[0]!r}]")
         place: dict[Host | Switch, int] = {}
         for number, group in enumerate(groups):
             for one in group:
+                if not isinstance(one, (Host, Switch)) or one.world is not self:
+                    raise TypeError(f"a group is a list of this World's hosts: {one!r} is none")
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")
         for link in links_between(self.links, place):
@@ -571,6 +586,10 @@ class World(SeenWorld, Closing):
 
         self._need_open()
         return trio_clock.run(self.clock, self._chooses, function, *arguments)
+
+    def _need_life(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the World has ended: make another")
 
     def _need_open(self) -> None:
         if not self._open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import math
 import os
 import queue
@@ -258,3 +259,49 @@ def test_names_that_nobody_would_find(name: str) -> None:
 def test_sleeps(seconds: float) -> None:
     with World() as world, pytest.raises(ValueError, match="sleep"):
         world.sleep(seconds)
+
+
+def test_a_link_that_can_t_be_leaves_nothing() -> None:
+    with World() as world:
+        one, other = world.host("one"), world.host("other")
+        for wrong, error in ((("10.9.0.1/24", "10.9.0.300/24"), ValueError), ((), ValueError)):
+            with pytest.raises(error):
+                world.link(one, other, addresses=wrong)  # type: ignore[arg-type]
+        assert [len(host.interfaces) for host in (one, other)] == [1, 1]  # lo
+        other.crash()
+        with pytest.raises(OSError, match="closed"):
+            world.link(one, other)
+        other.restart()
+        one.restart()
+        assert [len(host.interfaces) for host in (one, other)] == [1, 1]
+        world.link(one, other, addresses=("10.9.0.1/24", "10.9.0.2/24"))
+        assert one.ping("other").received == 1
+
+
+def test_only_hosts_of_the_world_are_parted() -> None:
+    elsewhere = World()
+    stranger = elsewhere.host("stranger")
+    with contextlib.closing(elsewhere), World() as world:
+        one = world.host("one")
+        for wrong in ("other", None, stranger):
+            with pytest.raises(TypeError, match="this World's hosts"):
+                world.partition([one], [wrong])  # type: ignore[list-item]
+
+
+def test_nothing_is_made_in_a_world_that_has_ended() -> None:
+    with World() as world:
+        pass
+    for make in (world.host, world.router, world.nat, world.switch):
+        with pytest.raises(OSError, match="the World has ended"):
+            make("late")
+    assert not world.hosts
+
+
+@pytest.mark.parametrize("condition", ["delay", "jitter", "rate"])
+def test_a_condition_of_another_type_is_named(condition: str) -> None:
+    with World() as world:
+        one, other = world.host("one"), world.host("other")
+        with pytest.raises(TypeError, match=f"{condition} is a number"):
+            world.link(one, other, **{condition: None})
+        with pytest.raises(ValueError, match=f"{condition} is .*not negative"):
+            world.link(one, other, **{condition: "-1"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import ctypes.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +151,19 @@ def test_threads_that_a_hosts_thread_starts_are_the_hosts() -> None:
         assert heard == ["10.0.0.1"] * 5
         with pytest.raises(OffStackError):
             ask(5)  # this thread is on no host
+
+
+def test_timers_of_the_machine_are_warned_of_with_the_line() -> None:
+    with World(), pytest.warns(OutsideWorldWarning, match=r"signal\.\w+ counts") as caught:
+        signal.alarm(3600)
+        signal.setitimer(signal.ITIMER_REAL, 3600)
+    assert [Path(each.filename).name for each in caught] == ["test_outside.py"] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutsideWorldWarning)
+        signal.alarm(0)  # outside of one
+        with World():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.alarm(0)
+        with World(time="real"):
+            signal.alarm(3600)
+    signal.alarm(0)

@@ -1,0 +1,58 @@
+"""Loops of asyncio's own, in threads of a World's hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from pystack.world import World
+
+
+async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write((await reader.read()).upper())
+    writer.close()
+
+
+async def serve() -> None:
+    async with await asyncio.start_server(upper, "", 80) as server:
+        await server.serve_forever()
+
+
+async def ask(name: str) -> bytes:
+    await asyncio.sleep(3600)
+    reader, writer = await asyncio.open_connection(name, 80)  # looked up in another thread
+    writer.write(b"hello")
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def test_each_host_may_run_one() -> None:
+    got = []
+    with World() as world:
+        client, server = world.host("client"), world.host("server")
+        world.link(client, server, delay="20ms")
+        server.thread(asyncio.run, serve())
+        client.thread(lambda: got.append(asyncio.run(ask("server")))).join()
+        assert 3600 < world.now < 3601
+        assert not world.failures
+    assert got == [b"HELLO"]
+
+
+def test_threads_of_the_world_wake_one() -> None:
+    ended = []
+
+    async def wait() -> None:
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        threading.Timer(60, loop.call_soon_threadsafe, [event.set]).start()
+        await event.wait()
+        ended.append(time.monotonic())
+        await asyncio.to_thread(time.sleep, 60)
+        ended.append(time.monotonic())
+
+    with World() as world:
+        began = time.monotonic()
+        world.host("one").thread(asyncio.run, wait()).join()
+    assert [round(each - began) for each in ended] == [60, 120]
