@@ -80,6 +80,8 @@ def world_test(
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Makes a test of a function or coroutine function whose first argument is a World.
 
+    In a test class it is the one behind `self`, or `cls`.
+
     It runs in a new World with each seed; a failure is shrunk, and its message has the seed, the
     connections, the last frames and how to run just this again. Other arguments are fixtures, of
     which all runs get the same. With pytest's `--world-seed N` it runs with that seed alone, with
@@ -90,17 +92,20 @@ def world_test(
         schedule: As `World` has it.
         faults: What may go wrong, or what does.
         shrink: Whether to look for a smaller failure.
+
+    Raises:
+        TypeError: The function has no such argument.
     """
     options = {"schedule": schedule, "faults": faults, "shrink": shrink}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
         signature = inspect.signature(function)
 
-        def run(**fixtures: Any) -> None:
+        def run(*owner: Any, **fixtures: Any) -> None:
             __tracebackhide__ = True
 
             def once(world: World) -> None:
-                found = function(world, **fixtures)
+                found = function(*owner, world, **fixtures)
                 if inspect.iscoroutine(found):
                     world.run(found)
 
@@ -110,7 +115,11 @@ def world_test(
         del run.__dict__["__wrapped__"]
         run.__dict__["is_world_test"] = True
         # pytest is to see the fixtures alone, and a function where there is a coroutine function.
-        others = list(signature.parameters.values())[1:]
+        others = list(signature.parameters.values())
+        worlds_place = bool(others) and others[0].name in ("self", "cls")
+        if len(others) <= worlds_place:
+            raise TypeError(f"a world_test has a World: def {function.__name__}(world)")
+        del others[worlds_place]
         run.__dict__["__signature__"] = signature.replace(parameters=others)
         return run
 

@@ -108,6 +108,35 @@ async def test_of_asyncio(world):
     assert pytest_in(tmp_path, text, "--world-tape", "seed=1", "-k", "unlucky")[0] == 0
 
 
+def test_methods_of_a_test_class_and_what_has_no_world(tmp_path: Path) -> None:
+    text = """
+import asyncio
+seen = []
+class TestInAClass:
+    @pystack.world_test(seeds=3)
+    def test_of_seeds(self, world, tmp_path):
+        seen.append((type(self), world.seed, tmp_path.is_dir()))
+    @pystack.world_test(seeds=3)
+    async def test_of_asyncio(self, world):
+        await asyncio.sleep(3600)
+        assert world.now == 3600
+    @classmethod
+    @pystack.world_test(seeds=3)
+    def test_of_the_class(cls, world):
+        assert cls is TestInAClass
+    def test_they_have_run(self):
+        assert seen == [(TestInAClass, seed, True) for seed in range(3)]
+def test_without():
+    with pytest.raises(TypeError, match="def nothing.world"):
+        @pystack.world_test()
+        def nothing():
+            pass
+"""
+    status, told = pytest_in(tmp_path, text)
+    assert status == 0, told
+    assert "5 passed" in told
+
+
 def test_a_stack_and_a_thread_s_error(tmp_path: Path) -> None:
     status, told = pytest_in(
         tmp_path,
