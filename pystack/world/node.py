@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pystack._native import lib
@@ -11,7 +11,7 @@ from pystack._native import lib
 if TYPE_CHECKING:
     from pystack.nic import Nic
 
-__all__ = ["Network", "Node", "Segment", "addresses_of", "check_link", "check_name"]
+__all__ = ["Network", "Node", "Segment", "addresses_of", "check_link", "check_name", "plug_both"]
 
 _LEAST_MTU, _MOST_MTU = 68, lib.PS_MTU_MAXIMUM
 
@@ -136,6 +136,29 @@ def check_link(world: object, ends: tuple[Node, Node], addresses: Any, mtu: int)
             raise ValueError(f"{one} is not in this World")
     if ends[0] is ends[1]:
         raise ValueError(f"a link has two ends, and {ends[0]} is only one")
+
+
+def plug_both(
+    nodes: Sequence[Node],
+    ends: Sequence[Nic],
+    nics: Sequence[Nic],
+    addresses: Sequence[list[str]],
+) -> None:
+    """Plugs a link in at its two ends, or, where the second one can't be, at no host.
+
+    Args:
+        nodes: What is at them.
+        ends: The link's own.
+        nics: What is attached: these, or what is around them.
+        addresses: Of each.
+    """
+    first, second = zip(nodes, ends, nics, addresses, strict=True)
+    first[0].plug(*first[1:])
+    try:
+        second[0].plug(*second[1:])
+    except Exception:
+        getattr(first[0], "unplug", int)()
+        raise
 
 
 def check_name(name: str, others: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pystack import nic as nics
@@ -31,7 +32,7 @@ from pystack.world.link import Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.names import NamesFile
 from pystack.world.nat import Nat
-from pystack.world.node import Network, Node, addresses_of, check_link, check_name
+from pystack.world.node import Network, Node, addresses_of, check_link, check_name, plug_both
 from pystack.world.outside import call_outside, watched_from_outside
 from pystack.world.schedule import Pct, set_schedule
 from pystack.world.seen import SeenWorld
@@ -130,7 +131,7 @@ class World(SeenWorld, Closing):
         self._chances: dict[str, random.Random] = {}
         self._failures: list[BaseException] = []
         self._names: dict[str, str] = {}  # of hosts and switches, as DNS compares them
-        self._captures: list[Nic] = []
+        self._captures: dict[Path, Nic] = {}  # by their files
         self._first = threading.current_thread()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = contextlib.ExitStack()
@@ -176,7 +177,7 @@ class World(SeenWorld, Closing):
                 switch.close()
             with contextlib.ExitStack() as ends:  # all, also where a disk is full
                 ends.callback(self._wires.close)
-                for end in self._captures:
+                for end in self._captures.values():
                     ends.callback(end.close)
         finally:
             self._left.close()
@@ -433,6 +434,8 @@ class World(SeenWorld, Closing):
             TypeError: No such condition; no host; a value of another type.
         """
         check_link(self, (left, right), addresses, mtu)
+        if capture is not None and Path(capture).resolve() in self._captures:
+            raise ValueError(f"another link of this World is captured to {capture} already")
         if back is not None and not isinstance(back, Conditions):
             raise TypeError(f"back is a pystack.world.Conditions, not {back!r}")
         there = Conditions(**conditions)
@@ -459,17 +462,8 @@ class World(SeenWorld, Closing):
             ends[0] = nics.tamper(ends[0], tamper)
         if capture is not None:
             ends[0] = nics.capture(ends[0], capture, epoch=self._epoch)
-            self._captures.append(ends[0])
-        plugged: list[Node] = []
-        try:
-            for one, end, nic, own in zip((left, right), made.nics, ends, given, strict=True):
-                one.plug(end, nic, own)
-                plugged.append(one)
-        except Exception:
-            for one in plugged:
-                if isinstance(one, Host):
-                    one.unplug()
-            raise
+            self._captures[Path(capture).resolve()] = ends[0]
+        plug_both((left, right), made.nics, ends, given)
         for one, own in zip((left, right), given, strict=True):
             self.names_file.add(one.machine.name, own)
         self.links.append(made)
@@ -500,7 +494,7 @@ class World(SeenWorld, Closing):
         place: dict[Host | Switch, int] = {}
         for number, group in enumerate(groups):
             for one in group:
-                if not isinstance(one, (Host, Switch)) or one.world is not self:
+                if getattr(one, "world", None) is not self:
                     raise TypeError(f"a group is a list of this World's hosts: {one!r} is none")
                 if place.setdefault(one, number) != number:
                     raise ValueError(f"{one} is in two groups")

@@ -305,3 +305,12 @@ def test_a_condition_of_another_type_is_named(condition: str) -> None:
             world.link(one, other, **{condition: None})
         with pytest.raises(ValueError, match=f"{condition} is .*not negative"):
             world.link(one, other, **{condition: "-1"})
+
+
+def test_two_links_have_two_captures(tmp_path: Path) -> None:
+    with World() as world:
+        one, other = world.host("one"), world.host("other")
+        world.link(one, other, capture=tmp_path / "one.pcapng")
+        with pytest.raises(ValueError, match=r"captured to .* already"):
+            world.link(one, other, capture=f"{tmp_path}/../{tmp_path.name}/one.pcapng")
+        world.link(one, other, capture=tmp_path / "another.pcapng")
