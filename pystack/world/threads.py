@@ -11,6 +11,7 @@ import _thread
 import concurrent.futures
 import contextlib
 import importlib
+import logging
 import queue
 import random
 import sys
@@ -280,6 +281,12 @@ def _importing(layer: Layer, ours: Mapping[int, Any]) -> Callable[..., Any]:
     return find_and_load
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a pool's line is of an error, and not of a worker that ended with its World."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HostLostError))
+
+
+logging.getLogger("concurrent.futures").addFilter(_is_news)
 _POLLING = polling.places(taking_part)
 
 

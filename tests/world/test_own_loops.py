@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 import time
+
+import pytest
 
 from pystack.world import World
 
@@ -39,6 +42,15 @@ def test_each_host_may_run_one() -> None:
         assert 3600 < world.now < 3601
         assert not world.failures
     assert got == [b"HELLO"]
+
+
+def test_a_pool_that_is_left_ends_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    with World() as world:
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        assert pool.submit(time.sleep, 3600).result() is None
+        assert world.now == 3600
+    assert not caplog.records
+    pool.shutdown()
 
 
 def test_threads_of_the_world_wake_one() -> None:
