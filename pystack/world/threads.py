@@ -16,6 +16,7 @@ import queue
 import random
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType, TracebackType
@@ -48,7 +49,7 @@ class WorldLock:
     """
 
     def __init__(self, clock: WorldClock) -> None:
-        self._clock = clock
+        self._clock = weakref.ref(clock)  # a lock that outlives its World doesn't keep it
         self._lock = _lock_of_c()
         self._waiting: deque[Any] = deque()
 
@@ -62,10 +63,10 @@ class WorldLock:
             return True
         if not blocking:
             return False
-        here = taking_part()
-        if here is None and self._clock.closed:  # left over from its World: a lock as any other
+        own = self._clock()
+        clock = taking_part() or (None if own is None or own.closed else own)
+        if clock is None:  # left over from its World: a lock as any other
             return self._lock.acquire(True, timeout)
-        clock = here or self._clock
         until_us = None if timeout == _FOREVER else clock.after_us(timeout)
         in_time = True
         while in_time and self._lock.locked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import gc
 import math
 import os
 import queue
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,3 +316,20 @@ def test_two_links_have_two_captures(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"captured to .* already"):
             world.link(one, other, capture=f"{tmp_path}/../{tmp_path.name}/one.pcapng")
         world.link(one, other, capture=tmp_path / "another.pcapng")
+
+
+@pytest.mark.parametrize("pace", ["virtual", "real"])
+def test_a_world_that_has_ended_is_collected(pace: str) -> None:
+    kept = []
+    with World(time=pace) as world:
+        one, other = world.host("one"), world.host("other")
+        world.link(one, other)
+        kept.append(threading.Lock())  # as a program's own, that outlives it
+        assert one.ping("other").received == 1
+    found = weakref.ref(world)
+    del world, one, other
+    deadline = time.monotonic() + 60
+    while gc.collect() >= 0 and found() is not None:  # who looks on from outside has it, until then
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert kept[0].acquire(timeout=1)
