@@ -7,8 +7,9 @@ block (and in the tasks that it starts) the Stack's, everywhere else the kernel'
 from __future__ import annotations
 
 import socket as kernel
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
@@ -82,7 +83,11 @@ def active(module: StackSockets, strict: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            _current.reset(token)
+            # One that was never ended, as of a task that was given up, is ended by the garbage
+            # collector, in whatever context.
+            collected = isinstance(sys.exc_info()[1], GeneratorExit)
+            with suppress(ValueError) if collected else nullcontext():
+                _current.reset(token)
 
 
 def inherited() -> Callable[[], AbstractContextManager[None]]:

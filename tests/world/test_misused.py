@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import contextvars
 import gc
 import math
 import os
@@ -333,3 +334,17 @@ def test_a_world_that_has_ended_is_collected(pace: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert kept[0].acquire(timeout=1)
+
+
+def test_a_block_that_was_never_ended_is_collected_in_silence() -> None:
+    raised: list[object] = []
+    hook, sys.unraisablehook = sys.unraisablehook, raised.append
+    try:
+        with World() as world:
+            block = world.host("one").active()
+            contextvars.copy_context().run(block.__enter__)  # as of a task that was given up
+        del block
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    assert not raised
