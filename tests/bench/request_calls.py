@@ -81,6 +81,9 @@ def main() -> None:
         if absent:
             sys.exit("; ".join(f"{way}: {why}" for way, why in absent.items()))
         for name in SERVERS:
+            if not http._is_installed(name):
+                print(f"{name:18} not installed")
+                continue
             kernel, stack = (
                 measure(networks[way], name, arguments.seconds) for way in ("veth", "TAP")
             )
