@@ -36,7 +36,7 @@ def beside(monkeypatch):
         ("lossy_echo", range(11, 12), ["lost"]),
         ("exclusive_lease", range(20, 21), ["late", "late", "cut"]),
         ("half_open", range(2, 3), ["crash"]),
-        ("window_stall", range(1, 2), ["choice"]),
+        ("window_stall", range(4, 5), ["choice"]),
         ("back_off", range(53, 54), ["cut"]),
         ("head_of_line", range(1, 2), ["choice"]),
     ],
