@@ -1,4 +1,4 @@
-"""A mature C TCP/IP stack (lwIP) as an ordinary Python object.
+"""Mature TCP/IP stacks (lwIP, gVisor's netstack, Linux) as ordinary Python objects.
 
 PYTEST_DONT_REWRITE: its plugin for pytest is the package `pytest_pystack`.
 """
