@@ -8,6 +8,7 @@ watches a descriptor and calls back, as any loop. That is all that asyncio's tra
 from __future__ import annotations
 
 import asyncio
+import selectors
 from asyncio import selector_events
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +53,8 @@ class LentLoop(selector_events.BaseSelectorEventLoop):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lender = loop
-        super().__init__(selector=_NoSelector())  # type: ignore[arg-type]
+        self._watched = _Watched()
+        super().__init__(selector=self._watched)  # type: ignore[arg-type]
         for name in _LENT:
             setattr(self, name, getattr(loop, name))
 
@@ -70,20 +72,42 @@ class LentLoop(selector_events.BaseSelectorEventLoop):
         return f"<{type(self).__name__} before {self._lender!r}>"
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
-        self._lender.add_reader(_number(fd), callback, *args)
+        number = _number(fd)
+        self._lender.add_reader(number, callback, *args)
+        self._watched.add(number, selectors.EVENT_READ)
 
     def _remove_reader(self, fd: Any) -> bool:
-        return bool(self._lender.remove_reader(_number(fd)))
+        number = _number(fd)
+        self._watched.remove(number, selectors.EVENT_READ)
+        return bool(self._lender.remove_reader(number))
 
     def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
-        self._lender.add_writer(_number(fd), callback, *args)
+        number = _number(fd)
+        self._lender.add_writer(number, callback, *args)
+        self._watched.add(number, selectors.EVENT_WRITE)
 
     def _remove_writer(self, fd: Any) -> bool:
-        return bool(self._lender.remove_writer(_number(fd)))
+        number = _number(fd)
+        self._watched.remove(number, selectors.EVENT_WRITE)
+        return bool(self._lender.remove_writer(number))
 
 
-class _NoSelector:
-    """In the place of a selector, which `LentLoop` never asks."""
+class _Watched:
+    """In the place of a selector, which is asked only by transports that tell about themselves."""
+
+    def __init__(self) -> None:
+        self._events: dict[int, int] = {}
+
+    def add(self, number: int, event: int) -> None:
+        self._events[number] = self._events.get(number, 0) | event
+
+    def remove(self, number: int, event: int) -> None:
+        if rest := self._events.pop(number, 0) & ~event:
+            self._events[number] = rest
+
+    def get_key(self, number: int) -> selectors.SelectorKey:
+        """See `selectors.BaseSelector.get_key`."""
+        return selectors.SelectorKey(number, number, self._events[number], None)
 
 
 def _number(fd: Any) -> int:

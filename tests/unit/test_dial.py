@@ -78,6 +78,25 @@ async def asked(net: pystack.Stack, host: str, port: int, **options: Any) -> byt
     return answer
 
 
+def test_transports_tell_about_themselves() -> None:
+    """As asyncio's do: in warnings and in what an exception handler logs, too."""
+
+    async def work() -> None:
+        async with both() as (left, right):
+            server = await right.aio.start_server(lambda _r, _w: None, RIGHT, 80)
+            reader, writer = await left.aio.open_connection(RIGHT, 80)
+            assert "read=polling write=<idle, bufsize=0>" in repr(writer)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            assert "read=idle write=<idle, bufsize=0>" in repr(reader)
+            writer.write(bytes(20_000_000))
+            assert "write=<polling, bufsize=" in repr(writer.transport)
+            writer.transport.abort()
+            assert "read=idle" in repr(writer.transport)
+            server.close()
+
+    run(work())
+
+
 def test_streams_of_both_families() -> None:
     async def work() -> None:
         async with both() as (left, right):
