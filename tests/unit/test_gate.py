@@ -300,6 +300,25 @@ def test_headers_whose_body_does_not_come_leave_alone() -> None:
         assert min(alone_s() for _ in range(5)) < 0.1
 
 
+def test_headers_leave_though_nagle_s_algorithm_is_switched_on_behind_them() -> None:
+    """What was sent with TCP_NODELAY doesn't wait for what comes without."""
+    with stacks() as (left, right), Asked(left, right) as asked:
+
+        def alone_s() -> float:
+            asked.learn()
+            asked.begin()
+            asked.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+            began = time.monotonic()
+            wait_until_readable(asked.client)
+            waited = time.monotonic() - began
+            assert asked.server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+            asked.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            asked.end()
+            return waited
+
+        assert min(alone_s() for _ in range(5)) < 0.1
+
+
 def test_a_program_that_goes_on_working_holds_nobody_up_for_long() -> None:
     """It sends without an end, and something is unread: what comes is answered all the same."""
     with stacks() as (left, right):

@@ -38,7 +38,16 @@ uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
     return 0;
 }
 
-/* Setting TCP_NODELAY sends what MSG_MORE holds, but not what the program's TCP_CORK does. */
+/* Setting TCP_NODELAY sends what MSG_MORE holds, but not what the program's TCP_CORK does. The
+ * program may have cleared it since: what it sent before would have gone all the same. */
+static void release(ps_stack *stack, int64_t handle)
+{
+    bool delays = !has_no_delay(stack, handle);
+    stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 1);
+    if (delays)
+        stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 0);
+}
+
 static int release_all(ps_stack *stack)
 {
     while (stack->gate.held != NULL) {
@@ -46,8 +55,7 @@ static int release_all(ps_stack *stack)
         descriptor_unhold(descriptor);
         if (stack->now_us - descriptor->held_us >= CHANCE_US)
             gate_note_end(stack, &descriptor->attention);
-        if (has_no_delay(stack, descriptor->handle))
-            stack->table->option_set(stack->engine, descriptor->handle, PS_OPT_TCP_NODELAY, 1);
+        release(stack, descriptor->handle);
     }
     return 0;
 }
