@@ -189,7 +189,10 @@ class FaultyWorld(Protocol):
 
 def _host(world: FaultyWorld, name: str) -> Host:
     if name not in world.hosts:
-        raise ValueError(f"a fault is to hit the host {name!r}, which this World hasn't")
+        raise ValueError(
+            f"a fault is to hit the host {name!r}, which this World hasn't: "
+            f"it has {', '.join(world.hosts) or 'none'}"
+        )
     return world.hosts[name]
 
 

@@ -303,6 +303,7 @@ class World(SeenWorld, Closing):
         except (OSError, ValueError) as error:
             if not (isinstance(error, OSError) and self._closed):
                 self._failures.append(error)
+                raise
 
     def note_failure(self, error: BaseException) -> None:
         """Keeps what a thread has ended with, for `failures`."""

@@ -6,8 +6,10 @@ import asyncio
 import concurrent.futures
 import random
 import socket
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,10 +238,27 @@ def test_what_arrives_without_power_is_lost() -> None:
         assert one.ping("b").received == 1
 
 
-def test_a_fault_of_something_that_is_not_there_is_told() -> None:
-    with World(faults=[Fault("crash", "nobody", 1, 1)]) as world:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("crash", "nobody", 1, 1),
+        Fault("cut", "a-nobody", 1, 1),
+        Fault("partition", "a|nobody", 1, 1),
+    ],
+)
+def test_a_fault_of_something_that_is_not_there_is_told(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    with World(faults=[fault]) as world:
+        world.link(world.host("a"), world.host("b"))
         world.sleep(5)
-        assert "'nobody', which this World hasn't" in str(world.failures[0])
+        (error,) = world.failures
+    assert isinstance(error, ValueError)
+    assert "nobody" in str(error)
+    assert str(error).endswith(("it has a, b", "there are a-b"))
+    assert [one.exc_value for one in told] == [error]
 
 
 def test_plans_are_drawn_from_what_may_go_wrong() -> None:
