@@ -108,9 +108,13 @@ def _once(host: Host, case: Case) -> Result:
         verdict, reason = Verdict.INCONCLUSIVE, str(nothing)
     except OSError as error:
         # A socket call of the Host's that the case did not foresee.
-        where = traceback.extract_tb(error.__traceback__)
-        line = next((one.line for one in reversed(where) if one.filename == _file(case)), "")
-        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {error} (at: {line})"
+        place = _place(case, error)
+        at = "" if place is None else place.line
+        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {error} (at: {at})"
+    except Exception as error:  # noqa: BLE001 - a mistake in the case; the others go on
+        place = _place(case, error)
+        at = "" if place is None else f" ({place.filename}:{place.lineno})"
+        verdict, reason = Verdict.FAIL, f"the case raised {type(error).__name__}: {error}{at}"
     ladder = () if tester is None else tuple(tester.ladder.events)
     try:
         if tester is not None and verdict is not Verdict.CRASH:
@@ -123,8 +127,11 @@ def _once(host: Host, case: Case) -> Result:
     return Result(case.id, host.name, host.release, verdict, reason, took, ladder)
 
 
-def _file(case: Case) -> str:
-    return case.function.__code__.co_filename
+def _place(case: Case, error: Exception) -> traceback.FrameSummary | None:
+    """Where in the case's file it was raised, or what raised it was called."""
+    file = case.function.__code__.co_filename
+    where = traceback.extract_tb(error.__traceback__)
+    return next((one for one in reversed(where) if one.filename == file), None)
 
 
 def run_mutant(make: Callable[[], Host], case: Case) -> Result:

@@ -251,6 +251,9 @@ def test_how_a_case_can_end() -> None:
     def inconclusive(lab: Tester) -> None:
         lab.need(False, "never mind")
 
+    def mistaken(lab: Tester) -> None:
+        lab.udp(dport=9999)  # type: ignore[call-arg]
+
     host = StackHost("lwip")
     assert run_function(asks, host).verdict is Verdict.PASS
     assert run_function(unable, host).verdict is Verdict.NOT_APPLICABLE
@@ -259,6 +262,11 @@ def test_how_a_case_can_end() -> None:
     result = run_function(refused, host)
     assert result.verdict is Verdict.FAIL
     assert "bind" in result.reason
+    result = run_function(mistaken, host)
+    assert result.verdict is Verdict.FAIL
+    line = mistaken.__code__.co_firstlineno + 1
+    assert result.reason.startswith("the case raised TypeError: ")
+    assert result.reason.endswith(f"({__file__}:{line})")
     result = run_function(crash, host)
     assert result.verdict is Verdict.CRASH, result
     assert run_function(asks, host).verdict is Verdict.PASS, "it was started again"
