@@ -246,11 +246,13 @@ class Exploration:
     def __str__(self) -> str:
         seen = ", ".join(f"{kind} {count}" for kind, count in sorted(self.coverage.items()))
         lines = [
-            f"{self.runs} runs, {self.virtual:.0f} s of virtual time in {self.real:.1f} s; "
-            f"runs with: {seen or 'no fault'}"
+            f"{self.runs} run{'s' * (self.runs != 1)}, {self.virtual:.0f} s of virtual time "
+            f"in {self.real:.1f} s; runs with: {seen or 'no fault'}"
         ]
         if self.failure is None or self.shrunk is None:
             return lines[0] + "\nnone failed"
+        # pytest's summary has room for this line's beginning alone.
+        lines.insert(0, f"seed {self.failure.tape.seed}: {self.failure.error}")
         lines += ["", self.shrunk.report.rstrip(), ""]
         if self.shrunk.ladder:
             lines += [self.shrunk.ladder, ""]

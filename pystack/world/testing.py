@@ -134,7 +134,13 @@ def _run(
     if tape is not None:
         outcome = run_once(once, tape=tape, trace=True, **time)
         if outcome.error:
-            told = [outcome.report, outcome.tables, outcome.ladder, str(tape)]
+            told = [
+                f"fails again: {outcome.error}",
+                outcome.report,
+                outcome.tables,
+                outcome.ladder,
+                str(tape),
+            ]
             raise AssertionError("\n\n".join(told))
         return
     chosen = seeds if seed is None else [seed]

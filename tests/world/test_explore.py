@@ -115,6 +115,7 @@ def test_a_schedule_that_loses_an_update_is_found_and_shrunk(capsys) -> None:
     told = str(found)
     assert "AssertionError: an update is lost" in told
     assert f"seed {found.failure.tape.seed} fails" in told
+    assert told.startswith(f"seed {found.failure.tape.seed}: {found.failure.error}\n")
     assert run_once(lost_update, tape=found.shrunk.tape).kind == found.failure.kind
     with pytest.raises(AssertionError, match=r"replay: python -m pystack\.world"):
         found.check()
