@@ -99,7 +99,7 @@ def test_the_manual_has_the_totals() -> None:
     (under, few), (installed, some), (linux, different) = map(totals, table_module.WAYS)
     files = sum("stack linux-7.2" in row for row in TABLE["modules"].values())
     assert f"{under} tests of {len(TABLE['modules'])} files pass on a stack's, {few} differ" in flat
-    assert f"{installed} pass within `installed()`, {some} differ" in flat
+    assert f"with `installed()`, as users run it, {installed} pass and {some} differ" in flat
     rows = [row.get("stack linux-7.2", {}) for row in TABLE["modules"].values()]
     absent = sum(row.get("absent", 0) for row in rows)
     tried = f"{linux} tests of the {files} files tried pass, {different} differ; {absent} more"
