@@ -36,7 +36,7 @@ int64_t ps_datagrams_out(ps_stack *stack, int64_t handle, int descriptor, uint32
             *error = errno;
     }
     free(data);
-    return count > 0 || size == -EAGAIN ? count : size;
+    return size < 0 && size != -EAGAIN ? size : count;
 }
 
 int64_t ps_datagrams_in(ps_stack *stack, int64_t handle, int descriptor, uint32_t most, int *error)
