@@ -49,17 +49,19 @@ static int stop_here(void *argument)
 }
 
 /* Of the system's alone; by now the signal's action is the default (SA_RESETHAND).
- * Py_AddPendingCall takes a lock, which the thread hasn't that is sending this very signal. */
+ * Py_AddPendingCall takes a lock. A thread that sends the signal to itself hasn't got it; one that
+ * another thread's signal interrupts may, and waits here for ever. So the process's end comes
+ * first: it waits for no thread of Python's. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     int error = errno;
     uint8_t byte = (uint8_t)number;
     bool is_own = (info->si_code == SI_USER || info->si_code == SI_TKILL) && info->si_pid == owner;
     (void)context;
-    if (is_own && getpid() == owner)
-        soon(stop_here, NULL);
     if (getpid() != owner || write(ends[1], &byte, 1) != 1)
         raise(number); /* as soon as we return */
+    else if (is_own)
+        soon(stop_here, NULL);
     errno = error;
 }
 
