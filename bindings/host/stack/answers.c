@@ -26,7 +26,8 @@ static bool has_no_delay(ps_stack *stack, int64_t handle)
 
 uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
 {
-    struct descriptor *descriptor = stack->shown_count > 0 ? descriptor_find(stack, handle) : NULL;
+    bool matters = stack->gate.timed || stack->gate.held != NULL; /* else no send is looked up */
+    struct descriptor *descriptor = matters ? descriptor_find(stack, handle) : NULL;
     if (descriptor == NULL)
         return 0;
     if (!(flags & (PS_MSG_OOB | PS_MSG_MORE)) && gate_expects_more(stack, &descriptor->attention) &&
