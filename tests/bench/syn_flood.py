@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gateway_place import behind, inside, inside_words
 from gateways import processor_s
-from outside import SERVER, outside
+from outside import SERVER, lead_to_nobody, outside
 
 SPELLS = ("nobody", "elsewhere", "through")
 TARGETS = {"elsewhere": "198.18.0", "through": "198.51.100"}
@@ -134,12 +134,7 @@ def asked(flood: subprocess.Popen[str] | None) -> int:
 
 def prepare(place: Any, guest: int) -> None:
     """A way out to where nobody answers, and a device of the guest's that nobody reads."""
-    for words in (
-        "link add out type veth peer name far", "link set out up", "link set far up",
-        "address add 192.0.2.1/24 dev out", "route add default via 192.0.2.2",
-        "neighbour add 192.0.2.2 lladdr 02:00:00:00:00:99 dev out",
-    ):  # fmt: skip
-        place.run("ip", *words.split())
+    lead_to_nobody(place)
     for words in (
         "link add sink type veth peer name end", "link set sink up", "link set end up",
         f"route add {TARGETS['elsewhere']}.0/24 via inet 192.0.2.2 dev sink onlink",

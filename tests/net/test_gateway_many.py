@@ -21,7 +21,7 @@ import pytest
 from gateway_place import behind, inside
 from installed import needs_programs
 from namespace import needs_namespace
-from outside import MEBIBYTE, SERVER, digest, outside
+from outside import MEBIBYTE, SERVER, digest, lead_to_nobody, outside
 
 import pystack
 from pystack.embed.gateway import Gateway, wire_from_descriptor
@@ -255,12 +255,7 @@ def test_a_flood_of_connections_leaves_the_others_whole() -> None:
     limit, before = resource.getrlimit(resource.RLIMIT_NOFILE), descriptors()
     try:
         with outside() as place:
-            for words in (
-                "link add out type veth peer name far", "link set out up", "link set far up",
-                "address add 192.0.2.1/24 dev out", "route add default via 192.0.2.2",
-                "neighbour add 192.0.2.2 lladdr 02:00:00:00:00:99 dev out",
-            ):  # fmt: skip
-                place.run("ip", *words.split())
+            lead_to_nobody(place)
             place.call(flood_beside_a_download)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)  # which the gateway has raised

@@ -30,6 +30,16 @@ def digest(mebibytes: int) -> str:
     return whole.hexdigest()
 
 
+def lead_to_nobody(place: Any) -> None:
+    """Gives an outside a default route by which nobody ever answers."""
+    for words in (
+        "link add out type veth peer name far", "link set out up", "link set far up",
+        "address add 192.0.2.1/24 dev out", "route add default via 192.0.2.2",
+        "neighbour add 192.0.2.2 lladdr 02:00:00:00:00:99 dev out",
+    ):  # fmt: skip
+        place.run("ip", *words.split())
+
+
 @contextmanager
 def outside() -> Iterator[Any]:
     """A namespace with a web server, a name server, an echo service and a client's address."""
