@@ -23,10 +23,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import pystack
 from pystack.bench import ways
 from pystack.bench.scale import Figure
 from pystack.bench.worker import Here, WorkerError
@@ -89,9 +90,11 @@ def _is_installed(name: str) -> bool:
 
 
 class _Running:
-    """A server on an event loop in its own thread."""
+    """A server on an event loop in its own thread, with the Stack installed if it is one's."""
 
-    def __init__(self, name: str, listener: Any) -> None:
+    def __init__(self, name: str, listener: Any, stack: pystack.Stack | None) -> None:
+        self._installed = nullcontext() if stack is None else stack.installed()
+        self._installed.__enter__()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._thread = threading.Thread(
@@ -103,6 +106,7 @@ class _Running:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
         self._loop.close()
+        self._installed.__exit__(None, None, None)
 
 
 def _start(here: Here, name: str) -> Any:
@@ -113,7 +117,7 @@ def _start(here: Here, name: str) -> Any:
     listener = here.server.sockets.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind((here.server.host, 0))
     listener.listen(128)
-    here.kept = _Running(name, listener)
+    here.kept = _Running(name, listener, here.server.stack)
     return listener.getsockname()
 
 

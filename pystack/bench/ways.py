@@ -91,7 +91,7 @@ def _stack_on_tap(here: Here, engine: str, offload: bool) -> None:
     wire = here.cleanup.enter_context(pystack.nic.Tap("tap0", offload=offload))
     net = here.cleanup.enter_context(pystack.Stack(engine=engine))
     net.attach(wire, f"{RIGHT}/{PREFIX}")
-    here.server = here.client = Ends(net.sockets, RIGHT)
+    here.server = here.client = Ends(net.sockets, RIGHT, stack=net)
 
 
 def _stacks(here: Here, engine: str, mtu: int) -> None:
@@ -99,7 +99,7 @@ def _stacks(here: Here, engine: str, mtu: int) -> None:
     for host, wire in zip((LEFT, RIGHT), wires, strict=True):
         net = here.cleanup.enter_context(pystack.Stack(engine=engine))
         net.attach(wire, f"{host}/{PREFIX}")
-        here.client, here.server = here.server, Ends(net.sockets, host)
+        here.client, here.server = here.server, Ends(net.sockets, host, stack=net)
 
 
 def _device_up(here: Here, name: str, address: str) -> None:

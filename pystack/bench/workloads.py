@@ -12,7 +12,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pystack
 
 __all__ = ["WORKLOADS", "Ends", "Metric", "Workload"]
 
@@ -34,11 +37,13 @@ class Ends:
         sockets: The module `socket`, or what stands in for it.
         host: The end's own address.
         congestion: Which congestion control the kernel's sockets take; None: the machine's default.
+        stack: Whose the sockets are; None: the kernel's.
     """
 
     sockets: Any
     host: str
     congestion: str | None = None
+    stack: pystack.Stack | None = None
 
     def _controlled(self, made: Any) -> Any:
         if self.congestion is not None and self.sockets is socket:

@@ -6,6 +6,7 @@ block (and in the tasks that it starts) the Stack's, everywhere else the kernel'
 
 from __future__ import annotations
 
+import selectors
 import socket as kernel
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from pystack.sockets.early import (
 )
 from pystack.sockets.libraries import watching_libraries
 from pystack.sockets.patch import patched
+from pystack.sockets.selector import StackSelector
 from pystack.sockets.socket import Socket
 
 __all__ = ["active", "in_the_process", "inherited", "outside"]
@@ -106,7 +108,8 @@ def in_the_process(module: StackSockets, strict: bool) -> Iterator[None]:
         return None if _outside.get() else module
 
     replacements = {name: getattr(module, name) for name in ("socket", "SocketType", *FUNCTIONS)}
-    with patched(places_for(replacements, choose)) as layer:  # noqa: SIM117 - one after the other
+    places = {**places_for(replacements, choose), (selectors, "DefaultSelector"): StackSelector}
+    with patched(places) as layer:  # noqa: SIM117 - one after the other
         with watching_libraries(layer, choose, strict):
             yield
 

@@ -91,6 +91,27 @@ class Notifier:
         count = self._handle.check(lib.ps_notifier_take(self._open(), out, _AT_ONCE))
         return [(one.handle, one.mask) for one in out[0:count]]
 
+    def look(self, most: int, waits: bool) -> list[tuple[int, int]]:
+        """As `take`, for a caller that looks before each of its waits.
+
+        Args:
+            most: How many sockets to give.
+            waits: Whether the descriptor is waited for next if nothing is ready. Otherwise it tells
+                nothing until the next look, which saves a call of the kernel's for each time.
+
+        Returns:
+            As `take`.
+
+        Raises:
+            OSError: As `take`.
+            StackPanic: The engine has failed.
+        """
+        if most > len(self._out):
+            self._out = ffi.new("struct ps_readiness[]", 2 * most)
+        out = self._out
+        count = self._handle.check(lib.ps_notifier_look(self._open(), out, len(out), waits))
+        return [(one.handle, one.mask) for one in out[0:count]]
+
     def _open(self) -> Any:
         if not self._finalizer.alive:
             raise OSError(errno.EBADF, "the Notifier is closed")

@@ -320,6 +320,10 @@ int ps_notifier_watch(ps_notifier *notifier, int64_t handle, uint32_t interest);
 int ps_notifier_forget(ps_notifier *notifier, int64_t handle);
 /* The sockets that are ready, those first that were not given for the longest time; how many. */
 int ps_notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room);
+/* The same for a caller that asks before each of its waits, and so need not be rung for while it is
+ * at work: until the next call the descriptor tells only if nothing was given and `waits`, which
+ * says that the caller waits for it next. */
+int ps_notifier_look(ps_notifier *notifier, struct ps_readiness *out, size_t room, bool waits);
 /* The last call; 0, or -EDEADLK: nothing was done. */
 int ps_notifier_close(ps_notifier *notifier);
 

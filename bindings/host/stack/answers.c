@@ -13,6 +13,7 @@
 #include "stack/descriptor.h"
 #include "stack/entry.h"
 #include "stack/gate.h"
+#include "stack/notifier.h"
 
 /* A part that was held for less time than this has had no chance to be followed. */
 #define CHANCE_US 150
@@ -24,14 +25,23 @@ static bool has_no_delay(ps_stack *stack, int64_t handle)
            value != 0;
 }
 
+/* The record of whoever tells the program of it. */
+static struct attention *attention_of(struct descriptor *descriptor)
+{
+    ps_stack *stack = descriptor->stack;
+    struct attention *told =
+        stack->notifiers == NULL ? NULL : notifiers_attention(stack, descriptor->handle);
+    return told != NULL ? told : &descriptor->attention;
+}
+
 uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
 {
     bool matters = stack->gate.timed || stack->gate.held != NULL; /* else no send is looked up */
     struct descriptor *descriptor = matters ? descriptor_find(stack, handle) : NULL;
     if (descriptor == NULL)
         return 0;
-    if (!(flags & (PS_MSG_OOB | PS_MSG_MORE)) && gate_expects_more(stack, &descriptor->attention) &&
-        has_no_delay(stack, handle)) {
+    if (!(flags & (PS_MSG_OOB | PS_MSG_MORE)) &&
+        gate_expects_more(stack, attention_of(descriptor)) && has_no_delay(stack, handle)) {
         descriptor_hold(descriptor);
         return PS_MSG_MORE;
     }
@@ -55,7 +65,7 @@ static int release_all(ps_stack *stack)
         struct descriptor *descriptor = stack->gate.held;
         descriptor_unhold(descriptor);
         if (stack->now_us - descriptor->held_us >= CHANCE_US)
-            gate_note_end(stack, &descriptor->attention);
+            gate_note_end(stack, attention_of(descriptor));
         release(stack, descriptor->handle);
     }
     return 0;

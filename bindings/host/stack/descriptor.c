@@ -59,6 +59,9 @@ void descriptors_settle(ps_stack *stack)
         struct descriptor *descriptor = stack->pending;
         stack->pending = descriptor->pending_next;
         descriptor->is_pending = false;
+        if (later_take(descriptor))
+            continue;
+        later_leave(descriptor);
         readiness_show(descriptor);
         if (stack->world != NULL)
             world_shown(stack->world->world);
@@ -166,6 +169,7 @@ static void remove_at(ps_stack *stack, struct descriptor **link)
             break;
         }
     descriptor_unhold(descriptor);
+    later_leave(descriptor);
     files_leave(descriptor);
     if (descriptor_has(descriptor, descriptor->shown))
         close(descriptor->shown);

@@ -35,13 +35,14 @@ struct descriptor {
     bool news;        /* something came since it was shown last */
     bool urgent_seen; /* the urgent byte was told of, and a reader found nothing else */
     bool is_loose;    /* a number may be closed behind our back */
-    bool is_watched, is_pending, is_held;
+    bool is_watched, is_pending, is_held, is_later;
     uint64_t held_us;       /* since when */
     uint32_t shows, wanted; /* PS_READY_* */
     struct attention attention;
     struct sockaddr_un name; /* of the shown end, of datagrams: the kernel chose it */
     socklen_t name_size;     /* 0: it has none yet */
-    struct descriptor *next, *pending_next, *file_next, *held_next;
+    uint64_t later_us;       /* when it shows at the latest what a notifier has told */
+    struct descriptor *next, *pending_next, *file_next, *held_next, *later_next, *later_before;
 };
 
 /* --- descriptor_number.c ------------------------------------------------------------------- */
@@ -76,6 +77,13 @@ void descriptor_unhold(struct descriptor *descriptor);
 /* From now on it is the socket's. */
 void descriptor_enter(ps_stack *stack, int64_t handle, struct descriptor *descriptor);
 
+/* --- descriptor_later.c -------------------------------------------------------------------- */
+
+/* Whether what it is to show can wait for later, and will be shown then. */
+bool later_take(struct descriptor *descriptor);
+/* It shows all, or there is none any more. */
+void later_leave(struct descriptor *descriptor);
+
 /* --- descriptor_files.c ---------------------------------------------------------------------- */
 
 /* The file behind a descriptor's numbers; that it is another now. */
@@ -87,7 +95,9 @@ void files_leave(const struct descriptor *descriptor);
 
 /* Makes both ends, or the one of a stream that has never been connected; its mask is `mask`. */
 int readiness_open(struct descriptor *descriptor, uint32_t mask, bool nonblocking);
-/* Shows `wanted`. */
+/* What it is to show: bits of PS_READY_*. */
+uint32_t readiness_wanted(struct descriptor *descriptor);
+/* Shows that. */
 void readiness_show(struct descriptor *descriptor);
 
 /* --- renewal.c ----------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ static void abandon(struct descriptor *descriptor)
         descriptor->form = DESCRIPTOR_RESET;
     }
     descriptor->is_watched = descriptor->is_pending = false;
+    later_leave(descriptor);
 }
 
 void descriptors_abandon(ps_stack *stack)
@@ -72,6 +73,7 @@ void descriptor_forget_all(ps_stack *stack)
             if (each->is_private) /* the owner's alone */
                 close(each->shown);
             each->is_private = each->is_watched = each->is_pending = each->is_held = false;
+            each->is_later = false;
             each->shows = 0;
             each->attention = (struct attention){0};
         }
@@ -83,7 +85,7 @@ void descriptor_forget_all(ps_stack *stack)
     stack->watcher = stack->joiner = -1;
     stack->watched_count = stack->gate.unread = stack->gate.owed = 0;
     stack->gate.held = NULL;
-    stack->pending = NULL;
+    stack->pending = stack->later_first = stack->later_last = NULL;
 }
 
 /* Puts one end of a pair in its place, on which nothing will ever come. */

@@ -18,6 +18,8 @@ void descriptor_found_nothing(ps_stack *stack, int64_t handle);
 bool descriptor_waits_not(ps_stack *stack, int64_t handle);
 /* Shows what has come about meanwhile. */
 void descriptors_settle(ps_stack *stack);
+/* Shows what has waited for long enough (descriptor_later.c). */
+void descriptors_show_later(ps_stack *stack);
 /* Inside the engine: asks again for all of them. */
 void descriptors_refresh(ps_stack *stack);
 /* All show an error, as each will from now on: the Stack is lost or at its end. */

@@ -131,7 +131,7 @@ int stack_sleep(ps_stack *stack, uint64_t until_us)
             wait_us = most;
     }
     struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
-    stack->sleep_until_us = due;
+    stack->sleep_until_us = stack->python.clock == NULL && until_us < due ? until_us : due;
     uint64_t ticket = ++stack->sleep_ticket;
     bool spins = may_spin(stack), found = false;
     stack_unlock(stack);

@@ -2,6 +2,7 @@
  * When a Stack is due by itself.
  */
 #include "stack/due.h"
+#include "stack/descriptor.h"
 #include "stack/stack.h"
 #include "world/world.h"
 
@@ -19,6 +20,8 @@ uint64_t stack_next_due(const ps_stack *stack)
     uint64_t due = stack->deadline_us, served = serving_due_us(stack);
     if (served < due)
         due = served;
+    if (stack->later_first != NULL && stack->later_first->later_us < due)
+        due = stack->later_first->later_us;
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         ps_nic *nic = stack->nics[index];
         uint64_t wanted = nic != NULL ? nic_deadline(nic) : UINT64_MAX;

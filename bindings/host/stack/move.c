@@ -181,6 +181,7 @@ bool stack_move(ps_stack *stack)
     if (stack->poisoned)
         return true;
     ENGINE_GUARD(stack, result, move(stack));
+    descriptors_show_later(stack);
     stack->unfinished = result > 0;
     return result <= 0;
 }

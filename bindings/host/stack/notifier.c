@@ -6,6 +6,8 @@
  * A notifier knows the readiness of each socket that it watches from the same events and calls as
  * descriptors do, and has those that are ready in a queue. Its bell is readable as long as that
  * isn't empty: by levels, as epoll(7). Who takes gets each in turn, for it goes to the queue's end.
+ * An event loop that asks before it polls (pystack.sockets.selector) has the bell rung only while
+ * it sleeps: two calls of the kernel's less for each time that something becomes ready.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -19,7 +21,7 @@
 
 static void settle(ps_notifier *notifier)
 {
-    bool rings = notifier->first != NULL || notifier->is_over;
+    bool rings = !notifier->is_quiet && (notifier->first != NULL || notifier->is_over);
     if (rings == notifier->rings || notifier->bell.hears < 0)
         return;
     if (rings)
@@ -27,6 +29,12 @@ static void settle(ps_notifier *notifier)
     else
         doorbell_quiet(&notifier->bell);
     notifier->rings = rings;
+}
+
+void notifier_set_quiet(ps_notifier *notifier, bool is_quiet)
+{
+    notifier->is_quiet = is_quiet;
+    settle(notifier);
 }
 
 void notifiers_settle(ps_stack *stack)
@@ -149,6 +157,26 @@ bool notifiers_watch(ps_stack *stack, int64_t handle)
         if (notifier_find(each, handle) != NULL)
             return true;
     return false;
+}
+
+bool notifiers_tell(ps_stack *stack, int64_t handle, uint32_t bits)
+{
+    for (const ps_notifier *each = stack->notifiers; each != NULL; each = each->next) {
+        const struct watch *watch = notifier_find(each, handle);
+        if (watch != NULL && watch->interest != 0 && !(bits & ~watch->interest))
+            return true;
+    }
+    return false;
+}
+
+struct attention *notifiers_attention(ps_stack *stack, int64_t handle)
+{
+    for (const ps_notifier *each = stack->notifiers; each != NULL; each = each->next) {
+        struct watch *watch = notifier_find(each, handle);
+        if (watch != NULL && watch->interest & PS_READY_READ)
+            return &watch->attention;
+    }
+    return NULL;
 }
 
 void notifiers_refresh(ps_stack *stack)

@@ -21,7 +21,8 @@ struct ps_notifier {
     struct watch *first, *last; /* of those that are ready */
     struct doorbell bell;       /* none: this is a child */
     bool rings;
-    bool is_over; /* there will be nothing but the Stack's end */
+    bool is_quiet; /* whoever takes asks by itself before it waits: ps_notifier_look */
+    bool is_over;  /* there will be nothing but the Stack's end */
     struct ps_notifier *next;
 };
 
@@ -31,6 +32,10 @@ struct ps_notifier {
 void notifiers_show(ps_stack *stack, int64_t handle, uint32_t mask);
 /* Whether one watches the socket. */
 bool notifiers_watch(ps_stack *stack, int64_t handle);
+/* Whether one tells of these bits of PS_READY_* whenever the socket has them. */
+bool notifiers_tell(ps_stack *stack, int64_t handle, uint32_t bits);
+/* The gate's record of a socket that is told of by one; NULL: by none. */
+struct attention *notifiers_attention(ps_stack *stack, int64_t handle);
 /* Inside the engine: asks again for all of them. */
 void notifiers_refresh(ps_stack *stack);
 void notifiers_have_sent(ps_stack *stack, int64_t handle);
@@ -53,6 +58,7 @@ struct watch *notifier_add(ps_notifier *notifier, int64_t handle, uint32_t mask)
 void notifier_want(ps_notifier *notifier, struct watch *watch, uint32_t interest);
 void notifier_remove(ps_notifier *notifier, struct watch *watch);
 size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room);
+void notifier_set_quiet(ps_notifier *notifier, bool is_quiet);
 /* Also takes it from its Stack. */
 void notifier_free(ps_notifier *notifier);
 

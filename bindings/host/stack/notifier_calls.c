@@ -80,6 +80,18 @@ int ps_notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t roo
     if (result < 0)
         return result;
     size_t count = notifier_take(notifier, out, room);
+    notifier_set_quiet(notifier, false);
+    stack_unlock(notifier->stack);
+    return (int)count;
+}
+
+int ps_notifier_look(ps_notifier *notifier, struct ps_readiness *out, size_t room, bool waits)
+{
+    int result = stack_lock(notifier->stack);
+    if (result < 0)
+        return result;
+    size_t count = notifier_take(notifier, out, room);
+    notifier_set_quiet(notifier, count > 0 || !waits);
     stack_unlock(notifier->stack);
     return (int)count;
 }

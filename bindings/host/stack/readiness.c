@@ -236,7 +236,7 @@ static void show_datagrams(struct descriptor *descriptor, uint32_t wanted)
 
 /* An urgent byte can't be shown where nothing can be read. It comes with a byte to read, which is
  * withdrawn, and the urgent one with it, when a reader has found nothing. */
-static uint32_t with_urgent(struct descriptor *descriptor)
+uint32_t readiness_wanted(struct descriptor *descriptor)
 {
     uint32_t wanted = descriptor->wanted & SHOWN_BITS;
     if (!(wanted & PS_READY_URGENT) || wanted & PS_READY_READ)
@@ -259,7 +259,7 @@ static void tell_gate(struct descriptor *descriptor, uint32_t before)
 
 void readiness_show(struct descriptor *descriptor)
 {
-    uint32_t before = descriptor->shows, wanted = with_urgent(descriptor);
+    uint32_t before = descriptor->shows, wanted = readiness_wanted(descriptor);
     if ((wanted == before && !descriptor->news) || descriptor->form == DESCRIPTOR_SILENT)
         return;
     if (descriptor->datagrams)

@@ -136,8 +136,9 @@ struct ps_stack {
     bool unsettled; /* a notifier has become ready, or isn't any more */
     struct gate gate;
     struct serving serving;
-    struct descriptor *pending;     /* whose shown readiness is to follow before the lock is left */
-    bool deaths;                    /* a descriptor's last number was closed */
+    struct descriptor *pending; /* whose shown readiness is to follow before the lock is left */
+    struct descriptor *later_first, *later_last; /* who show theirs later */
+    bool deaths;                                 /* a descriptor's last number was closed */
     int watcher;                    /* an epoll that tells of that; -1: none was needed */
     size_t watched_count;           /* descriptors it watches */
     int joiner;                     /* listens for ends of ours; -1: none was needed */
