@@ -278,6 +278,23 @@ def test_a_descriptor_shows_later_what_is_not_read() -> None:
         assert found[1] & select.POLLIN
 
 
+@pytest.mark.sanitize
+def test_a_descriptor_shows_at_once_what_is_passed_by() -> None:
+    """A loop that was given a socket twice, and did nothing with it, leaves it to others."""
+    with of_a_stack() as (selector, pair):
+        near, far = pair()
+        selector.register(near, EVENT_READ)
+        elsewhere = select.poll()
+        elsewhere.register(near, select.POLLIN)
+        for _ in range(3):
+            far.sendall(b"word")
+            for _ in range(2):
+                assert ready(selector, PATIENCE_S) == [(None, EVENT_READ)]
+            assert [event for _, event in elsewhere.poll(0)] == [select.POLLIN]
+            assert near.recv(9) == b"word"
+            assert elsewhere.poll(0) == []
+
+
 def test_a_descriptor_shows_later_that_there_is_room() -> None:
     with of_a_stack() as (selector, pair):
         near, far = pair()

@@ -3,9 +3,10 @@
  *
  * An event loop that asks a notifier (pystack.sockets.selector) doesn't poll its sockets'
  * descriptors. Mostly it has read what came, or sent what it had to, before anybody could have
- * looked: so a descriptor whose socket a notifier watches becomes readable or writable some time
- * later, if it is still to be so by then. Should the program poll it elsewhere, too, it is late,
- * and nothing is lost. It stops to be readable or writable, fails and ends at once.
+ * looked: so a descriptor whose socket a notifier watches becomes readable or writable when the
+ * loop was given the socket twice and did nothing with it, or after a while, for a loop that is
+ * busy elsewhere. Should the program poll it by other means, too, it is late, and nothing is lost.
+ * It stops to be readable or writable, fails and ends at once.
  *
  * Those that wait are in a queue, in the order of their times.
  */
@@ -14,7 +15,7 @@
 #include "stack/notifier.h"
 #include "stack/wake.h"
 
-#define LATER_US 2000
+#define LATER_US 50000
 
 void later_leave(struct descriptor *descriptor)
 {
@@ -51,12 +52,22 @@ bool later_take(struct descriptor *descriptor)
     if (!stack->threaded || stack->notifiers == NULL || stack->poisoned ||
         stack->state != STACK_OPEN)
         return false;
-    if (changed & (descriptor->shows | ~bits) || !(changed || descriptor->news))
+    bool is_news = descriptor->news && wanted & PS_READY_READ;
+    if (changed & (descriptor->shows | ~bits) || !(changed || is_news))
         return false;
     if (!notifiers_tell(stack, descriptor->handle, changed | (wanted & PS_READY_READ)))
         return false;
     join(descriptor);
     return true;
+}
+
+void descriptor_show_now(ps_stack *stack, int64_t handle)
+{
+    struct descriptor *descriptor = descriptor_find(stack, handle);
+    if (descriptor == NULL || !descriptor->is_later)
+        return;
+    later_leave(descriptor);
+    readiness_show(descriptor);
 }
 
 void descriptors_show_later(ps_stack *stack)

@@ -18,7 +18,9 @@ void descriptor_found_nothing(ps_stack *stack, int64_t handle);
 bool descriptor_waits_not(ps_stack *stack, int64_t handle);
 /* Shows what has come about meanwhile. */
 void descriptors_settle(ps_stack *stack);
-/* Shows what has waited for long enough (descriptor_later.c). */
+/* What a notifier tells of may be shown later (descriptor_later.c): of this socket, no longer. */
+void descriptor_show_now(ps_stack *stack, int64_t handle);
+/* Shows what has waited for long enough. */
 void descriptors_show_later(ps_stack *stack);
 /* Inside the engine: asks again for all of them. */
 void descriptors_refresh(ps_stack *stack);

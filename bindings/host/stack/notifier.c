@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "stack/notifier.h"
+#include "stack/descriptors.h"
 #include "stack/gate.h"
 
 #define ALWAYS (PS_READY_ERROR | PS_READY_HANGUP) /* told whatever is wanted */
@@ -83,6 +84,7 @@ static void show(ps_notifier *notifier, struct watch *watch, uint32_t mask)
 {
     uint32_t changed = (watch->mask ^ mask) & PS_READY_READ;
     watch->mask = mask;
+    watch->is_given = false;
     if (changed & mask)
         gate_note_told(notifier->stack, &watch->attention);
     else if (changed)
@@ -134,6 +136,9 @@ size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t roo
     while (count < room && notifier->first != NULL && (count == 0 || notifier->first != start)) {
         struct watch *watch = notifier->first;
         out[count++] = (struct ps_readiness){watch->handle, news_of(watch)};
+        if (watch->is_given)
+            descriptor_show_now(notifier->stack, watch->handle); /* another may want it */
+        watch->is_given = true;
         leave_queue(notifier, watch);
         join_queue(notifier, watch);
     }

@@ -12,6 +12,7 @@ struct watch {
     uint32_t interest, mask;     /* PS_READY_*: wanted, and the socket's */
     struct watch *next, *before; /* among those that are ready */
     bool is_ready;
+    bool is_given; /* to who takes, and there was no call on the socket since */
     struct attention attention;
 };
 
