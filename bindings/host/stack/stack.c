@@ -39,9 +39,6 @@ void stack_forget(ps_stack *stack)
 static void free_resources(ps_stack *stack)
 {
     descriptors_abandon(stack);
-    if (stack->world != NULL)
-        world_dismiss(stack->world);
-    stack->world = NULL;
     witness_free(stack->witness);
     stack->witness = NULL;
     arena_release(&stack->arena);
@@ -54,14 +51,26 @@ static void free_resources(ps_stack *stack)
     stack->frame.bytes = stack->gso.frame.bytes = NULL;
 }
 
+/* Without the lock: another thread may move the World, and waits for it to move this Stack. */
+static void leave_world(ps_stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    struct world_member *member = stack->world;
+    stack->world = NULL;
+    pthread_mutex_unlock(&stack->lock);
+    if (member != NULL)
+        world_dismiss(member);
+}
+
 /* When it is this Stack's turn in its World; also while it finishes. */
 static void move_in_world(void *argument)
 {
     ps_stack *stack = argument;
     pthread_mutex_lock(&stack->lock);
-    if (stack->poisoned)
+    bool is_there = stack->state < STACK_CLOSING && stack->world != NULL;
+    if (is_there && stack->poisoned)
         world_unwatch(stack->world, NULL); /* nobody takes its frames any more */
-    if (stack->state < STACK_CLOSING && !stack->poisoned) {
+    if (is_there && !stack->poisoned) {
         if (!stack_move(stack) || serving_run(stack))
             world_ready(stack->world); /* a NIC may have more, or a service has asked for it */
         stack_reschedule(stack);
@@ -99,13 +108,16 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
     if (result == 0 && options->world != NULL) {
         stack->world = world_enlist(options->world, move_in_world, stack_acts, stack);
         result = stack->world != NULL ? 0 : -ENOMEM;
+        stack->place = result == 0 ? stack->world->number : 0;
     }
     if (result == 0)
         result = image_load(&stack->image, options->engine_path, &stack->table, error, error_size);
     if (result == 0) {
         struct ps_hypercalls hypercalls;
         stack_hypercalls(stack, &hypercalls);
+        pthread_mutex_lock(&stack->lock); /* its World moves it, perhaps in another thread */
         result = stack_open_engine(stack, &hypercalls);
+        pthread_mutex_unlock(&stack->lock);
         if (result == -EPROTO)
             snprintf(error, error_size, "the engine refuses this host's version of hypercalls.h");
         else if (result < 0)
@@ -118,6 +130,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
             snprintf(error, error_size, "no thread for the driver: %s", strerror(-result));
     }
     if (result < 0) {
+        leave_world(stack);
         free_resources(stack);
         free(stack);
         return result;
@@ -129,7 +142,7 @@ int ps_stack_open(const struct ps_stack_options *options, ps_stack **out, char *
 
 uint64_t ps_stack_place(const ps_stack *stack)
 {
-    return stack->world == NULL ? 0 : stack->world->number;
+    return stack->place;
 }
 
 int stack_begin_to_close(ps_stack *stack)
@@ -178,6 +191,9 @@ void stack_close(ps_stack *stack, bool abrupt)
     stack_close_engine(stack, abrupt);
     detach_all(stack);
     free_resources(stack);
+    stack_unlock(stack);
+    leave_world(stack);
+    pthread_mutex_lock(&stack->lock);
     stack->state = STACK_CLOSED;
     pthread_cond_broadcast(&stack->idle);
     stack_unlock(stack);

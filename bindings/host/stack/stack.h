@@ -92,6 +92,7 @@ struct ps_stack {
     struct arena arena;
     struct ps_python_hypercalls python;
     struct world_member *world; /* its place in one, or NULL */
+    uint64_t place;             /* ps_stack_place */
     struct witness *witness;    /* of its sockets, for the World's trace; or NULL */
     bool seeded;
     struct generator generator;

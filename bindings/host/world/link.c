@@ -24,6 +24,7 @@ struct link {
     pthread_mutex_t lock;
     ps_world *world;
     struct link_end *ends[2]; /* NULL: unplugged */
+    int left;                 /* so many are not destroyed yet */
 };
 
 /* In order of arrival: most come behind all others, and none overtakes many. */
@@ -132,9 +133,14 @@ static void destroy(ps_nic *nic)
     pthread_mutex_lock(&link->lock);
     link->ends[end->side] = NULL;
     drop(end, UINT64_MAX);
+    pthread_mutex_unlock(&link->lock);
+    /* Another thread may move the World, and these with it. */
+    world_end(link->world, &end->arrival);
+    world_end(link->world, &end->out.departure);
+    pthread_mutex_lock(&link->lock);
     way_close(&end->out);
     world_unkeep(link->world, &end->out);
-    bool was_last = link->ends[!end->side] == NULL;
+    bool was_last = --link->left == 0;
     pthread_mutex_unlock(&link->lock);
     free(end);
     if (was_last) {
@@ -210,8 +216,10 @@ int ps_link_create(ps_world *world, uint32_t mtu, uint8_t layer, uint64_t seed,
     link->world = world_hold(world);
     for (int side = 0; side < 2; side++) {
         link->ends[side] = create_end(link, side, mtu, layer, &settings[side], seed, &result);
-        if (link->ends[side] != NULL)
+        if (link->ends[side] != NULL) {
+            link->left++;
             continue;
+        }
         if (side == 0) {
             pthread_mutex_destroy(&link->lock);
             ps_world_release(world);

@@ -37,9 +37,10 @@ struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
 void world_dismiss(struct world_member *member)
 {
     ps_world *world = member->world;
-    world_set(world, &member->event, NOT_DUE);
     world_unwatch(member, NULL);
     pthread_mutex_lock(&world->lock);
+    world_await(world, &member->event);
+    world_take_out(world, &member->event);
     struct world_member **link = &world->ready_first, *last = NULL;
     while (*link != NULL && *link != member) {
         last = *link;

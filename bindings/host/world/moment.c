@@ -13,7 +13,7 @@
 struct ps_moment {
     ps_world *world;
     struct stored *stored;
-    uint64_t now_us, busy_us, woken_us, frames, events, order;
+    uint64_t now_us, busy_us, woken_us, woken_events, frames, events, order;
     struct world_event **heap;
     size_t heap_count, counts[EVENT_KINDS];
     struct world_member *ready_first, *ready_last;
@@ -62,6 +62,7 @@ int ps_moment_create(ps_world *world, ps_moment **out)
     made->heap_count = world->heap_count;
     memcpy(made->counts, world->counts, sizeof made->counts);
     made->woken_us = world->woken_us;
+    made->woken_events = world->woken_events;
     made->now_us = atomic_load(&world->now_us);
     made->busy_us = atomic_load(&world->busy_us);
     made->frames = atomic_load(&world->frames);
@@ -84,6 +85,7 @@ static void put_events_back(const ps_moment *moment)
     world->heap_count = moment->heap_count;
     memcpy(world->counts, moment->counts, sizeof world->counts);
     world->woken_us = moment->woken_us;
+    world->woken_events = moment->woken_events;
     world->events = moment->events;
     world->order = moment->order;
     world->ready_first = moment->ready_first;

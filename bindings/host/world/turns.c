@@ -115,22 +115,26 @@ ps_turn *turn_here(ps_world *world)
     return turn;
 }
 
-void turn_ready(ps_turn *turn, int result)
+/* Under the lock. */
+static void make_ready(ps_turn *turn, int result)
 {
     ps_world *world = turn->world;
-    pthread_mutex_lock(&world->lock);
-    bool starts = turn->waiting && !turn->ready;
     if (mine_in == world->number && mine == turn)
         turn->woken_here = true;
-    if (starts) {
-        turn_append(world, turn, result);
-        world->woken_us = atomic_load(&world->now_us);
-    }
-    pthread_mutex_unlock(&world->lock);
-    if (starts) {
-        world_note_progress(world);
-        world_set(world, &turn->alarm, NOT_DUE);
-    }
+    if (!turn->waiting || turn->ready)
+        return;
+    turn_append(world, turn, result);
+    world->woken_us = atomic_load(&world->now_us);
+    world->woken_events = world->events;
+    world_note_progress(world);
+    world_take_out(world, &turn->alarm);
+}
+
+void turn_ready(ps_turn *turn, int result)
+{
+    pthread_mutex_lock(&turn->world->lock);
+    make_ready(turn, result);
+    pthread_mutex_unlock(&turn->world->lock);
 }
 
 void turn_prepare(ps_turn *turn, uint64_t until_us, bool polls)
@@ -220,9 +224,11 @@ int turn_wait(ps_turn *turn)
 
 void world_shown(ps_world *world)
 {
+    pthread_mutex_lock(&world->lock); /* the call may come from a thread that takes no part */
     for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next)
         if (turn->polls)
-            turn_ready(turn, 0);
+            make_ready(turn, 0);
+    pthread_mutex_unlock(&world->lock);
 }
 
 /* --- Python's ----------------------------------------------------------------------------- */
@@ -273,10 +279,18 @@ void ps_turn_end(ps_turn *turn)
     while (*link != turn)
         link = &(*link)->next;
     *link = turn->next;
+    world_await(world, &turn->alarm); /* where the World is over, its wait may have been */
+    world_take_out(world, &turn->alarm);
+    if (turn->ready)
+        turn_withdraw(world, turn);
     pthread_mutex_unlock(&world->lock);
     free(turn);
     while (has_turn) {
         pthread_mutex_lock(&world->lock);
+        if (world->over) {
+            pthread_mutex_unlock(&world->lock);
+            return;
+        }
         ps_turn *next = take_looker(world, NULL);
         if (next == NULL)
             next = take_next(world);
@@ -331,7 +345,7 @@ void ps_world_close(ps_world *world)
     pthread_mutex_lock(&world->lock);
     world->closed = true;
     world->closer = here;
-    pthread_mutex_unlock(&world->lock);
     for (ps_turn *turn = world->turns; turn != NULL; turn = turn->next)
-        turn_ready(turn, -EBADF);
+        make_ready(turn, -EBADF);
+    pthread_mutex_unlock(&world->lock);
 }

@@ -13,8 +13,10 @@
 #include "world/pace.h"
 
 #define FIRST_ROOM 64
-/* Longer than any timer of TCP's or IP's after which a Stack sends something, or gives it up. */
-#define LONGEST_SILENCE_US (30 * 86400 * UINT64_C(1000000))
+/* Where so much has happened for so long and woken nobody, it never will: probes of a window that
+ * nobody opens, or timers that look after tables. Both: a single timer may be a year away. */
+#define LONG_IN_VAIN_US (30 * 86400 * UINT64_C(1000000))
+#define MUCH_IN_VAIN 100000
 
 static _Atomic uint64_t worlds;
 
@@ -32,6 +34,7 @@ int ps_world_create(uint64_t start_us, ps_world **out)
     world->number = atomic_fetch_add(&worlds, 1) + 1;
     pthread_mutex_init(&world->lock, NULL);
     pthread_mutex_init(&world->store_lock, NULL);
+    pthread_cond_init(&world->rested, NULL);
     tape_open(&world->tape);
     trace_open(&world->trace);
     atomic_store(&world->references, 1);
@@ -57,6 +60,7 @@ void ps_world_release(ps_world *world)
     }
     pthread_mutex_destroy(&world->lock);
     pthread_mutex_destroy(&world->store_lock);
+    pthread_cond_destroy(&world->rested);
     tape_close(&world->tape);
     trace_close(&world->trace);
     pace_free(world->pace);
@@ -171,12 +175,52 @@ int world_set(ps_world *world, struct world_event *event, uint64_t due_us)
     return result;
 }
 
+void world_take_out(ps_world *world, struct world_event *event)
+{
+    if (event->place != 0)
+        take_out(world, event);
+}
+
 void world_note_progress(ps_world *world)
 {
     atomic_store(&world->busy_us, atomic_load(&world->now_us));
 }
 
 /* --- one after the other ------------------------------------------------------------------ */
+
+/* Under the lock, which is given up then: nobody frees it meanwhile. */
+static void begin(ps_world *world, struct world_event *event)
+{
+    world->mover = pthread_self();
+    atomic_store(&world->busy, event);
+}
+
+/* Without the lock: that is for those who wait, of whom there are hardly ever any. */
+static void end(ps_world *world)
+{
+    atomic_store(&world->busy, NULL);
+    if (atomic_load(&world->awaiting) == 0)
+        return;
+    pthread_mutex_lock(&world->lock);
+    pthread_cond_broadcast(&world->rested);
+    pthread_mutex_unlock(&world->lock);
+}
+
+void world_await(ps_world *world, const struct world_event *event)
+{
+    atomic_fetch_add(&world->awaiting, 1);
+    while (atomic_load(&world->busy) == event && !pthread_equal(world->mover, pthread_self()))
+        pthread_cond_wait(&world->rested, &world->lock);
+    atomic_fetch_sub(&world->awaiting, 1);
+}
+
+void world_end(ps_world *world, struct world_event *event)
+{
+    pthread_mutex_lock(&world->lock);
+    world_await(world, event);
+    world_take_out(world, event);
+    pthread_mutex_unlock(&world->lock);
+}
 
 enum rest { REST_SOME, REST_NONE, REST_OTHER };
 
@@ -185,15 +229,19 @@ enum rest { REST_SOME, REST_NONE, REST_OTHER };
 static enum rest ask_members(ps_world *world, bool silent)
 {
     uint64_t order = world->order;
+    size_t count = world->heap_count;
     for (size_t place = 1; place <= world->heap_count; place++) {
         struct world_member *member = (struct world_member *)world->heap[place];
         enum acts acts = ACTS_UNKNOWN;
         if (member->acts != NULL) {
+            begin(world, &member->event);
             pthread_mutex_unlock(&world->lock);
             acts = member->acts(member->argument);
+            end(world);
             pthread_mutex_lock(&world->lock);
         }
-        if (world->order != order || world->ready_first != NULL || world->turn_first != NULL)
+        bool is_same = world->order == order && world->heap_count == count;
+        if (!is_same || world->ready_first != NULL || world->turn_first != NULL)
             return REST_OTHER;
         if (acts == ACTS || (acts == ACTS_UNKNOWN && !silent))
             return REST_SOME;
@@ -204,12 +252,13 @@ static enum rest ask_members(ps_world *world, bool silent)
 /* Whether something is left that may lead to a frame or the end of a wait. All else are timers of
  * Stacks that only look after tables or old timestamps, some of them for ever: so say the Stacks
  * themselves; of those that can't, it is so when they have been silent for long. And what goes on
- * for weeks without waking anyone, as probes of a window that nobody opens, never will. */
+ * for weeks without waking anyone never will. */
 static enum rest what_is_left(ps_world *world, const struct world_event *next)
 {
     if (world->counts[EVENT_ALARM] > 0)
         return REST_SOME;
-    if (world->pace == NULL && next->due_us >= world->woken_us + LONGEST_SILENCE_US)
+    if (world->pace == NULL && next->due_us >= world->woken_us + LONG_IN_VAIN_US &&
+        world->events >= world->woken_events + MUCH_IN_VAIN)
         return REST_NONE;
     if (world->counts[EVENT_WIRE] > 0)
         return REST_SOME;
@@ -230,8 +279,10 @@ bool world_step(ps_world *world)
         if (world->ready_first == NULL)
             world->ready_last = NULL;
         ready->ready = false;
+        begin(world, &ready->event);
         pthread_mutex_unlock(&world->lock);
         ready->move(ready->argument);
+        end(world);
         return true;
     }
     enum rest rest = event != NULL ? what_is_left(world, event) : REST_SOME;
@@ -250,9 +301,12 @@ bool world_step(ps_world *world)
         world->events++;
         if (event->due_us > atomic_load(&world->now_us))
             atomic_store(&world->now_us, event->due_us);
+        begin(world, event);
     }
     pthread_mutex_unlock(&world->lock);
-    if (event != NULL)
-        event->happen(event);
-    return event != NULL;
+    if (event == NULL)
+        return false;
+    event->happen(event);
+    end(world);
+    return true;
 }

@@ -79,12 +79,17 @@ struct ps_world {
     _Atomic uint64_t now_us;
     _Atomic uint64_t frames;
     _Atomic uint64_t busy_us; /* when a frame was sent, or a thread became ready, last */
-    uint64_t woken_us;        /* the latter alone */
+    uint64_t woken_us;        /* the latter alone, */
+    uint64_t woken_events;    /* and how many events there had been */
     uint64_t events, order;
     struct world_event **heap; /* from 1 */
     size_t heap_count, heap_room;
     size_t counts[EVENT_KINDS]; /* of what is in it */
     struct world_member *ready_first, *ready_last;
+    struct world_event *_Atomic busy; /* what happens now, or whose member moves or is asked, */
+    pthread_t mover;                  /* in this thread; */
+    _Atomic int awaiting;             /* so many others wait for its end */
+    pthread_cond_t rested;
     ps_turn *turn_first, *turn_last; /* those that may go on */
     ps_turn *turns;                  /* all */
     ps_turn *first, *current;        /* the first thread's; the one that runs */
@@ -115,6 +120,12 @@ static inline uint64_t world_now_us(ps_world *world)
 ps_world *world_hold(ps_world *world);
 /* Sets an event, or sets it again; NOT_DUE: takes it out. -ENOMEM. */
 int world_set(ps_world *world, struct world_event *event, uint64_t due_us);
+/* The same of one that is to be freed, by any thread: takes it out once it isn't under way. Without
+ * a lock that it takes as it happens. */
+void world_end(ps_world *world, struct world_event *event);
+/* Under the lock: the two halves of it. */
+void world_await(ps_world *world, const struct world_event *event);
+void world_take_out(ps_world *world, struct world_event *event);
 /* Something has happened that may lead to more. */
 void world_note_progress(ps_world *world);
 /* Lets one thing happen: what is ready now, else what is due next. false: there is nothing. By the
@@ -124,6 +135,7 @@ bool world_step(ps_world *world);
 /* --- members (members.c) --- */
 struct world_member *world_enlist(ps_world *world, void (*move)(void *argument),
                                   enum acts (*acts)(void *argument), void *argument);
+/* By any thread, without a lock that its `move` or `acts` takes. */
 void world_dismiss(struct world_member *member);
 /* It has something to do now. From under any Stack's lock. */
 void world_ready(struct world_member *member);
