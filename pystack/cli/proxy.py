@@ -17,6 +17,7 @@ from pystack.cli.options import StackOptions, device_of, stack_options
 from pystack.cli.values import NOT_NEGATIVE, UPSTREAM
 from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
 from pystack.embed.proxy import Forwarder, parse_upstream
+from pystack.embed.proxy.forwarder import UDP_ROOM
 
 __all__ = ["proxy", "room_for", "until_stopped"]
 
@@ -73,12 +74,20 @@ def _existing(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_default=True,
     help="Maximum number of open flows; each has a descriptor (ulimit -n).",
 )
+@click.option(
+    "--udp-room",
+    type=click.IntRange(min=1),
+    default=UDP_ROOM,
+    show_default=True,
+    help="Bytes of datagrams that may wait at all UDP flows together.",
+)
 def proxy(
     upstream: str,
     device: str | None,
     connect_timeout: float,
     udp_idle: float,
     flows: int,
+    udp_room: int,
     options: StackOptions,
 ) -> None:
     """Forwards whatever is routed into the wire, until Ctrl-C.
@@ -92,7 +101,9 @@ def proxy(
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface)
         way = parse_upstream(upstream, device)
-        forwarder = Forwarder(net, way, connect_timeout=connect_timeout, udp_idle=udp_idle)
+        forwarder = Forwarder(
+            net, way, connect_timeout=connect_timeout, udp_idle=udp_idle, udp_room=udp_room
+        )
         wire = device_of(interface) or options.nic
         told = f"Proxying what is routed into {wire} by {way!r}"
         asyncio.run(until_stopped(_forward(forwarder, flows, told)))

@@ -39,12 +39,18 @@ __all__ = ["socks"]
     show_default=True,
     help="Maximum number of clients at once.",
 )
+@click.option(
+    "--per-address",
+    type=click.IntRange(min=1),
+    help="Maximum number of them at one address; default: fewer than there are places left.",
+)
 def socks(
     listen: str,
     port: int,
     user: str | None,
     password: str | None,
     clients: int,
+    per_address: int | None,
     options: StackOptions,
 ) -> None:
     """Serves SOCKS5 and HTTP CONNECT until Ctrl-C; connections leave through the stack.
@@ -56,7 +62,10 @@ def socks(
     clients = room_for(clients, each=2)  # one that asks for datagrams has another socket
     with options.stack() as (net, interface):
         options.advise(interface)
-        server = SocksServer(net, listen, port, user=user, password=password, clients=clients)
+        server = SocksServer(
+            net, listen, port,
+            user=user, password=password, clients=clients, per_address=per_address,
+        )  # fmt: skip
         asyncio.run(until_stopped(_serve(server)))
 
 

@@ -30,6 +30,7 @@ from pystack.embed.proxy import (
     parse_upstream,
     pump,
 )
+from pystack.embed.proxy.datagrams import DatagramRelay
 from pystack.embed.socks import SocksServer
 from pystack.sockets.relay import carry_out
 
@@ -319,6 +320,40 @@ def test_datagrams_are_forwarded_and_refused() -> None:
             while forwarder.statistics().datagram_flows:  # idle: it is forgotten
                 await asyncio.sleep(0.05)
             assert forwarder.statistics().idle == 1
+        server.sendto(b"end", server.getsockname())
+        thread.join()
+        server.close()
+
+    run(main)
+
+
+def test_flows_of_datagrams_share_their_room() -> None:
+    async def main(both: Pair) -> None:
+        server, thread = udp_echo()
+        total = 2 << 20
+        async with forwarding(both.right, grace=5.0, udp_room=total) as forwarder:
+
+            def rooms() -> set[int]:
+                relays = [one for one in forwarder._quiet if isinstance(one, DatagramRelay)]
+                inside = [one._inside for one in relays if one._inside is not None]
+                return {one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in inside}
+
+            clients = []
+            for count, each in ((1, total), (2, total // 2), (3, total // 4)):
+                client = both.left.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                clients.append(client)
+                client.settimeout(60)
+                client.connect((AWAY, server.getsockname()[1]))
+                client.send(b"hello")
+                assert await in_thread(lambda: clients[-1].recv(100)) == b"re:hello"
+                assert forwarder.statistics().datagram_flows == count
+                assert rooms() == {each} or rooms() == {2 * each}  # Linux's option has it doubled
+            for client in clients:
+                client.close()
+            one = next(iter(forwarder._quiet))
+            for other in set(forwarder._quiet) - {one}:
+                other.abort()
+            assert rooms() == {total // 2} or rooms() == {total}
         server.sendto(b"end", server.getsockname())
         thread.join()
         server.close()

@@ -15,6 +15,7 @@ from pair import LEFT, pair
 
 import pystack
 from pystack.embed.socks import SocksServer
+from pystack.embed.socks.dialer import Dialer
 
 GREETING = b"\5\1\0"
 ASSOCIATE = b"\5\3\0\1\0\0\0\0\0\0"
@@ -282,5 +283,60 @@ def test_a_plain_request_is_told_what_is_served() -> None:
                 assert b"socks5h://" in body
                 writer.close()
                 await writer.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_an_address_has_no_more_than_its_places() -> None:
+    async def main() -> None:
+        with pair() as both:
+            async with SocksServer(both.left, port=0, per_address=1) as server:
+                _reader, writer, answer = await said(server, GREETING, 2)
+                assert answer == b"\5\0"
+                second, its_end = await asyncio.open_connection(*server.address)
+                with pytest.raises(ConnectionResetError):
+                    await second.read()
+                its_end.close()
+                assert server.statistics().crowded_out == 1
+                other, its_end = await asyncio.open_connection(
+                    *server.address, local_addr=("127.0.0.2", 0)
+                )
+                its_end.write(GREETING)
+                assert await other.readexactly(2) == b"\5\0"
+                its_end.close()
+                writer.close()
+
+    asyncio.run(main())
+
+
+def test_nothing_is_looked_up_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        begun, go_on = threading.Semaphore(0), threading.Event()
+
+        def look_up(*_arguments: Any, **_options: Any) -> list[Any]:
+            begun.release()
+            go_on.wait()
+            return []
+
+        with pair() as both:
+            monkeypatch.setattr(both.left.sockets, "getaddrinfo", look_up)
+            dialer = Dialer(both.left, 60.0)
+            kind = int(socket.SOCK_DGRAM)
+            asked = [
+                asyncio.ensure_future(dialer.resolve("name.test", 80, kind, "10.0.0.1"))
+                for _ in range(12)
+            ]
+            for _ in range(8):  # half of the places
+                await asyncio.to_thread(begun.acquire)
+            waiting = asked[8:]
+            dialer.close()
+            done, _left = await asyncio.wait(waiting)
+            assert {type(one.exception()) for one in done} == {ConnectionAbortedError}
+            go_on.set()
+            assert await asyncio.gather(*asked[:8]) == [[]] * 8
+            assert dialer._pools == {}
+            assert not begun.acquire(blocking=False)
+            assert await dialer.resolve("name.test", 80, kind, "10.0.0.1") == []
+            dialer.close()
 
     asyncio.run(main())

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pystack.embed.socks.turns import Turns, household
+from pystack.embed.socks.turns import Places, Turns, household
 
 PLACES = 32
 
@@ -118,3 +118,50 @@ def test_a_turn_that_comes_with_the_cancellation_goes_on() -> None:
 )
 def test_who_is_one_client(one: str, other: str, is_same: bool) -> None:
     assert (household(one) == household(other)) is is_same
+
+
+def test_those_that_wait_are_told_of_the_end() -> None:
+    async def main() -> None:
+        turns, told = Turns(1), list[str]()
+        await turns.enter("first")
+
+        async def ask(client: str) -> None:
+            try:
+                await turns.enter(client)
+            except ConnectionAbortedError as error:
+                told.append(f"{client}: {error}")
+
+        asked = [asyncio.ensure_future(ask(name)) for name in ("second", "third")]
+        await settled()
+        turns.close(lambda: ConnectionAbortedError("over"))
+        await asyncio.gather(*asked)
+        assert told == ["second: over", "third: over"]
+        turns.leave("first")
+        assert turns.idle
+        await turns.enter("fourth")
+
+    asyncio.run(main())
+
+
+def test_places_are_left_for_who_comes_next() -> None:
+    places = Places(PLACES)
+    for number, share in enumerate((16, 8, 4, 2, 1)):
+        address = f"2001:db8::{number}:1" if number == 1 else f"10.0.0.{number}"
+        assert [places.enter(address) for _ in range(100)].count(True) == share
+    assert places.enter("10.1.0.1")
+    assert not places.enter("10.1.0.2")
+    places.leave("10.1.0.1")
+    assert places.enter("10.1.0.2")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_may_have_all_places(address: str) -> None:
+    places = Places(PLACES)
+    assert [places.enter(address) for _ in range(100)].count(True) == PLACES
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "fe80::1%eth0"])
+def test_a_number_of_places_holds_for_all(address: str) -> None:
+    places = Places(PLACES, 3)
+    assert [places.enter(address) for _ in range(100)].count(True) == 3
+    assert places.enter("10.0.0.99")

@@ -24,6 +24,7 @@ from pystack.embed.gateway.plan import SUBNET, SUBNET6, Plan, planned
 from pystack.embed.gateway.services import Services
 from pystack.embed.proxy import Forwarder as FlowForwarder
 from pystack.embed.proxy import ForwarderStatistics
+from pystack.embed.proxy.forwarder import UDP_ROOM
 from pystack.embed.proxy.intake import take
 from pystack.embed.readiness import connect
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
@@ -100,6 +101,7 @@ class Gateway:
         forwards: What is published from the start, as `publish` takes it.
         flows: How many flows may be open; what comes meanwhile is not answered. Each takes one
             descriptor; where there is none left (RLIMIT_NOFILE), a flow is refused.
+        udp_room: Bytes of datagrams that may wait at all UDP flows together; see `Forwarder`.
         mtu: Bytes of IP packet; default: the NIC's.
         mac: The gateway's Ethernet address.
 
@@ -128,6 +130,7 @@ class Gateway:
         host_loopback: str | None = None,
         forwards: Sequence[Forward | str] = (),
         flows: int = MOST_FLOWS,
+        udp_room: int = UDP_ROOM,
         mtu: int | None = None,
         mac: str = MAC,
     ) -> None:
@@ -142,7 +145,9 @@ class Gateway:
         self._nic, self._mtu, self._mac, self._has_dhcp = nic, mtu, mac, dhcp
         if flows < 1:
             raise ValueError(f"flows is a count from 1, not {flows!r}")
-        self._most = flows
+        if udp_room < 1:
+            raise ValueError(f"udp_room is a number of bytes from 1, not {udp_room!r}")
+        self._most, self._udp_room = flows, udp_room
         self.net: Stack | None = None
         self.interface: Interface | None = None
         self._dhcp: DhcpServer | None = None
@@ -263,7 +268,9 @@ class Gateway:
             dhcp=self._dhcp, forwarder=self._forwarder, search=self._search,
         )  # fmt: skip
         self._services.open()
-        flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S)
+        flows = FlowForwarder(
+            net, to=self._leads, udp_idle=_UDP_IDLE_S, udp_room=self._udp_room
+        )
         self._flows, self._taken = flows, net.intercept(open=self._most)
         taking = take(self._taken, flows.start)
         self._running = asyncio.get_running_loop().create_task(taking)

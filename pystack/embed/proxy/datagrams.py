@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 
 from pystack.embed.proxy.direct import KernelChannel
+from pystack.embed.proxy.rooms import Rooms
 from pystack.embed.proxy.upstream import Channel
 from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
@@ -22,7 +23,6 @@ __all__ = ["DatagramRelay"]
 _LARGEST = 65535
 _IN_A_ROW = 32
 _AT_ONCE = 128  # of those that Python has no part in
-_ROOM_BYTES = 2 << 20  # of the flow's socket: what comes while the loop does something else
 _MOST_EARLY = 64  # replies that wait until the flow is accepted
 _AGAIN = (BlockingIOError, InterruptedError)
 
@@ -33,22 +33,37 @@ class DatagramRelay:
     Args:
         flow: Undecided.
         channel: Where they go.
+        rooms: Says how many bytes may wait here, on either side.
 
     Attributes:
         done: Is done when it has ended.
         quiet: Set to 0 whenever a datagram goes by; a time-out may count it up.
     """
 
-    def __init__(self, flow: UdpFlow, channel: Channel) -> None:
+    def __init__(self, flow: UdpFlow, channel: Channel, rooms: Rooms) -> None:
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self.loop.create_future()
         self.quiet = 0
         self._flow = flow
         self._channel = channel
+        self._rooms = rooms
+        self._room = 0
         self._inside: Socket | None = None
         self._side: Side | None = None
         self._early: list[bytes] = []
+        self._early_bytes = 0
         self._verdict: asyncio.Future[None] = self.loop.create_future()
+        rooms.enter(self)
+
+    def set_room(self, size: int) -> None:
+        """See `Roomy`."""
+        self._room = size
+        resize = getattr(self._channel, "set_room", None)  # a channel of a user's may have none
+        if resize is not None:
+            resize(size)
+        if self._inside is not None:
+            with contextlib.suppress(OSError, StackPanic):  # who reads it hears of that
+                self._inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     async def open(self, grace: float) -> None:
         """Sends the first datagram, and accepts the flow if that comes to nothing bad.
@@ -68,7 +83,7 @@ class DatagramRelay:
             self._verdict.cancel()
         self._inside = self._flow.accept()
         self._inside.setblocking(False)
-        self._inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM_BYTES)
+        self._inside.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._room)
         self._inside.recv(_LARGEST)  # the first, which has gone
         for data in self._early:
             self._deliver(data)
@@ -87,8 +102,10 @@ class DatagramRelay:
         if self._inside is not None:
             self._deliver(data)
             return
-        if len(self._early) < _MOST_EARLY:
+        fits = not self._early or self._early_bytes + len(data) <= self._room
+        if fits and len(self._early) < _MOST_EARLY:
             self._early.append(data)
+            self._early_bytes += len(data)
         if not self._verdict.done():
             self._verdict.set_result(None)
 
@@ -148,6 +165,7 @@ class DatagramRelay:
 
     def abort(self) -> None:
         """Ends it; nothing where it has ended."""
+        self._rooms.leave(self)
         if self._side is not None:
             self._side.stop()
             self._side = None

@@ -14,7 +14,6 @@ __all__ = ["Direct", "KernelChannel"]
 
 _LARGEST = 65535
 _IN_A_ROW = 32  # datagrams that one turn of the loop takes
-_ROOM_BYTES = 4 << 20  # of a socket: what comes while the loop does something else
 
 
 class KernelChannel:
@@ -25,13 +24,16 @@ class KernelChannel:
         self._loop = asyncio.get_running_loop()
         self._received: Callable[[bytes], None] | None = None
         self._failed: Callable[[OSError], None] | None = None
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # as much as the system allows
-            with contextlib.suppress(OSError):
-                connected.setsockopt(socket.SOL_SOCKET, option, _ROOM_BYTES)
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 once closed."""
         return self._socket.fileno()
+
+    def set_room(self, size: int) -> None:
+        """Twice as much, for the kernel counts its own bookkeeping; no more than it allows."""
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            with contextlib.suppress(OSError):  # it is closed
+                self._socket.setsockopt(socket.SOL_SOCKET, option, 2 * size)
 
     def hand_over(self, readable: Callable[[], None]) -> None:
         """From now on it is called when there is something to read, and reads that itself."""

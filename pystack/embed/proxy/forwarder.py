@@ -23,16 +23,18 @@ from pystack.embed.proxy.datagrams import DatagramRelay
 from pystack.embed.proxy.direct import Direct
 from pystack.embed.proxy.intake import take
 from pystack.embed.proxy.pump import Pump
+from pystack.embed.proxy.rooms import Rooms
 from pystack.embed.proxy.upstream import Upstream
 from pystack.errors import StackPanic
 from pystack.intercept import EchoFlow, Intercept, TcpFlow, UdpFlow
 from pystack.stack import Stack
 
-__all__ = ["AnyFlow", "Forwarder", "ForwarderStatistics"]
+__all__ = ["UDP_ROOM", "AnyFlow", "Forwarder", "ForwarderStatistics"]
 
 AnyFlow: TypeAlias = TcpFlow | UdpFlow | EchoFlow
 T = TypeVar("T")
 
+UDP_ROOM = 128 << 20  # bytes: half of what a Stack may use (`memory_limit`)
 _TICK = 1.0  # seconds between two looks at what is quiet
 _DNS, _DNS_IDLE = 53, 10.0
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
@@ -99,6 +101,12 @@ class Forwarder:
         udp_idle: The same of a UDP flow (RFC 4787 4.3), which is forgotten; that of a DNS query is
             10 s at most.
         grace: Seconds that the network has to complain about a UDP flow's first datagram.
+        udp_room: Bytes of datagrams that may wait at all UDP flows together in the Stack, and twice
+            as many in the kernel. Each has the same room, from 2 MiB for a few to 2 KiB for any
+            number; what has none is lost.
+
+    Raises:
+        ValueError: `connecting` or `udp_room` is not positive.
     """
 
     def __init__(
@@ -112,15 +120,19 @@ class Forwarder:
         tcp_idle: float = 7440.0,
         udp_idle: float = 120.0,
         grace: float = 0.1,
+        udp_room: int = UDP_ROOM,
     ) -> None:
         if connecting < 1:
             raise ValueError(f"connecting is a count from 1, not {connecting!r}")
+        if udp_room < 1:
+            raise ValueError(f"udp_room is a number of bytes from 1, not {udp_room!r}")
         self._net = net
         self._upstream: Upstream = Direct() if upstream is None else upstream
         self._to = to if to is not None else lambda flow: flow.destination[:2]
         self._most_connecting = connecting
         self._connect_timeout = connect_timeout
         self._tcp_idle, self._udp_idle, self._grace = tcp_idle, udp_idle, grace
+        self._rooms = Rooms(udp_room)
         self._tasks: set[asyncio.Task[None]] = set()
         self._connecting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._quiet: dict[Pump | DatagramRelay, float] = {}
@@ -306,7 +318,7 @@ class Forwarder:
 
     async def _forward_datagrams(self, flow: UdpFlow, host: str, port: int) -> None:
         channel = await self._opened(self._upstream.datagrams, host, port)
-        relay = DatagramRelay(flow, channel)
+        relay = DatagramRelay(flow, channel, self._rooms)
         try:
             await relay.open(self._grace)
         except BaseException:

@@ -208,6 +208,10 @@ class _Relay:
         """See `Channel`."""
         self._channel.send(self._header + data)
 
+    def set_room(self, size: int) -> None:
+        """See `KernelChannel`."""
+        self._channel.set_room(size)
+
     def listen(self, received: Callable[[bytes], None], failed: Callable[[OSError], None]) -> None:
         """See `Channel`."""
         self._failed = failed

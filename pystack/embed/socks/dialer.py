@@ -24,6 +24,11 @@ _LOOKUPS = {int(socket.SOCK_STREAM): 32, int(socket.SOCK_DGRAM): 16}
 _NOT_THE_LAST = 5.0  # seconds for one of several addresses
 
 
+def closed() -> OSError:
+    """Why a lookup is given up."""
+    return ConnectionAbortedError(errno.ECONNABORTED, "the server was closed meanwhile")
+
+
 class Dialer:
     """Resolves names and connects, through a Stack. How clients share lookups: see `Turns`.
 
@@ -52,6 +57,7 @@ class Dialer:
         Raises:
             socket.gaierror: There is no such name, or can't be.
             asyncio.TimeoutError: Nobody said so in time.
+            OSError: ECONNABORTED, the Dialer was closed meanwhile.
         """
         try:
             address = ipaddress.ip_address(host)
@@ -75,21 +81,35 @@ class Dialer:
         turns = self._turns.setdefault(kind, Turns(_LOOKUPS[kind]))
         await turns.enter(who)
         loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
 
         def over() -> None:
             turns.leave(who)
+            if answer.done():
+                return
+            if asked.cancelled():
+                answer.set_exception(closed())
+            elif (error := asked.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(asked.result())
 
         def tell(_done: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and its turns forgotten
                 loop.call_soon_threadsafe(over)
 
         try:
+            if self._turns.get(kind) is not turns:  # closed, just as its turn had come
+                raise closed()
             asked = self._pool(kind).submit(self._net.sockets.getaddrinfo, host, port, type=kind)
         except BaseException:  # no thread left
-            over()
+            turns.leave(who)
             raise
         asked.add_done_callback(tell)
-        return await asyncio.wrap_future(asked)
+        try:
+            return await answer
+        finally:
+            asked.cancel()  # where nobody waits any more, and it hasn't begun
 
     def _pool(self, kind: int) -> ThreadPoolExecutor:
         if kind not in self._pools:
@@ -134,7 +154,11 @@ class Dialer:
         return made
 
     def close(self) -> None:
-        """Gives back the threads; lookups under way end by themselves. May be used again."""
-        self._turns.clear()
+        """Gives back the threads; what waits for one fails. May be used again.
+
+        Lookups that have a thread end by themselves.
+        """
+        while self._turns:
+            self._turns.popitem()[1].close(closed)
         while self._pools:
             self._pools.popitem()[1].shutdown(wait=False, cancel_futures=True)

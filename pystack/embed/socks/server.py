@@ -14,8 +14,10 @@ import contextlib
 import errno
 import hmac
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -25,6 +27,7 @@ from pystack.embed.socks import messages
 from pystack.embed.socks.associate import Association
 from pystack.embed.socks.dialer import Dialer
 from pystack.embed.socks.messages import Client, ProtocolError
+from pystack.embed.socks.turns import Places
 from pystack.errors import StackPanic
 from pystack.sockets import Socket
 from pystack.sockets.early import kernel_socket
@@ -36,6 +39,7 @@ Self = TypeVar("Self", bound="SocksServer")
 
 _NONE, _PASSWORD, _NO_METHOD = 0, 2, 0xFF
 _HEAD = 16384  # bytes of an HTTP request's head
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: with a reset
 _SHORT = 0.1  # seconds to wait where the process has no descriptor left
 _HTTP_CODES = {
     errno.EACCES: "403 Forbidden",
@@ -58,6 +62,8 @@ class SocksStatistics:
         associations: UDP associations made.
         failed: Requests that the network refused.
         rejected: Clients that broke the protocol, or gave no or another password.
+        crowded_out: Clients that were reset at once, since others at their address had their
+            places.
         clients: Clients that are there.
     """
 
@@ -65,6 +71,7 @@ class SocksStatistics:
     associations: int = 0
     failed: int = 0
     rejected: int = 0
+    crowded_out: int = 0
     clients: int = 0
 
 
@@ -83,6 +90,10 @@ class SocksServer:
         user: The user that clients have to name; None: anybody.
         password: The user's password.
         clients: How many there may be at once; others wait to be accepted.
+        per_address: How many of them one address may have, or one /64 of IPv6; more are reset.
+            Default: as long as it has fewer than are free; so one alone has half of them, the next
+            half of the rest, and somebody else always finds a place. This machine's own loopback
+            addresses have all.
         timeout: Seconds for a client's request, for a name, and for a connect.
         idle: Seconds after which a connection on which nothing moves is reset.
 
@@ -100,6 +111,7 @@ class SocksServer:
         user: str | None = None,
         password: str | None = None,
         clients: int = 4096,
+        per_address: int | None = None,
         timeout: float = 30.0,
         idle: float = 7440.0,
     ) -> None:
@@ -107,6 +119,8 @@ class SocksServer:
             raise ValueError("give both user and password, or neither")
         if clients < 1:
             raise ValueError(f"clients is a count from 1, not {clients!r}")
+        if per_address is not None and per_address < 1:
+            raise ValueError(f"per_address is a count from 1, or None, not {per_address!r}")
         for name, seconds in (("timeout", timeout), ("idle", idle)):
             if not seconds > 0:
                 raise ValueError(f"{name} must be over 0 seconds, not {seconds}")
@@ -121,7 +135,7 @@ class SocksServer:
         self._dialer = Dialer(net, timeout)
         self._counts = SocksStatistics()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(clients)
+        self._per_address = per_address
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
 
@@ -170,7 +184,6 @@ class SocksServer:
         except BaseException:
             listener.close()
             raise
-        self._room = asyncio.Semaphore(self._most)  # this loop's, also after a start in another
         self._listener = listener
         self._accepting = loop.create_task(self._accept(listener))
 
@@ -209,27 +222,35 @@ class SocksServer:
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        room, places = asyncio.Semaphore(self._most), Places(self._most, self._per_address)
+
+        def left(address: str, task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            places.leave(address)
+            room.release()
+
         while True:
-            await self._room.acquire()
+            await room.acquire()
             try:
-                connection = await _accepted(listener)
+                connection, address = await _accepted(listener)
             except ConnectionError:
-                self._room.release()
+                room.release()
                 continue
             except OSError:  # no descriptor left
-                self._room.release()
+                room.release()
                 await asyncio.sleep(_SHORT)
                 continue
             except BaseException:
-                self._room.release()
+                room.release()
                 raise
+            if not places.enter(address):
+                self._counts.crowded_out += 1
+                room.release()
+                _reset(connection)
+                continue
             task = loop.create_task(self._serve(connection))
             self._tasks.add(task)
-            task.add_done_callback(self._left)
-
-    def _left(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._room.release()
+            task.add_done_callback(partial(left, address))
 
     async def _serve(self, connection: socket.socket) -> None:
         with connection:
@@ -394,15 +415,16 @@ class SocksServer:
             carrying.abort()
 
 
-async def _accepted(listener: socket.socket) -> socket.socket:
-    """The next client's connection.
+async def _accepted(listener: socket.socket) -> tuple[socket.socket, str]:
+    """The next client's connection, and its address.
 
     Before Python 3.13 the loop's `sock_accept` loses one that comes as it is cancelled.
     """
     loop = asyncio.get_running_loop()
     while True:
         try:
-            return listener.accept()[0]
+            connection, where = listener.accept()
+            return connection, str(where[0])
         except (BlockingIOError, InterruptedError):
             ready = loop.create_future()
             loop.add_reader(listener, _wake, ready)
@@ -410,6 +432,12 @@ async def _accepted(listener: socket.socket) -> socket.socket:
                 await ready
             finally:
                 loop.remove_reader(listener)
+
+
+def _reset(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is gone
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    connection.close()
 
 
 def _wake(ready: asyncio.Future[None]) -> None:
