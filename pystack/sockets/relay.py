@@ -13,13 +13,16 @@ __all__ = ["carry_in", "carry_out"]
 def carry_out(inside: CoreSocket, descriptor: int, most: int) -> tuple[int, int]:
     """From the Stack's socket to the kernel's, until none is left; what has no room is lost.
 
+    Where one of the sockets has an error, which is an earlier datagram's, what is there is carried
+    all the same.
+
     Args:
         inside: A connected datagram socket of a Stack's.
         descriptor: Of a connected one of the kernel's.
         most: How many at most.
 
     Returns:
-        How many were taken, and the errno of the kernel's socket, at which it ended; 0: none.
+        How many were taken, and the first errno of the kernel's socket; 0: none.
 
     Raises:
         OSError: What recv(2) says of the Stack's socket, but EAGAIN.

@@ -85,9 +85,8 @@ def test_the_kernels_socket_has_an_error(ends: Ends) -> None:
     ends.near.send(b"to nobody")
     assert carry_out(ends.inside, ends.outside.fileno(), 10) == (1, 0)
     ends.near.send(b"which is known by now")
-    ends.near.send(b"it waits")
-    assert carry_out(ends.inside, ends.outside.fileno(), 10) == (1, errno.ECONNREFUSED)
-    assert carry_out(ends.inside, ends.outside.fileno(), 10) == (1, 0)
+    ends.near.send(b"and has not to wait")
+    assert carry_out(ends.inside, ends.outside.fileno(), 1) == (2, errno.ECONNREFUSED)
     assert carry_in(ends.inside, ends.outside.fileno(), 10) == (0, errno.ECONNREFUSED)
     assert carry_in(ends.inside, -1, 10) == (0, errno.EBADF)
 
@@ -105,3 +104,35 @@ def test_the_stacks_socket_has_an_error(ends: Ends) -> None:
             carry(ends.inside, ends.outside.fileno(), 10)
         assert caught.value.errno == errno.EBADF
     assert not waits(ends.far)
+
+
+def test_what_waits_behind_an_error_is_carried(ends: Ends) -> None:
+    """Of either socket, in either direction; an error comes before what has come earlier."""
+    sent = [b"one", b"", bytes(60_000)]
+    where = ends.far.getsockname()
+    for data in sent:
+        ends.far.send(data)
+    ends.far.close()
+    ends.outside.send(b"to nobody")
+    assert carry_in(ends.inside, ends.outside.fileno(), 1) == (3, errno.ECONNREFUSED)
+    assert [ends.near.recv(70_000) for _ in sent] == sent
+    ends.outside.send(b"to nobody")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.settimeout(PATIENCE_S)
+        again.bind(where)  # the one that meets the error is for somebody again
+        for data in sent:
+            ends.near.send(data)
+        assert carry_out(ends.inside, ends.outside.fileno(), 1) == (3, errno.ECONNREFUSED)
+        assert [again.recv(70_000) for _ in sent] == sent
+
+
+def test_what_waits_behind_an_error_of_the_stacks_is_carried(ends: Ends) -> None:
+    sent = [b"one", b"", bytes(60_000)]
+    for data in sent:
+        ends.near.send(data)
+    ends.near.close()
+    ends.far.send(b"to nobody")
+    assert carry_in(ends.inside, ends.outside.fileno(), 10) == (1, 0)
+    with pytest.raises(ConnectionRefusedError):
+        carry_out(ends.inside, ends.outside.fileno(), 1)
+    assert [ends.far.recv(70_000) for _ in sent] == sent
