@@ -11,7 +11,7 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -317,6 +317,36 @@ def test_headers_leave_though_nagle_s_algorithm_is_switched_on_behind_them() -> 
             return waited
 
         assert min(alone_s() for _ in range(5)) < 0.1
+
+
+def more(server: socket.socket) -> None:
+    server.send(b"and some more", socket.MSG_MORE)
+
+
+def cork(server: socket.socket) -> None:
+    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    server.send(b"and some more")
+
+
+@pytest.mark.parametrize("hold_back", [more, cork])
+def test_headers_do_not_wait_for_what_the_program_holds_back(
+    hold_back: Callable[[socket.socket], None],
+) -> None:
+    """That is for 200 ms, and theirs was sent before."""
+    with stacks() as (left, right):
+
+        def are_alone() -> bool:
+            with Asked(left, right) as asked:
+                asked.learn()
+                asked.begin()
+                hold_back(asked.server)
+                wait_until_readable(asked.client)
+                first = asked.client.recv(100)
+                rest_is_there = bool(select.select([asked.client], [], [], 0.05)[0])
+                # An acknowledgement lets go of what MSG_MORE holds.
+                return first == b"headers " and (hold_back is more or not rest_is_there)
+
+        assert any(are_alone() for _ in range(5))
 
 
 def test_a_program_that_goes_on_working_holds_nobody_up_for_long() -> None:
