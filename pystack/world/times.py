@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ __all__ = ["is_any_open", "taking_part", "times_of_world"]
 _open: list[tuple[WorldClock, int]] = []
 _OF_DAY = ("CLOCK_REALTIME", "CLOCK_TAI")
 _STEADY = ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME", "CLOCK_HIGHRES", "CLOCK_UPTIME")
+# asyncio runs a timer whose moment is less than the clock's resolution away, and looks again at
+# once where that is more. A nanosecond, which Linux tells, is lost in a `float` after half a year.
+_RESOLUTION_S = 1e-6
+_INFOS = {name: time.get_clock_info(name) for name in ("time", "monotonic", "perf_counter")}
 _UTCNOW_IS_DEPRECATED = sys.version_info >= (3, 12)
 _make = vars(datetime.datetime)["fromtimestamp"]
 
@@ -77,6 +82,12 @@ def _reading_of_clock(in_ns: bool) -> Callable[[int], Any]:
         return readings[number]() if number in readings else NotImplemented
 
     return read
+
+
+def _clock_info(name: str) -> Any:
+    if name not in _INFOS or taking_part() is None:
+        return NotImplemented
+    return types.SimpleNamespace(**{**vars(_INFOS[name]), "resolution": _RESOLUTION_S})
 
 
 def _sleep(duration: float) -> Any:
@@ -135,6 +146,7 @@ _diverted: dict[Callable[..., Any], Callable[..., Any]] = {
     time.monotonic_ns: _reading(_steady_us, True),
     time.perf_counter: _reading(_steady_us, False),
     time.perf_counter_ns: _reading(_steady_us, True),
+    time.get_clock_info: _clock_info,
     time.sleep: _sleep,
     time.localtime: _of_now(time.localtime, 0, broken_down=False),
     time.gmtime: _of_now(time.gmtime, 0, broken_down=False),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
+import threading
+import time
 
 import pytest
 
@@ -54,3 +59,68 @@ def test_keep_alives_that_wake_nobody_are_no_life() -> None:
         with pytest.raises(DeadlockError, match="serve' waits at"):
             thread.join()
         assert world.now > 365 * DAY
+
+
+def test_a_loop_s_timer_may_be_a_year_away() -> None:
+    """Where a float has no nanoseconds any more, of which asyncio thinks."""
+    took: list[float] = []
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        began, over = loop.time(), loop.create_future()
+        loop.call_later(400 * DAY, over.set_result, None)
+        await over
+        await asyncio.sleep(0.25)
+        took.append(loop.time() - began)
+
+    with World(seed=1) as world:
+        world.run(wait())
+        world.host("a").thread(asyncio.run, wait()).join()
+    assert took == pytest.approx([400 * DAY + 0.25] * 2, abs=1e-5)
+
+
+def test_a_clock_tells_its_resolution() -> None:
+    outside = time.get_clock_info("monotonic")
+    with World():
+        for name in ("time", "monotonic", "perf_counter"):
+            assert time.get_clock_info(name).resolution == 1e-6
+        assert time.get_clock_info("process_time").resolution < 1e-6
+        with pytest.raises(ValueError, match="unknown clock"):
+            time.get_clock_info("sundial")
+    assert time.get_clock_info("monotonic") == outside
+
+
+def test_a_signal_may_come_last_of_all() -> None:
+    """Its handler runs before it is said that nothing can happen."""
+    with World() as world:
+        woken = threading.Event()
+        before = signal.signal(signal.SIGUSR1, lambda *_: woken.set())
+        try:
+
+            def call() -> None:
+                time.sleep(3)
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+            world.host("a").thread(call)
+            woken.wait()
+            assert world.now == 3
+            with pytest.raises(DeadlockError):
+                threading.Event().wait()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_may_come_last_of_all_to_a_loop() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, woken.set)
+        try:
+            await asyncio.to_thread(os.kill, os.getpid(), signal.SIGUSR1)
+            await woken.wait()
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
+
+    for _ in range(20):
+        with World() as world:
+            world.run(main())

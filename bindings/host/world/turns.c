@@ -176,7 +176,7 @@ static bool wants_look(ps_world *world, unsigned steps, uint64_t look_us)
     return interrupted || (at_times && monotonic_us() >= look_us);
 }
 
-int turn_wait(ps_turn *turn)
+static int wait(ps_turn *turn)
 {
     ps_world *world = turn->world;
     uint64_t look_us = monotonic_us() + PS_LOOK_US;
@@ -220,6 +220,15 @@ int turn_wait(ps_turn *turn)
         if (!world_step(world))
             tell_deadlock(world, turn);
     }
+}
+
+int turn_wait(ps_turn *turn)
+{
+    int result = wait(turn);
+    /* A signal that has come just now is something that can happen. */
+    if (result == -PS_STALLED && turn == turn->world->first)
+        turn_look(turn, &result);
+    return result;
 }
 
 void world_shown(ps_world *world)
