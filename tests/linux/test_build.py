@@ -147,6 +147,15 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     assert not list(cache.glob("build-*"))
 
 
+def test_a_folder_with_a_blank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = tmp_path / "my cache"
+    cache.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    with pytest.raises(ProvisionError, match=r"no folder with a blank.*my cache.*XDG_CACHE_HOME"):
+        linux.build(silent)
+    assert not list(cache.rglob("build-*"))
+
+
 def test_no_room(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9, 9, 5 << 20))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from pystack._native.engines import built_path, cache_folder, source_folder
 from pystack.lab.provision import ProvisionError, sole_builder
+from pystack.lab.provision.compiler import own_compiler
 from pystack.lab.provision.debian import Archive, Package, unpack
 from pystack.lab.provision.tool import run_tool
 
@@ -63,9 +65,7 @@ def build(report: Callable[[str], None], *, again: bool = False) -> Path:
             if target.exists() and not again:
                 report(f"already built: {target}")
                 return target
-            compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-            if compiler is None:
-                raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
+            compiler = shlex.join(own_compiler("cc", "gcc"))  # quoted, as Go reads it, too
             with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as name:
                 work = Path(name)
                 packages = _bring(work, report)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pystack._native.engines import PACKAGE
 from pystack.lab.provision import ProvisionError, cache_folder
+from pystack.lab.provision.compiler import own_compiler
 from pystack.lab.provision.tool import run_tool
 
 __all__ = ["PINS", "build", "built"]
@@ -57,9 +57,7 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     if program.is_file():
         report(f"built before: {program}")
         return program
-    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc"))), None)
-    if compiler is None:
-        raise ProvisionError(f"{name} must be compiled, and there is no C compiler: install gcc")
+    compiler = own_compiler("cc", "gcc")
     program.parent.mkdir(parents=True, exist_ok=True)
     tree = program.with_name(f"{name}-source")
     report("fetching lwIP's source")
@@ -75,7 +73,7 @@ def build(name: str, report: Callable[[str], None] = lambda text: None) -> Path:
     report(f"compiling {len(sources)} files")
     fresh = program.with_name(f"{program.name}.{os.getpid()}")
     run_tool(
-        [compiler, "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-fno-strict-aliasing",
+        [*compiler, "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-w", "-fno-strict-aliasing",
          f"-I{AGENT}", f"-I{tree / 'src/include'}", "-o", str(fresh), *sources],
         COMPILE_TIMEOUT_S,
     )  # fmt: skip

@@ -134,6 +134,11 @@ def _build_kernel(
 
 
 def _room(folder: Path) -> None:
+    if any(letter.isspace() or letter == ":" for letter in str(folder)):
+        raise ProvisionError(
+            f"the kernel's build takes no folder with a blank or a colon, as {str(folder)!r}: set "
+            "XDG_CACHE_HOME to another"
+        )
     free = shutil.disk_usage(folder).free
     if free < DISK_BYTES:
         raise ProvisionError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import shutil
 from dataclasses import dataclass
 
 from pystack.lab.provision import ProvisionError
+from pystack.lab.provision.compiler import own_compiler
 
 __all__ = ["MACHINES", "Toolchain", "find"]
 
@@ -60,16 +60,13 @@ def find(machine: str | None = None) -> Toolchain:
 
 def _own_compiler() -> tuple[str, ...]:
     """The C compiler and what goes before it, as in CC."""
-    chosen = os.environ.get("CC")
-    if chosen:
-        words = shlex.split(chosen)
-        if shutil.which(words[0]) is None:
-            raise ProvisionError(f"no C compiler: CC is {chosen!r}, and there is no {words[0]}")
-        return tuple(words)
-    found = shutil.which("gcc") or shutil.which("cc")
-    if found is None:
-        raise ProvisionError("no C compiler: `apt-get install gcc libc6-dev`, or set CC")
-    return (found,)
+    words = own_compiler("gcc", "cc")
+    if any(any(letter.isspace() for letter in word) for word in words):
+        raise ProvisionError(
+            f"the kernel's build takes no path with a blank, as in CC: {shlex.join(words)}; "
+            "make a link to it (`ln -s`) and name that"
+        )
+    return words
 
 
 def _checked(tools: Toolchain, package: str) -> Toolchain:
