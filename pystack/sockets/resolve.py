@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 from pystack._native import StackHandle, ffi, lib
 from pystack.sockets.address import LONGEST_LITERAL, SocketAddress, host_to_packed
 from pystack.sockets.arguments import to_host, to_int, to_size
+from pystack.sockets.preference import preferred
 
 Text: TypeAlias = "str | bytes | None"
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, SocketAddress]
@@ -227,16 +228,14 @@ class Resolver:
         if not services:
             raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported for ai_socktype")
         if host is None:
-            passive = flags & socket.AI_PASSIVE
-            hosts = [
-                (socket.AF_INET6, "::" if passive else "::1"),
-                (socket.AF_INET, "0.0.0.0" if passive else "127.0.0.1"),
-            ]
+            hosts = [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
+            if flags & socket.AI_PASSIVE:  # IPv4 first, whose source has a label like its own
+                hosts = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
             found = [entry for entry in hosts if family in (0, entry[0])]
         elif not host or (flags & socket.AI_NUMERICHOST and not _numeric(host, 0)):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         else:
-            found = self._found(host, family, flags)
+            found = preferred(self._handle, self._found(host, family, flags))
         canonical = host if flags & socket.AI_CANONNAME and isinstance(host, str) else ""
         result: list[AddressInfo] = []
         for one, text in found:

@@ -47,6 +47,15 @@ def all_of(asked: Callable[..., Any], *choices: Any) -> Any:
     return {repr(arguments): outcome(arguments) for arguments in product(*choices)}
 
 
+@differential
+def wildcards_in_order(p: Place) -> Any:
+    """What a server binds that takes the first, as the library's `http.server`."""
+    return [
+        p.module.getaddrinfo(None, 80, type=socket.SOCK_STREAM, flags=flags)
+        for flags in (0, socket.AI_PASSIVE)
+    ]
+
+
 def listing(found: Any) -> Any:
     """The order of the families is the machine's to say (gai.conf, and which routes there are)."""
     return sorted(found, key=lambda one: (one[0], one[1], one[2], str(one[4])))
