@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import errno
+import functools
 import os
 import pkgutil
 import stat
@@ -26,7 +27,16 @@ from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import Choose, StackSockets
 from pystack.sockets.patch import Layer
 
-__all__ = ["Joining", "identify", "introduce_programs", "known", "pickled", "spawn_places"]
+__all__ = [
+    "SPAWNS",
+    "Joining",
+    "check_stream",
+    "identify",
+    "introduce_programs",
+    "known",
+    "pickled",
+    "spawn_places",
+]
 
 # What another process calls; only its name is known here, in a lower layer.
 _JOIN = "pystack.sockets.joining:join"
@@ -144,25 +154,65 @@ _NAMES = ("input", "output", "error output")
 _get_handles: Any = getattr(subprocess.Popen, "_get_handles", None)
 
 
+def check_stream(fd: Any, stream: int) -> None:
+    """Refuses a connection for a standard stream: who uses that reads and writes it in C.
+
+    Args:
+        fd: The descriptor that it is to be.
+        stream: Which: 0 to 2; others may be anything.
+
+    Raises:
+        OSError: EOPNOTSUPP.
+    """
+    if not isinstance(fd, int) or fd < 0 or not 0 <= stream < len(_NAMES):
+        return
+    opened = descriptors.find(fd)
+    if opened is None or _option(opened.handle, opened.number, lib.PS_OPT_LISTENING):
+        return  # a Python that inherits a listener can make a socket of it
+    raise OSError(
+        errno.EOPNOTSUPP,
+        f"a Stack's connection can't be a program's standard {_NAMES[stream]}: its data is not in "
+        "the descriptor. Give it a pipe, and move the data",
+    )
+
+
 def _check_streams(self: Any, *streams: Any) -> Any:
     """`Popen._get_handles`, which is given what the three streams are to be."""
-    for stream, name in zip(streams, _NAMES, strict=True):
-        fd = stream if isinstance(stream, int) or stream is None else stream.fileno()
-        opened = None if fd is None or fd < 0 else descriptors.find(fd)
-        if opened is None or _option(opened.handle, opened.number, lib.PS_OPT_LISTENING):
-            continue  # a Python that inherits a listener can make a socket of it
-        raise OSError(
-            errno.EOPNOTSUPP,
-            f"a Stack's connection can't be a program's standard {name}: its data is not in the "
-            "descriptor. Give it a pipe, and move the data",
+    for number, stream in enumerate(streams):
+        check_stream(
+            stream if isinstance(stream, int) or stream is None else stream.fileno(), number
         )
     return _get_handles(self, *streams)
+
+
+def _spawning(original: Any) -> Any:
+    """`os.posix_spawn` or `os.posix_spawnp`."""
+
+    def spawn(path: Any, argv: Any, env: Any, /, *, file_actions: Any = (), **named: Any) -> Any:
+        actions = list(file_actions or ())
+        for action in actions:
+            if len(action) == 3 and action[0] == os.POSIX_SPAWN_DUP2:
+                check_stream(action[1], action[2])
+        return original(path, argv, env, file_actions=actions, **named)
+
+    return functools.update_wrapper(spawn, original)
+
+
+# What stands for each; a strict block goes on from there.
+SPAWNS: dict[str, Any] = {
+    name: _spawning(getattr(os, name))
+    for name in ("posix_spawn", "posix_spawnp")
+    if hasattr(os, name)
+}
 
 
 def introduce_programs() -> None:
     """Makes `subprocess` refuse what would silently lose a connection's data."""
     if os.name == "posix":
         subprocess.Popen._get_handles = _check_streams  # type: ignore[attr-defined]
+        for name, spawn in SPAWNS.items():
+            if getattr(os, name) is spawn.__wrapped__:
+                setattr(os, name, spawn)
 
 
 def _option(handle: StackHandle, number: int, option: int) -> int:

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from pystack._native import ffi, lib
+from pystack.sockets.children import SPAWNS
 from pystack.sockets.early import Choose
 from pystack.sockets.patch import Layer
 from pystack.sockets.strict import is_strict
@@ -181,8 +182,7 @@ _STARTS: Layer = {
     for owner, name in (
         (_posixsubprocess, "fork_exec"),
         (subprocess, "_fork_exec"),
-        (os, "posix_spawn"),
-        (os, "posix_spawnp"),
     )
     if hasattr(owner, name)
 }
+_STARTS.update({(os, name): spawn for name, spawn in SPAWNS.items()})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pickle
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,28 @@ def test_a_connection_is_no_programs_stream(net: pystack.Stack, stream: str) -> 
     server.close()
     done = subprocess.run(["echo", "as ever"], stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"as ever\n"
+
+
+def test_a_connection_is_no_stream_that_is_copied_to_either(net: pystack.Stack) -> None:
+    """Nor of this program, whose own streams read and write in C."""
+    client, server = connected(net.sockets)
+    action = (os.POSIX_SPAWN_DUP2, server.fileno(), 1)
+    attempts: list[Callable[[], Any]] = [
+        lambda: os.posix_spawn("/bin/echo", ["echo", "x"], os.environ, file_actions=[action]),
+        lambda: os.posix_spawnp("echo", ["echo", "x"], os.environ, file_actions=[action]),
+        *(functools.partial(os.dup2, server.fileno(), number) for number in range(3)),
+    ]
+    for attempt in attempts:
+        with pytest.raises(OSError, match="Give it a pipe") as caught:
+            attempt()
+        assert caught.value.errno == errno.EOPNOTSUPP
+    client.sendall(b"unharmed")
+    assert server.recv(10) == b"unharmed"
+    client.close()
+    server.close()
+    copies = [(os.POSIX_SPAWN_DUP2, 1, 2)]
+    started = os.posix_spawn("/bin/true", ["true"], os.environ, file_actions=copies)
+    assert os.waitpid(started, 0)[1] == 0
 
 
 def test_a_listener_may_be_a_pythons_input(net: pystack.Stack) -> None:
