@@ -81,6 +81,16 @@ def to_size(value: Any) -> int:
     return number
 
 
+def to_descriptor(value: Any) -> int:
+    """What CPython makes of an argument that is a descriptor: the low 32 bits.
+
+    Raises:
+        TypeError: It isn't an integer.
+        OverflowError: It doesn't fit into a word.
+    """
+    return (to_size(value) + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
 def to_timeout(value: Any) -> float | None:
     """What CPython makes of a timeout: whole nanoseconds, rounded away from 0, in seconds.
 

@@ -13,7 +13,6 @@ import socket
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ending, ffi, lib
@@ -29,6 +28,7 @@ from pystack.sockets.arguments import (
     TYPES_END,
     flags_to_c,
     readable,
+    to_descriptor,
     to_int,
     to_size,
     to_timeout,
@@ -49,6 +49,7 @@ _NO_WORDS: dict[int, str] = {}
 
 SOCK_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 SOCK_CLOEXEC = getattr(socket, "SOCK_CLOEXEC", 0)
+_KIND_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC
 
 # What a connect may end with and is no errno of connect(2).
 _NOT_CONNECTS = (*STACK_ERRORS[1:], -lib.PS_STALLED, -lib.PS_CARRIED)
@@ -79,21 +80,24 @@ class CoreSocket(AcceptingSocket):
             raise TypeError("sockets are made by a Stack: stack.socket(...), stack.sockets.socket")
         self._ps_handle = handle
         if fileno is not None:
+            # As socket.socket: the caller's word about the descriptor is taken.
+            said = (to_int(family), to_int(type), to_int(proto))
             self._ps_take(fileno)
             protocol = int(options.get_option(self, _SOL, _SO_PROTOCOL, 0))
-            # As socket.socket: the caller's word about the descriptor is taken.
             self._ps_said = (
-                self._ps_family if family == -1 else index(family),
-                self._ps_type if type == -1 else index(type),
-                protocol if proto == -1 else index(proto),
+                self._ps_family if said[0] == -1 else said[0],
+                self._ps_type if said[1] == -1 else said[1] & ~_KIND_FLAGS,
+                protocol if said[2] == -1 else said[2],
             )
+            if said[1] != -1 and said[1] & SOCK_NONBLOCK:
+                self._ps_timeout = 0.0
             return
         family = int(socket.AF_INET) if family == -1 else to_int(family)
         kind = int(socket.SOCK_STREAM) if type == -1 else to_int(type)
         proto = 0 if proto == -1 else to_int(proto)
         if family not in addresses.FAMILIES:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        plain = kind & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)
+        plain = kind & ~_KIND_FLAGS
         if not 0 <= plain < TYPES_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if plain not in TYPES:
@@ -132,7 +136,7 @@ class CoreSocket(AcceptingSocket):
 
     def _ps_take(self, fileno: int) -> None:
         """Becomes what a detached descriptor stands for."""
-        found = descriptors.adopt(index(fileno))
+        found = descriptors.adopt(to_descriptor(fileno))
         if found is None:
             raise OSError(errno.EBADF, "not a descriptor of a Stack's socket")
         opened, descriptor = found

@@ -12,13 +12,15 @@ import errno
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pystack._native import ffi, lib
 from pystack.sockets import descriptors
-from pystack.sockets.arguments import readable, writable
+from pystack.sockets.arguments import readable
+from pystack.sockets.children import check_stream
 from pystack.sockets.descriptors import OpenSocket, find
 from pystack.sockets.waiting import until_something
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["introduce_files"]
 
 _SENDFILE_BLOCK = 1 << 18
+_MOST_PIECES = 1024  # IOV_MAX
 _NULL = ffi.NULL
 
 _read, _write, _close = os.read, os.write, os.close
@@ -47,7 +50,7 @@ def _find(fd: Any) -> OpenSocket | None:
 
 def _receive(opened: OpenSocket, buffers: Iterable[Any]) -> int:
     """As `recv` into several buffers; it waits unless the descriptor has O_NONBLOCK."""
-    pieces, held = _pieces([writable(one, "read") for one in buffers])
+    pieces, held = _pieces([_writable(one) for one in buffers])
     if not any(piece.size for piece in pieces):
         return 0
     result = until_something(
@@ -76,8 +79,22 @@ def _send(opened: OpenSocket, buffers: Iterable[Any]) -> int:
     return opened.handle.check(result)
 
 
+def _writable(buffer: Any) -> Any:
+    """A C view of a buffer as `os.readv` and `readinto` take it; BufferError: it is read-only."""
+    try:
+        return ffi.from_buffer("uint8_t[]", buffer, require_writable=True)
+    except BufferError:
+        raise BufferError("Object is not writable.") from None
+
+
 def _pieces(held: list[Any]) -> tuple[Any, list[Any]]:
-    """An array for C, and the objects that must outlive it."""
+    """An array for C, and the objects that must outlive it.
+
+    Raises:
+        OSError: EINVAL, more than readv(2) and writev(2) take.
+    """
+    if len(held) > _MOST_PIECES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     pieces = ffi.new("struct ps_piece[]", len(held))
     for piece, one in zip(pieces, held, strict=True):
         piece.base = one
@@ -138,16 +155,32 @@ def close(fd: int) -> None:
 
 
 def dup(fd: int, /) -> int:
-    """`os.dup`."""
+    """`os.dup`.
+
+    Raises:
+        OSError: Also EOPNOTSUPP, the lowest number free is a standard stream's, which reads and
+            writes in C.
+    """
     copy = _dup(fd)
     opened = _find(copy)
     if opened is not None:
         descriptors.note(opened, copy)
+        try:
+            check_stream(copy, copy)
+        except OSError:
+            close(copy)
+            raise
     return copy
 
 
 def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
-    """`os.dup2`; what had the second number lost it, and an object that has it follows it."""
+    """`os.dup2`; what had the second number lost it, and an object that has it follows it.
+
+    Raises:
+        OSError: Also EOPNOTSUPP, the second is a standard stream's, which reads and writes in C.
+    """
+    if isinstance(fd2, int):
+        check_stream(fd, fd2)
     over = None if fd == fd2 else _find(fd2)
     if over is not None:
         descriptors.note(over, fd2)
@@ -174,6 +207,9 @@ def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, *arguments
     Raises:
         OSError: As sendfile(2), pread(2) and send(2).
     """
+    if _find(in_fd) is not None:
+        code = errno.EINVAL if offset is None else errno.ESPIPE
+        raise OSError(code, os.strerror(code))
     opened = _find(out_fd)
     if opened is None:
         return (
@@ -221,7 +257,8 @@ class SocketFile(io.RawIOBase):
         self._fd = fd
         self._reads = "r" in mode or "+" in mode
         self._writes = "r" not in mode or "+" in mode
-        self.mode = "rb+" if self._reads and self._writes else "rb" if self._reads else "wb"
+        kind = next((one for one in "xa" if one in mode), "r" if self._reads else "w")
+        self.mode = f"{kind}b+" if self._reads and self._writes else f"{kind}b"
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -283,25 +320,41 @@ def _open_socket(
     """As `open` makes it of a file."""
     del opener  # asked for a path's descriptor only
     kinds = set(mode) & set("rwxa")
-    text, updating = "b" not in mode, "+" in mode
+    text = "b" not in mode
     if set(mode) - set("rwxabt+") or len(mode) > len(set(mode)) or ("t" in mode and not text):
         raise ValueError(f"invalid mode: {mode!r}")
     if len(kinds) != 1:
         raise ValueError("must have exactly one of create/read/write/append mode")
+    if buffering == 1 and not text:
+        warnings.warn(
+            "line buffering (buffering=1) isn't supported in binary mode, the default buffer size "
+            "will be used",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     raw = SocketFile(opened, fd, mode, closefd=closefd)
+    try:
+        buffer = _buffered(raw, buffering, text=text)
+        if not text:
+            return buffer
+        wrapper: Any = io.TextIOWrapper(buffer, encoding, errors, newline, buffering == 1)
+        wrapper.mode = mode
+    except BaseException:
+        raw.close()
+        raise
+    return wrapper
+
+
+def _buffered(raw: SocketFile, buffering: int, *, text: bool) -> Any:
+    """A raw file with the buffer that `open` gives it."""
     if buffering == 0:
         if text:
             raise ValueError("can't have unbuffered text I/O")
         return raw
-    if updating:
+    if raw.readable() and raw.writable():
         raise io.UnsupportedOperation("File or stream is not seekable.")
     size = io.DEFAULT_BUFFER_SIZE if buffering in (-1, 1) else buffering
-    buffer: Any = io.BufferedReader(raw, size) if "r" in kinds else io.BufferedWriter(raw, size)
-    if not text:
-        return buffer
-    wrapper: Any = io.TextIOWrapper(buffer, encoding, errors, newline, buffering == 1)
-    wrapper.mode = mode
-    return wrapper
+    return io.BufferedReader(raw, size) if raw.readable() else io.BufferedWriter(raw, size)
 
 
 class _Open:

@@ -216,6 +216,8 @@ class MessageSocket(CoreSocket):
         with ExitStack() as views:
             targets = [views.enter_context(writable(buffer, "recvmsg_into")) for buffer in buffers]
             if len(targets) > _MOST_PIECES:
+                if self._ps_timeout:  # CPython asks the kernel only once there is something
+                    self._ps_wait(lib.PS_READY_READ, self._ps_timeout)
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             pieces = ffi.new("struct ps_piece[]", max(len(targets), 1))
             for position, target in enumerate(targets):

@@ -14,7 +14,7 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.sockets import descriptors, options, reverse
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
-from pystack.sockets.arguments import to_host
+from pystack.sockets.arguments import to_descriptor, to_host
 from pystack.sockets.children import identify, introduce_programs, pickled
 from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.early import kernel_socket
@@ -80,7 +80,7 @@ def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
         values = dict(zip(("family", "type", "proto", "fileno"), arguments, strict=False), **named)
         family = values.get("family", -1)
         fileno = values.get("fileno")
-        ours = _find(to_index(fileno)) is not None if fileno is not None else family == -1
+        ours = _find(to_descriptor(fileno)) is not None if fileno is not None else family == -1
         if not ours and (fileno is not None or to_index(family) not in FAMILIES):
             return kernel_socket(*arguments, **named)
         return Socket.__new__(cls)
