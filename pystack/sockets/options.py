@@ -65,6 +65,7 @@ TCP_FASTOPEN_CONNECT = _constant("TCP_FASTOPEN_CONNECT", 30)
 UDP, UDP_SEGMENT, UDP_GRO = int(socket.IPPROTO_UDP), 103, 104
 SO_MAX_PACING_RATE = 47
 SO_LINGER = int(socket.SO_LINGER)
+_FOR_EVER = (1 << 31) - 1
 SO_RCVTIMEO, SO_SNDTIMEO = _constant("SO_RCVTIMEO", 20), _constant("SO_SNDTIMEO", 21)
 
 # Options whose value is an int both here and in the engine.
@@ -472,7 +473,8 @@ def _set_linger(sock: ReceivingSocket, data: bytes) -> None:
     if len(data) < 8:
         raise _error(errno.EINVAL)
     on, seconds = struct.unpack("ii", data[:8])
-    _set(sock, lib.PS_OPT_LINGER, max(seconds, 0) if on else -1)
+    # Linux takes them as unsigned: less than 0 is for ever.
+    _set(sock, lib.PS_OPT_LINGER, (seconds if seconds >= 0 else _FOR_EVER) if on else -1)
 
 
 # --- interfaces ------------------------------------------------------------------------------

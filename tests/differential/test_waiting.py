@@ -521,6 +521,14 @@ def close_with_a_linger_and_unread_data(p: Place) -> Any:
 
 
 @differential
+def close_with_a_linger_of_less_than_nothing(p: Place) -> Any:
+    near, far = p.pair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, -1))
+    near.send(b"abc")
+    return p.tried(near.close), p.tried(far.recv, 9), p.tried(far.recv, 9)
+
+
+@differential
 def close_of_a_listener_with_a_linger(p: Place) -> Any:
     listener = p.listener()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
