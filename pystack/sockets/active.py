@@ -9,6 +9,7 @@ from __future__ import annotations
 import selectors
 import socket as kernel
 import sys
+import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from pystack.sockets.early import (
     ORIGINALS,
     StackSockets,
     executor_places,
+    give_back,
     kernel_socket,
     places_for,
 )
@@ -35,14 +37,44 @@ _outside: ContextVar[bool] = ContextVar("pystack_outside", default=False)
 
 
 class _Chooser(type):
-    """Makes a call of `ActiveSocket` itself a call of the class that the context says."""
+    """Makes a call of `ActiveSocket` itself a call of the class that the context says.
+
+    So are its methods that class's, also for a program that replaces one; and a class that is
+    derived from it is derived from that one.
+    """
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], members: dict[str, Any], **named: Any
+    ) -> Any:
+        if kernel_socket in bases:  # this is `ActiveSocket` itself
+            return super().__new__(mcs, name, bases, members, **named)
+        chosen = _class_in_context()
+        bases = tuple(chosen if one is ActiveSocket else one for one in bases)
+        return types.new_class(name, bases, named, lambda space: space.update(members))
+
+    def __getattribute__(cls, name: str) -> Any:
+        current = None if cls is not ActiveSocket or name.startswith("__") else _in_context()
+        if current is None:
+            return super().__getattribute__(name)
+        # To look is no reason to make it, in the midst of whatever import.
+        return getattr(current._handle.socket_class or Socket, name)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if cls is ActiveSocket:
+            setattr(_class_in_context(), name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        if cls is ActiveSocket:
+            delattr(_class_in_context(), name)
+        else:
+            super().__delattr__(name)
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
         if cls is not ActiveSocket:
             return super().__call__(*arguments, **named)
-        current = _in_context()
-        chosen: Any = kernel_socket if current is None else current.socket
-        return chosen(*arguments, **named)
+        return _class_in_context()(*arguments, **named)
 
     def __instancecheck__(cls, one: Any) -> bool:
         if cls is ActiveSocket:
@@ -51,13 +83,18 @@ class _Chooser(type):
 
 
 class ActiveSocket(kernel_socket, metaclass=_Chooser):
-    """`socket.socket` while a block of `Stack.active` is open. Subclasses are the kernel's."""
+    """`socket.socket` while a block of `Stack.active` is open."""
 
     __slots__ = ()
 
 
 def _in_context() -> StackSockets | None:
     return None if _outside.get() else _current.get()
+
+
+def _class_in_context() -> Any:
+    current = _in_context()
+    return kernel_socket if current is None else current.socket
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -80,16 +117,19 @@ def active(module: StackSockets, strict: bool) -> Iterator[None]:
     """See `Stack.active`."""
     replacements = {**_CHOOSERS, "socket": ActiveSocket, "SocketType": ActiveSocket}
     places = {**places_for(replacements, _in_context), **executor_places(_in_context)}
-    with patched(places) as layer, watching_libraries(layer, _in_context, strict):
-        token = _current.set(module)
-        try:
-            yield
-        finally:
-            # One that was never ended, as of a task that was given up, is ended by the garbage
-            # collector, in whatever context.
-            collected = isinstance(sys.exc_info()[1], GeneratorExit)
-            with suppress(ValueError) if collected else nullcontext():
-                _current.reset(token)
+    try:
+        with patched(places) as layer, watching_libraries(layer, _in_context, strict):
+            token = _current.set(module)
+            try:
+                yield
+            finally:
+                # One that was never ended, as of a task that was given up, is ended by the garbage
+                # collector, in whatever context.
+                collected = isinstance(sys.exc_info()[1], GeneratorExit)
+                with suppress(ValueError) if collected else nullcontext():
+                    _current.reset(token)
+    finally:
+        give_back(replacements)
 
 
 def inherited() -> Callable[[], AbstractContextManager[None]]:
@@ -109,9 +149,12 @@ def in_the_process(module: StackSockets, strict: bool) -> Iterator[None]:
 
     replacements = {name: getattr(module, name) for name in ("socket", "SocketType", *FUNCTIONS)}
     places = {**places_for(replacements, choose), (selectors, "DefaultSelector"): StackSelector}
-    with patched(places) as layer:  # noqa: SIM117 - one after the other
-        with watching_libraries(layer, choose, strict):
-            yield
+    try:
+        with patched(places) as layer:  # noqa: SIM117 - in this order
+            with watching_libraries(layer, choose, strict):
+                yield
+    finally:
+        give_back(replacements)
 
 
 _pristine = dict(vars(kernel))

@@ -11,7 +11,7 @@ import _socket
 import contextvars
 import socket as kernel
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
@@ -25,6 +25,7 @@ __all__ = [
     "Choose",
     "StackSockets",
     "executor_places",
+    "give_back",
     "in_context_of_caller",
     "kernel_socket",
     "places_for",
@@ -82,17 +83,23 @@ def _names_of(module: Any) -> dict[str, Any]:
     return names.copy()
 
 
-def _early_names(replacements: Mapping[str, Any]) -> Layer:
-    """The names of all modules that hold one of the originals, or would without other blocks."""
-    wanted = {id(ORIGINALS[name]): value for name, value in replacements.items()}
-    held: Layer = replaced()
+def _others() -> Iterator[tuple[dict[str, Any], Any]]:
+    """The modules that are not pystack's, and what is in them."""
     modules: list[Any] = list(sys.modules.values())
     for module in modules:
         names = _names_of(module)
         if str(names.get("__name__")).partition(".")[0] != "pystack":
-            for name, value in names.items():
-                if id(value) in wanted:
-                    held.setdefault((module, name), value)
+            yield names, module
+
+
+def _early_names(replacements: Mapping[str, Any]) -> Layer:
+    """The names of all modules that hold one of the originals, or would without other blocks."""
+    wanted = {id(ORIGINALS[name]): value for name, value in replacements.items()}
+    held: Layer = replaced()
+    for names, module in _others():
+        for name, value in names.items():
+            if id(value) in wanted:
+                held.setdefault((module, name), value)
     return {
         place: wanted[id(value)]
         for place, value in held.items()
@@ -148,6 +155,23 @@ def places_for(replacements: Mapping[str, Any], choose: Choose) -> Layer:
         (kernel_socket, "__new__"): _new(choose),
         (_socket, "getaddrinfo"): _getaddrinfo(choose),
     }
+
+
+def give_back(replacements: Mapping[str, Any]) -> None:
+    """Has modules that took names in a block, as those imported there, have them as they are now.
+
+    Args:
+        replacements: What the block had in the module `socket`; nothing is done while it is there.
+    """
+    if kernel.socket is replacements["socket"]:
+        return  # another block of the same Stack is open
+    names = {id(value): name for name, value in replacements.items()}
+    names[id(replacements["socket"])] = "socket"  # SocketType is the same
+    for its_names, module in _others():
+        for name, value in its_names.items():
+            if id(value) in names:
+                same = name if replacements.get(name) is value else names[id(value)]
+                setattr(module, name, vars(kernel)[same])
 
 
 def in_context_of_caller(original: Callable[..., Any], wanted: Callable[[], bool]) -> Any:

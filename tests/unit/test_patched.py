@@ -1,0 +1,202 @@
+"""A program that changes the module socket itself: its mocks, guards and wrappers stay its own.
+
+Each test runs on the kernel, too: whatever holds there, holds in either block.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import pystack
+
+HOST = "127.0.0.1"
+Block = Callable[[], AbstractContextManager[Any]]
+
+
+@pytest.fixture(params=["kernel", "installed", "active"])
+def block(request: pytest.FixtureRequest) -> Iterator[Block]:
+    """What makes a block in which the module socket is a Stack's, or a block of nothing."""
+    with pystack.Stack() as net:
+        yield nullcontext if request.param == "kernel" else getattr(net, request.param)
+
+
+@pytest.fixture
+def listener(block: Block) -> Iterator[Any]:
+    with block():
+        made = socket.create_server((HOST, 0))
+    with made:
+        yield made
+
+
+@pytest.fixture
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """Undone after the block, as the program's own cleaning up may be."""
+    with pytest.MonkeyPatch.context() as made:
+        yield made
+
+
+def connected(listener: Any) -> str:
+    """Connects, and says by what class of socket."""
+    with socket.create_connection(listener.getsockname()) as made:
+        return type(made).__name__
+
+
+def test_a_wrapper_stays(block: Block, listener: Any, patch: pytest.MonkeyPatch) -> None:
+    asked = []
+    with block():
+        original = socket.getaddrinfo
+
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            asked.append(arguments[0])
+            return original(*arguments, **named)
+
+        with mock.patch("socket.getaddrinfo", wrapper):
+            # A module that blocks look after, and change when it is imported.
+            patch.delitem(sys.modules, "uvicorn.loops.auto", raising=False)
+            importlib.import_module("uvicorn.loops.auto")
+            connected(listener)
+            assert asked == [HOST]
+            with block():
+                pass
+            assert socket.getaddrinfo is wrapper
+        assert socket.getaddrinfo is original
+
+
+def test_another_stack_s_block_holds_before_it(block: Block) -> None:
+    with block(), mock.patch("socket.gethostbyname") as mocked:
+        with pystack.Stack() as other, other.installed():
+            assert socket.gethostbyname("127.0.0.1") == "127.0.0.1"
+        assert socket.gethostbyname is mocked
+        mocked.assert_not_called()
+
+
+def test_what_is_left_in_a_block_stays(block: Block) -> None:
+    before = socket.getfqdn
+    try:
+        with block():
+            socket.getfqdn = left = lambda *_: "mine"  # type: ignore[assignment]
+        assert socket.getfqdn is left
+        with block():
+            assert block is nullcontext or socket.getfqdn is not left
+        assert socket.getfqdn is left
+    finally:
+        socket.getfqdn = before
+
+
+def test_blocks_that_end_in_another_order() -> None:
+    before = socket.getfqdn
+    with pystack.Stack() as one, pystack.Stack() as other, ExitStack() as younger:
+        with one.installed():
+            younger.enter_context(other.installed())
+            theirs = socket.getfqdn
+            socket.getfqdn = mine = lambda *_: "mine"  # type: ignore[assignment]
+        assert socket.getfqdn is mine
+        assert socket.gethostbyname == other.sockets.gethostbyname
+        socket.getfqdn = theirs
+    assert socket.getfqdn is before
+
+
+def test_who_puts_the_original_back_does_not_leave(listener: Any, block: Block) -> None:
+    original = socket.create_connection, socket.getaddrinfo
+    with block():
+        here = socket.socket
+        socket.create_connection, socket.getaddrinfo = original
+        with block():
+            connected(listener)
+        assert socket.socket is here
+        connected(listener)
+
+
+def test_a_mock_of_the_class(block: Block) -> None:
+    with block():
+        with mock.patch("socket.socket") as mocked:
+            socket.socket()
+        mocked.assert_called_once()
+        with socket.socket() as real:
+            assert not isinstance(real, mock.Mock)
+
+
+def test_a_mock_of_a_method(block: Block, listener: Any) -> None:
+    seen = []
+    with block():
+        with mock.patch.object(socket.socket, "connect", lambda _self, to: seen.append(to)):
+            with socket.socket() as one:
+                one.connect((HOST, 1))
+        assert seen == [(HOST, 1)]
+        with socket.socket() as one:
+            one.connect(listener.getsockname())
+            assert one.getpeername() == listener.getsockname()
+
+
+def test_a_guard_around_a_method(block: Block, listener: Any, patch: pytest.MonkeyPatch) -> None:
+    seen = []
+    with block():
+        original = socket.socket.connect
+
+        def guard(self: socket.socket, address: Any) -> None:
+            seen.append(address)
+            original(self, address)
+
+        with patch.context() as here:
+            here.setattr(socket.socket, "connect", guard)
+            connected(listener)
+        connected(listener)
+    assert seen == [listener.getsockname()]
+
+
+def test_a_guard_instead_of_the_class(block: Block, patch: pytest.MonkeyPatch) -> None:
+    def guard(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("no network in tests")
+
+    with block(), patch.context() as here:
+        here.setattr(socket, "socket", guard)
+        with pytest.raises(RuntimeError, match="no network in tests"):
+            socket.create_connection((HOST, 1))
+
+
+def test_a_class_on_it_in_its_place(block: Block, listener: Any, patch: pytest.MonkeyPatch) -> None:
+    seen = []
+    with block():
+
+        class Watched(socket.socket):
+            def connect(self, address: Any) -> None:
+                seen.append(address)
+                super().connect(address)
+
+        with patch.context() as here:
+            here.setattr(socket, "socket", Watched)
+            assert connected(listener) == "Watched"
+            with socket.socket() as made:
+                assert isinstance(made, Watched)
+    assert seen == [listener.getsockname()]
+
+
+IMPORTS = "from socket import *; from socket import SocketType, fromfd, getaddrinfo as asked"
+
+
+def test_what_was_imported_in_a_block_is_the_kernels_after_it(
+    block: Block, patch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("taken_in_a_block")
+    patch.setitem(sys.modules, module.__name__, module)
+    taken = vars(module)
+    with block():
+        exec(IMPORTS, taken)
+        inside = taken["socket"]
+        assert inside is socket.socket
+        with block():
+            pass
+        assert taken["socket"] is inside
+    assert taken["socket"] is socket.socket
+    assert taken["SocketType"] is socket.SocketType
+    assert taken["asked"] is socket.getaddrinfo
+    assert taken["fromfd"] is socket.fromfd
