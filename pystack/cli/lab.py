@@ -45,11 +45,18 @@ def lab() -> None:
         ) from error
 
 
+class _Unloadable(click.ClickException):
+    exit_code = 2  # as of an option's value that can't be understood
+
+
 def _load(files: Sequence[Path]) -> None:
-    from pystack.lab.case import load_file  # noqa: PLC0415
+    from pystack.lab.case import LoadError, load_file  # noqa: PLC0415
 
     for path in files:
-        load_file(path)
+        try:
+            load_file(path)
+        except LoadError as error:
+            raise _Unloadable(str(error)) from error
 
 
 def _select(areas: Sequence[str], ids: Sequence[str]) -> list[Case]:

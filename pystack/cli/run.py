@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import itertools
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -56,6 +58,19 @@ def _no_script(word: str) -> click.UsageError:
     elif (found := shutil.which(word)) is not None:
         text += f"; if {found} is a Python script, name it by that path"
     return click.UsageError(text)
+
+
+def _check_script(word: str) -> None:
+    """Refuses a script that isn't there, or that this user may not read."""
+    try:
+        Path(word).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_script(word) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise click.UsageError(f"can't read the script {word}: {reason}") from None
+    if not os.access(word, os.R_OK):
+        raise click.UsageError(f"can't read the script {word}: {os.strerror(errno.EACCES)}")
 
 
 class _Run(click.Command):
@@ -112,8 +127,7 @@ def _program(module: str | None, code: str | None, words: tuple[str, ...]) -> Ca
         )
     if words[0] == "-":
         return functools.partial(program.run_stdin, words[1:])
-    if not Path(words[0]).exists():
-        raise _no_script(words[0])
+    _check_script(words[0])
     return functools.partial(program.run_path, words[0], words[1:])
 
 

@@ -24,8 +24,9 @@ from pystack.lab.mutant import Mutant
 from pystack.lab.plan import Topology
 from pystack.lab.tester import Tester
 from pystack.lab.verdict import Level
+from pystack.world.waits import in_a_line
 
-__all__ = ["PATIENCE_S", "Case", "case", "catalogue", "group", "load_file"]
+__all__ = ["PATIENCE_S", "Case", "LoadError", "case", "catalogue", "group", "load_file"]
 
 PATIENCE_S = 20.0
 """How long a case may last on a Host with a real clock, unless the user says otherwise."""
@@ -33,6 +34,10 @@ PATIENCE_S = 20.0
 _PREFIX = re.compile(r"[A-Z][A-Z0-9]*(-[0-9]+)?")
 _ID = re.compile(r"[A-Z][A-Z0-9]*-[0-9]+\.[0-9]+")
 _cases: dict[str, Case] = {}
+
+
+class LoadError(ValueError):
+    """A user's file that can't be loaded: the message says which, and at which line what failed."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +230,17 @@ def load_file(path: Path) -> ModuleType:
     """Runs a user's file with cases, Hosts or both.
 
     Raises:
-        OSError: It can't be read.
+        LoadError: It can't be read, or raises.
     """
     name = f"pystack_lab_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise OSError(f"{path} is no Python file")
+        raise LoadError(f"{path} is no Python file: its name doesn't end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise LoadError(f"{path} can't be loaded: {in_a_line(error)}") from error
     return module

@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
     try:
         test = find_test(given.test)
         tape = _tape(given.tape) if given.command == "replay" else None
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     if tape is not None:
         return _replay(test, tape, given)

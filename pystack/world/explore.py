@@ -24,7 +24,7 @@ from pystack.world.schedule import Pct
 from pystack.world.shrink import shrink as shrink_tape
 from pystack.world.tape import Tape
 from pystack.world.times import taking_part
-from pystack.world.waits import place_of_error
+from pystack.world.waits import in_a_line, place_of_error
 from pystack.world.world import World
 
 __all__ = [
@@ -191,16 +191,20 @@ def find_test(name: str) -> Test:
 
     Raises:
         ValueError: The name isn't "module:function" or "file.py:function", or there is none, or it
-            is a `world_test`.
+            is a `world_test`, or what it is in can't be loaded.
     """
     module, _colon, function = name.rpartition(":")
     if not module:
         raise ValueError(f'a test is named "module:function" or "file.py:function", not {name!r}')
     found: Any
-    if module.endswith(".py"):
-        found = runpy.run_path(module, run_name=module).get(function)  # as it is replayed
-    else:
-        found = importlib.import_module(module)
+    try:
+        if module.endswith(".py"):
+            found = runpy.run_path(module, run_name=module).get(function)  # as it is replayed
+        else:
+            found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{module} can't be loaded: {in_a_line(error)}") from error
+    if not module.endswith(".py"):
         for part in function.split("."):
             found = getattr(found, part, None)
     if not callable(found):

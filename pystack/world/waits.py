@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "explain",
+    "in_a_line",
     "of_coroutines",
     "of_threads",
     "place_of_error",
@@ -66,11 +67,20 @@ def _frames_out(frame: FrameType | None) -> Iterable[FrameType]:
 
 
 def place_of_error(error: BaseException) -> str:
-    """Where in the user's code an exception was raised, or passed last."""
+    """Where in the user's code an exception was raised, or passed last; what can't be compiled."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _is_users(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{line}"
     return "somewhere"
+
+
+def in_a_line(error: BaseException) -> str:
+    """What a file of the user's raised when it was loaded: its place there, its type and words."""
+    said = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+    parts = [place_of_error(error), type(error).__name__, said]
+    return ": ".join(part for part in parts if part not in ("somewhere", ""))
 
 
 def _frames_of(coroutine: Any) -> list[FrameType]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -53,3 +54,41 @@ def test_setup_prints_each_step_as_it_begins(monkeypatch: pytest.MonkeyPatch) ->
     assert seen == ["a"]
     result = CliRunner().invoke(cli, ["lab", "setup", "plain"])
     assert (result.exit_code, result.output.strip()) == (0, "plain: there is nothing to bring")
+
+
+BAD_CASE = """from pystack.lab.case import case
+
+@case("a", "t", rfc="RFC 1", section="1")
+def f(lab):
+    "Method."
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("x = 1\ndef f(:\n", 2, "SyntaxError: invalid syntax"),
+        ("import nothing_such\n", 1, "ModuleNotFoundError: No module named 'nothing_such'"),
+        ("def f():\n    raise OSError('a\\nb')\n\nf()\n", 2, "OSError: a b"),
+        ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
+        (BAD_CASE, 3, "ValueError: an id is AREA-group.number, not 'a'"),
+    ],
+)
+def test_a_file_that_can_t_be_loaded_is_one_line(
+    tmp_path: Path, source: str, line: int, words: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    for command in ("list", "show ARP-3.1", "hosts", "index", "run", "trace ARP-3.1"):
+        result = CliRunner().invoke(cli, ["lab", *command.split(), "--load", str(path)])
+        assert (result.exit_code, type(result.exception)) == (2, SystemExit), command
+        told = f"Error: {path} can't be loaded: {path}:{line}: {words}\n"
+        assert result.output == told
+
+
+def test_a_file_of_another_kind_is_no_case(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("")
+    result = CliRunner().invoke(cli, ["lab", "list", "--load", str(path)])
+    assert result.exit_code == 2
+    assert f"{path} is no Python file" in result.output

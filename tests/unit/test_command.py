@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from installed import needs_programs
 from namespace import namespace, needs_namespace
+
+from pystack.cli import cli
 
 PROGRAM = [sys.executable, "-c", "from pystack.cli import main; main()"]
 AWAY = tempfile.gettempdir()  # not in the source tree, which is not built
@@ -136,6 +139,21 @@ def test_what_a_program_raises_is_told_as_by_python(tmp_path: Path, raises: str)
     assert (done.returncode, done.stderr) == (alone.returncode, alone.stderr)
     assert "in deep" in done.stderr
     assert run_program("-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_a_script_that_can_t_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", "--nic", "fd:99", "--address", "10.0.0.2/24"]
+    script = tmp_path / "script.py"
+    script.write_text("")
+    for path in (tmp_path / "nothing.py", script / "inside.py"):
+        done = CliRunner().invoke(cli, [*words, str(path)])
+        assert (done.exit_code, f"there is no script {path}" in done.output) == (2, True)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(script))  # root may read all
+    done = CliRunner().invoke(cli, [*words, str(script)])
+    assert done.exit_code == 2
+    assert f"can't read the script {script}: Permission denied" in done.output
 
 
 @needs_namespace

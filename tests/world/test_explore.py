@@ -239,6 +239,25 @@ def test_names_of_tests_lead_back_to_them(tmp_path: Path) -> None:
             find_test(wrong)
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("def test(:\n", 1, "SyntaxError: invalid syntax"),
+        ("\nimport nothing_such\n", 2, "ModuleNotFoundError: No module named 'nothing_such'"),
+        ("1 / 0\n", 1, "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(1)\n", 1, "SystemExit: 1"),
+    ],
+)
+def test_a_test_that_can_t_be_loaded_is_said(
+    tmp_path: Path, source: str, line: int, words: str
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    with pytest.raises(ValueError) as raised:
+        find_test(f"{path}:test")
+    assert str(raised.value) == f"{path} can't be loaded: {path}:{line}: {words}"
+
+
 def command(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", *words], capture_output=True, text=True, check=False,
