@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -197,6 +200,62 @@ def test_python_s_names_exist(page: Path) -> None:
                     importlib.import_module(".".join(["pystack", *rest[: number + 1]]))
                 assert hasattr(found, word), dotted
                 found = getattr(found, word)
+
+
+def call_of(span: str) -> tuple[str, list[str], list[str], bool] | None:
+    """A call in a code span: dotted name, positional words, keywords, whether more is left out."""
+    text = re.sub(r"=(?=[,)])", "=...", span).replace("**fields", "fields=...")
+    try:
+        node = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return None
+    if not isinstance(node, ast.Call):
+        return None
+    words = [ast.unparse(one) for one in node.args]
+    keywords = [one.arg for one in node.keywords if one.arg is not None]
+    return ast.unparse(node.func), [one for one in words if one != "..."], keywords, "..." in words
+
+
+def test_the_tester_s_signatures() -> None:
+    """What the page says of `Tester` and `Host` is all that has to be given, and by its names."""
+    pytest.importorskip("scapy")
+    from pystack.lab.host import Host
+    from pystack.lab.tester import Tester
+
+    section = (MANUAL / "lab.md").read_text("utf-8").partition("## The Tester")[2]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `lab.")]
+    seen = 0
+    for first, second in ((row[0], row[-1]) for row in rows):
+        owner, cell = (Host, second) if first == "| `lab.host`" else (Tester, first)
+        for found in filter(None, map(call_of, re.findall(r"`([^`]+)`", cell))):
+            name, words, keywords, more = found
+            method = inspect.signature(getattr(owner, name.removeprefix("lab.")))
+            given = {**dict.fromkeys(words), **dict.fromkeys(keywords)}
+            assert not more, name
+            assert words == [one for one in method.parameters if one != "self"][: len(words)], name
+            method.bind(None, **given)  # nothing is missing, nothing unknown
+            seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_calls_are_as_the_signatures_say(page: Path) -> None:
+    """`net.attach(nic, mtu=)` and its like: such arguments may be given."""
+    import pystack
+
+    with pystack.Stack(threaded=False) as net:
+        for span in re.findall(r"`((?:pystack|net|stack)\.[^`]+)`", page.read_text("utf-8")):
+            found = call_of(span)
+            if found is None:
+                continue
+            dotted, words, keywords, _more = found
+            first, *rest = dotted.split(".")
+            call: Any = pystack if first == "pystack" else net
+            for word in rest:
+                call = getattr(call, word)
+            positional = [word for word in words if not word.startswith("*")]
+            signature = inspect.signature(call)
+            signature.bind_partial(*positional, **dict.fromkeys(keywords))
 
 
 def test_the_readme_is_short() -> None:
