@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +80,10 @@ ENGINE_OPTION = click.option(
 )
 
 
+def _devices() -> frozenset[str]:
+    return frozenset(name for _index, name in socket.if_nameindex())
+
+
 @dataclass(frozen=True)
 class StackOptions:
     """The options as given on the command line."""
@@ -93,6 +97,7 @@ class StackOptions:
     engine: str
     mtu: int | None
     faults: Faults
+    present: frozenset[str] = field(default_factory=_devices)  # before it was opened
 
     @contextmanager
     def stack(
@@ -140,10 +145,15 @@ class StackOptions:
                 net.nameservers[:] = list(self.nameservers)
             yield net, interface
 
-    def advise(self, interface: pystack.Interface) -> None:
+    def advise(self, interface: pystack.Interface, *, lasting: bool = False) -> None:
         """Says what is amiss on the kernel's side of a TAP or TUN, on standard error.
 
         That is what it lacks, and an address of the Stack's that is the kernel's own.
+
+        Args:
+            interface: The Stack's.
+            lasting: Whether the command serves until it is stopped: then there is time to see to
+                it while it runs, also where the device goes away with it.
         """
         device = device_of(interface)
         if device is None:
@@ -157,10 +167,18 @@ class StackOptions:
                     err=True,
                 )
         missing = kernel_side(device, self.addresses)
-        if missing:
-            click.echo(f"pystack: to reach the stack from this machine by {device}:", err=True)
-            for line in missing:
-                click.echo(f"  {line}", err=True)
+        if not missing:
+            return
+        told = f"pystack: to reach the stack from this machine by {device}:"
+        if device not in self.present and lasting:
+            told = f"{told[:-1]}, while this command runs:"
+        elif device not in self.present:
+            told = f"pystack: {device} goes away with this command; to reach the stack, first:"
+            mode = "tap" if interface.nic.layer is nics.Layer.ETHERNET else "tun"
+            missing.insert(0, f"ip tuntap add dev {device} mode {mode}")
+        click.echo(told, err=True)
+        for line in missing:
+            click.echo(f"  {line}", err=True)
 
 
 @contextmanager
@@ -183,11 +201,16 @@ def device_of(interface: pystack.Interface) -> str | None:
     return None if wire is None else str(wire.name)
 
 
-def neighbour_of(address: str) -> str:
-    """An address for the other end of the wire: the first in the network that isn't ours."""
-    interface = ipaddress.ip_interface(address)
-    other = next(host for host in interface.network.hosts() if host != interface.ip)
-    return f"{other}/{interface.network.prefixlen}"
+def _other_ends(addresses: tuple[str, ...]) -> dict[str, int]:
+    """Addresses for the other end of the wire, and their versions: one a network, and not ours."""
+    ours = [ipaddress.ip_interface(one) for one in addresses]
+    taken = {one.ip for one in ours}
+    ends: dict[str, int] = {}
+    for network in dict.fromkeys(one.network for one in ours):
+        other = next((host for host in network.hosts() if host not in taken), None)
+        if other is not None:
+            ends[f"{other}/{network.prefixlen}"] = network.version
+    return ends
 
 
 def kernel_side(device: str, addresses: tuple[str, ...]) -> list[str]:
@@ -199,13 +222,13 @@ def kernel_side(device: str, addresses: tuple[str, ...]) -> list[str]:
         device: Its name.
         addresses: The Stack's.
     """
-    wanted = [one for one in addresses if ipaddress.ip_interface(one).network.num_addresses > 1]
+    wanted = _other_ends(addresses)
     if Path("/sys/class/net", device, "master").exists():
-        wanted = []
+        wanted = {}
     lines = [
-        f"ip address add {neighbour_of(one)} dev {device}"
-        for one in wanted
-        if not _has_address(device, ipaddress.ip_interface(one).version)
+        f"ip address add {one} dev {device}"
+        for one, version in wanted.items()
+        if not _has_address(device, version)
     ]
     if not _is_up(device):
         lines.append(f"ip link set {device} up")

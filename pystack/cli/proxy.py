@@ -99,7 +99,7 @@ def proxy(
     flows = room_for(flows)
     with options.stack(addressed=False) as (net, interface):
         _need_a_way_back(net, interface, options.gateway)
-        options.advise(interface)
+        options.advise(interface, lasting=True)
         way = parse_upstream(upstream, device)
         forwarder = Forwarder(
             net, way, connect_timeout=connect_timeout, udp_idle=udp_idle, udp_room=udp_room

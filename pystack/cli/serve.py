@@ -49,7 +49,7 @@ def serve(directory: str, port: int, options: StackOptions) -> None:
     with options.stack() as (net, interface):
         wildcard = "::" if net.sockets.has_dualstack_ipv6() else "0.0.0.0"
         with HTTPServer(net, (wildcard, port), handler) as server:  # type: ignore[arg-type]
-            options.advise(interface)
+            options.advise(interface, lasting=True)
             zone = device_of(interface)
             for address in interface.addresses.list():
                 host = url_host(address.ip, zone)

@@ -61,7 +61,7 @@ def socks(
         raise click.UsageError("give both --user and --password, or neither")
     clients = room_for(clients, each=2)  # one that asks for datagrams has another socket
     with options.stack() as (net, interface):
-        options.advise(interface)
+        options.advise(interface, lasting=True)
         server = SocksServer(
             net, listen, port,
             user=user, password=password, clients=clients, per_address=per_address,

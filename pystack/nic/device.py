@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from pathlib import Path
 from typing import Any
 
 from pystack._native import ffi, lib
-from pystack.nic.base import Layer, Nic, made, valid_mtu
-
-_TUNTAP_MESSAGES = {
-    errno.ENOENT: (
-        "no /dev/net/tun: load the kernel module tun (modprobe tun), pass the device into the "
-        "container, or use an in-memory wire (pystack.nic.wire)"
-    ),
-    errno.ENODEV: "the kernel has no TUN/TAP driver: load the module tun (modprobe tun)",
-    errno.EBUSY: "another program uses this device, or it is of the other kind (TAP, TUN)",
-    errno.EINVAL: (
-        "this device doesn't match. It may be of the other kind (TAP or TUN). It may have several "
-        "queues where `queues` is 1, or a single one where it isn't. Others may share it with a "
-        "different number of `queues`"
-    ),
-    errno.EUSERS: "`queues` Stacks share this device already",
-    errno.EOPNOTSUPP: "TAP and TUN devices are available on Linux only; see pystack.nic.Descriptor",
-}
+from pystack.nic.base import Layer, Nic, valid_mtu
 
 _PACKET_MESSAGES = {
     errno.EPERM: "a packet socket needs CAP_NET_RAW: be root, or use a TAP created for you",
     errno.EACCES: "`pystack run` refuses packet sockets; --no-strict allows them",
+    errno.ENODEV: "no such device; `ip link` lists them",
+    errno.ENETDOWN: "the device is down: `ip link set {device} up`",
     errno.EOPNOTSUPP: "packet sockets are available on Linux only",
 }
 
@@ -48,21 +36,103 @@ def encoded_name(name: str) -> bytes:
     return encoded
 
 
-def _tuntap_messages(layer: Layer, name: str) -> dict[int, str]:
+# The flags of an open device (tun(4)), as /sys shows them.
+_IFF_TUN, _IFF_MULTI_QUEUE = 0x1, 0x100
+
+
+def _flags_of(name: str) -> int | None:
+    """A device's flags, if it is a TAP or TUN and can be seen."""
+    place = Path("/sys/class/net", name)
+    try:
+        if int((place / "ifindex").read_text()) != socket.if_nametoindex(name):
+            return None  # /sys shows another network namespace
+        return int((place / "tun_flags").read_text(), 16)
+    except (OSError, ValueError):
+        return None
+
+
+def _exists(name: str) -> bool:
+    try:
+        return socket.if_nametoindex(name) != 0
+    except OSError:
+        return False
+
+
+def _add(mode: str, name: str, queues: int, user: bool = False) -> str:
+    """The command that makes the device that is wanted."""
+    words = ["ip tuntap add dev", name or f"{mode}0", "mode", mode]
+    if user:
+        words += ["user", _user()]
+    return " ".join([*words, *["multi_queue"][: queues - 1]])
+
+
+def _user() -> str:
+    if not hasattr(os, "getuid"):
+        return "YOU"
+    import pwd  # noqa: PLC0415 - not on every system
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _delete(mode: str, name: str, flags: int | None) -> str:
+    words = f"ip tuntap delete dev {name} mode {mode}"
+    return f"{words} multi_queue" if flags is not None and flags & _IFF_MULTI_QUEUE else words
+
+
+def _misfit(mode: str, name: str, queues: int) -> str:
+    """Why a device that exists is not the one that is wanted (EINVAL)."""
+    flags, other = _flags_of(name), "tun" if mode == "tap" else "tap"
+    if flags is None:
+        return (
+            f"it can't be opened as a {mode.upper()}: it is a device of another kind "
+            f"(`ip -d link show {name}` says which); name another, or none for a new one"
+        )
+    there = other if bool(flags & _IFF_TUN) is (mode == "tap") else mode
+    anew = f"make it anew: {_delete(there, name, flags)}; {_add(mode, name, queues)}"
+    if there == other:
+        kind = other.capitalize()
+        return f"it is a {other.upper()}: open it by nic.{kind} (--nic {other}:{name}), or {anew}"
+    if flags & _IFF_MULTI_QUEUE and queues == 1:
+        return f"it has several queues, and `queues` is 1: give their number, or {anew}"
+    if not flags & _IFF_MULTI_QUEUE and queues > 1:
+        return f"it has one queue, and `queues` is {queues}: leave it out, or {anew}"
+    return f"others share it with another number of queues than {queues}: all give the same"
+
+
+def _tuntap_message(code: int, layer: Layer, name: str, queues: int) -> str:
+    """What an errno says of opening a TAP or TUN, and what to do."""
     mode = "tun" if layer is Layer.IP else "tap"
-    user = os.environ.get("USER") or (os.getuid() if hasattr(os, "getuid") else "YOU")
-    remedy = f"ip tuntap add dev {name or f'{mode}0'} mode {mode} user {user}"
-    return {
-        **_TUNTAP_MESSAGES,
-        errno.EPERM: (
-            "creating a TAP or TUN needs root (CAP_NET_ADMIN), or this one is another user's; root "
-            f"can create one for you: {remedy}"
+    mine = _add(mode, name, queues, user=True)
+    if code == errno.EPERM and name and _exists(name):
+        mine = f"{_delete(mode, name, _flags_of(name))}; {mine}"
+    messages = {
+        errno.ENOENT: (
+            "no /dev/net/tun: load the kernel module tun (modprobe tun), pass the device into the "
+            "container, or use an in-memory wire (pystack.nic.wire)"
         ),
+        errno.ENODEV: "the kernel has no TUN/TAP driver: load the module tun (modprobe tun)",
+        errno.EBUSY: (
+            "another program has it open (`ip -d tuntap` says which): end that, or name another "
+            "device"
+        ),
+        errno.EUSERS: f"all {queues} `queues` of it are taken: end a program that has one",
+        errno.EOPNOTSUPP: "there are TAPs and TUNs on Linux only; see pystack.nic.Descriptor",
         errno.EACCES: (
             "this user may not open /dev/net/tun: root has to allow it, and to create "
-            f"a device for you: {remedy}"
+            f"a device for you: {mine}"
+        ),
+        errno.EPERM: (
+            f"it is another user's; root can make it yours: {mine}"
+            if name and _exists(name)
+            else f"creating it needs root (CAP_NET_ADMIN); root can create one for you: {mine}"
         ),
     }
+    if code == errno.EINVAL:
+        messages[code] = _misfit(mode, name, queues)
+    return f"{name or f'a new {mode.upper()}'}: {messages.get(code) or os.strerror(code)}"
 
 
 class _TunTap(Nic):
@@ -75,7 +145,10 @@ class _TunTap(Nic):
         if not 1 <= queues <= _MOST_QUEUES:
             raise ValueError(f"a device has from 1 to {_MOST_QUEUES} queues, not {queues}")
         pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, offload, queues, error)
-        super().__init__(made(pointer, error, _tuntap_messages(layer, name)))
+        if pointer == ffi.NULL:
+            code = int(error[0])
+            raise OSError(code, _tuntap_message(code, layer, name, queues))
+        super().__init__(pointer)
         self._name = str(ffi.string(buffer).decode())
 
     @property
@@ -153,7 +226,9 @@ class Packet(Nic):
         error = ffi.new("int *")
         name = ffi.new("char[]", encoded_name(device))
         pointer: Any = lib.ps_nic_packet(name, promiscuous, error)
-        nowhere = f"no such device: {device!r}; `ip link` lists them"
-        messages = {**_PACKET_MESSAGES, errno.ENODEV: nowhere}
-        super().__init__(made(pointer, error, messages))
+        if pointer == ffi.NULL:
+            code = int(error[0])
+            text = _PACKET_MESSAGES.get(code) or os.strerror(code)
+            raise OSError(code, f"{device!r}: {text.format(device=device)}")
+        super().__init__(pointer)
         self.name = device

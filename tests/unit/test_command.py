@@ -141,9 +141,7 @@ def test_what_a_program_raises_is_told_as_by_python(tmp_path: Path, raises: str)
     assert run_program("-c", "raise SystemExit(7)").returncode == 7
 
 
-def test_a_script_that_can_t_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_script_that_can_t_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["run", "--nic", "fd:99", "--address", "10.0.0.2/24"]
     script = tmp_path / "script.py"
     script.write_text("")

@@ -26,6 +26,7 @@ from namespace import Namespace, namespace, needs_namespace
 
 from pystack import Stack
 from pystack.cli import cli
+from pystack.cli.options import kernel_side
 from pystack.nic import Descriptor
 
 PROGRAM = [sys.executable, "-m", "pystack"]
@@ -109,11 +110,27 @@ def test_the_kernels_side_is_told_of_if_it_lacks_something() -> None:
     with namespace() as bare:
         done = pystack("run", *WIRE, "--", "-c", "print('runs')", place=bare)
         assert done.stdout == "runs\n"
-        assert "ip address add 10.1.0.1/24 dev tap0\n  ip link set tap0 up\n" in done.stderr
-        bare.run("ip", "tuntap", "add", "tap0", "mode", "tap")
-        bare.device("tap0", "10.1.0.1/24")
+        assert "tap0 goes away with this command" in done.stderr
+        told = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+        assert told == [
+            "ip tuntap add dev tap0 mode tap",
+            "ip address add 10.1.0.1/24 dev tap0",
+            "ip link set tap0 up",
+        ]
+        for line in told:
+            bare.run(*line.split())
         done = pystack("run", *WIRE, "--", "-c", "print('runs')", place=bare)
         assert (done.stdout, done.stderr) == ("runs\n", "")
+
+
+def test_the_other_ends_address_is_nobody_elses() -> None:
+    ours = ("10.1.0.1/24", "10.1.0.2/24", "fd00::1/64", "10.1.1.0/31", "10.1.2.1/32")
+    assert kernel_side("none0", ours) == [
+        "ip address add 10.1.0.3/24 dev none0",
+        "ip address add fd00::2/64 dev none0",
+        "ip address add 10.1.1.1/31 dev none0",
+        "ip link set none0 up",
+    ]
 
 
 @needs_namespace

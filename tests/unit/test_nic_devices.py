@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import re
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from installed import needs_programs
 from namespace import namespace, needs_namespace
 
 import pystack
-from pystack.nic import Layer, Packet, Tap, Tun
+from pystack.nic import Layer, Packet, Tap, Tun, device
 
 pytestmark = needs_namespace
 
@@ -42,15 +45,68 @@ def test_the_kernel_finds_a_name_and_the_mtu_is_set() -> None:
 
 def test_a_device_that_is_in_use_or_of_the_other_kind() -> None:
     with namespace() as place, place.call(Tap, "tap0"):
-        with pytest.raises(OSError, match="another program") as caught:
+        with pytest.raises(OSError, match="tap0: another program") as caught:
             place.call(Tap, "tap0")
         assert caught.value.errno == errno.EBUSY
-        with pytest.raises(OSError, match=r"other kind|[Ii]nvalid"):
+        with pytest.raises(OSError, match=r"tap0: it (is a TAP|can't be opened as a TUN)"):
             place.call(Tun, "tap0")
+        with pytest.raises(OSError, match="lo: it can't be opened as a TAP"):
+            place.call(Tap, "lo")
         with pytest.raises(ValueError, match="15 bytes"):
             Tap("a-name-that-is-too-long")
         with pytest.raises(ValueError, match="MTU"):
             Tap("tap1", 10)
+
+
+def advised(call: Callable[[], object]) -> list[list[str]]:
+    """The commands in what an error says, as words."""
+    with pytest.raises(OSError, match="ip tuntap") as caught:
+        call()
+    return [
+        line.split() for line in re.findall(r"ip tuntap (?:add|delete)[^;]*", str(caught.value))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        (("tun",), lambda: Tap("dev0")),
+        (("tap",), lambda: Tun("dev0")),
+        (("tap", "multi_queue"), lambda: Tap("dev0")),
+        (("tap",), lambda: Tap("dev0", queues=2)),
+    ],
+)
+def test_a_device_that_does_not_match_is_made_anew_as_told(
+    monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], wanted: Callable[[], Tap | Tun]
+) -> None:
+    with namespace() as place:
+        place.run("ip", "tuntap", "add", "dev", "dev0", "mode", *there)
+        flags = 0x2 if there[0] == "tap" else 0x1
+        flags |= 0x100 if "multi_queue" in there else 0
+        # This process's /sys shows another namespace.
+        monkeypatch.setattr(device, "_flags_of", lambda name: {"dev0": flags}[name])
+        commands = place.call(advised, wanted)
+        assert len(commands) == 2
+        for command in commands:
+            place.run(*command)
+        place.call(wanted).close()
+
+
+def test_a_device_s_flags_are_read_where_sys_shows_them() -> None:
+    program = (
+        "from pystack.nic import Tap, Tun, device\n"
+        "wires = Tap('a'), Tun('b', queues=2)\n"
+        "print([device._flags_of(name) for name in ('a', 'b', 'lo', 'none0')])"
+    )
+    words = ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"']
+    done = subprocess.run(
+        [*words, "sh", sys.executable, "-c", program],
+        capture_output=True, text=True, check=False, cwd=tempfile.gettempdir(),
+    )  # fmt: skip
+    if "mount:" in done.stderr:
+        pytest.skip(done.stderr)
+    first, second, *others = ast.literal_eval(done.stdout)
+    assert (first & 0x103, second & 0x103, others) == (0x2, 0x101, [None, None])
 
 
 @needs_programs("ping")
@@ -72,7 +128,7 @@ def test_a_stack_on_a_packet_socket() -> None:
                 with accepted:
                     accepted.sendall(b"from the kernel")
                     assert client.recv(100) == b"from the kernel"
-        with pytest.raises(OSError, match="no such device: 'none0'"):
+        with pytest.raises(OSError, match="'none0': no such device"):
             place.call(Packet, "none0")
 
 
