@@ -79,6 +79,20 @@ def _fail(command: str, text: str) -> None:
     click.echo(f"{click.style(f'{command}:', fg='red')} {text}", err=True)
 
 
+def _command(words: list[str]) -> str:
+    """What the user has called, as `pystack lab run`: the words that name a command."""
+    command: click.Command = cli
+    path = "pystack"
+    for word in words:
+        found = None
+        if isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), word)
+        if found is None:
+            break
+        command, path = found, f"{path} {word}"
+    return path
+
+
 def main() -> None:
     """Runs the command; errors of the system or the user are one line, not a traceback."""
     try:
@@ -91,18 +105,18 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.UsageError as error:
         context = error.ctx
-        command = "pystack" if context is None else context.command_path
+        command = _command(sys.argv[1:]) if context is None else context.command_path
         _fail(command, f"{error.format_message()} (see `{command} --help`)")
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _fail("pystack", error.format_message())
+        _fail(_command(sys.argv[1:]), error.format_message())
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader has closed the pipe; at exit the interpreter would try to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except (OSError, ValueError) as error:
-        _fail("pystack", str(error))
+        _fail(_command(sys.argv[1:]), str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

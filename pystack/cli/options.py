@@ -122,7 +122,7 @@ class StackOptions:
                 warnings.simplefilter("always", UserWarning)
                 opened: Any = nics.parse(self.nic)
             for one in told:
-                click.echo(f"pystack: {one.message}", err=True)
+                _say(str(one.message))
             cleanup.callback(opened.close)
             wire: nics.Nic = self.faults.around(opened)
             cleanup.callback(wire.close)
@@ -161,30 +161,35 @@ class StackOptions:
         for address in self.addresses:
             ip = ipaddress.ip_interface(address).ip
             if _is_the_kernels(ip):
-                click.echo(
-                    f"pystack: {ip} is this machine's own address too: what it sends there never "
-                    f"reaches {device}; give the stack another with --address",
-                    err=True,
+                _say(
+                    f"{ip} is this machine's own address too: what it sends there never reaches "
+                    f"{device}; give the stack another with --address"
                 )
         missing = kernel_side(device, self.addresses)
         if not missing:
             return
-        told = f"pystack: to reach the stack from this machine by {device}:"
+        told = f"to reach the stack from this machine by {device}:"
         if device not in self.present and lasting:
             told = f"{told[:-1]}, while this command runs:"
         elif device not in self.present:
-            told = f"pystack: {device} goes away with this command; to reach the stack, first:"
+            told = f"{device} goes away with this command; to reach the stack, first:"
             mode = "tap" if interface.nic.layer is nics.Layer.ETHERNET else "tun"
             missing.insert(0, f"ip tuntap add dev {device} mode {mode}")
-        click.echo(told, err=True)
+        _say(told)
         for line in missing:
             click.echo(f"  {line}", err=True)
+
+
+def _say(text: str) -> None:
+    """A line on standard error, in the command's name."""
+    click.echo(f"{click.get_current_context().command_path}: {text}", err=True)
 
 
 @contextmanager
 def _told_if_slow(text: str) -> Iterator[None]:
     """Says on standard error what the block does, once it has taken `_SLOW` seconds."""
-    timer = threading.Timer(_SLOW, click.echo, [f"pystack: {text}"], {"err": True})
+    command = click.get_current_context().command_path
+    timer = threading.Timer(_SLOW, click.echo, [f"{command}: {text}"], {"err": True})
     timer.start()
     try:
         yield

@@ -139,6 +139,6 @@ def test_what_is_not_this_users_is_refused(tmp_path: Path) -> None:
             process = as_nobody(place, tmp_path, *words, where, stderr=subprocess.PIPE, cwd="/")
             _, said = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 1
-            assert said.startswith(b"pystack: ")
+            assert said.startswith(b"pystack gateway: ")
             assert text in said, said
             assert said.count(b"\n") == 1

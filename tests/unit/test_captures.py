@@ -309,5 +309,5 @@ def test_a_full_disk_is_told_of_by_a_command(full: Path) -> None:
             check=False, cwd=AWAY, timeout=300, pass_fds=[theirs.fileno()],
         )  # fmt: skip
     assert "1 sent, 1 received" in done.stdout
-    assert done.stderr == f"pystack: [Errno 28] No space left on device: '{full}'\n"
+    assert done.stderr == f"pystack ping: [Errno 28] No space left on device: '{full}'\n"
     assert done.returncode == 1

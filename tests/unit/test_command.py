@@ -60,6 +60,26 @@ def test_mistakes_are_one_line_and_no_traceback(words: tuple[str, ...], says: st
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "begins"),
+    [
+        ("ping 10.0.0.1 --nic fd:99 --address 10.0.0.2/24", 1, "pystack ping: [Errno 9]"),
+        ("ping 10.0.0.1 --nic fd:x --address 10.0.0.2/24", 2, "pystack ping: Invalid value"),
+        ("lab run --host external --case ARP-3.1", 1, "pystack lab run: external is not here: "),
+        ("lab run --host nobody", 2, "pystack lab run: no Host 'nobody'"),
+        ("gateway --netns /nowhere", 1, "pystack gateway: [Errno 2]"),
+        ("manual nothing", 2, "pystack manual: "),
+        ("nonsense", 2, "pystack: No such command"),
+        ("--odd", 2, "pystack: No such option"),
+    ],
+)
+def test_an_error_begins_with_the_command_s_name(words: str, status: int, begins: str) -> None:
+    done = pystack(*words.split())
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(begins), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_demo_without_the_kernel(tmp_path: Path) -> None:
     empty = {
         **os.environ,

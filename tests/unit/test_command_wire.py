@@ -153,11 +153,12 @@ def test_serve_tells_only_what_is_amiss(place: Namespace) -> None:
             return lines
 
     assert said("10.1.0.2/24").startswith("Serving")
-    assert said(f"{KERNEL}/24").startswith(f"pystack: {KERNEL} is this machine's own address too")
+    assert said(f"{KERNEL}/24").startswith(f"pystack serve: {KERNEL} is this machine's own address too")
     place.run("ip", "address", "add", "10.1.0.7/24", "dev", "tap0")  # not the device's first
-    assert said("10.1.0.7/24").startswith("pystack: 10.1.0.7 is this machine's own address too")
+    too = "is this machine's own address too"
+    assert said("10.1.0.7/24").startswith(f"pystack serve: 10.1.0.7 {too}")
     place.run("ip", "address", "add", "fd00::1/64", "dev", "tap0", "nodad")
-    assert said("fd00::1/64").startswith("pystack: fd00::1 is this machine's own address too")
+    assert said("fd00::1/64").startswith(f"pystack serve: fd00::1 {too}")
     place.run("sysctl", "-q", "net.ipv4.ip_nonlocal_bind=1")
     assert said("10.1.0.2/24").startswith("Serving")
 
@@ -208,7 +209,7 @@ def test_waiting_for_a_lease_is_told() -> None:
     ) as asking:  # fmt: skip
         try:
             assert asking.stderr is not None
-            assert asking.stderr.readline() == "pystack: asking for a lease by DHCP ...\n"
+            assert asking.stderr.readline() == "pystack ping: asking for a lease by DHCP ...\n"
         finally:
             asking.kill()
 

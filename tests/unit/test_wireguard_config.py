@@ -207,7 +207,7 @@ def test_the_command_says_what_it_ignores(tmp_path) -> None:
         [*command, f"wg:{path}"], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith(f"pystack: {path}, line 3: PostUp is ignored")
+    assert done.stderr.startswith(f"pystack ping: {path}, line 3: PostUp is ignored")
     assert len(done.stderr.splitlines()) == 1
     path.write_text("[Interface]\nPrivateKy = x\n")
     done = subprocess.run(
