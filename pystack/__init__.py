@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pystack import hypercalls, nic
+from pystack._native.values import near
 from pystack.errors import OffStackError, StackPanic
 from pystack.interface import Interface, InterfaceAddress
 from pystack.probe import PingResult, TracerouteResult
@@ -45,13 +46,20 @@ if TYPE_CHECKING:
     from pystack.world.testing import world_test
 
 
+# What a program imports for itself.
+_APART = frozenset({"bench", "embed", "lab", "scapy", "world"})
+
+
 def __getattr__(name: str) -> Any:
     # What is for tests alone is imported when it is used.
     if name == "world_test":
         from pystack.world.testing import world_test  # noqa: PLC0415
 
         return world_test
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    lack = f"module {__name__!r} has no attribute {name!r}"
+    if name in _APART:
+        raise AttributeError(f"{lack} before `import {__name__}.{name}`")
+    raise AttributeError(lack + ("" if name.startswith("_") else near(name, __all__)))
 
 
 try:

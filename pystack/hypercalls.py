@@ -9,7 +9,8 @@ it raises propagates from the call in progress, or from the next one.
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
 
 __all__ = ["Clock", "FrameOut", "Log", "ManualClock", "Memory", "Panic", "Random"]
 
@@ -76,6 +77,12 @@ class Panic(Protocol):
         ...
 
 
+def _seconds(value: Any, what: str) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} is a number of seconds, not {value!r}")
+    return float(value)
+
+
 class ManualClock:
     """A `Clock` that moves only when told to. Thread-safe.
 
@@ -85,7 +92,7 @@ class ManualClock:
 
     def __init__(self, start: float = 0.0) -> None:
         self._lock = threading.Lock()
-        self._now_us = round(start * 1e6)
+        self._now_us = round(_seconds(start, "start") * 1e6)
 
     def now_us(self) -> int:
         """The reading in microseconds."""
@@ -105,8 +112,8 @@ class ManualClock:
         Raises:
             ValueError: Less than 0.
         """
-        if seconds < 0:
-            raise ValueError("a clock can't go back")
+        if _seconds(seconds, "seconds") < 0:
+            raise ValueError(f"a clock can't go back: {seconds!r}")
         with self._lock:
             self._now_us += round(seconds * 1e6)
 

@@ -419,12 +419,25 @@ def _gateway(one: Any) -> Address:
         raise ValueError(f"gateway {one!r} is not an IP address, such as 10.0.0.1") from None
 
 
+_ADDRESSES = (
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv6Interface,
+)
+
+
 def with_prefix(address: Any) -> Any:
     """An interface's address as it was given.
 
     Raises:
         ValueError: It has no prefix; that of a single host would leave no one else on its link.
+        TypeError: It is no address.
     """
+    if isinstance(address, (list, tuple)):
+        raise TypeError(f"give each address by itself: attach(nic, *{address!r})")
+    if not isinstance(address, (str, *_ADDRESSES)):
+        raise TypeError(f"an address is a string, such as '10.0.0.1/24', not {address!r}")
     bare = isinstance(address, str) and "/" not in address
     if bare or type(address) in (ipaddress.IPv4Address, ipaddress.IPv6Address):
         parsed = ipaddress.ip_address(address)

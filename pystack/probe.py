@@ -7,11 +7,13 @@ import ipaddress
 import os
 import socket
 import struct
+import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pystack._native.address import Address
+from pystack._native.values import hinted, number, whole
 from pystack.serving.frame import checksum
 from pystack.sockets import Socket, SocketModule
 
@@ -23,6 +25,7 @@ __all__ = [
     "StackProbes",
     "TracerouteResult",
     "check_ping",
+    "named",
     "ping",
     "pings",
     "reaches",
@@ -190,8 +193,8 @@ class TracerouteResult:
 class Prober:
     """A raw ICMP socket, and the requests and answers of one family on it."""
 
-    def __init__(self, sockets: SocketModule, destination: str) -> None:
-        info = sockets.getaddrinfo(destination, None, type=socket.SOCK_RAW)[0]
+    def __init__(self, sockets: SocketModule, destination: Address | str) -> None:
+        info = sockets.getaddrinfo(named(destination), None, type=socket.SOCK_RAW)[0]
         self.family, self.where = info[0], info[4]
         self.v6 = self.family == socket.AF_INET6
         if self.v6 and not self.where[3] and ipaddress.ip_address(self.where[0]).is_link_local:
@@ -322,15 +325,38 @@ class Prober:
         return kind == (128 if self.v6 else 8) and (identifier, sent) == (self.identifier, number)
 
 
-def check_ping(count: int, size: int, interval: float, timeout: float) -> None:
-    """Raises ValueError for what `pystack.Stack.ping` doesn't take."""
-    if count < 1 or not 0 <= size <= _LARGEST or interval < 0 or timeout < 0:
-        raise ValueError(f"count from 1, size from 0 to {_LARGEST}, times not negative")
+def named(destination: object) -> str:
+    """A destination as a name; a number, or an address cut short, is none (inet_aton(3))."""
+    if isinstance(destination, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        return str(destination)
+    if not isinstance(destination, str):
+        raise TypeError(
+            f"a destination is an address or a name, such as '10.0.0.1', not {destination!r}"
+        )
+    if not destination:
+        raise ValueError("a destination is an address or a name, such as '10.0.0.1', not ''")
+    if not destination.strip("0123456789.") and destination.count(".") < 3:
+        raise socket.gaierror(
+            socket.EAI_NONAME,
+            f"Name or service not known: {destination!r} is no IPv4 address: it has four numbers, "
+            "as 10.0.0.1 has",
+        )
+    return destination
+
+
+def check_ping(count: int, size: int, interval: float, timeout: float, ttl: int | None) -> None:
+    """Raises ValueError or TypeError for what `pystack.Stack.ping` doesn't take."""
+    whole(count, "count", 1, sys.maxsize)
+    whole(size, "size", 0, _LARGEST, "bytes")
+    number(interval, "interval", unit="seconds")
+    number(timeout, "timeout", unit="seconds")
+    if ttl is not None:
+        whole(ttl, "ttl", 1, 255)
 
 
 def pings(
     sockets: SocketModule,
-    destination: str,
+    destination: Address | str,
     *,
     count: int,
     size: int,
@@ -339,7 +365,7 @@ def pings(
     ttl: int | None,
 ) -> tuple[str, Iterator[PingReply]]:
     """The address that `pystack.Stack.ping` asks, and what comes of each request as it comes."""
-    check_ping(count, size, interval, timeout)
+    check_ping(count, size, interval, timeout, ttl)
     prober = Prober(sockets, destination)
 
     def each() -> Iterator[PingReply]:
@@ -357,7 +383,7 @@ def pings(
 
 def ping(
     sockets: SocketModule,
-    destination: str,
+    destination: Address | str,
     *,
     count: int,
     size: int,
@@ -378,11 +404,12 @@ def reaches(hop: Hop) -> bool:
 
 
 def trace(
-    sockets: SocketModule, destination: str, *, hops: int, probes: int, timeout: float
+    sockets: SocketModule, destination: Address | str, *, hops: int, probes: int, timeout: float
 ) -> tuple[str, Iterator[Hop]]:
     """The address that `pystack.Stack.traceroute` looks for, and each step as it is taken."""
-    if not 1 <= hops <= 255 or probes < 1 or timeout < 0:
-        raise ValueError("hops from 1 to 255, probes from 1, timeout not negative")
+    whole(hops, "hops", 1, 255)
+    whole(probes, "probes", 1, sys.maxsize)
+    number(timeout, "timeout", unit="seconds")
     prober = Prober(sockets, destination)
 
     def each() -> Iterator[Hop]:
@@ -402,7 +429,7 @@ def trace(
 
 
 def traceroute(
-    sockets: SocketModule, destination: str, *, hops: int, probes: int, timeout: float
+    sockets: SocketModule, destination: Address | str, *, hops: int, probes: int, timeout: float
 ) -> TracerouteResult:
     """See `pystack.Stack.traceroute`."""
     address, found = trace(sockets, destination, hops=hops, probes=probes, timeout=timeout)
@@ -416,6 +443,7 @@ class StackProbes:
     if TYPE_CHECKING:  # Stack has it
         sockets: SocketModule
 
+    @hinted
     def ping(
         self,
         destination: Address | str,
@@ -442,7 +470,7 @@ class StackProbes:
         """
         return ping(
             self.sockets,
-            str(destination),
+            destination,
             count=count,
             size=size,
             interval=interval,
@@ -450,6 +478,7 @@ class StackProbes:
             ttl=ttl,
         )
 
+    @hinted
     def traceroute(
         self,
         destination: Address | str,
@@ -470,4 +499,4 @@ class StackProbes:
             socket.gaierror: There is no such name.
             OSError: ENETUNREACH, no route.
         """
-        return traceroute(self.sockets, str(destination), hops=hops, probes=probes, timeout=timeout)
+        return traceroute(self.sockets, destination, hops=hops, probes=probes, timeout=timeout)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, overload
 
-from pystack._native import StackHandle, ffi, lib
+from pystack._native import StackHandle, WorldClock, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
 from pystack._native.interfaces import interface_index, working_links
 from pystack._native.shown import shown
+from pystack._native.values import near, number
+from pystack._native.values import text as needed_text
 from pystack.local_names import is_local, look_up_local
 from pystack.names import look_up
 from pystack.serving import serving_of
@@ -148,15 +150,13 @@ def _lease_of(client: DhcpClient, now_us: int) -> Lease:
 def _microseconds(timeout: float | None) -> int:
     if timeout is None:
         return -1
-    if timeout < 0:
-        raise ValueError("a timeout is not negative")
-    return round(timeout * 1e6)
+    return round(number(timeout, "timeout", unit="seconds") * 1e6)
 
 
 def _name(name: str | None) -> Any:
     if name is None:
         return ffi.NULL
-    encoded = name.encode("idna")
+    encoded = needed_text(name, "a name", "host.example").encode("idna")
     if b"\0" in encoded:
         raise ValueError("a name has no null characters")
     return ffi.new("char[]", encoded)
@@ -210,8 +210,8 @@ class InterfaceServices:
                 EADDRINUSE, a socket has the client's port 68; EOPNOTSUPP, it has no MAC;
                 ENAMETOOLONG; ENOMEM.
         """
-        deadline = None if timeout is None else self._handle.monotonic() + timeout
         _microseconds(timeout)
+        deadline = None if timeout is None else self._handle.monotonic() + timeout
         self._set_service(lib.PS_SERVICE_DHCP, start, hostname)
         if not start or timeout == 0:
             return self.lease
@@ -304,7 +304,7 @@ class InterfaceServices:
         if name is None:
             self._set_service(lib.PS_SERVICE_MDNS, False)
             return
-        label = name.removesuffix(".").removesuffix(".local")
+        label = needed_text(name, "a name", "printer").removesuffix(".").removesuffix(".local")
         if not label or "." in label:
             raise ValueError(f"{name!r} is not one label in .local")
         self._set_service(lib.PS_SERVICE_MDNS, True, label)
@@ -436,9 +436,15 @@ _GAI_TEXTS = {
 }
 
 
-def _told(name: str, code: int) -> str:
+def _told(name: str, code: int, world: WorldClock | None) -> str:
     kind, _, why = _GAI_TEXTS[code].partition(": ")
-    if not name.strip("0123456789."):
+    if code == errno.ENETUNREACH and world is not None:
+        names = list(world.host_names())
+        there = near(name, names) or f" ({', '.join(names)})"
+        why = f"no host of this World has that name, and this one has no name server{there}"
+    if not name:
+        why = "the name is empty"
+    elif not name.strip("0123456789."):
         why = f"{name!r} is no IPv4 address" + (f", and {why}" if why else "")
     elif why:  # without one the system's own words stay as they are: programs compare them
         why = f"{name!r}: {why}"
@@ -492,7 +498,7 @@ def resolve(
             for i, address in enumerate(asked[:_ANSWERS_MAXIMUM]):
                 out[i] = to_c(address)[0]
     if -result in _GAI_ERRORS:
-        raise socket.gaierror(_GAI_ERRORS[-result], _told(name, -result))
+        raise socket.gaierror(_GAI_ERRORS[-result], _told(name, -result, handle.world))
     count = min(handle.check(result), _ANSWERS_MAXIMUM)
     found = [(_has_route(handle, out + i), from_c(out[i])) for i in range(count)]
     found.sort(key=lambda entry: (not entry[0], entry[1].version == 4))

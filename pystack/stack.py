@@ -22,6 +22,8 @@ from pystack._native.closing import Closing
 from pystack._native.ending import LINGER, deliver_before
 from pystack._native.engines import default_engine
 from pystack._native.shown import shown
+from pystack._native.values import hinted, number
+from pystack._native.values import text as needed_text
 from pystack.dial import StackDialing
 from pystack.hypercalls import Clock, FrameOut, Log, Memory, Panic, Random
 from pystack.intercept.mixin import StackIntercept
@@ -155,6 +157,7 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
 
     _own_attributes = frozenset({"arena", "neighbours", "routes", "sockets", "sysctl"})
 
+    @hinted
     def __init__(
         self,
         *,
@@ -272,8 +275,8 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
             OSError: EBUSY, its thread or another call drives it.
         """
         until = ffi.new("uint64_t *")
-        deadline = time.monotonic() + timeout
-        left = timeout
+        left = number(timeout, "timeout", unit="seconds")
+        deadline = time.monotonic() + left
         while True:
             result = lib.ps_stack_run(self._handle.pointer, round(left * 1e6), until)
             left = deadline - time.monotonic()
@@ -309,6 +312,8 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
                 Stack is closed.
             StackPanic: The engine has failed.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"a snapshot is what Stack.snapshot() gives, not {snapshot!r}")
         snapshot.restore(self._handle)
 
     def fail(self, text: str = "failed on purpose") -> None:
@@ -317,11 +322,12 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
         Raises:
             StackPanic: Always; the Stack is lost.
         """
-        encoded = ffi.new("char[]", text.encode())
+        encoded = ffi.new("char[]", needed_text(text, "text", "failed").encode())
         self._handle.check(lib.ps_stack_fail(self._handle.pointer, encoded))
 
     # --- interfaces ------------------------------------------------------------------------
 
+    @hinted
     def attach(
         self,
         nic: nics.Nic | nics.NicProtocol,
@@ -486,6 +492,7 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
         """
         return self.sockets.socket(family, type, proto)
 
+    @hinted
     def installed(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """Puts this Stack's sockets into the module `socket`, for the whole process, in a block.
 
@@ -511,6 +518,7 @@ class Stack(StackServices, StackProbes, StackDialing, StackIntercept, KnownAttri
         """
         return self.sockets.installed(strict=strict)
 
+    @hinted
     def active(self, *, strict: bool = False) -> AbstractContextManager[None]:
         """As `installed`, for this thread or asyncio task and the tasks it starts, in a block.
 

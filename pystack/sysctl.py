@@ -140,10 +140,10 @@ class Sysctl(MutableMapping[str, int | str]):
             return
         number = value.__index__() if hasattr(value, "__index__") else None
         if number is None:
-            raise TypeError(f"{name} is an int or a str, not {type(value).__name__}")
+            raise TypeError(f"{name} is an int or a str, not {value!r}")
         bounded = not raw.flags & (lib.PS_TUNABLE_TEXT | lib.PS_TUNABLE_UNBOUNDED)
         if bounded and not raw.minimum <= number <= raw.maximum:
-            raise ValueError(f"{name} is from {raw.minimum} to {raw.maximum}")
+            raise ValueError(f"{name} is from {raw.minimum} to {raw.maximum}, not {number}")
         if not -(1 << 63) <= number < 1 << 63:
             raise ValueError(f"{name} = {number}: a setting has 64 bits at most")
         self._set(name, number, lambda: lib.ps_tunable_set(self._handle.pointer, _c(name), number))
@@ -161,7 +161,7 @@ class Sysctl(MutableMapping[str, int | str]):
                 error.errno == errno.ENOENT and name in SETTINGS
             )
             if numeric and isinstance(value, str):
-                raise TypeError(f"{name} is an int, not str") from None
+                raise TypeError(f"{name} is an int, not {value!r}") from None
             if error.errno in _REFUSED:
                 raise ValueError(
                     f"{name} = {value!r} conflicts with another setting, or is none of its values"

@@ -25,6 +25,7 @@ from pystack._native.address import (
 )
 from pystack._native.interfaces import InterfaceLike, interface_index, no_interface
 from pystack._native.shown import shown
+from pystack._native.values import hinted, whole
 
 __all__ = [
     "Connection",
@@ -137,7 +138,7 @@ class NeighbourTable:
         """
         raw = ffi.new("struct ps_neighbour *")
         raw.interface = self._on(address, interface)
-        raw.address = to_c(address)[0]
+        raw.address = to_c(parse(address))[0]
         raw.state = lib.PS_NEIGHBOUR_PERMANENT
         ffi.memmove(raw.mac, mac_to_bytes(mac), 6)
         self._handle.check(
@@ -152,7 +153,7 @@ class NeighbourTable:
         """
         index = self._on(address, interface)
         self._handle.check(
-            lib.ps_neighbour_remove(self._handle.pointer, index, to_c(address)),
+            lib.ps_neighbour_remove(self._handle.pointer, index, to_c(parse(address))),
             {errno.ESRCH: f"{address} is no neighbour that is known", **no_interface(index)},
         )
 
@@ -271,17 +272,17 @@ class RouteTable:
             if gateway is None:
                 raise ValueError('"default" has no family without a gateway: say 0.0.0.0/0 or ::/0')
             destination = "0.0.0.0/0" if parse(gateway).version == 4 else "::/0"
-        if not 0 <= metric <= 0xFFFFFFFF:
-            raise ValueError("a metric has 32 bits")
+        whole(metric, "metric", 0, 0xFFFFFFFF)
         raw.destination = network_to_c(destination)[0]
         raw.metric = metric
         raw.interface = interface_index(self._handle, interface)
         if gateway is not None:
-            raw.gateway = to_c(gateway)[0]
+            raw.gateway = to_c(parse(gateway))[0]
         if source is not None:
-            raw.source = to_c(source)[0]
+            raw.source = to_c(parse(source))[0]
         return raw
 
+    @hinted
     def add(
         self,
         destination: Network | str,
@@ -351,7 +352,7 @@ class RouteTable:
         """
         raw = ffi.new("struct ps_route *")
         self._handle.check(
-            lib.ps_route_lookup(self._handle.pointer, to_c(address), raw),
+            lib.ps_route_lookup(self._handle.pointer, to_c(parse(address)), raw),
             {errno.ENETUNREACH: f"no route to {address}"},
         )
         return self._read(raw)

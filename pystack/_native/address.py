@@ -29,7 +29,7 @@ def to_c(address: Address | Interface | str, port: int = 0, scope: int = 0) -> A
         prefix = address.network.prefixlen
         address = address.ip
     elif not isinstance(address, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
-        raise TypeError(f"expected an IP address, not {type(address).__name__}")
+        raise TypeError(_no_address(address))
     out = ffi.new("struct ps_address *")
     packed = address.packed
     ffi.memmove(out.bytes, packed, len(packed))
@@ -40,16 +40,17 @@ def to_c(address: Address | Interface | str, port: int = 0, scope: int = 0) -> A
     return out
 
 
+def _no_address(given: object) -> str:
+    return f"an address is a string, such as '10.0.0.1', or an object of ipaddress, not {given!r}"
+
+
 def network_to_c(network: Network | str) -> Any:
     """A `struct ps_address *` of a network; "default" is not one, for it has two families.
 
     Raises:
         ValueError: Not a network, or host bits are set.
     """
-    if isinstance(network, str):
-        network = ipaddress.ip_network(network)
-    if not isinstance(network, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
-        raise TypeError(f"expected a network, such as '10.1.0.0/16', not {network!r}")
+    network = parse_network(network)
     out = to_c(network.network_address)
     out.prefix = network.prefixlen
     return out
@@ -60,8 +61,34 @@ def parse(address: Address | str) -> Address:
 
     Raises:
         ValueError: Not an IP address.
+        TypeError: Neither a string nor an address.
     """
+    if isinstance(address, (ipaddress.IPv4Interface, ipaddress.IPv6Interface)) or not isinstance(
+        address, (str, ipaddress.IPv4Address, ipaddress.IPv6Address)
+    ):
+        raise TypeError(_no_address(address))
     return ipaddress.ip_address(address)
+
+
+def parse_network(network: Network | str) -> Network:
+    """A network object.
+
+    Raises:
+        ValueError: Not a network, or host bits are set.
+        TypeError: Neither a string nor a network.
+    """
+    if isinstance(network, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return network
+    if not isinstance(network, str):
+        raise TypeError(f"expected a network, such as '10.1.0.0/16', not {network!r}")
+    meant = ipaddress.ip_network(network, strict=False)
+    one = ipaddress.ip_interface(network).ip
+    if one != meant.network_address:
+        raise ValueError(
+            f"{network!r} has host bits set: write {meant}, or {one}/{one.max_prefixlen} for this "
+            "address alone"
+        )
+    return meant
 
 
 def packed(address: Any) -> bytes:
@@ -115,6 +142,8 @@ def mac_to_bytes(mac: str | bytes) -> bytes:
             raw = bytes(int(part, 16) for part in raw.replace("-", ":").split(":"))
         except ValueError:
             raw = b""
+    elif not isinstance(raw, (bytes, bytearray, memoryview)):
+        raise TypeError(f"an Ethernet address is a string or 6 bytes, not {mac!r}")
     if len(raw) != 6:
         raise ValueError(f"{mac!r} is no Ethernet address: one is written as 02:00:00:00:00:01")
     return bytes(raw)

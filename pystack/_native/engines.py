@@ -13,6 +13,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 import pystack._native._host as _host  # noqa: PLR0402 - not by the package, which imports this
+from pystack._native.values import near, text
 
 __all__ = [
     "BUILT_HERE",
@@ -58,7 +59,7 @@ def cache_folder() -> Path:
 
 def _parts(name: str) -> tuple[str, str | None]:
     """An engine's name without the series of its release, and that; None: it names none."""
-    found = _SERIES.fullmatch(name)
+    found = _SERIES.fullmatch(text(name, "an engine", "lwip"))
     if found and found["engine"] in _BY_SERIES:
         return found["engine"], found["series"]
     return name, None
@@ -154,4 +155,5 @@ def engine_path(name: str) -> Path:
     }
     raise ValueError(
         f"no engine {name!r} in this build of pystack; there is {', '.join(sorted(known))}"
+        f"{near(name, known)}"
     )

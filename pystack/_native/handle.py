@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pystack._native._host import ffi, lib
 from pystack._native.answers import Answers
 from pystack._native.engines import engine_path
 from pystack._native.fork import share_with_children
+from pystack._native.values import seed_bits, whole
 from pystack._native.world import WorldClock, end_thread_of_world
 from pystack.errors import DeadlockError, StackPanic
 
@@ -86,9 +88,8 @@ class StackHandle:
         threaded: bool,
         world: WorldClock | None = None,
     ) -> None:
-        for what, number in (("memory_limit", memory_limit), ("seed", seed)):
-            if not isinstance(number, int) and (what, number) != ("seed", None):
-                raise TypeError(f"{what} is an int, not {number!r}")
+        whole(memory_limit, "memory_limit", 0, 1 << 62, "bytes")
+        bits = 0 if seed is None else seed_bits(seed)
         self.answers = answers
         self.kept: dict[int, Any] = {}
         self._begin(world)
@@ -98,7 +99,7 @@ class StackHandle:
         options.engine_path = path
         options.memory_limit_bytes = memory_limit
         options.seeded = seed is not None
-        options.seed = 0 if seed is None else seed & 0xFFFFFFFFFFFFFFFF
+        options.seed = bits
         options.threaded = threaded
         options.world = ffi.NULL if world is None else world.pointer
         answers.fill(options.python, self._user)
@@ -111,7 +112,10 @@ class StackHandle:
                 lib.ps_stack_destroy(out[0])
             raise answers.raised
         if result < 0:
-            raise OSError(-result, f"{path_name(path)}: {ffi.string(text).decode()}")
+            said = f"{path_name(path)}: {ffi.string(text).decode()}"
+            if result == -errno.ENOMEM:
+                said += f"; memory_limit is {memory_limit} bytes"
+            raise OSError(-result, said)
         self._own(out[0], engine)
 
     def _begin(self, world: WorldClock | None) -> None:
@@ -194,6 +198,8 @@ class StackHandle:
 
     @linger.setter
     def linger(self, seconds: float) -> None:
+        if not isinstance(seconds, Real):
+            raise TypeError(f"linger is a number of seconds, not {seconds!r}")
         if not seconds >= 0:
             raise ValueError(f"seconds to linger are at least 0, not {seconds}")
         self.remains.set_linger(float(seconds))

@@ -7,7 +7,7 @@ import errno
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pystack._native._host import ffi, lib
@@ -91,6 +91,7 @@ class WorldClock:
         pointer: The `ps_world *`.
         is_real: Whether it waits for the machine's.
         explain: Says what waits, for `DeadlockError`.
+        host_names: The names of the World's hosts, for errors.
         closed: Whether the World has ended.
     """
 
@@ -103,6 +104,7 @@ class WorldClock:
         self.is_real = real
         self._start()
         self.explain: Callable[[], str] = str
+        self.host_names: Callable[[], Iterable[str]] = tuple
         self.closed = False
         self._looker = Looker()
         self._looks = ffi.new_handle(self._looker)  # C calls back with this

@@ -173,7 +173,7 @@ class StackOptions:
             told = f"{told[:-1]}, while this command runs:"
         elif device not in self.present:
             told = f"{device} goes away with this command; to reach the stack, first:"
-            mode = "tap" if interface.nic.layer is nics.Layer.ETHERNET else "tun"
+            mode = self.nic.partition(":")[0]
             missing.insert(0, f"ip tuntap add dev {device} mode {mode}")
         _say(told)
         for line in missing:

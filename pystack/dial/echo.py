@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from pystack._native.address import Address
 from pystack.probe import PingReply, PingResult, Prober, check_ping
 from pystack.sockets import Socket, SocketModule
 
@@ -35,7 +36,7 @@ async def _probe(prober: Prober, sequence: int, size: int, timeout: float) -> Pi
 
 async def ping(
     sockets: SocketModule,
-    destination: str,
+    destination: Address | str,
     *,
     count: int,
     size: int,
@@ -44,7 +45,7 @@ async def ping(
     ttl: int | None,
 ) -> PingResult:
     """See `pystack.dial.plane.Dialing.ping`."""
-    check_ping(count, size, interval, timeout)
+    check_ping(count, size, interval, timeout, ttl)
     prober = Prober(sockets, destination)
     replies: list[PingReply] = []
     with prober.sock:

@@ -20,7 +20,7 @@ from pystack.dial.lent import LentLoop, can_watch
 from pystack.dial.race import first_connected, interleaved
 from pystack.dial.servers import Servers
 from pystack.errors import OffStackError
-from pystack.probe import PingResult
+from pystack.probe import PingResult, named
 from pystack.sockets import Socket, SocketModule
 from pystack.sockets.resolve import AddressInfo
 
@@ -101,8 +101,9 @@ class Dialing:
         ttl: int | None = None,
     ) -> PingResult:
         """Sends echo requests and awaits the answers, as `Stack.ping`, whose errors it raises."""
-        found = await self.addresses(str(destination), None, type=socket.SOCK_RAW)
-        address = str(destination) if _is_literal(str(destination)) else str(found[0][4][0])
+        name = named(destination)
+        found = await self.addresses(name, None, type=socket.SOCK_RAW)
+        address = name if _is_literal(name) else str(found[0][4][0])
         return await ping(
             self._sockets,
             address,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.closing import Closing
+from pystack._native.values import number, whole
 from pystack.intercept.flow import EchoFlow, TcpFlow, UdpFlow, flow_of
 from pystack.sockets import descriptors
 from pystack.sockets.descriptors import Descriptor, OpenSocket
@@ -70,25 +71,26 @@ class Intercept(Closing):
         decide: float,
     ) -> None:
         for name, count in (("undecided", undecided), ("open", open)):
-            if not 1 <= count <= _MOST:
-                raise ValueError(f"{name} is a count from 1, not {count!r}")
-        if not 0.001 <= decide <= _MOST / 1000:
-            raise ValueError(f"decide is in seconds, from 0.001 on, not {decide!r}")
+            whole(count, name, 1, _MOST)
+        number(decide, "decide", 0.001, _MOST // 1000, "seconds")
+        for name, takes in (("tcp", tcp), ("udp", udp), ("icmp", icmp)):
+            if not isinstance(takes, int):
+                raise TypeError(f"{name} is whether to take it, True or False, not {takes!r}")
         if not (tcp or udp or icmp):
             raise ValueError("name a protocol to take: tcp, udp or icmp")
         spec = ffi.new("struct ps_intercept *")
         spec.tcp, spec.udp, spec.icmp = tcp, udp, icmp
         spec.most_undecided, spec.most_open = undecided, open
         spec.decide_ms = int(decide * 1000)
-        number = handle.made(lib.ps_intercept_open(handle.pointer, spec))
-        if number == -errno.ENOSYS:
+        made = handle.made(lib.ps_intercept_open(handle.pointer, spec))
+        if made == -errno.ENOSYS:
             raise OSError(
                 errno.EOPNOTSUPP,
                 f"{os.strerror(errno.EOPNOTSUPP)}: of the engines lwip alone takes flows to other"
                 " hosts; make the Stack with engine='lwip'",
             )
         self._handle = handle
-        self._number = handle.check(number, _WORDS)
+        self._number = handle.check(made, _WORDS)
         self._opened: OpenSocket | None = OpenSocket(
             handle, self._number, int(socket.AF_INET), int(socket.SOCK_RAW), 0
         )

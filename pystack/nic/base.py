@@ -14,6 +14,7 @@ from pystack._native import check, ffi, lib
 from pystack._native.address import mac_text
 from pystack._native.answers import Answers, FrameFunction, FrameSink
 from pystack._native.closing import Closing
+from pystack._native.values import whole
 
 # The largest frame: 64 KiB of IP packet and its link-layer header.
 _LONGEST_QUEUE = 0x7FFFFFFF  # frames
@@ -283,9 +284,7 @@ def valid_mtu(mtu: int, most: int = lib.PS_MTU_MAXIMUM) -> int:
     Raises:
         ValueError: Below IPv4's minimum (68, RFC 791), or larger than a frame, or than `most`.
     """
-    if not 68 <= mtu <= most:
-        raise ValueError(f"the MTU must be from 68 to {most} bytes, not {mtu}")
-    return mtu
+    return whole(mtu, "an MTU", 68, most, "bytes")
 
 
 def valid_queue(frames: int) -> int:
@@ -294,6 +293,4 @@ def valid_queue(frames: int) -> int:
     Raises:
         ValueError: It has no room for one, or more than memory could hold.
     """
-    if not 1 <= frames <= _LONGEST_QUEUE:
-        raise ValueError(f"a queue holds at least one frame, at most {_LONGEST_QUEUE}: {frames}")
-    return frames
+    return whole(frames, "a queue's length", 1, _LONGEST_QUEUE, "frames")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pystack._native import ffi, lib
+from pystack._native.values import hinted, number, whole
 from pystack.nic.base import Nic, NicProtocol, Wrapper, made
 from pystack.nic.python import adapt
 
@@ -59,6 +60,7 @@ def capture_format(path: str | os.PathLike[str]) -> int:
     return kind
 
 
+@hinted
 def capture(
     inner: Nic | NicProtocol,
     path: str | os.PathLike[str],
@@ -82,10 +84,9 @@ def capture(
         OSError: The file can't be written; EBUSY, the NIC is held.
     """
     kind = capture_format(path)
-    if not 0 < snap_length <= 0x7FFFFFFF:
-        raise ValueError(f"a capture keeps at least one byte of each frame, not {snap_length}")
-    if epoch is not None and not 0 <= epoch < _MOST_SECONDS:
-        raise ValueError(f"an epoch is from 0 to {_MOST_SECONDS:g} seconds, not {epoch}")
+    whole(snap_length, "snap_length", 1, 0x7FFFFFFF, "bytes")
+    if epoch is not None:
+        number(epoch, "epoch", 0, _MOST_SECONDS, "seconds")
     epoch_us = -1 if epoch is None else round(epoch * 1e6)
     wrapped = adapt(inner)
     error = ffi.new("int *")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pystack._native import ffi, lib
+from pystack._native.values import hinted, text, whole
 from pystack.nic.base import Layer, Nic, valid_mtu
 
 _PACKET_MESSAGES = {
@@ -30,7 +31,7 @@ def encoded_name(name: str) -> bytes:
     Raises:
         ValueError: It is too long, or has a slash or a null byte.
     """
-    encoded = name.encode()
+    encoded = text(name, "a device's name", "tap0").encode()
     if len(encoded) > 15 or b"/" in encoded or b"\0" in encoded:
         raise ValueError(f"a device's name has at most 15 bytes and no slash: {name!r}")
     return encoded
@@ -142,8 +143,7 @@ class _TunTap(Nic):
         buffer = ffi.new("char[16]", encoded_name(name))
         error = ffi.new("int *")
         wanted = 0 if mtu is None else valid_mtu(mtu)
-        if not 1 <= queues <= _MOST_QUEUES:
-            raise ValueError(f"a device has from 1 to {_MOST_QUEUES} queues, not {queues}")
+        whole(queues, "queues", 1, _MOST_QUEUES)
         pointer = lib.ps_nic_tuntap(buffer, layer.value, wanted, offload, queues, error)
         if pointer == ffi.NULL:
             code = int(error[0])
@@ -160,6 +160,7 @@ class _TunTap(Nic):
         return f"<{type(self).__name__} {self._name} mtu={self.mtu}>"
 
 
+@hinted
 class Tap(_TunTap):
     """A TAP device: Ethernet frames to and from this machine's kernel (tun(4)).
 
@@ -197,6 +198,7 @@ class Tap(_TunTap):
         super().__init__(Layer.ETHERNET, name, mtu, offload, queues)
 
 
+@hinted
 class Tun(_TunTap):
     """A TUN device: IP packets to and from this machine's kernel; otherwise like `Tap`."""
 
@@ -206,6 +208,7 @@ class Tun(_TunTap):
         super().__init__(Layer.IP, name, mtu, offload, queues)
 
 
+@hinted
 class Packet(Nic):
     """Raw frames on one of the kernel's devices (packet(7)), beside the kernel itself.
 
@@ -228,7 +231,7 @@ class Packet(Nic):
         pointer: Any = lib.ps_nic_packet(name, promiscuous, error)
         if pointer == ffi.NULL:
             code = int(error[0])
-            text = _PACKET_MESSAGES.get(code) or os.strerror(code)
-            raise OSError(code, f"{device!r}: {text.format(device=device)}")
+            told = _PACKET_MESSAGES.get(code) or os.strerror(code)
+            raise OSError(code, f"{device!r}: {told.format(device=device)}")
         super().__init__(pointer)
         self.name = device

@@ -7,10 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pystack._native import check, ffi, lib
+from pystack._native.values import hinted, number, seed_bits
 from pystack.nic.base import Nic, NicProtocol, Wrapper, made, valid_queue
 from pystack.nic.python import adapt
 
+_MOST = 1e12  # of a time or a rate
 
+
+@hinted
 @dataclass(frozen=True)
 class Impairment:
     """What happens to the frames of one direction, each independently, as in tc-netem(8).
@@ -42,11 +46,10 @@ class Impairment:
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "corrupt", "reorder"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability from 0 to 1, not {getattr(self, name)}")
-        for name in ("delay", "jitter", "reorder_delay", "rate"):
-            if not 0 <= getattr(self, name) < 1e12:
-                raise ValueError(f"{name} must be finite and >= 0, not {getattr(self, name)}")
+            number(getattr(self, name), name, 0, 1)
+        for name in ("delay", "jitter", "reorder_delay"):
+            number(getattr(self, name), name, 0, _MOST, "seconds")
+        number(self.rate, "rate", 0, _MOST, "bits per second")
         valid_queue(self.queue_frames)
 
     def _to_c(self) -> Any:
@@ -107,6 +110,7 @@ class Impaired(Wrapper):
         self._outgoing, self._incoming = out, into
 
 
+@hinted
 def impair(
     inner: Nic | NicProtocol,
     outgoing: Impairment = NONE,
@@ -126,11 +130,11 @@ def impair(
         TypeError: `inner` is no NIC, or a direction no Impairment.
         OSError: EBUSY, the NIC is held.
     """
-    number = secrets.randbits(64) if seed is None else seed & 0xFFFFFFFFFFFFFFFF
+    drawn = secrets.randbits(64) if seed is None else seed_bits(seed)
     for what in (outgoing, incoming):
         if not isinstance(what, Impairment):
             raise TypeError(f"expected an Impairment, such as Impairment(loss=0.1), not {what!r}")
     wrapped = adapt(inner)
     error = ffi.new("int *")
-    pointer = lib.ps_nic_impair(wrapped._pointer, outgoing._to_c(), incoming._to_c(), number, error)
-    return Impaired(made(pointer, error), wrapped, outgoing, incoming, number)
+    pointer = lib.ps_nic_impair(wrapped._pointer, outgoing._to_c(), incoming._to_c(), drawn, error)
+    return Impaired(made(pointer, error), wrapped, outgoing, incoming, drawn)

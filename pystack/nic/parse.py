@@ -111,6 +111,8 @@ def opener(text: str) -> Callable[[], Nic]:
     Raises:
         ValueError: Not a NIC's name.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"a NIC's name is a string, such as 'tap:tap0', not {text!r}")
     kind, colon, rest = text.partition(":")
     words = rest.split(",")
     if colon and kind == "fd" and words[0].isdecimal():

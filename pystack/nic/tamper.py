@@ -8,6 +8,7 @@ from typing import Any, SupportsBytes, TypeAlias
 
 from pystack._native import check, ffi, lib
 from pystack._native.answers import FrameFunction, FrameSink
+from pystack._native.values import number
 from pystack.nic.base import Layer, Nic, NicProtocol, Wrapper, made, member_value, valid_queue
 from pystack.nic.python import adapt
 
@@ -70,8 +71,7 @@ class Delayed:
     data: bytes
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seconds < _LONGEST:
-            raise ValueError(f"a delay must be finite and >= 0, not {self.seconds}")
+        number(self.seconds, "a delay", 0, _LONGEST, "seconds")
 
 
 One: TypeAlias = Frame | Delayed | bytes | bytearray | memoryview | SupportsBytes

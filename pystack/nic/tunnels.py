@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pystack._native.address import mac_to_bytes
+from pystack._native.values import hinted, several, whole
 from pystack.nic.base import Layer, member_value, valid_mtu
 from pystack.nic.datagrams import LARGEST_DATAGRAM, Datagrams, Endpoint, carrier
 from pystack.nic.tunnel import NEVER, Tunnel
@@ -31,6 +32,11 @@ _MOST_LEARNED = 4096
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def _check_endpoint(given: object, what: str) -> None:
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str)):
+        raise TypeError(f"{what} is a pair, such as ('192.0.2.1', 5000), not {given!r}")
+
+
 @dataclass
 class TunnelDrops:
     """What was dropped, and why.
@@ -48,6 +54,7 @@ class TunnelDrops:
     no_peer: int = 0
 
 
+@hinted
 class Udp(Tunnel):
     """Frames in UDP datagrams, one in each: a cable between two machines, or two programs.
 
@@ -82,6 +89,9 @@ class Udp(Tunnel):
         self._least_bytes = _ETHERNET if layer is Layer.ETHERNET else 20
         self._drops = TunnelDrops()
         self._learns = peer is None
+        _check_endpoint(local, "local")
+        if peer is not None:
+            _check_endpoint(peer, "peer")
         with carrier(transport, *local) as datagrams:
             self._peer = None if peer is None else datagrams.resolve(*peer)
             super().__init__(datagrams, layer=layer, mtu=most)
@@ -117,6 +127,7 @@ class Udp(Tunnel):
         return frames
 
 
+@hinted
 class Vxlan(Tunnel):
     """Ethernet over UDP between any number of machines (VXLAN, RFC 7348).
 
@@ -149,8 +160,9 @@ class Vxlan(Tunnel):
         mtu: int = VXLAN_MTU,
         transport: Datagrams | None = None,
     ) -> None:
-        if not 0 <= vni <= _HIGHEST_VNI:
-            raise ValueError(f"a VNI is from 0 to {_HIGHEST_VNI}, not {vni}")
+        whole(vni, "a VNI", 0, _HIGHEST_VNI)
+        _check_endpoint(local, "local")
+        several(peers, "peers")
         self.vni = vni
         self._header = struct.pack("!II", _VNI_GIVEN, vni << 8)
         self._learns = learn
@@ -170,6 +182,8 @@ class Vxlan(Tunnel):
 
     @staticmethod
     def _place(datagrams: Datagrams, peer: Endpoint | str) -> Endpoint:
+        if not isinstance(peer, str):
+            _check_endpoint(peer, "a peer")
         return datagrams.resolve(*((peer, VXLAN_PORT) if isinstance(peer, str) else peer))
 
     @property

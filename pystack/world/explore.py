@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, TextIO
 
+from pystack._native.values import hinted
 from pystack.tables import Connection, format_connections
 from pystack.world.faults import Fault, Faults
 from pystack.world.schedule import Pct
@@ -119,7 +120,7 @@ def run_once(
     *,
     seed: int | None = None,
     schedule: str | Pct = "fifo",
-    faults: Faults | Iterable[Fault] = (),
+    faults: Faults | Iterable[Fault] | None = (),
     tape: Tape | None = None,
     trace: bool = False,
     capture: str | Path | None = None,
@@ -324,12 +325,13 @@ class _Progress:
             self._out.flush()
 
 
+@hinted
 def explore(
     test: Test,
     *,
     seeds: Iterable[int] | int = 100,
     schedule: str | Pct = "random",
-    faults: Faults | Iterable[Fault] = (),
+    faults: Faults | Iterable[Fault] | None = (),
     executor: Any = None,
     shrink: bool = True,
     most_tries: int = 500,
@@ -357,12 +359,14 @@ def explore(
     Returns:
         What was found; `check` raises if a run failed, `str` tells it.
     """
+    if not callable(test):
+        raise TypeError(f"a test is a function of a World, not {test!r}")
     began = monotonic()
     shows = sys.stderr.isatty() if progress is None else progress
     bar = _Progress(sys.stderr if shows else None)
     pool = _Here() if executor is None else executor
     chosen = range(seeds) if isinstance(seeds, int) else seeds
-    plan = faults if isinstance(faults, Faults) else tuple(faults)
+    plan = faults if isinstance(faults, Faults) else tuple(faults or ())
     paced = {"time": time, "wires": wires}
     options = {"schedule": schedule, "faults": plan, **paced}
     coverage: Counter[str] = Counter()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Protocol
 
+from pystack._native.values import hinted, near, whole
 from pystack.world.host import Host
 from pystack.world.link import Link, links_between
 from pystack.world.units import seconds
 
-__all__ = ["Fault", "Faults", "planned", "play"]
+__all__ = ["Fault", "Faults", "check_targets", "planned", "play"]
 
 _KINDS = ("crash", "cut", "mute", "partition")
 _WORD = re.compile(r"(?P<kind>[a-z]+):(?P<target>.+)@(?P<at>[\d.]+)\+(?P<lasts>[\d.]+)")
@@ -73,6 +75,7 @@ def _plain(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
+@hinted
 @dataclass(frozen=True)
 class Faults:
     """What may go wrong; the World's seed says what does.
@@ -85,6 +88,8 @@ class Faults:
         most: How many faults there are at most.
         within: They begin in the first so many seconds; or a string, as "2min".
         lasts: The shortest and the longest time that one lasts, in seconds, or strings.
+
+    The World has to have, at its end, all the hosts and links named here.
 
     Raises:
         ValueError: Nothing may go wrong, or a value is out of range.
@@ -102,8 +107,11 @@ class Faults:
 
     def __post_init__(self) -> None:
         for name in ("crash", "cut", "mute", "partition"):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is a list of names: {name}=[{getattr(self, name)!r}]")
+            names: object = getattr(self, name)
+            if isinstance(names, str):
+                raise TypeError(f"{name} is a list of names: {name}=[{names!r}]")
+            if not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
+                raise TypeError(f"{name} is a list of names, such as ['a'], not {names!r}")
         given: object = self.lasts
         if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise TypeError(f"lasts is the shortest and the longest time, not {self.lasts!r}")
@@ -112,8 +120,7 @@ class Faults:
             raise ValueError(f"lasts is the shortest and the longest time, not {self.lasts!r}")
         object.__setattr__(self, "lasts", (shortest, longest))
         object.__setattr__(self, "within", _moment(self.within, "within"))
-        if self.most < 0:
-            raise ValueError(f"most is how many faults there may be, not {self.most!r}")
+        whole(self.most, "most", 0, sys.maxsize, "faults")
         kinds = [(kind, one) for kind in ("crash", "cut", "mute") for one in getattr(self, kind)]
         if self.partition:
             kinds.append(("partition", ""))
@@ -139,16 +146,20 @@ class Faults:
         return Fault(kind, target, at, round(chance.uniform(shortest, longest) * _STEP) / _STEP)
 
 
-def planned(faults: Faults | Iterable[Fault], seed: int) -> tuple[Fault, ...]:
-    """The faults of a plan; of `Faults`, those that this seed draws.
+def planned(faults: Faults | Iterable[Fault] | None, seed: int) -> tuple[Fault, ...]:
+    """The faults of a plan; of `Faults`, those that this seed draws; None: there are none.
 
     Raises:
         TypeError: One is none.
     """
     if isinstance(faults, Faults):
         return faults.draw(random.Random(seed))
+    if faults is None:
+        return ()
     if isinstance(faults, Fault):
         raise TypeError(f"faults are a list: [{faults!r}]")
+    if not isinstance(faults, Iterable):
+        raise TypeError(f"faults are a list of Fault, or Faults(...), not {faults!r}")
     found = tuple(faults)
     for one in found:
         if not isinstance(one, Fault):
@@ -186,12 +197,21 @@ class FaultyWorld(Protocol):
         """Puts words on the trace."""
         ...
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    def note_failure(self, error: BaseException) -> None:
+        """Keeps what a thread has ended with."""
+        ...
+
 
 def _host(world: FaultyWorld, name: str) -> Host:
     if name not in world.hosts:
         raise ValueError(
             f"a fault is to hit the host {name!r}, which this World hasn't: "
-            f"it has {', '.join(world.hosts) or 'none'}"
+            f"it has {', '.join(world.hosts) or 'none'}{near(name, world.hosts)}"
         )
     return world.hosts[name]
 
@@ -220,8 +240,40 @@ def _apply(world: FaultyWorld, fault: Fault, begins: bool) -> None:
         link.cut(_CAUSE, sender) if begins else link.mend(_CAUSE, sender)
 
 
+def check_targets(world: FaultyWorld, faults: Faults | Iterable[Fault]) -> None:
+    """Says whether there is all that could go wrong, also what no fault has hit.
+
+    Raises:
+        ValueError: The World has no such host or link.
+    """
+    if isinstance(faults, Faults):
+        hosts, links = [*faults.crash, *faults.partition], [*faults.cut, *faults.mute]
+    else:
+        parted = [one.target for one in faults if one.kind == "partition"]
+        hosts = [one.target for one in faults if one.kind == "crash"]
+        hosts += [name for one in parted for name in re.split("[,|]", one)]
+        links = [one.target for one in faults if one.kind in ("cut", "mute")]
+    for host in hosts:
+        _host(world, host)
+    for link in links:
+        world.find_link(link)
+
+
 def play(world: FaultyWorld, faults: Iterable[Fault]) -> None:
-    """Lets faults happen at their times; in a thread of the World."""
+    """Lets faults happen at their times; in a thread of the World, whose failure is kept.
+
+    Raises:
+        ValueError: What is to go wrong isn't there.
+    """
+    try:
+        _play(world, faults)
+    except (OSError, ValueError) as error:
+        if not (isinstance(error, OSError) and world.closed):
+            world.note_failure(error)
+            raise
+
+
+def _play(world: FaultyWorld, faults: Iterable[Fault]) -> None:
     moments = [(fault.at, 0, fault) for fault in faults]
     moments += [(fault.at + fault.lasts, 1, fault) for fault in faults]
     for at, ends, fault in sorted(moments):

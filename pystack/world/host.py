@@ -13,12 +13,13 @@ from typing import Any, Protocol, TypeVar
 
 from pystack._native import WorldClock, lib
 from pystack._native.address import Interface as AddressWithNetwork
+from pystack._native.values import keywords
 from pystack.nic import Nic
 from pystack.stack import Stack
 from pystack.world.dns import serve_datagrams, serve_streams
 from pystack.world.names import NamesFile
 
-__all__ = ["Host"]
+__all__ = ["OF_STACKS", "Host"]
 
 _T = TypeVar("_T")
 _MOST_SERVERS = 3  # as the C library (MAXNS)
@@ -60,6 +61,10 @@ class HostsWorld(Protocol):
     def note_start(self, host: Host) -> None:
         """Notes that a host's Stack is new."""
         ...
+
+
+# What a host's Stack can be made with.
+OF_STACKS = tuple(one for one in keywords(Stack.__init__) if one not in ("clock", "threaded"))
 
 
 class Host(Stack):

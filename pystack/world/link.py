@@ -9,13 +9,14 @@ from numbers import Real
 from typing import Any
 
 from pystack._native import WorldClock, check, ffi, lib
+from pystack._native.values import hinted, need_known
 from pystack.world.node import Node
 from pystack.world.queues import CoDel, Fifo, FqCoDel, as_queue
 from pystack.world.traces import DelayTrace, NormalDelay, RateTrace
 from pystack.world.units import bits_per_second, seconds
 from pystack.world.wires import Wires
 
-__all__ = ["Conditions", "Link", "LinkCounts", "links_between"]
+__all__ = ["CONDITIONS", "Conditions", "Link", "LinkCounts", "links_between"]
 
 _PROBABILITIES = ("loss", "duplicate", "corrupt", "reorder", "to_bad", "to_good", "bad_loss")
 _TIMES = ("jitter", "reorder_delay")
@@ -23,6 +24,7 @@ _BY_HAND = "down"
 _MOST_PLANNED = 64
 
 
+@hinted
 @dataclass(frozen=True)
 class Conditions:
     """What happens to the frames of one direction of a link.
@@ -105,6 +107,9 @@ class Conditions:
             if getattr(self, field.name) != field.default
         ]
         return ", ".join(told) or "perfect"
+
+
+CONDITIONS = tuple(field.name for field in fields(Conditions))
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ class Link:
             TypeError: No such condition.
             ValueError: A value out of range; or the sender is at neither end.
         """
+        need_known("Link.change", conditions, CONDITIONS)
         for side in self._sides(sender):
             made = replace(self._conditions[side], **conditions)
             if "down" in conditions and not made.down:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pystack._native import WorldClock, ffi, lib
+from pystack._native.values import near
 from pystack.world.host import Host
 from pystack.world.ladder import diagram, diagram_svg, ladder, ladder_svg
 from pystack.world.link import Link
@@ -85,7 +86,8 @@ class SeenWorld:
             if name in (link.name, link.direction(0), link.direction(1)):
                 return link
         told = ", ".join(link.name for link in self.links) or "none"
-        raise ValueError(f"there is no link {name!r}; there are {told}")
+        names = [one for link in self.links for one in (link.name, *map(link.direction, (0, 1)))]
+        raise ValueError(f"there is no link {name!r}; there are {told}{near(name, names)}")
 
     def note_start(self, host: Host) -> None:
         """Notes that a host's Stack is new."""

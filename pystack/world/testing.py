@@ -75,7 +75,7 @@ def world_test(
     *,
     seeds: Iterable[int] | int = 100,
     schedule: str | Pct = "random",
-    faults: Faults | Iterable[Fault] = (),
+    faults: Faults | Iterable[Fault] | None = (),
     shrink: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Makes a test of a function or coroutine function whose first argument is a World.

@@ -9,7 +9,6 @@ import errno
 import functools
 import hashlib
 import math
-import operator
 import os
 import random
 import threading
@@ -22,13 +21,14 @@ from typing import Any, TypeVar
 from pystack import nic as nics
 from pystack._native import WorldClock, lib
 from pystack._native.closing import Closing
+from pystack._native.values import hinted, integer, keywords, need_known, number
 from pystack.nic import Nic
 from pystack.world.chance import chance_of_world
 from pystack.world.farewell import end_threads
-from pystack.world.faults import Fault, Faults, planned, play
-from pystack.world.host import Host
+from pystack.world.faults import Fault, Faults, check_targets, planned, play
+from pystack.world.host import OF_STACKS, Host
 from pystack.world.internet import Internet
-from pystack.world.link import Conditions, Link, links_between
+from pystack.world.link import CONDITIONS, Conditions, Link, links_between
 from pystack.world.loop import WorldLoop
 from pystack.world.names import NamesFile
 from pystack.world.nat import Nat
@@ -50,6 +50,9 @@ _T = TypeVar("_T")
 _H = TypeVar("_H", bound=Host)
 # What time.time() says at the beginning: the first second of 2024, UTC.
 _EPOCH = 1_704_067_200.0
+
+
+_OF_LINKS = ("addresses", "mtu", "back", "capture", "tamper")  # what a link has beside conditions
 
 
 class World(SeenWorld, Closing):
@@ -94,13 +97,14 @@ class World(SeenWorld, Closing):
         TypeError: A seed that is no whole number, a tape that is text, faults that are none.
     """
 
+    @hinted
     def __init__(
         self,
         *,
         seed: int | None = None,
         schedule: str | Pct = "fifo",
         tape: Tape | None = None,
-        faults: Faults | Iterable[Fault] = (),
+        faults: Faults | Iterable[Fault] | None = (),
         trace: bool | int = False,
         epoch: float = _EPOCH,
         time: str | None = None,
@@ -109,19 +113,20 @@ class World(SeenWorld, Closing):
         is_real, self._wires = choose_wires(time, wires)
         if tape is not None and not isinstance(tape, Tape):
             raise TypeError(f"a tape is a pystack.world.Tape (Tape.parse, Tape.load), not {tape!r}")
-        seed = None if seed is None else operator.index(seed)
+        seed = None if seed is None else integer(seed, "seed")
         if not math.isfinite(epoch):
             raise ValueError(f"epoch is seconds since 1970, not {epoch!r}")
-        if tape is not None and (seed not in (None, tape.seed) or faults != ()):
+        if tape is not None and (seed not in (None, tape.seed) or faults not in ((), None)):
             raise ValueError("a tape has its own seed and faults: give it alone")
         self.seed = tape.seed if tape is not None else seed or 0
         # Not from 0: Linux takes a timestamp of 0 for none.
         super().__init__(WorldClock(1.0, real=is_real), epoch - 1.0, trace)
-        self.clock.explain = self._explain
+        self.clock.explain, self.clock.host_names = self._explain, lambda: self.hosts
         chooses = set_schedule(self.clock, schedule, self._derive("schedule"))
         self._chooses = chooses or tape is not None
         self._deck = Deck(self.clock, tape)
         self._faults = tape.faults if tape else planned(faults, self._derive("faults"))
+        self._might = faults if isinstance(faults, Faults) else self._faults
         self._moments: weakref.WeakKeyDictionary[
             WorldSnapshot, tuple[int, dict[int, int], set[str]]
         ]
@@ -157,8 +162,14 @@ class World(SeenWorld, Closing):
         self.clock.take_part_first()
         self._open = True
         if self._faults:
-            self.start(threading.Thread(target=self._go_wrong, name="faults", daemon=True))
+            plan = self, self._faults
+            self.start(threading.Thread(target=play, args=plan, name="faults", daemon=True))
         return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        super().__exit__(kind, error, traceback)
+        if error is None and self.now and not self._failures:
+            check_targets(self, self._might)
 
     def close(self) -> None:
         """Ends it: threads that wait in it end (`SystemExit`), hosts send nothing any more.
@@ -201,9 +212,7 @@ class World(SeenWorld, Closing):
         Raises:
             ValueError: It is negative or endless.
         """
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"a sleep is not negative, nor endless: {seconds!r}")
-        self.clock.sleep(seconds)
+        self.clock.sleep(number(seconds, "a sleep", unit="seconds"))
 
     def outside(self, function: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
         """Calls a function outside of the World, which goes on meanwhile; only in real time.
@@ -297,14 +306,6 @@ class World(SeenWorld, Closing):
         if self._faults:
             raise OSError(errno.EBUSY, "faults happen in a thread, which can't be copied")
 
-    def _go_wrong(self) -> None:
-        try:
-            play(self, self._faults)
-        except (OSError, ValueError) as error:
-            if not (isinstance(error, OSError) and self._closed):
-                self._failures.append(error)
-                raise
-
     def note_failure(self, error: BaseException) -> None:
         """Keeps what a thread has ended with, for `failures`."""
         self._failures.append(error)
@@ -332,6 +333,8 @@ class World(SeenWorld, Closing):
     def _add(self, kind: Callable[..., _H], name: str, *arguments: Any, **options: Any) -> _H:
         self._need_life()
         check_name(name, self._names)
+        known = (*keywords(kind.__init__), *OF_STACKS)
+        need_known(f"World.{kind.__name__.lower()}", options, known)
         options.setdefault("seed", self._derive(f"host/{name}"))
         made = self.hosts[name] = kind(self, name, *arguments, **options)
         self._names[name.lower()] = name
@@ -439,6 +442,7 @@ class World(SeenWorld, Closing):
             raise ValueError(f"another link of this World is captured to {capture} already")
         if back is not None and not isinstance(back, Conditions):
             raise TypeError(f"back is a pystack.world.Conditions, not {back!r}")
+        need_known("World.link", conditions, (*CONDITIONS, *_OF_LINKS))
         there = Conditions(**conditions)
         number = len(self.links)
         both = addresses_of(left, right, number) if addresses is None else addresses
@@ -493,11 +497,11 @@ class World(SeenWorld, Closing):
         if lone := [group for group in groups if isinstance(group, (Host, Switch))]:
             raise TypeError(f"a group is a list of hosts: [{lone[0]!r}]")
         place: dict[Host | Switch, int] = {}
-        for number, group in enumerate(groups):
+        for side, group in enumerate(groups):
             for one in group:
                 if getattr(one, "world", None) is not self:
                     raise TypeError(f"a group is a list of this World's hosts: {one!r} is none")
-                if place.setdefault(one, number) != number:
+                if place.setdefault(one, side) != side:
                     raise ValueError(f"{one} is in two groups")
         for link in links_between(self.links, place):
             link.cut("partition")

@@ -153,9 +153,9 @@ def test_serve_tells_only_what_is_amiss(place: Namespace) -> None:
             return lines
 
     assert said("10.1.0.2/24").startswith("Serving")
-    assert said(f"{KERNEL}/24").startswith(f"pystack serve: {KERNEL} is this machine's own address too")
-    place.run("ip", "address", "add", "10.1.0.7/24", "dev", "tap0")  # not the device's first
     too = "is this machine's own address too"
+    assert said(f"{KERNEL}/24").startswith(f"pystack serve: {KERNEL} {too}")
+    place.run("ip", "address", "add", "10.1.0.7/24", "dev", "tap0")  # not the device's first
     assert said("10.1.0.7/24").startswith(f"pystack serve: 10.1.0.7 {too}")
     place.run("ip", "address", "add", "fd00::1/64", "dev", "tap0", "nodad")
     assert said("fd00::1/64").startswith(f"pystack serve: fd00::1 {too}")

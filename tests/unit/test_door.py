@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import ipaddress
 import logging
 import re
@@ -16,6 +17,9 @@ import pytest
 
 import pystack
 from pystack import nic
+from pystack.embed.gateway import Gateway, tap_in_namespace
+from pystack.embed.proxy import Forwarder, parse_upstream
+from pystack.embed.socks import SocksServer
 
 
 @pytest.fixture
@@ -160,8 +164,11 @@ STACKS: list[tuple[dict[str, Any], str]] = [
     ({"log": print}, r"no method log\(\): .*hypercalls.Log"),
     ({"panic": print}, r"no method panic\(\): .*hypercalls.Panic"),
     ({"seed": "x"}, "seed is an int, not 'x'"),
-    ({"memory_limit": "1M"}, "memory_limit is an int, not '1M'"),
-    ({"memory_limit": None}, "memory_limit is an int, not None"),
+    ({"memory_limit": "1M"}, "memory_limit is a whole number of bytes, at least 0, not '1M'"),
+    ({"memory_limit": None}, "memory_limit is a whole number .*, not None"),
+    ({"engine": 5}, "an engine is a string, such as 'lwip', not 5"),
+    ({"sed": 1}, r"^Stack\(\) got an unexpected keyword argument 'sed'; did you mean 'seed'\?$"),
+    ({"colour": 1}, r"^Stack\(\) .* 'colour'; it takes engine, memory_limit, seed, .*panic$"),
 ]
 
 
@@ -282,3 +289,104 @@ def test_results_have_public_types(net: pystack.Stack) -> None:
     ):
         assert type(one) is kind
     listener.close()
+
+
+Call = Callable[[pystack.Stack], object]
+PEER = ("192.0.2.1", 5000)
+
+# What is called, what it raises, and what that says.
+WRONG: list[tuple[Call, type[Exception], str]] = [
+    (lambda net: nic.Impairment(delay=text("5ms")), TypeError, "delay is a number .*not '5ms'"),
+    (lambda net: nic.Impairment(loss=5), ValueError, "loss is a number from 0 to 1, not 5"),
+    (lambda net: nic.Impairment(los=0.1), TypeError, "'los'; did you mean 'loss'"),
+    (lambda net: nic.Impairment(queue_frames=text("x")), TypeError, "of frames from 1 .*not 'x'"),
+    (lambda net: nic.impair(wire(), seed=text("x")), TypeError, "seed is an int, not 'x'"),
+    (lambda net: net.attach(wire(), text(10)), TypeError, "such as '10.0.0.1/24', not 10"),
+    (lambda net: net.attach(wire(), text(["10.0.0.1/24"])), TypeError, r"nic, \*\['10.0.0.1/24'\]"),
+    (lambda net: net.attach(wire(), gatewey="x"), TypeError, "did you mean 'gateway'"),
+    (lambda net: net.routes.add("10.1.0.1/16", "10.0.0.9"), ValueError, "write 10.1.0.0/16, or"),
+    (lambda net: net.routes.add("10.1.0.0/16", text(5)), TypeError, "an address is .*, not 5"),
+    (lambda net: net.routes.add("10.1.0.0/16", "10.0.0.9/24"), ValueError, "10.0.0.9/24"),
+    (lambda net: net.routes.add("10.1.0.0/16", via="x"), TypeError, "it takes destination"),
+    (lambda net: net.routes.add("10.1.0.0/16", metric=-1), ValueError, "metric is .*, not -1"),
+    (lambda net: net.routes.lookup(text(5)), TypeError, "an address is .*, not 5"),
+    (lambda net: net.neighbours.add("10.0.0.9/24", "02:00:00:00:00:01"), ValueError, "10.0.0.9/24"),
+    (lambda net: net.neighbours.add("10.0.0.9", text(5), 1), TypeError, "Ethernet .*not 5"),
+    (lambda net: net.nameservers.append(text(5)), TypeError, "an address is .*, not 5"),
+    (lambda net: net.ping("10.0.0"), socket.gaierror, "'10.0.0' is no IPv4 address"),
+    (lambda net: net.ping(text(5)), TypeError, "a destination is .*, not 5"),
+    (lambda net: net.ping(""), ValueError, "a destination is .*, not ''"),
+    (lambda net: net.ping("10.0.0.1", count=0), ValueError, "count is .* at least 1, not 0"),
+    (lambda net: net.ping("10.0.0.1", size=-1), ValueError, "size is .* of bytes .*, not -1"),
+    (lambda net: net.ping("10.0.0.1", ttl=300), ValueError, "ttl is .* 1 to 255, not 300"),
+    (lambda net: net.ping("10.0.0.1", timeout=text("1")), TypeError, "timeout is .*not '1'"),
+    (lambda net: net.ping("10.0.0.1", tll=1), TypeError, r"Stack.ping\(\) .* mean 'ttl'"),
+    (lambda net: net.traceroute("10.0.0.1", hops=256), ValueError, "hops is .*, not 256"),
+    (lambda net: net.resolve(text(5)), TypeError, "a name is a string, .*not 5"),
+    (lambda net: net.resolve(""), socket.gaierror, "the name is empty"),
+    (lambda net: net.restore(text(5)), TypeError, "Stack.snapshot.*not 5"),
+    (lambda net: net.step(text("x")), TypeError, "timeout is .*, not 'x'"),
+    (lambda net: net.fail(text(5)), TypeError, "text is a string, .*not 5"),
+    (lambda net: setattr(net, "linger", "x"), TypeError, "linger is .*, not 'x'"),
+    (lambda net: setattr(net, "linger", -1), ValueError, "linger are at least 0, not -1"),
+    (lambda net: net.sysctl.update({"net.ipv4.ip_forward": 7}), ValueError, "from 0 to 1, not 7"),
+    (lambda net: net.sysctl.update({"net.ipv4.ip_forward": "on"}), TypeError, "an int, not 'on'"),
+    (lambda net: net.intercept(tcp=text("x")), TypeError, "tcp is .* True or False, not 'x'"),
+    (lambda net: net.intercept(undecided=0), ValueError, "undecided is .*, not 0"),
+    (lambda net: net.installed(srict=True), TypeError, "did you mean 'strict'"),
+    (lambda net: pystack.Stack(memory_limit=-5), ValueError, "memory_limit is .*, not -5"),
+    (lambda net: pystack.Stack(memory_limit=5), OSError, "memory_limit is 5 bytes"),
+    (lambda net: pystack.Stack(engine="lwp"), ValueError, "did you mean 'lwip'"),
+    (lambda net: nic.Tap(text(5)), TypeError, "a device's name is a string, .*not 5"),
+    (lambda net: nic.Tap("tap0", text("1500")), TypeError, "an MTU is .*, not '1500'"),
+    (lambda net: nic.Tap("tap0", queues=65), ValueError, "queues is .* 1 to 64, not 65"),
+    (lambda net: nic.parse(text(5)), TypeError, "a NIC's name is a string, .*not 5"),
+    (lambda net: nic.WireGuard(b"short"), ValueError, "a key is 32 bytes, .*this one has 5 bytes"),
+    (lambda net: nic.WireGuard(text(5)), TypeError, "a key is 32 bytes, .*not int"),
+    (lambda net: nic.Udp(text("x")), TypeError, "local is a pair, .*not 'x'"),
+    (lambda net: nic.Udp(("", 0), text("10.0.0.1")), TypeError, "peer is a pair, .*'10.0.0.1'"),
+    (lambda net: nic.Vxlan(5, "10.0.0.1"), TypeError, r"write \['10.0.0.1'\]"),
+    (lambda net: nic.Vxlan(1 << 24), ValueError, "a VNI is .*, not 16777216"),
+    (lambda net: nic.capture(wire(), "x.pcap", snap_length=0), ValueError, "snap_length .*, not 0"),
+    (lambda net: pystack.hypercalls.ManualClock(text("x")), TypeError, "start is .*, not 'x'"),
+    (lambda net: Gateway(wire(), subnet="10.0.2.0"), ValueError, "write 10.0.2.0/24"),
+    (lambda net: Gateway(wire(), subnet="10.0.2.5/24"), ValueError, "write 10.0.2.0/24, or"),
+    (lambda net: Gateway(wire(), subnet="fd00::/64"), ValueError, "is of IPv6, not IPv4"),
+    (lambda net: Gateway(wire(), forwards="80"), TypeError, r"forwards is a list: write \['80'\]"),
+    (lambda net: Gateway(wire(), gateway="fd00::1"), ValueError, "fd00::1 is no IPv4 address"),
+    (lambda net: SocksServer(text(5)), TypeError, "through a Stack, not 5"),
+    (lambda net: SocksServer(net, timeout=text("x")), TypeError, "timeout is .*, not 'x'"),
+    (lambda net: Forwarder(net, text("direct")), TypeError, r"parse_upstream\('direct'\)"),
+    (lambda net: parse_upstream(text(5)), TypeError, "an upstream is a string, .*not 5"),
+    (lambda net: tap_in_namespace("self"), FileNotFoundError, "'self': name a process by"),
+    (lambda net: pystack.__getattr__("world"), AttributeError, "before `import pystack.world`"),
+    (lambda net: pystack.__getattr__("Stak"), AttributeError, "did you mean 'Stack'"),
+]
+
+
+def text(value: object) -> Any:
+    """What mypy would find, too."""
+    return value
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), WRONG, ids=[row[2] for row in WRONG])
+def test_a_wrong_argument_is_named(
+    net: pystack.Stack, call: Call, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words) as raised:
+        call(net)
+    assert type(raised.value) is kind
+
+
+def test_hints_keep_signatures() -> None:
+    assert list(inspect.signature(net_ping := pystack.Stack.ping).parameters)[:2] == [
+        "self",
+        "destination",
+    ]
+    assert net_ping.__qualname__ == "StackProbes.ping"
+
+    class Mine(pystack.Stack):
+        pass
+
+    with pytest.raises(TypeError, match=r"^Mine\(\) got an unexpected .*'sed'; did you"):
+        Mine(sed=1)

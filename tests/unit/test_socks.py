@@ -343,7 +343,7 @@ def test_closing_ends_all() -> None:
         ({"user": "me"}, "both user and password"),
         ({"user": "me", "password": ""}, "1 to 255 bytes"),
         ({"user": "me", "password": "x" * 256}, "1 to 255 bytes"),
-        ({"clients": 0}, "a count from 1"),
+        ({"clients": 0}, "clients is a whole number, at least 1, not 0"),
         ({"idle": 0}, "idle must be over 0 seconds, not 0"),  # which once kept the loop busy
         ({"timeout": float("nan")}, "timeout must be over 0 seconds, not nan"),
     ],

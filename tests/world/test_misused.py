@@ -9,6 +9,7 @@ import gc
 import math
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 
 from pystack.errors import DeadlockError
-from pystack.world import Fault, Faults, World
+from pystack.world import Fault, Faults, World, explore
 
 
 def in_another_process(program: str) -> str:
@@ -348,3 +349,72 @@ def test_a_block_that_was_never_ended_is_collected_in_silence() -> None:
     finally:
         sys.unraisablehook = hook
     assert not raised
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda world, a, b: world.link(a, b, latency=1), r"^World.link\(\) .* it takes delay, "),
+        (lambda world, a, b: world.link(a, b, dely=1), r"^World.link\(\) .* did you mean 'delay'"),
+        (lambda world, a, b: world.link(a, b, adresses=()), "did you mean 'addresses'"),
+        (lambda world, a, b: world.link(a, b).change(a, dely=1), "Link.change.* mean 'delay'"),
+        (lambda world, a, b: world.host("c", sed=1), r"^World.host\(\) .* did you mean 'seed'"),
+        (lambda world, a, b: world.nat("n", limmit=1), r"^World.nat\(\) .* did you mean 'limit'"),
+        (lambda world, a, b: world.sleep("1"), "a sleep is a number of seconds, .*not '1'"),
+        (lambda world, a, b: World(sed=1), r"^World\(\) .* did you mean 'seed'"),
+        (lambda world, a, b: World(seed="x"), "seed is an int, not 'x'"),
+        (lambda world, a, b: World(faults=5), "faults are a list of Fault, .*not 5"),
+        (lambda world, a, b: Faults(crash=5), "crash is a list of names, .*not 5"),
+        (lambda world, a, b: Faults(crashh=["a"]), "did you mean 'crash'"),
+        (lambda world, a, b: explore(5), "a test is a function of a World, not 5"),
+        (lambda world, a, b: explore(print, seed=1), "did you mean 'seeds'"),
+    ],
+)
+def test_what_is_misspelt_is_named(call: Callable[..., object], words: str) -> None:
+    with World() as world:
+        one, other = world.host("alpha"), world.host("beta")
+        with pytest.raises(TypeError, match=words):
+            call(world, one, other)
+        assert [*world.hosts] == ["alpha", "beta"]
+
+
+def test_a_name_that_is_no_host_s() -> None:
+    with World() as world:
+        one = world.host("alpha")
+        world.link(one, world.host("beta"))
+        with pytest.raises(socket.gaierror, match=r"'betta': no host .* did you mean 'beta'"):
+            one.ping("betta")
+        with pytest.raises(socket.gaierror, match=r"'x.org': no host .* server \(alpha, beta\)"):
+            one.sockets.create_connection(("x.org", 80))
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        (Faults(crash=["alfa"], most=0), "'alfa', .* did you mean 'alpha'"),
+        (Faults(partition=["alpha", "betta"], most=0), "'betta', .* did you mean 'beta'"),
+        (Faults(cut=["alpha-betta"], most=0), "'alpha-betta'; .* did you mean 'alpha-beta'"),
+        (Faults(mute=["alpha>betta"], most=0), "'alpha>betta'; .* did you mean 'alpha>beta'"),
+        ([Fault("crash", "alfa", at=1000, lasts=1)], "'alfa', .* did you mean 'alpha'"),
+        ([Fault("partition", "alpha|betta", 1000, 1)], "'betta', .* did you mean 'beta'"),
+    ],
+)
+def test_a_fault_that_could_hit_nothing_is_heard_without_being_drawn(
+    faults: Any, words: str
+) -> None:
+    def run(divisor: int) -> None:
+        with World(faults=faults) as world:
+            world.link(world.host("alpha"), world.host("beta"))
+            world.sleep(1)
+            assert 1 // divisor == 1
+
+    with pytest.raises(ValueError, match=words):
+        run(1)
+    with pytest.raises(ZeroDivisionError):  # what went wrong in the block is not hidden
+        run(0)
+
+
+def test_no_faults() -> None:
+    with World(faults=None) as world:
+        assert world.tape.faults == ()
+    assert explore(lambda world: world.sleep(1), seeds=2, faults=None).failure is None

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import errno
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from pystack._native.closing import Closing
+from pystack._native.values import hinted, several, whole
 from pystack.embed.ending import finished, in_time
 from pystack.embed.gateway.dhcp import DhcpServer, Lease
 from pystack.embed.gateway.dns import Forwarder
@@ -71,6 +73,7 @@ class Published(Closing):
         return f"<Published {self.forward}>"
 
 
+@hinted
 class Gateway:
     """A router for guests at the far end of a wire: their traffic leaves by this machine's sockets.
 
@@ -134,6 +137,10 @@ class Gateway:
         mtu: int | None = None,
         mac: str = MAC,
     ) -> None:
+        for what, given in (
+            ("nameservers", nameservers), ("search", search), ("forwards", forwards),
+        ):  # fmt: skip
+            several(given, what)
         self.plan: Plan = planned(subnet, subnet6, gateway=gateway, dns=dns, guest=guest)
         resolvers = resolvers_of()
         self._search = resolvers.search if search is None else checked_search(search)
@@ -143,10 +150,8 @@ class Gateway:
         self._forwarder = Forwarder(servers, known) if servers else None
         self._forwards = [self._forward(one) for one in forwards]
         self._nic, self._mtu, self._mac, self._has_dhcp = nic, mtu, mac, dhcp
-        if flows < 1:
-            raise ValueError(f"flows is a count from 1, not {flows!r}")
-        if udp_room < 1:
-            raise ValueError(f"udp_room is a number of bytes from 1, not {udp_room!r}")
+        whole(flows, "flows", 1, sys.maxsize)
+        whole(udp_room, "udp_room", 1, sys.maxsize)
         self._most, self._udp_room = flows, udp_room
         self.net: Stack | None = None
         self.interface: Interface | None = None

@@ -82,7 +82,7 @@ def tap_in_namespace(
         prefix = configure.network.prefixlen
         given = [str(configure.first), str(prefix), str(configure.gateway)]
     with ExitStack() as cleanup:
-        network = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        network = _opened(path)
         cleanup.callback(os.close, network)
         if os.path.sameopenfile(network, cleanup.enter_context(_own_network()).fileno()):
             raise OSError(
@@ -118,6 +118,17 @@ def tap_in_namespace(
     except BaseException:
         os.close(tap)
         raise
+
+
+def _opened(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            error.errno,
+            f"{error.strerror}: {path!r}: name a process by its number, or a namespace by its "
+            "path, as /run/netns/NAME",
+        ) from None
 
 
 _WORDS = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import chain
 
+from pystack._native.address import Network, parse, parse_network
+
 __all__ = ["SUBNET", "SUBNET6", "Plan", "planned"]
 
 SUBNET, SUBNET6 = "10.0.2.0/24", "fd00::/64"
@@ -81,11 +83,25 @@ class Plan:
         return found
 
 
-def _network(subnet: str | IPv4Network) -> IPv4Network:
+def _of_family(subnet: str | Network, version: int) -> Network:
+    """A subnet as a network."""
+    usual = {4: 24, 6: 64}[version]
+    if isinstance(subnet, str) and "/" not in subnet:
+        raise ValueError(
+            f"the subnet {subnet!r} has no prefix length: write {subnet}/{usual} or what it has"
+        )
     try:
-        network = IPv4Network(subnet)
+        network = parse_network(subnet)
     except ValueError as error:
-        raise ValueError(f"the subnet {subnet!r} is no IPv4 network: {error}") from None
+        raise ValueError(f"the subnet {subnet!r} is no IPv{version} network: {error}") from None
+    if network.version != version:
+        raise ValueError(f"the subnet {network} is of IPv{network.version}, not IPv{version}")
+    return network
+
+
+def _network(subnet: str | IPv4Network) -> IPv4Network:
+    network = _of_family(subnet, 4)
+    assert isinstance(network, IPv4Network)
     if not _LARGEST_PREFIX <= network.prefixlen <= _LONGEST_PREFIX:
         raise ValueError(
             f"the subnet {network} has a prefix outside /{_LARGEST_PREFIX} to /{_LONGEST_PREFIX}"
@@ -98,10 +114,8 @@ def _network(subnet: str | IPv4Network) -> IPv4Network:
 def _network6(subnet: str | IPv6Network | None) -> IPv6Network | None:
     if subnet is None:
         return None
-    try:
-        network = IPv6Network(subnet)
-    except ValueError as error:
-        raise ValueError(f"the subnet {subnet!r} is no IPv6 network: {error}") from None
+    network = _of_family(subnet, 6)
+    assert isinstance(network, IPv6Network)
     if network.prefixlen != 64:
         raise ValueError(
             f"the subnet {network}: hosts form addresses in a prefix of 64 bits alone (RFC 4862)"
@@ -114,7 +128,11 @@ def _network6(subnet: str | IPv6Network | None) -> IPv6Network | None:
 def _within(network: IPv4Network, address: str | IPv4Address | None, number: int) -> IPv4Address:
     if address is None:
         return network.network_address + number
-    one = IPv4Address(address)
+    one = parse(address)
+    if not isinstance(one, IPv4Address):
+        raise ValueError(  # noqa: TRY004 - an address it is
+            f"{one} is no IPv4 address: the subnet is {network}"
+        )
     if one not in network or one in (network.network_address, network.broadcast_address):
         raise ValueError(f"{one} is no host's address in the subnet {network}")
     return one

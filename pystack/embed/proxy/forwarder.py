@@ -12,11 +12,13 @@ import asyncio
 import contextlib
 import errno
 import socket
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from pystack._native.values import hinted, number, whole
 from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
 from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy.datagrams import DatagramRelay
@@ -81,6 +83,7 @@ class ForwarderStatistics:
     datagram_flows: int = 0
 
 
+@hinted
 class Forwarder:
     """Forwards the flows of a Stack to an upstream. Made in a running loop or before one.
 
@@ -122,10 +125,15 @@ class Forwarder:
         grace: float = 0.1,
         udp_room: int = UDP_ROOM,
     ) -> None:
-        if connecting < 1:
-            raise ValueError(f"connecting is a count from 1, not {connecting!r}")
-        if udp_room < 1:
-            raise ValueError(f"udp_room is a number of bytes from 1, not {udp_room!r}")
+        if isinstance(upstream, str):
+            raise TypeError(f"an upstream is an object: parse_upstream({upstream!r})")
+        whole(connecting, "connecting", 1, sys.maxsize)
+        whole(udp_room, "udp_room", 1, sys.maxsize)
+        for name, seconds in (
+            ("connect_timeout", connect_timeout), ("tcp_idle", tcp_idle), ("udp_idle", udp_idle),
+            ("grace", grace),
+        ):  # fmt: skip
+            number(seconds, name, unit="seconds")
         self._net = net
         self._upstream: Upstream = Direct() if upstream is None else upstream
         self._to = to if to is not None else lambda flow: flow.destination[:2]

@@ -25,6 +25,8 @@ def parse_upstream(text: str, device: str | None = None) -> Upstream:
         ValueError: It is none of these; the message says what is wrong.
         OSError: See `Direct`, of the device.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"an upstream is a string, such as 'direct', not {text!r}")
     if text == "direct":
         return Direct(device)
     parts = urlsplit(text)

@@ -15,12 +15,15 @@ import errno
 import hmac
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from types import TracebackType
 from typing import TypeVar
 
+from pystack._native.values import hinted, text, whole
 from pystack.embed.ending import ended, in_time
 from pystack.embed.proxy import Pump
 from pystack.embed.socks import messages
@@ -75,6 +78,7 @@ class SocksStatistics:
     clients: int = 0
 
 
+@hinted
 class SocksServer:
     """A proxy server on a port of the kernel's whose connections leave through a Stack.
 
@@ -117,11 +121,16 @@ class SocksServer:
     ) -> None:
         if (user is None) != (password is None):
             raise ValueError("give both user and password, or neither")
-        if clients < 1:
-            raise ValueError(f"clients is a count from 1, not {clients!r}")
-        if per_address is not None and per_address < 1:
-            raise ValueError(f"per_address is a count from 1, or None, not {per_address!r}")
+        if not isinstance(net, Stack):
+            raise TypeError(f"connections leave through a Stack, not {net!r}")
+        text(host, "host", "127.0.0.1")
+        whole(port, "port", 0, 65535)
+        whole(clients, "clients", 1, sys.maxsize)
+        if per_address is not None:
+            whole(per_address, "per_address", 1, sys.maxsize)
         for name, seconds in (("timeout", timeout), ("idle", idle)):
+            if not isinstance(seconds, Real):
+                raise TypeError(f"{name} is a number of seconds, not {seconds!r}")
             if not seconds > 0:
                 raise ValueError(f"{name} must be over 0 seconds, not {seconds}")
         self._login: bytes | None = None

@@ -58,21 +58,28 @@ class PrivateKey:
             raise ValueError(f"the public key {key_text(public)} gives no secret") from None
 
 
+_KEY = "a key is 32 bytes, or their 44 characters of base64 (`wg genkey`)"
+
+
 def key_bytes(text: str | bytes) -> bytes:
     """A key's 32 bytes, from these or from base64 as wg(8) has it.
 
     Raises:
         ValueError: It is neither; the message doesn't repeat it.
+        TypeError: It is neither bytes nor a string.
     """
     if isinstance(text, bytes):
         key = text
+    elif not isinstance(text, str):
+        raise TypeError(f"{_KEY}, not {type(text).__name__}")
     else:
         try:
             key = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             key = b""
     if len(key) != KEY_BYTES:
-        raise ValueError("a key is 32 bytes, or their 44 characters of base64 (`wg genkey`)")
+        kind = "bytes" if isinstance(text, bytes) else "characters"
+        raise ValueError(f"{_KEY}; this one has {len(text)} {kind}")
     return key
 
 
