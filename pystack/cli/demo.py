@@ -146,12 +146,28 @@ def show_neighbours(console: Console, title: str, net: pystack.Stack) -> None:
     console.print(table)
 
 
-def two_stacks(console: Console, engine: str, size: int, pcap: Path) -> None:
+@contextmanager
+def captured(console: Console, wire: nics.Nic, pcap: Path | None) -> Iterator[nics.Nic]:
+    """The wire, captured if there is a file to capture to; says how large that became."""
+    if pcap is None:
+        yield wire
+        return
+    watched = nics.capture(wire, pcap, snap_length=128)
+    yield watched
+    watched.close()
+    size = pcap.stat().st_size / 1e6
+    console.print(f"  The first 128 bytes of each frame are in [bold]{pcap}[/], {size:.1f} MB.")
+
+
+def two_stacks(console: Console, engine: str, size: int, pcap: Path | None) -> None:
     """Two stacks on an in-memory wire."""
     console.rule("Two stacks on an in-memory wire, no root")
     left, right = nics.wire()
-    watched = nics.capture(left, pcap, snap_length=128)
-    with pystack.Stack(engine=engine) as client, pystack.Stack(engine=engine) as server:
+    with (
+        captured(console, left, pcap) as watched,
+        pystack.Stack(engine=engine) as client,
+        pystack.Stack(engine=engine) as server,
+    ):
         console.print(f"  Both are {' '.join(client.engine)}.")
         client.attach(watched, "10.0.0.1/24", "fd00::1/64")
         server.attach(right, "10.0.0.2/24", "fd00::2/64")
@@ -166,11 +182,9 @@ def two_stacks(console: Console, engine: str, size: int, pcap: Path) -> None:
             rate = download(console, "stack to stack", connection, size, netstat)
             console.print(f"  {rate:.0f} MiB/s")
         show_neighbours(console, "client", client)
-    watched.close()
-    console.print(f"  The first 128 bytes of each frame are in [bold]{pcap}[/].")
 
 
-def against_kernel(console: Console, engine: str, size: int, pcap: Path) -> None:
+def against_kernel(console: Console, engine: str, size: int, pcap: Path | None) -> None:
     """A stack on a TAP, the kernel at the other end, in an empty namespace."""
     # Slow to import, and needed here alone.
     from pyroute2 import IPRoute  # noqa: PLC0415
@@ -184,8 +198,7 @@ def against_kernel(console: Console, engine: str, size: int, pcap: Path) -> None
         index = kernel.link_lookup(ifname=tap.name)[0]
         kernel.addr("add", index=index, address="10.0.0.1", prefixlen=24)
         kernel.link("set", index=index, state="up")
-    watched = nics.capture(tap, pcap, snap_length=128)
-    with pystack.Stack(engine=engine) as net:
+    with captured(console, tap, pcap) as watched, pystack.Stack(engine=engine) as net:
         net.attach(watched, "10.0.0.2/24")
         console.print(str(net.ping("10.0.0.1", count=3, interval=0.1)))
         with serving(net, "10.0.0.2"):
@@ -208,8 +221,6 @@ def against_kernel(console: Console, engine: str, size: int, pcap: Path) -> None
             thread.join()
             kernel_server.server_close()
         show_neighbours(console, "stack", net)
-    watched.close()
-    console.print(f"  The first 128 bytes of each frame are in [bold]{pcap}[/].")
 
 
 def namespace_command() -> list[str] | None:
@@ -236,14 +247,13 @@ def namespace_command() -> list[str] | None:
 @click.option(
     "--pcap",
     type=CAPTURE,
-    default=Path("pystack-demo.pcapng"),
-    show_default=True,
-    help="Capture of the first part; that of the second is written beside it.",
+    help="Capture the first part to this file, and the second beside it; about 400 kB for each MiB "
+    "downloaded.",
 )
 @ENGINE_OPTION
 @click.option("--in-namespace", is_flag=True, hidden=True)
-def demo(mebibytes: int, pcap: Path, engine: str, in_namespace: bool) -> None:
-    """Shows a stack at work: HTTP, ping, tables, a capture.
+def demo(mebibytes: int, pcap: Path | None, engine: str, in_namespace: bool) -> None:
+    """Shows a stack at work: HTTP, ping, tables and, with --pcap, a capture.
 
     First two stacks on an in-memory wire; then, where network namespaces are allowed, one stack
     against the kernel over a TAP. The machine's own network is not touched.
@@ -261,9 +271,9 @@ def demo(mebibytes: int, pcap: Path, engine: str, in_namespace: bool) -> None:
             "No network namespace and TAP for this user: the part against the kernel is left out."
         )
         return
-    second = pcap.with_name(f"{pcap.stem}-kernel{pcap.suffix}")
     arguments = ["demo", "--in-namespace", "--mebibytes", str(mebibytes), "--engine", engine]
-    arguments += ["--pcap", str(second)]
+    if pcap is not None:
+        arguments += ["--pcap", str(pcap.with_name(f"{pcap.stem}-kernel{pcap.suffix}"))]
     # Without the current folder, which may be a source tree that is not built.
     code = "import sys; sys.path = [*filter(None, sys.path)]; from pystack.cli import main; main()"
     program = [sys.executable, "-c", code]

@@ -18,6 +18,7 @@ from pystack.cli.values import Number
 
 
 @click.command()
+@stack_options
 @click.argument("url")
 @click.option("--output", "-o", type=OUTPUT, help="File to write; default: standard output.")
 @click.option(
@@ -27,7 +28,6 @@ from pystack.cli.values import Number
     show_default=True,
     help="Time to wait for the server, seconds.",
 )
-@stack_options
 def get(url: str, output: Path | None, timeout: float, options: StackOptions) -> None:
     """Fetches URL (http or https) through its own stack.
 

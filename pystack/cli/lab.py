@@ -125,8 +125,8 @@ def _external_options(function: Any) -> Any:
         multiple=True,
         expose_value=False,
         callback=lambda _context, _option, value: _external(value, None),
-        help="Its wire: tap:NAME, interface:NAME, unix:PATH, stream:PATH or fd:N; again for a "
-        "second one.",
+        help="The wire of the Host external: tap:NAME, interface:NAME, unix:PATH, stream:PATH or "
+        "fd:N; again for a second one.",
     )(function)
 
 
@@ -136,7 +136,13 @@ def _run_options(function: Any) -> Any:
         _files,
         _ids,
         _areas,
-        click.option("--jobs", type=click.IntRange(1), default=WORKERS, help="Cases at once."),
+        click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            default=WORKERS,
+            show_default=True,
+            help="Cases at once.",
+        ),
         click.option(
             "--patience",
             type=Number(0),
@@ -243,10 +249,10 @@ def _end(report: Report, status: int, ended_by: int) -> NoReturn:
 
 @lab.command()
 @click.option("--host", "names", multiple=True, help="A Host. May be repeated. Default: all.")
-@click.option("--json", "json_path", type=OUTPUT)
-@click.option("--junit", "junit_path", type=OUTPUT)
-@click.option("--html", "html_path", type=OUTPUT)
-@click.option("--markdown", "markdown_path", type=OUTPUT)
+@click.option("--json", "json_path", type=OUTPUT, help="Write the results as JSON.")
+@click.option("--junit", "junit_path", type=OUTPUT, help="Write them as JUnit's XML.")
+@click.option("--html", "html_path", type=OUTPUT, help="Write them as one page of HTML.")
+@click.option("--markdown", "markdown_path", type=OUTPUT, help="Write them as a Markdown table.")
 @click.option("--failures/--no-failures", default=True, help="List what failed, and why.")
 @_run_options
 def run(
@@ -378,7 +384,7 @@ def _difference(report: Report, case: Case, names: Sequence[str]) -> dict[str, A
 
 
 @lab.command()
-@click.option("--host", "name", default="lwip", show_default=True)
+@click.option("--host", "name", default="lwip", show_default=True, help="The Host.")
 @_run_options
 def mutants(
     name: str,
@@ -487,8 +493,8 @@ def show(name: str, files: tuple[Path, ...]) -> None:
 
 @lab.command()
 @click.argument("name")
-@click.option("--host", default="lwip", show_default=True)
-@click.option("--pcap", "pcap_path", type=OUTPUT)
+@click.option("--host", default="lwip", show_default=True, help="The Host.")
+@click.option("--pcap", "pcap_path", type=OUTPUT, help="Write the frames as a capture.")
 @_external_options
 @_files
 def trace(name: str, host: str, pcap_path: Path | None, files: tuple[Path, ...]) -> None:

@@ -33,7 +33,7 @@ from pystack.cli.values import (
 )
 
 __all__ = [
-    "OUTPUT", "Faults", "StackOptions", "answer_timeout", "kernel_side", "stack_options",
+    "OUTPUT", "Faults", "StackOptions", "answer_timeout", "kernel_side", "say", "stack_options",
 ]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -122,7 +122,7 @@ class StackOptions:
                 warnings.simplefilter("always", UserWarning)
                 opened: Any = nics.parse(self.nic)
             for one in told:
-                _say(str(one.message))
+                say(str(one.message))
             cleanup.callback(opened.close)
             wire: nics.Nic = self.faults.around(opened)
             cleanup.callback(wire.close)
@@ -161,7 +161,7 @@ class StackOptions:
         for address in self.addresses:
             ip = ipaddress.ip_interface(address).ip
             if _is_the_kernels(ip):
-                _say(
+                say(
                     f"{ip} is this machine's own address too: what it sends there never reaches "
                     f"{device}; give the stack another with --address"
                 )
@@ -175,12 +175,12 @@ class StackOptions:
             told = f"{device} goes away with this command; to reach the stack, first:"
             mode = self.nic.partition(":")[0]
             missing.insert(0, f"ip tuntap add dev {device} mode {mode}")
-        _say(told)
+        say(told)
         for line in missing:
             click.echo(f"  {line}", err=True)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """A line on standard error, in the command's name."""
     click.echo(f"{click.get_current_context().command_path}: {text}", err=True)
 
@@ -281,6 +281,40 @@ def _has_address(device: str, version: int) -> bool:
     return any(row[5] == device and row[3] != "20" for row in rows)
 
 
+_WIRE = (
+    click.option(
+        "--nic",
+        type=NIC,
+        required=True,
+        help="The wire: tap:NAME, tun:NAME, packet:DEVICE, fd:N, wg:FILE, udp:... or vxlan:...; "
+        "`pystack nic list` has more of each.",
+    ),
+    click.option(
+        "--address",
+        "addresses",
+        type=ADDRESS,
+        multiple=True,
+        help="The stack's own address, as 10.0.0.2/24 or fd00::2/64. May be repeated.",
+    ),
+    click.option("--gateway", type=GATEWAY, help="Address of the default router."),
+    click.option("--dhcp", is_flag=True, help="Get an address by DHCP."),
+    click.option(
+        "--nameserver",
+        "nameservers",
+        type=NAMESERVER,
+        multiple=True,
+        help="Address of a DNS server. May be repeated.",
+    ),
+    click.option(
+        "--mtu",
+        type=click.IntRange(68, 65535),
+        help="Largest IP packet, bytes; default: the wire's.",
+    ),
+    ENGINE_OPTION,
+    click.option(
+        "--capture", type=CAPTURE, help="Capture all frames to this file (.pcap or .pcapng)."
+    ),
+)
 _FAULTS = (
     click.option("--loss", type=PER_CENT, default=0, help="Frames lost, per cent."),
     click.option("--duplicate", type=PER_CENT, default=0, help="Frames duplicated, per cent."),
@@ -319,40 +353,12 @@ def answer_timeout(short: str) -> Callable[[Command], Command]:
 
 
 def stack_options(command: Command) -> Command:
-    """Adds the options of `StackOptions`; the command gets them as ``options``."""
+    """Adds the options of `StackOptions`; the command gets them as ``options``.
 
-    @click.option(
-        "--nic",
-        type=NIC,
-        required=True,
-        help="The wire: tap:NAME, tun:NAME, packet:DEVICE, fd:N, wg:FILE, udp:... or vxlan:...; "
-        "`pystack nic list` has more of each.",
-    )
-    @click.option(
-        "--address",
-        "addresses",
-        type=ADDRESS,
-        multiple=True,
-        help="The stack's own address, as 10.0.0.2/24 or fd00::2/64. May be repeated.",
-    )
-    @click.option("--gateway", type=GATEWAY, help="Address of the default router.")
-    @click.option("--dhcp", is_flag=True, help="Get an address by DHCP.")
-    @click.option(
-        "--nameserver",
-        "nameservers",
-        type=NAMESERVER,
-        multiple=True,
-        help="Address of a DNS server. May be repeated.",
-    )
-    @click.option(
-        "--mtu",
-        type=click.IntRange(68, 65535),
-        help="Largest IP packet, bytes; default: the wire's.",
-    )
-    @ENGINE_OPTION
-    @click.option(
-        "--capture", type=CAPTURE, help="Capture all frames to this file (.pcap or .pcapng)."
-    )
+    It stands above the command's own options. In the help the wire comes first, then those, and
+    the wire's faults last.
+    """
+
     @functools.wraps(command)
     def with_options(
         nic: str,
@@ -372,6 +378,12 @@ def stack_options(command: Command) -> Command:
         )
         return command(options=options, **rest)
 
+    own = vars(command).get("__click_params__", [])
+    listed: list[click.Parameter] = []  # as click keeps them: the last first
+    vars(with_options)["__click_params__"] = listed
     for option in reversed(_FAULTS):
-        with_options = option(with_options)
+        option(with_options)
+    listed += own
+    for option in reversed(_WIRE):
+        option(with_options)
     return with_options  # type: ignore[return-value]

@@ -14,6 +14,7 @@ from pystack.probe import PingReply, PingResult, pings
 
 
 @click.command()
+@stack_options
 @click.argument("destination")
 @click.option(
     "--count",
@@ -46,7 +47,6 @@ from pystack.probe import PingReply, PingResult, pings
     is_flag=True,
     help="Print each answer, and the statistics, as one line of JSON.",
 )
-@stack_options
 def ping(
     destination: str,
     count: int,

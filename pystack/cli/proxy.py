@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 import pystack
-from pystack.cli.options import StackOptions, device_of, stack_options
+from pystack.cli.circles import Circles
+from pystack.cli.options import StackOptions, device_of, say, stack_options
 from pystack.cli.values import NOT_NEGATIVE, UPSTREAM
 from pystack.embed.descriptors import descriptor_limit, raise_descriptor_limit
-from pystack.embed.proxy import Forwarder, parse_upstream
+from pystack.embed.proxy import Forwarder, Upstream, parse_upstream
 from pystack.embed.proxy.forwarder import UDP_ROOM
 
 __all__ = ["proxy", "room_for", "until_stopped"]
@@ -101,12 +102,30 @@ def proxy(
         _need_a_way_back(net, interface, options.gateway)
         options.advise(interface, lasting=True)
         way = parse_upstream(upstream, device)
+        own = device_of(interface)
+        to = None if own is None or device is not None else Circles(own, _address_of(way), say)
         forwarder = Forwarder(
-            net, way, connect_timeout=connect_timeout, udp_idle=udp_idle, udp_room=udp_room
+            net,
+            way,
+            to=to,
+            connect_timeout=connect_timeout,
+            udp_idle=udp_idle,
+            udp_room=udp_room,
         )
-        wire = device_of(interface) or options.nic
+        wire = own or options.nic
         told = f"Proxying what is routed into {wire} by {way!r}"
         asyncio.run(until_stopped(_forward(forwarder, flows, told)))
+
+
+def _address_of(way: Upstream) -> str | None:
+    """A proxy's address; its name is resolved as connections to it will."""
+    host = getattr(way, "host", None)
+    if host is None:
+        return None
+    try:
+        return str(socket.getaddrinfo(host, None)[0][4][0])
+    except OSError:
+        return None  # each flow will say so
 
 
 async def _forward(forwarder: Forwarder, flows: int, told: str) -> None:

@@ -85,6 +85,7 @@ def _as_json(result: Result) -> dict[str, Any]:
 
 
 @click.command()
+@stack_options
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--client", help="Replay a flow of this client: A.B.C.D or A.B.C.D:PORT.")
 @click.option("--flow", "number", type=click.IntRange(1), help="Replay the flow of this number.")
@@ -121,7 +122,6 @@ def _as_json(result: Result) -> dict[str, Any]:
 @click.option("--output", "-o", type=OUTPUT, help="File to write what was answered to.")
 @click.option("--same", is_flag=True, help="Fail, too, where an answer is not the capture's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@stack_options
 def replay(
     file: Path,
     client: str | None,

@@ -132,6 +132,7 @@ def _program(module: str | None, code: str | None, words: tuple[str, ...]) -> Ca
 
 
 @click.command(cls=_Run, context_settings={"ignore_unknown_options": True})
+@stack_options
 @click.option("-m", "module", help="Run a module, as `python -m` does.")
 @click.option("-c", "code", help="Run this code, as `python -c` does.")
 @click.option(
@@ -146,8 +147,13 @@ def _program(module: str | None, code: str | None, words: tuple[str, ...]) -> Ca
     show_default=True,
     help="At exit, seconds without progress before undelivered data is given up.",
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, callback=_begin_with_a_script)
-@stack_options
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[--] SCRIPT [ARGUMENTS]...",
+    type=click.UNPROCESSED,
+    callback=_begin_with_a_script,
+)
 def run(
     module: str | None,
     code: str | None,
@@ -158,14 +164,17 @@ def run(
 ) -> None:
     """Runs a Python program on a stack's sockets.
 
-    ``pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS``, or
-    ``-- -m MODULE ARGUMENTS``, or ``-- -c CODE ARGUMENTS``; the script ``-`` is read from standard
-    input. The program sees the module `socket`,
-    TLS and asyncio as usual: IPv4 and IPv6 are the stack's, 127.0.0.1 too, all other families the
-    kernel's. An uncaught exception is printed and ends it with status 1, as under python(1). C
+    \b
+    pystack run --nic tap:tap0 --address 10.0.0.2/24 -- script.py ARGUMENTS
+    pystack run --nic tap:tap0 --address 10.0.0.2/24 -- -m MODULE ARGUMENTS
+    pystack run --nic tap:tap0 --address 10.0.0.2/24 -- -c CODE ARGUMENTS
+
+    The script - is read from standard input. The program uses socket, TLS and asyncio as usual:
+    IPv4 and IPv6 sockets, those on 127.0.0.1 included, are the stack's; sockets of other families
+    are the kernel's. An uncaught exception is printed and the status is 1, as under python(1). C
     libraries and child programs that ask the kernel for IPv4 or IPv6 sockets are refused, with a
-    message. However it ends, data its sockets had accepted for sending is delivered first.
-    """
+    message. However the program ends, data that its sockets had accepted is delivered first.
+    """  # noqa: D301 - click's mark, not a backslash
     start = _program(module, code, words)
     _raise_descriptor_limit()
     with ExitStack() as started:

@@ -30,6 +30,7 @@ def url_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address, zone: str |
 
 
 @click.command()
+@stack_options
 @click.argument("directory", type=click.Path(exists=True, file_okay=False), default=".")
 @click.option(
     "--port",
@@ -38,7 +39,6 @@ def url_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address, zone: str |
     show_default=True,
     help="TCP port to listen on.",
 )
-@stack_options
 def serve(directory: str, port: int, options: StackOptions) -> None:
     """Serves DIRECTORY over HTTP until Ctrl-C.
 

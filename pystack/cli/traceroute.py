@@ -13,6 +13,7 @@ from pystack.probe import reaches, trace
 
 
 @click.command()
+@stack_options
 @click.argument("destination")
 @click.option(
     "--hops",
@@ -32,7 +33,6 @@ from pystack.probe import reaches, trace
 )
 @answer_timeout("-w")
 @click.option("--json", "as_json", is_flag=True, help="Print each router as one line of JSON.")
-@stack_options
 def traceroute(
     destination: str,
     hops: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from installed import needs_programs
@@ -34,6 +36,38 @@ def test_help_and_version() -> None:
     for name in ("demo", "get", "nic", "ping", "serve"):
         assert f"  {name} " in text
         assert pystack(name, "--help").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["get", "ping", "proxy", "replay", "run", "serve", "socks"])
+def test_help_begins_with_the_wire_and_ends_with_its_faults(name: str) -> None:
+    text = CliRunner().invoke(cli, [name, "--help"]).output
+    options = re.findall(r"^  (?:-\w, )?--?([\w-]+)", text.partition("Options:\n")[2], re.MULTILINE)
+    assert options[:3] == ["nic", "address", "gateway"]
+    assert options[-4:] == ["jitter", "rate", "seed", "help"]
+    assert len(set(options)) == len(options)
+
+
+def test_every_option_of_every_command_has_words() -> None:
+    def look(command: click.Command, path: str) -> int:
+        lacking = [
+            one.name
+            for one in command.params
+            if isinstance(one, click.Option) and not one.hidden and not one.help
+        ]
+        assert not lacking, path
+        if not isinstance(command, click.Group):
+            return 1
+        context = click.Context(command)
+        names = command.list_commands(context)
+        found = [(command.get_command(context, name), f"{path} {name}") for name in names]
+        return sum(look(one, where) for one, where in found if one is not None)
+
+    assert look(cli, "pystack") > 20
+
+
+def test_run_says_that_it_takes_a_script() -> None:
+    text = CliRunner().invoke(cli, ["run", "--help"]).output
+    assert text.startswith("Usage: cli run [OPTIONS] [--] SCRIPT [ARGUMENTS]...\n")
 
 
 def test_nic_list() -> None:
@@ -123,6 +157,7 @@ def test_the_demo_inside_a_source_tree_that_is_not_built(tmp_path: Path) -> None
         capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["pystack"]  # nothing is left behind
     assert done.stdout.count("SHA-256 equal at both ends") == 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from namespace import Namespace, namespace, needs_namespace
 
 from pystack import Stack
 from pystack.cli import cli
+from pystack.cli.circles import device_towards
 from pystack.cli.options import kernel_side
 from pystack.nic import Descriptor
 
@@ -131,6 +133,48 @@ def test_the_other_ends_address_is_nobody_elses() -> None:
         "ip address add 10.1.1.1/31 dev none0",
         "ip link set none0 up",
     ]
+
+
+def test_the_device_towards_an_address_is_the_kernel_s() -> None:
+    assert device_towards("127.0.0.1") in ("lo", None)  # None: this kernel has no rtnetlink
+
+
+def begin_to_connect(address: str) -> socket.socket:
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex((address, 80))
+    return client
+
+
+@needs_namespace
+def test_a_proxy_whose_flows_would_come_back_says_so() -> None:
+    def said(lines: int, *words: str) -> list[str]:
+        """What it says until there are so many lines, while a connection is routed into it."""
+        with contextlib.ExitStack() as cleanup:
+            bare = cleanup.enter_context(namespace())
+            bare.run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun")
+            bare.device("tun0", "10.9.0.1/24")
+            bare.run("ip", "route", "add", "198.51.100.0/24", "dev", "tun0")
+            proxy = cleanup.enter_context(
+                subprocess.Popen(
+                    [*prefix(bare), *PROGRAM, "proxy", "--nic", "tun:tun0", *words],
+                    stderr=subprocess.PIPE, text=True, cwd=AWAY,
+                )
+            )  # fmt: skip
+            cleanup.callback(proxy.terminate)
+            cleanup.enter_context(bare.call(begin_to_connect, "198.51.100.7"))
+            assert proxy.stderr is not None
+            return [proxy.stderr.readline() for _ in range(lines)]
+
+    circle = "pystack proxy: the kernel sends to {} by tun0, which is the wire itself: "
+    proxying, told = said(2)
+    assert proxying.startswith("Proxying")
+    assert told.startswith(circle.format("198.51.100.7"))
+    told, proxying = said(2, "--upstream", "socks5://198.51.100.9:1080")
+    assert told.startswith(circle.format("198.51.100.9"))
+    assert proxying.startswith("Proxying")
+    (proxying,) = said(1, "--upstream", "socks5://127.0.0.1:1080")
+    assert proxying.startswith("Proxying")
 
 
 @needs_namespace
