@@ -298,7 +298,7 @@ class StackHandle:
     def end_thread_if_lost(self) -> None:
         """Ends a thread of a World whose host has crashed, or with the World: see SystemExit."""
         if self.world is not None and (self.closed or self.world.closed):
-            end_thread_of_world()
+            end_thread_of_world(waits=False)
 
     def need_open(self) -> None:
         """Raises OSError (EBADF) for a Stack that is closed."""

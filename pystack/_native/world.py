@@ -6,6 +6,7 @@ import _thread
 import errno
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,14 +40,40 @@ class HostLostError(SystemExit):
     """Ends a thread of a World whose host has lost power, or whose World has ended."""
 
 
-def end_thread_of_world() -> None:
+# So many calls of its sockets a loop may make, once its host is lost, while its tasks end.
+_FAREWELLS = 1000
+
+
+def _running_loop() -> Any:
+    """The loop of asyncio's that runs in this thread; without asyncio there is none."""
+    events = sys.modules.get("asyncio.events")
+    return None if events is None else events._get_running_loop()
+
+
+def end_thread_of_world(*, waits: bool = True) -> None:
     """Ends this thread, if it was started inside a World: its machine has lost power.
+
+    `asyncio.run` cancels its tasks then, and runs its loop until they have ended: to that loop,
+    sockets have nothing to give any more. Tasks that go on waiting are given up without a word, for
+    there is nobody whom they would concern.
+
+    Args:
+        waits: Whether it waits for time to pass, as none does any more.
 
     Raises:
         HostLostError: Then.
+        BlockingIOError: In a loop that ends its tasks, where it doesn't wait.
     """
-    if getattr(_started_inside, "yes", False):
-        raise HostLostError("the host has lost power, or the World has ended")
+    if not getattr(_started_inside, "yes", False):
+        return
+    times = _started_inside.times = getattr(_started_inside, "times", 0) + 1
+    loop = _running_loop()
+    if loop is not None and times > 1:
+        if not waits and times < _FAREWELLS:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        for task in sys.modules["asyncio"].all_tasks(loop):
+            task._log_destroy_pending = False
+    raise HostLostError("the host has lost power, or the World has ended")
 
 
 def note_thread_of_world() -> None:

@@ -153,6 +153,8 @@ class Host(Stack):
         if not self.closed:
             self.world.note(f"{self.name} loses power")
         self.close(abrupt=True)
+        for end in self._ends:
+            lib.ps_link_forget(end._pointer)  # what has arrived, and nobody will take
 
     def restart(self) -> None:
         """Starts again with the same links, addresses and MACs, and nothing else that it had.
@@ -160,8 +162,6 @@ class Host(Stack):
         Sockets of before are closed; what is to run on it is started anew, as each `service` is.
         """
         self.crash()
-        for end in self._ends:
-            lib.ps_link_forget(end._pointer)
         self._begin()
         for nic, addresses, mac in self._wires:
             self.attach(nic, *addresses, mac=mac)

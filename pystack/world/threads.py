@@ -134,15 +134,18 @@ join_in_real_time = threading.Thread.join
 start_outside = _thread.start_new_thread
 
 
+def _is_of_an_end(error: BaseException | None) -> bool:
+    """Whether a host was lost; what cleaning up raised then is no error of its own."""
+    while error is not None and not isinstance(error, HostLostError):
+        error = error.__context__
+    return error is not None
+
+
 def _silent_about_ends(report: Callable[[threading.Thread], None]) -> Any:
     """What a thread reports its exception by; that its host is gone is none."""
 
     def invoke(thread: threading.Thread) -> None:
-        error = sys.exc_info()[1]
-        # One that spun met it anywhere: what its cleaning up raised then is no error of its own.
-        while error is not None and not isinstance(error, HostLostError):
-            error = error.__context__
-        if error is None:
+        if not _is_of_an_end(sys.exc_info()[1]):
             report(thread)
 
     return invoke
@@ -283,11 +286,12 @@ def _importing(layer: Layer, ours: Mapping[int, Any]) -> Callable[..., Any]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a pool's line is of an error, and not of a worker that ended with its World."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HostLostError))
+    """Whether a line is of an error, and not of a pool or a loop that ended with its host."""
+    return not (record.exc_info and _is_of_an_end(record.exc_info[1]))
 
 
-logging.getLogger("concurrent.futures").addFilter(_is_news)
+for _name in ("asyncio", "concurrent.futures"):
+    logging.getLogger(_name).addFilter(_is_news)
 _POLLING = polling.places(taking_part)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
 import time
 
@@ -51,6 +52,57 @@ def test_a_pool_that_is_left_ends_in_silence(caplog: pytest.LogCaptureFixture) -
         assert world.now == 3600
     assert not caplog.records
     pool.shutdown()
+
+
+@pytest.mark.parametrize("crashes", [True, False])
+def test_its_tasks_end_with_the_host(crashes: bool, caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(await reader.readexactly(1))
+            await reader.read()
+        finally:
+            ended.append("answer")
+            writer.close()
+
+    async def tick() -> None:
+        try:
+            while True:
+                await asyncio.sleep(1)
+        finally:
+            ended.append("tick")
+
+    async def stay() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("stay")
+            await asyncio.sleep(3600)  # for which there is no power
+
+    async def main() -> None:
+        async with await asyncio.start_server(answer, "", 80):
+            await asyncio.gather(tick(), stay())
+
+    def run() -> None:
+        asyncio.run(main())
+
+    with World() as world:
+        client, server = world.host("client"), world.host("server")
+        world.link(client, server, delay="20ms")
+        server.service(run)
+        world.sleep(1)
+        with client.sockets.create_connection(("server", 80)) as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+            if crashes:
+                server.crash()
+                world.sleep(2)
+                assert sorted(ended) == ["answer", "stay", "tick"]
+            assert not world.failures
+    assert sorted(ended) == ["answer", "stay", "tick"]
+    gc.collect()
+    assert not caplog.records  # of a "Task was destroyed but it is pending", say
 
 
 def test_threads_of_the_world_wake_one() -> None:

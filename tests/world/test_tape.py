@@ -221,6 +221,29 @@ def test_a_fault_at_the_very_beginning_finds_its_host() -> None:
 
 
 @pytest.mark.sanitize
+def test_what_a_host_without_power_was_sent_is_cut_off_at_once() -> None:
+    with World(trace=True) as world:
+        one, other = world.host("a"), world.host("b")
+        link = world.link(one, other, delay="50ms")
+        with one.sockets.socket(type=socket.SOCK_DGRAM) as sock:
+            for _each in range(3):
+                sock.sendto(b"to be learnt first", ("b", 9))
+                world.sleep(1)
+            sock.sendto(b"on its way", ("b", 9))
+            world.sleep(0.01)
+            other.crash()
+            before = link.counts(one).cut_off
+            sock.sendto(b"later", ("b", 9))
+            world.sleep(0.045)
+            fates = [frame.fate for frame in world.trace.where(protocol="udp").frames]
+            assert fates[-2:] == ["cut off", "on its way"]
+            assert link.counts(one).cut_off == before + 1
+            world.sleep(0.01)
+    fates = [frame.fate for frame in world.trace.where(protocol="udp").frames]
+    assert fates[-3:] == ["arrived", "cut off", "cut off"]
+
+
+@pytest.mark.sanitize
 def test_what_arrives_without_power_is_lost() -> None:
     with World(trace=True) as world:
         one, other = world.host("a"), world.host("b")

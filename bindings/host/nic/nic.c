@@ -180,6 +180,14 @@ void nic_forget(ps_nic *nic)
         nic->kind->forget(nic);
 }
 
+bool nic_is_left(ps_nic *nic)
+{
+    pthread_mutex_lock(&nic->wake_lock);
+    bool left = nic->wake == NULL && nic->wake_argument != NULL;
+    pthread_mutex_unlock(&nic->wake_lock);
+    return left;
+}
+
 enum nic_ear nic_ear_of(ps_nic *far, struct frame_queue *queue, uint64_t *taken)
 {
     pthread_mutex_lock(&far->wake_lock);

@@ -108,6 +108,7 @@ int nic_descriptor(ps_nic *nic);
 void nic_watch(ps_nic *nic, void (*wake)(void *argument), void *argument);
 /* The driver goes; frames that arrive from now on are not taken. */
 void nic_leave(ps_nic *nic);
+bool nic_is_left(ps_nic *nic); /* whether one has gone, and none has come since */
 enum nic_ear nic_ear(ps_nic *nic, uint64_t *taken);
 bool nic_is_carried_here(ps_nic *nic);
 bool nic_is_outside(ps_nic *nic);

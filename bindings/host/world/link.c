@@ -80,12 +80,6 @@ static void depart(struct world_event *event)
     pthread_mutex_unlock(&end->link->lock);
 }
 
-static void arrive(struct world_event *event)
-{
-    struct link_end *end = (struct link_end *)((char *)event - offsetof(struct link_end, arrival));
-    nic_wake(&end->nic);
-}
-
 static ssize_t receive(ps_nic *nic, uint8_t *bytes, size_t room, uint64_t now_us)
 {
     struct link_end *end = (struct link_end *)nic;
@@ -124,6 +118,26 @@ static uint64_t drop(struct link_end *end, uint64_t until_us)
     }
     world_set(end->link->world, &end->arrival, end->first != NULL ? end->first->due_us : NOT_DUE);
     return count;
+}
+
+/* Nobody takes what has come until now. */
+static void cut_off(struct link_end *end)
+{
+    struct link *link = end->link;
+    pthread_mutex_lock(&link->lock);
+    uint64_t count = drop(end, world_now_us(link->world));
+    if (link->ends[!end->side] != NULL)
+        link->ends[!end->side]->out.counts.cut_off += count;
+    pthread_mutex_unlock(&link->lock);
+}
+
+static void arrive(struct world_event *event)
+{
+    struct link_end *end = (struct link_end *)((char *)event - offsetof(struct link_end, arrival));
+    if (nic_is_left(&end->nic))
+        cut_off(end);
+    else
+        nic_wake(&end->nic);
 }
 
 static void destroy(ps_nic *nic)
@@ -262,15 +276,8 @@ void ps_link_plan(ps_nic *end, uint64_t lost, uint32_t count)
 
 void ps_link_forget(ps_nic *end)
 {
-    struct link_end *self = (struct link_end *)end;
-    if (end->kind != &kind)
-        return;
-    struct link *link = self->link;
-    pthread_mutex_lock(&link->lock);
-    uint64_t count = drop(self, world_now_us(link->world));
-    if (link->ends[!self->side] != NULL)
-        link->ends[!self->side]->out.counts.cut_off += count;
-    pthread_mutex_unlock(&link->lock);
+    if (end->kind == &kind)
+        cut_off((struct link_end *)end);
 }
 
 uint64_t ps_link_stream(ps_nic *end)
