@@ -23,7 +23,9 @@ int64_t gvServiceSet(engine *, uint32_t index, enum ps_service, bool on);
     PS_ENGINE_INTERFACES(CALL) \
     PS_ENGINE_TABLES(CALL) \
     PS_ENGINE_SOCKETS(CALL) \
-    PS_ENGINE_NAMESERVERS(CALL)
+    PS_ENGINE_NAMESERVERS(CALL) \
+    CALL(int, address_prefer, (uint32_t index, const struct ps_address *address, bool preferred), \
+         (index, address, preferred))
 
 #define gv_interface_add gvInterfaceAdd
 #define gv_interface_remove gvInterfaceRemove
@@ -35,6 +37,7 @@ int64_t gvServiceSet(engine *, uint32_t index, enum ps_service, bool on);
 #define gv_address_add gvAddressAdd
 #define gv_address_remove gvAddressRemove
 #define gv_address_at gvAddressAt
+#define gv_address_prefer gvAddressPrefer
 #define gv_neighbour_add gvNeighbourAdd
 #define gv_neighbour_remove gvNeighbourRemove
 #define gv_neighbour_flush gvNeighbourFlush

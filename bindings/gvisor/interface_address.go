@@ -251,6 +251,30 @@ func gvAddressRemove(
 	})
 }
 
+//export gvAddressPrefer
+func gvAddressPrefer(
+	c *C.struct_ps_engine, index C.uint32_t, address *C.struct_ps_address, preferred bool,
+) int64 {
+	return call(c, func(e *engine) int64 {
+		i := e.interfaces[uint32(index)]
+		if i == nil {
+			return negative(syscall.ENODEV)
+		}
+		ip, known := ipOf(address)
+		if !known {
+			return negative(syscall.EAFNOSUPPORT)
+		}
+		if len(ip) != header.IPv6AddressSize {
+			return negative(syscall.EINVAL)
+		}
+		lifetimes := stack.AddressLifetimes{Deprecated: !preferred}
+		if i.find(ip) == nil || e.stack.SetAddressLifetimes(i.id(), ip, lifetimes) != nil {
+			return negative(syscall.EADDRNOTAVAIL)
+		}
+		return 0
+	})
+}
+
 const forEver = 0xffffffff
 
 func (e *engine) secondsUntil(moment tcpip.MonotonicTime) C.uint32_t {

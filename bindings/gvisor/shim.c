@@ -207,18 +207,18 @@ static int fail_engine(ps_engine *self, const char *text)
 #define GVISOR_RELEASE "unknown"
 #endif
 
-__attribute__((visibility("default")))
-const struct ps_engine_table ps_engine_table = {.version = PS_ENGINE_VERSION,
-                                                .size = sizeof(struct ps_engine_table),
-                                                .name = "gvisor",
-                                                .release = GVISOR_RELEASE,
-                                                .flags = PS_ENGINE_SHARED,
-                                                .open = open_engine,
-                                                .close = close_engine,
-                                                .abandon = abandon_engine,
-                                                .enter = enter_engine,
-                                                .leave = leave_engine,
-                                                .run = run_engine,
-                                                .fail = fail_engine,
+__attribute__((visibility("default"))) const struct ps_engine_table ps_engine_table = {
+    .version = PS_ENGINE_VERSION,
+    .size = sizeof(struct ps_engine_table),
+    .name = "gvisor",
+    .release = GVISOR_RELEASE,
+    .flags = PS_ENGINE_SHARED,
+    .open = open_engine,
+    .close = close_engine,
+    .abandon = abandon_engine,
+    .enter = enter_engine,
+    .leave = leave_engine,
+    .run = run_engine,
+    .fail = fail_engine,
 #define ENTRY(type, name, parameters, arguments) .name = name,
-                                                PS_ENGINE_CALLS(ENTRY)};
+    PS_ENGINE_CALLS(ENTRY).address_prefer = address_prefer};

@@ -19,7 +19,7 @@
 #include "intercept.h"
 #include "qdisc.h"
 
-#define PS_ENGINE_VERSION 8
+#define PS_ENGINE_VERSION 9
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16    /* an interface's name, terminator included */
@@ -536,6 +536,13 @@ enum ps_engine_flag {
          size_t size), (handle, level, name, value, size)) \
     CALL(int, option_get_raw, (int64_t handle, int level, int name, void *value, \
          size_t *size), (handle, level, name, value, size)) \
+    /* Whether an IPv6 address may begin connections where there is another, or is deprecated (RFC \
+     * 4862 5.5.4). NULL: the engine can't say it of one. */ \
+    CALL(int, address_prefer, (uint32_t index, const struct ps_address *address, bool preferred), \
+         (index, address, preferred)) \
+    /* All name servers that the host has learnt there. NULL: the engine resolves no names. */ \
+    CALL(int, nameservers_learnt, (uint32_t index, const struct ps_address *all, size_t count), \
+         (index, all, count)) \
     /* NULL: the engine has no queueing disciplines. */ \
     CALL(int, qdisc_set, (uint32_t index, const struct ps_qdisc *qdisc), (index, qdisc)) \
     CALL(int, qdisc_get, (uint32_t index, struct ps_qdisc *out), (index, out)) \

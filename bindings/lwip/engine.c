@@ -14,7 +14,6 @@
 #include "link/offload.h"
 #include "lwip/acd.h"
 #include "lwip/dhcp.h"
-#include "lwip/dhcp6.h"
 #include "lwip/dns.h"
 #include "lwip/etharp.h"
 #include "lwip/igmp.h"
@@ -53,7 +52,6 @@ static struct tick ticks[] = {
     {IP6_REASS_TMR_INTERVAL, ip6_reass_tmr, ip6_reassembly_work_ms, NULL, true, false, 0},
     {SERVICES_INTERVAL_MS, services_tick, services_work_ms, NULL, true, false, 0},
     {DHCP_FINE_TIMER_MSECS, dhcp_fine_tmr, dhcp_fine_work_ms, dhcp_fine_skip, false, false, 0},
-    {DHCP6_TIMER_MSECS, dhcp6_tmr, dhcp6_work_ms, dhcp6_skip, false, false, 0},
     {ACD_TMR_INTERVAL, acd_tmr, acd_work_ms, acd_skip, false, false, 0},
     {IGMP_TMR_INTERVAL, igmp_tmr, igmp_work_ms, igmp_skip, true, false, 0},
     {ND6_NEIGHBOR_TMR_INTERVAL, nd6_neighbor_tmr, neighbours_work_ms, NULL, true, true, 0},
@@ -212,6 +210,8 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     PS_ENGINE_CALLS(ENTRY)
 #undef ENTRY
         .frame_in_offload = engine_frame_in_offload,
+    .address_prefer = engine_address_prefer,
+    .nameservers_learnt = engine_nameservers_learnt,
     .flow_is_wanted = engine_flow_is_wanted,
     .socket_receive_error = engine_socket_receive_error,
     .intercept_open = engine_intercept_open,

@@ -170,3 +170,11 @@ int ps_address_remove(ps_stack *stack, uint32_t index, const struct ps_address *
 {
     ENGINE_CALL(stack, stack->table->address_remove(stack->engine, index, address));
 }
+
+int ps_address_prefer(ps_stack *stack, uint32_t index, const struct ps_address *address,
+                      bool preferred)
+{
+    if (stack->table->address_prefer == NULL)
+        return -EOPNOTSUPP;
+    ENGINE_CALL(stack, stack->table->address_prefer(stack->engine, index, address, preferred));
+}

@@ -2,6 +2,7 @@
  * The tables, settings and services of a Stack.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "stack/driver.h"
 #include "stack/local_calls.h"
@@ -39,19 +40,33 @@ LIST(neighbours, struct ps_neighbour, neighbour_at, NOTHING)
 LIST(routes, struct ps_route, route_at, serving_show_route)
 LIST(connections, struct ps_connection, connection_at, NOTHING)
 
-/* The engine's, and then those that the services in Python have learnt. */
+static bool is_listed(const struct ps_nameserver *out, size_t count,
+                      const struct ps_nameserver *one)
+{
+    for (size_t i = 0; i < count; i++)
+        if (out[i].address.family == one->address.family &&
+            memcmp(out[i].address.bytes, one->address.bytes, sizeof one->address.bytes) == 0)
+            return true;
+    return false;
+}
+
+/* The engine's, and then those that the services in Python have learnt; one of which a router has
+ * told, too, is in the list once. */
 static int64_t list_nameservers(ps_stack *stack, struct ps_nameserver *out, size_t room)
 {
-    struct ps_nameserver beyond;
-    size_t count = 0, known;
+    struct ps_nameserver one;
+    size_t count = 0;
     int result;
     while ((result = stack->table->nameserver_at(stack->engine, count,
-                                                 count < room ? &out[count] : &beyond)) > 0)
+                                                 count < room ? &out[count] : &one)) > 0)
         count++;
-    known = count;
-    while (result == 0 &&
-           serving_nameserver_at(stack, count - known, count < room ? &out[count] : &beyond) > 0)
+    for (size_t i = 0; result == 0 && serving_nameserver_at(stack, i, &one) > 0; i++) {
+        if (is_listed(out, count < room ? count : room, &one))
+            continue;
+        if (count < room)
+            out[count] = one;
         count++;
+    }
     return result < 0 ? result : (int64_t)count;
 }
 

@@ -244,6 +244,7 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     .socket_receive_error = engine_socket_receive_error,
     .option_set_raw = engine_option_set_raw,
     .option_get_raw = engine_option_get_raw,
+    .address_prefer = engine_address_prefer,
     .qdisc_set = engine_qdisc_set,
     .qdisc_get = engine_qdisc_get,
 };

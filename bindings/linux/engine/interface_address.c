@@ -47,6 +47,12 @@ int engine_address_add(ps_engine *self, uint32_t index, const struct ps_address 
                                 : kernel_address_add(self, index, a, detect ? 0 : IFA_F_NODAD);
 }
 
+int engine_address_prefer(ps_engine *self, uint32_t index, const struct ps_address *a,
+                          bool preferred)
+{
+    return a->family == PS_INET6 ? kernel_address_prefer(self, index, a, preferred) : -EINVAL;
+}
+
 int engine_address_remove(ps_engine *self, uint32_t index, const struct ps_address *a)
 {
     struct ps_interface one;

@@ -103,6 +103,21 @@ int kernel_address_find(ps_engine *self, uint32_t index, const struct ps_address
     return result < 0 ? result : found;
 }
 
+int kernel_address_prefer(ps_engine *self, uint32_t index, const struct ps_address *a,
+                          bool preferred)
+{
+    struct request r;
+    struct ps_address own;
+    const struct ifa_cacheinfo times = {.ifa_prefered = preferred ? UINT32_MAX : 0,
+                                        .ifa_valid = UINT32_MAX};
+    int result = kernel_address_find(self, index, a, &own);
+    if (result < 0)
+        return result;
+    request_for(&r, RTM_NEWADDR, NLM_F_REPLACE, index, &own);
+    attribute(&r, IFA_CACHEINFO, &times, sizeof times);
+    return carry_out(self, &r);
+}
+
 int kernel_address_remove(ps_engine *self, uint32_t index, const struct ps_address *a)
 {
     struct request r;

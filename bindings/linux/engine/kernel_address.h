@@ -15,4 +15,8 @@ int kernel_address_find(ps_engine *self, uint32_t index, const struct ps_address
 /* -EADDRNOTAVAIL. */
 int kernel_address_remove(ps_engine *self, uint32_t index, const struct ps_address *address);
 
+/* Whether connections may begin from it while there is another. -EADDRNOTAVAIL. */
+int kernel_address_prefer(ps_engine *self, uint32_t index, const struct ps_address *address,
+                          bool preferred);
+
 #endif

@@ -226,6 +226,24 @@ void nameservers_close(void)
     sys_untimeout(expire, NULL);
 }
 
+int engine_nameservers_learnt(ps_engine *engine, uint32_t index, const struct ps_address *addresses,
+                              size_t count)
+{
+    (void)engine;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    nameservers_forget(netif, PS_ORIGIN_DHCP, PS_INET6);
+    for (size_t i = 0; i < count; i++) {
+        ip_addr_t ip;
+        int result = address_to_lwip(&addresses[i], &ip);
+        if (result < 0)
+            return result;
+        learn(netif, PS_ORIGIN_DHCP, NULL, &ip, FOR_EVER);
+    }
+    return 0;
+}
+
 /* --- the user's own, and the listing ---------------------------------------------------- */
 
 int engine_nameserver_set(ps_engine *engine, size_t position, const struct ps_address *address)

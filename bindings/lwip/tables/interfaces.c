@@ -447,6 +447,27 @@ int engine_address_remove(ps_engine *engine, uint32_t index, const struct ps_add
     return 0;
 }
 
+int engine_address_prefer(ps_engine *engine, uint32_t index, const struct ps_address *address,
+                          bool preferred)
+{
+    (void)engine;
+    ip_addr_t ip;
+    struct netif *netif = interface_by_index(index);
+    if (netif == NULL)
+        return -ENODEV;
+    int result = address_to_lwip(address, &ip);
+    if (result < 0)
+        return result;
+    if (!IP_IS_V6(&ip))
+        return -EINVAL;
+    ip6_addr_assign_zone(ip_2_ip6(&ip), IP6_UNICAST, netif);
+    s8_t i = netif_get_ip6_addr_match(netif, ip_2_ip6(&ip));
+    if (i < 0 || !ip6_addr_isvalid(netif_ip6_addr_state(netif, i)))
+        return -EADDRNOTAVAIL;
+    netif_ip6_addr_set_state(netif, i, preferred ? IP6_ADDR_PREFERRED : IP6_ADDR_DEPRECATED);
+    return 0;
+}
+
 static uint8_t prefix_length(const ip4_addr_t *mask)
 {
     return (uint8_t)__builtin_popcount(mask->addr);
