@@ -12,9 +12,9 @@ from pystack import hypercalls, nic
 from pystack._native.values import near
 from pystack.errors import OffStackError, StackPanic
 from pystack.interface import Interface, InterfaceAddress
+from pystack.leases import Lease, Lease6
 from pystack.probe import PingResult, TracerouteResult
 from pystack.qdisc import Qdisc
-from pystack.services import Lease
 from pystack.snapshot import Snapshot
 from pystack.sockets import outside
 from pystack.stack import Stack, deliver_before
@@ -25,6 +25,7 @@ __all__ = [
     "Interface",
     "InterfaceAddress",
     "Lease",
+    "Lease6",
     "Neighbour",
     "OffStackError",
     "PingResult",

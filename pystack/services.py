@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pystack._native import StackHandle, WorldClock, ffi, lib
 from pystack._native.address import Address, from_c, parse, text, to_c
@@ -19,132 +16,21 @@ from pystack._native.interfaces import interface_index, working_links
 from pystack._native.shown import shown
 from pystack._native.values import near, number
 from pystack._native.values import text as needed_text
+from pystack.leases import Lease, Lease6, LeasedAddress, LeaseState, lease6_of, lease_of, read_lease
 from pystack.local_names import is_local, look_up_local
 from pystack.names import look_up
 from pystack.serving import serving_of
-from pystack.serving.dhcp import DhcpClient
 
-__all__ = ["InterfaceServices", "Lease", "LeaseState", "NameServers", "StackServices", "resolve"]
+__all__ = [
+    "InterfaceServices", "Lease", "Lease6", "LeaseState", "LeasedAddress", "NameServers",
+    "StackServices", "resolve",
+]  # fmt: skip
+
+_Lease = TypeVar("_Lease", Lease, Lease6)
 
 NAME_SERVERS_MAXIMUM = 4
 _ANSWERS_MAXIMUM = 128
-_FOREVER = 0xFFFFFFFF
 _NEVER_SEEN = (1 << 64) - 1
-
-
-class LeaseState(Enum):
-    """The state of the DHCP client (RFC 2131 4.4)."""
-
-    OFF = 0
-    """Not running."""
-    SEARCHING = 1
-    """Looking for a server, or requesting the address that one offered."""
-    CHECKING = 2
-    """Probing whether another host has the address (RFC 5227 2.1)."""
-    BOUND = 3
-    RENEWING = 4
-    """Bound, and asking the lease's server to extend it."""
-    REBINDING = 5
-    """Bound, and asking any server to extend the lease."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A DHCP lease; a snapshot.
-
-    Attributes:
-        state: The client's state. Before `LeaseState.CHECKING` the rest is empty.
-        address: The leased address and its network.
-        server: The server's identifier (RFC 2132 9.7).
-        gateway: The first router in the server's list.
-        dns: The Stack's IPv4 name servers, including the lease's: lwIP doesn't keep a list per
-            server.
-        obtained_s: Seconds since the lease was granted or last extended.
-        lease_s: The lease's length in seconds; None: for ever.
-        renew_s: Seconds from the start to the first renewal (T1); None: never.
-        rebind_s: Seconds from the start to rebinding (T2); None: never.
-        hostname: The name sent to the server; empty: none.
-        domain: The domain name from the server (RFC 2132 3.17); empty: none.
-    """
-
-    state: LeaseState
-    address: ipaddress.IPv4Interface | None
-    server: ipaddress.IPv4Address | None
-    gateway: ipaddress.IPv4Address | None
-    dns: tuple[ipaddress.IPv4Address, ...]
-    obtained_s: int
-    lease_s: int | None
-    renew_s: int | None
-    rebind_s: int | None
-    hostname: str
-    domain: str
-
-    @property
-    def bound(self) -> bool:
-        """Whether the interface has the leased address now."""
-        return self.state in (LeaseState.BOUND, LeaseState.RENEWING, LeaseState.REBINDING)
-
-    @property
-    def remaining_s(self) -> int | None:
-        """Seconds until the lease expires unless extended; None: never."""
-        return None if self.lease_s is None else max(0, self.lease_s - self.obtained_s)
-
-
-def _address4(pointer: Any) -> ipaddress.IPv4Address | None:
-    return ipaddress.IPv4Address(bytes(pointer.bytes)[:4]) if pointer.family else None
-
-
-def _text(pointer: Any) -> str:
-    # The server's bytes, not necessarily text.
-    return bytes(ffi.string(pointer)).decode("utf-8", "backslashreplace")
-
-
-def _seconds(value: int) -> int | None:
-    return None if value == _FOREVER else value
-
-
-def _whole(seconds: float | None) -> int | None:
-    return None if seconds is None else int(seconds)
-
-
-def _read_lease(handle: StackHandle, index: int) -> Lease:
-    raw = ffi.new("struct ps_lease *")
-    handle.check(lib.ps_lease_get(handle.pointer, index, raw))
-    address = _address4(raw.address)
-    return Lease(
-        state=LeaseState(raw.state),
-        address=None
-        if address is None
-        else ipaddress.IPv4Interface((address, raw.address.prefix or 32)),
-        server=_address4(raw.server),
-        gateway=_address4(raw.gateway),
-        dns=tuple(found for found in map(_address4, raw.dns) if found is not None),
-        obtained_s=raw.obtained_s,
-        lease_s=_seconds(raw.lease_s),
-        renew_s=_seconds(raw.renew_s),
-        rebind_s=_seconds(raw.rebind_s),
-        hostname=_text(raw.hostname),
-        domain=_text(raw.domain),
-    )
-
-
-def _lease_of(client: DhcpClient, now_us: int) -> Lease:
-    """The lease of a client in Python."""
-    reply, (lease_s, renew_s, rebind_s) = client.reply, client.times_s
-    known = reply is not None
-    return Lease(
-        state=LeaseState(client.phase.state),
-        address=client.address,
-        server=client.server if known else None,
-        gateway=None if reply is None else reply.router,
-        dns=() if reply is None else reply.dns[:NAME_SERVERS_MAXIMUM],
-        obtained_s=max(0, now_us - client.obtained_us) // 1_000_000 if known else 0,
-        lease_s=lease_s if known else 0,
-        renew_s=_whole(renew_s) if known else 0,
-        rebind_s=_whole(rebind_s) if known else 0,
-        hostname=client.hostname,
-        domain="" if reply is None else reply.domain,
-    )
 
 
 def _microseconds(timeout: float | None) -> int:
@@ -169,14 +55,14 @@ class InterfaceServices:
         _handle: StackHandle
         index: int
 
-    def _set_service(self, service: int, on: bool, name: str | None = None) -> None:
+    def _set_service(self, service: int, on: bool, name: str | None = None, **options: Any) -> None:
         handle = self._handle
         result = lib.ps_service_set(handle.pointer, self.index, service, on, _name(name))
         if result == -errno.EOPNOTSUPP and on:
             serving = serving_of(handle, begin=True)
             assert serving is not None
             told = None if name is None else name.encode("idna").decode("ascii")
-            serving.start(self.index, service, told)
+            serving.start(self.index, service, told, **options)
             return
         serving = serving_of(handle)
         if not on and serving is not None and result in (0, -errno.EOPNOTSUPP):
@@ -215,32 +101,40 @@ class InterfaceServices:
         self._set_service(lib.PS_SERVICE_DHCP, start, hostname)
         if not start or timeout == 0:
             return self.lease
+        return self._bound(lambda: self.lease, deadline, "no DHCP server gave a lease")
+
+    def _bound(self, read: Callable[[], _Lease], deadline: float | None, why: str) -> _Lease:
+        """Waits for a lease."""
         seen = _NEVER_SEEN
         while True:
             now = ffi.new("uint64_t *")
             left = None if deadline is None else max(0.0, deadline - self._handle.monotonic())
             result = lib.ps_stack_changes(self._handle.pointer, seen, _microseconds(left), now)
             if result == -errno.EAGAIN:
-                raise TimeoutError(errno.ETIMEDOUT, "no DHCP server gave a lease")
+                raise TimeoutError(errno.ETIMEDOUT, why)
             if result == -errno.EINTR:
                 continue  # Python has run the signal's handler, if there was one
             self._handle.check(result)
             seen = now[0]
-            lease = self.lease
+            lease = read()
             if lease.bound:
                 return lease
+
+    def _now_us(self) -> int:
+        now_us = ffi.new("uint64_t *")
+        self._handle.check(lib.ps_serving_now(self._handle.pointer, now_us))
+        return int(now_us[0])
 
     @property
     def lease(self) -> Lease:
         """The DHCP client's lease; a snapshot."""
         serving = serving_of(self._handle)
         if serving is not None:
-            now_us = ffi.new("uint64_t *")
-            self._handle.check(lib.ps_serving_now(self._handle.pointer, now_us))
+            now_us = self._now_us()
             client = serving.dhcp_client(self.index)
             if client is not None:
-                return _lease_of(client, int(now_us[0]))
-        return _read_lease(self._handle, self.index)
+                return lease_of(client, now_us)
+        return read_lease(self._handle, self.index)
 
     def slaac(self, on: bool = True) -> None:
         """Form IPv6 addresses from router advertisements (RFC 4862), or stop that.
@@ -256,20 +150,56 @@ class InterfaceServices:
         """
         self._set_service(lib.PS_SERVICE_SLAAC, on)
 
-    def dhcp6(self, on: bool = True) -> None:
-        """Ask DHCPv6 servers for name servers (RFC 8415 18.2.6, stateless), or stop that.
+    def dhcp6(
+        self,
+        start: bool = True,
+        *,
+        stateful: bool | None = None,
+        rapid_commit: bool = False,
+        timeout: float | None = 0.0,
+    ) -> Lease6:
+        """Get IPv6 addresses and name servers by DHCPv6 (RFC 9915), or give them back.
 
-        Asks when a router's advertisement has the O flag, and solicits routers at once. No engine
-        has stateful DHCPv6: addresses come from `slaac`.
+        Solicits routers at once. Where an advertisement has the M flag, asks servers for addresses,
+        and takes those of the server that wants it most; each lies alone on the interface (/128),
+        once nobody else was found to have it, until its lifetime ends or the lease is extended.
+        Where it has the O flag alone, asks for name servers. Routes and the link's networks are
+        routers' to tell: `slaac` takes them. An existing lease is released first.
 
         Args:
-            on: Whether to do it.
+            start: False releases the addresses and the name servers, and stops the client; the
+                release is repeated until the server has heard it, four times at most.
+            stateful: True asks for addresses at once, whatever routers say, and False never.
+            rapid_commit: Whether a server may give addresses in its first answer (RFC 9915 21.14).
+            timeout: Seconds to wait for addresses; None waits for ever, 0 returns at once with
+                what `lease6` says. The client goes on either way.
+
+        Returns:
+            The lease; after `start=False` one whose state is `LeaseState.OFF`.
 
         Raises:
+            TimeoutError: No server gave an address in time.
+            ValueError: The timeout is negative, or addresses are waited for that are not asked for.
             OSError: EADDRINUSE, a socket has the client's port 546; EOPNOTSUPP, the loopback, or
-                an interface without a MAC (gvisor, linux); ENOMEM.
+                an interface without a MAC; ENOMEM.
         """
-        self._set_service(lib.PS_SERVICE_DHCP6, on)
+        if start and stateful is False and timeout != 0:
+            raise ValueError(f"stateful=False never has an address: timeout={timeout} is not 0")
+        deadline = None if timeout is None else self._handle.monotonic() + timeout
+        _microseconds(timeout)
+        self._set_service(lib.PS_SERVICE_DHCP6, start, stateful=stateful, is_rapid=rapid_commit)
+        if not start or timeout == 0:
+            return self.lease6
+        return self._bound(lambda: self.lease6, deadline, "no DHCPv6 server gave an address")
+
+    @property
+    def lease6(self) -> Lease6:
+        """The DHCPv6 client's lease; a snapshot."""
+        serving = serving_of(self._handle)
+        client = serving.dhcp6_client(self.index) if serving is not None else None
+        if client is None:
+            return Lease6(LeaseState.OFF)
+        return lease6_of(client, self._now_us())
 
     def autoip(self, on: bool = True) -> None:
         """Claim an unused link-local IPv4 address (RFC 3927), or give it up.

@@ -124,8 +124,7 @@ void port_lwip_free(void *memory);
 #define LWIP_IPV6_AUTOCONFIG 1
 #define LWIP_IPV6_ADDRESS_LIFETIMES 1
 #define LWIP_IPV6_SEND_ROUTER_SOLICIT 1
-#define LWIP_IPV6_DHCP6 1
-#define LWIP_IPV6_DHCP6_STATELESS 1
+#define LWIP_IPV6_DHCP6 0 /* lwIP's is stateless: pystack/serving has all of it */
 #define LWIP_IPV6_DUP_DETECT_ATTEMPTS 1
 #define LWIP_ND6_QUEUEING 1
 #define MEMP_NUM_ND6_QUEUE 65535      /* LWIP_ND6_QUEUE_BYTES is the bound */

@@ -42,6 +42,7 @@ class AutoIp:
     flag = lib.PS_IF_AUTOIP
     origin = lib.PS_ORIGIN_AUTOIP
     hears = 0
+    is_parting = False
 
     def __init__(self, port: Port, is_leased: Callable[[], bool]) -> None:
         self._port = port

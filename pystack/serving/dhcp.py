@@ -109,6 +109,7 @@ class DhcpClient:
     flag = lib.PS_IF_DHCP
     origin = lib.PS_ORIGIN_DHCP
     hears = CLIENT_PORT
+    is_parting = False
 
     def __init__(self, port: Port, hostname: str, checks: Callable[[], bool]) -> None:
         self._port = port

@@ -1,92 +1,29 @@
-"""The stateless DHCPv6 client (RFC 8415 18.2.6): name servers, for engines without one.
+"""The DHCPv6 client (RFC 9915): addresses and name servers, as routers say that there are any.
 
-It asks when a router's advertisement says that servers know more than addresses, and again when
-what they said is too old or the link may be another.
+Addresses are leased (dhcp6_lease.py) where a router's advertisement has the M flag; with the O flag
+alone servers are asked for what else they know, and again when what they said is too old or the
+link may be another.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from pystack._native import lib
-from pystack.serving.dhcp6_message import (
-    CLIENT_ID,
-    CLIENT_PORT,
-    DNS,
-    DOMAINS,
-    ETHERNET_DUID,
-    INFORMATION_REQUEST,
-    REPLY,
-    SERVER_ID,
-    SERVER_PORT,
-    SERVERS,
-    option,
-    read_options,
-)
+from pystack.serving.dhcp6_exchange import Exchange, duid, identity
+from pystack.serving.dhcp6_lease import Lessee, Phase
+from pystack.serving.dhcp6_message import CLIENT_PORT, FOREVER, SERVER_PORT, Code, Kind, read
 from pystack.serving.frame import Arp, Datagram
-from pystack.serving.frame6 import Advertisement, group_mac, solicitation_frame, udp6_frame
+from pystack.serving.frame6 import Advertisement, solicitation_frame
 from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
 
 __all__ = ["CLIENT_PORT", "Dhcp6Client"]
 
-_SERVERS = IPv6Address(SERVERS)
-_ASKED, _ELAPSED, _REFRESH, _MOST_S = 6, 8, 32, 83
-
-_FIRST_S, _USUAL_MOST_S = 1.0, 3600  # RFC 8415 7.6
-_DELAY_S = 1.0
-_MOST_BOUNDS_S = (60, 86400)
-_USUAL_REFRESH_S, _LEAST_REFRESH_S, _FOREVER_S = 86400, 600, 0xFFFFFFFF
+_ASKED = (Code.DNS, Code.DOMAINS, Code.REFRESH, Code.INFORMATION_MOST)
+_USUAL_REFRESH_S, _LEAST_REFRESH_S = 86400, 600  # RFC 9915 7.6
 _SOLICITATIONS, _SOLICIT_S = 3, 4.0  # RFC 4861 10
 _ADDRESS_WAIT_S = 0.5
 _ADDRESS_WAITS = 20
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """What a server says.
-
-    Attributes:
-        dns: The name servers.
-        refresh_s: When to ask again; None: never.
-        most_s: The longest wait between questions.
-    """
-
-    dns: tuple[IPv6Address, ...]
-    refresh_s: int | None
-    most_s: int
-
-
-def _number(value: bytes | None) -> int | None:
-    return None if value is None or len(value) != 4 else int.from_bytes(value, "big")
-
-
-def _servers(value: bytes) -> tuple[IPv6Address, ...]:
-    if len(value) % 16:
-        return ()
-    found = (IPv6Address(value[at : at + 16]) for at in range(0, len(value), 16))
-    return tuple(one for one in found if not (one.is_multicast or one.is_unspecified))
-
-
-def _read(message: bytes, transaction: int, duid: bytes) -> _Reply | None:
-    """A server's answer; None: it is none, or another's (RFC 8415 16.10)."""
-    if len(message) < 4 or message[0] != REPLY:
-        return None
-    if int.from_bytes(message[1:4], "big") != transaction:
-        return None
-    found = read_options(message[4:])
-    if not found.get(SERVER_ID) or found.get(CLIENT_ID) != duid:
-        return None
-    refresh = _number(found.get(_REFRESH))
-    refresh = _USUAL_REFRESH_S if refresh is None else max(refresh, _LEAST_REFRESH_S)
-    most = _number(found.get(_MOST_S))
-    low, high = _MOST_BOUNDS_S
-    return _Reply(
-        _servers(found.get(DNS, b"")),
-        None if refresh == _FOREVER_S else refresh,
-        most if most is not None and low <= most <= high else _USUAL_MOST_S,
-    )
 
 
 class Dhcp6Client:
@@ -94,16 +31,23 @@ class Dhcp6Client:
 
     Args:
         port: The interface.
+        stateful: Whether it asks for addresses; None: where a router says that there are any.
+        is_rapid: Whether a server may give addresses at once, without being chosen (21.14).
+
+    Attributes:
+        lessee: Who asks for addresses.
     """
 
     flag = lib.PS_IF_DHCP6
     origin = lib.PS_ORIGIN_DHCP
     hears = CLIENT_PORT
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Port, stateful: bool | None = None, *, is_rapid: bool = False) -> None:
         self._port = port
-        self.shown = Shown()
-        self._most_s = _USUAL_MOST_S
+        self._stateful = stateful
+        self.lessee = Lessee(port, is_rapid)
+        self._servers: tuple[IPv6Address, ...] = ()  # of what was asked without addresses
+        self._most_s: int | None = None
         self._restart(0)
 
     def _restart(self, now_us: int) -> None:
@@ -111,14 +55,39 @@ class Dhcp6Client:
         self._solicitations = _SOLICITATIONS
         self._patience = _ADDRESS_WAITS
         self._solicit_us = now_us
-        self._ask_us = NEVER
-        self._transaction: int | None = None
+        self._ask_us = NEVER  # when what is known is too old
+        self._exchange: Exchange | None = None
         self._is_known = False  # a server has answered, here
+        self._told_by: dict[bool, IPv6Address] = {}  # the routers by whom it asks, managed or not
+        self._wants = self._stateful is True
+
+    @property
+    def phase(self) -> Phase:
+        """What it is about."""
+        return self.lessee.phase
+
+    @property
+    def shown(self) -> Shown:
+        """See `Service`."""
+        answer = self.lessee.answer
+        return Shown(
+            leased=self.lessee.served(), nameservers=self._servers if answer is None else answer.dns
+        )
+
+    @property
+    def is_parting(self) -> bool:
+        """See `Service`."""
+        return bool(self.lessee.partings)
 
     @property
     def due_us(self) -> int:
         """See `Service`."""
-        return min(self._solicit_us, self._ask_us) if self._port.works else NEVER
+        due = self.lessee.due_us
+        if not self._port.works:
+            return due
+        if self._exchange is not None:
+            due = min(due, self._exchange.due_us)
+        return min(due, self._solicit_us, self._ask_us, 0 if self._wants else NEVER)
 
     def taps(self) -> int:
         """See `Service`."""
@@ -126,10 +95,18 @@ class Dhcp6Client:
 
     def tick(self, now_us: int) -> None:
         """See `Service`."""
+        self.lessee.tick(now_us)
+        if not self._port.works:
+            return
+        if self._wants:
+            self._wants = False
+            self.lessee.start(now_us)
         if now_us >= self._solicit_us:
             self._solicit(now_us)
         if now_us >= self._ask_us:
-            self._ask(now_us)
+            self._begin(now_us)
+        if self._exchange is not None and now_us >= self._exchange.due_us:
+            self._exchange.say(now_us)
 
     def _solicit(self, now_us: int) -> None:
         source = self._port.link_local()
@@ -143,83 +120,76 @@ class Dhcp6Client:
         more = self._solicitations > 0
         self._solicit_us = now_us + round(_SOLICIT_S * SECOND_US) if more else NEVER
 
-    # --- asking ------------------------------------------------------------------------------
+    # --- what routers say ----------------------------------------------------------------------
 
     def advertised(self, packet: Advertisement, now_us: int) -> None:
         """See `Service`."""
         self._solicitations, self._solicit_us = 0, NEVER
-        if not packet.other:
-            if self._transaction is not None:
-                self._transaction, self._ask_us = None, NEVER
-        elif self._transaction is None and not self._is_known:
-            self._begin(now_us)
+        managed = packet.managed and self._stateful is not False
+        if self._is_said(managed, True, packet.source):
+            self.lessee.start(now_us)
+        elif self._stateful is None and True not in self._told_by:
+            self.lessee.give_up()
+        # Who gives addresses says all else, too (RFC 4861 4.2).
+        if self._is_said(packet.other and not managed, False, packet.source):
+            if self._exchange is None and not self._is_known:
+                self._begin(now_us)
+        elif self._exchange is not None and False not in self._told_by:
+            self._exchange, self._ask_us = None, NEVER
+
+    def _is_said(self, says: bool, what: bool, router: IPv6Address) -> bool:
+        """Notes who says it; only who has said it takes it back, for routers need not agree."""
+        if says:
+            self._told_by[what] = router
+        elif self._told_by.get(what) == router:
+            del self._told_by[what]
+        return says
+
+    # --- asking for information ----------------------------------------------------------------
 
     def _begin(self, now_us: int) -> None:
-        self._transaction = int.from_bytes(self._port.randbytes(3), "big")
-        self._began_us: int | None = None
-        self._wait_s = 0.0
-        # So that all hosts that hear a router don't ask at once (RFC 8415 18.2.6).
-        self._ask_us = now_us + self._port.between_us(0, _DELAY_S)
-
-    def _ask(self, now_us: int) -> None:
-        if self._transaction is None:  # what is known is too old
-            self._begin(now_us)
-            return
-        if self._began_us is None:
-            self._began_us = now_us
-        source = self._port.link_local()
-        if source is not None:
-            self._port.transmit(
-                udp6_frame(
-                    (self._port.mac, group_mac(_SERVERS)),
-                    (source, _SERVERS),
-                    (CLIENT_PORT, SERVER_PORT),
-                    self._request(now_us - self._began_us),
-                    hops=1,
-                )
-            )
-        self._wait_s = min(self._wait_s * 2 or _FIRST_S, self._most_s)
-        self._ask_us = now_us + self._port.between_us(self._wait_s * 0.9, self._wait_s * 1.1)
-
-    def _request(self, since_us: int) -> bytes:
-        assert self._transaction is not None
-        asked = struct.pack(">4H", DNS, DOMAINS, _REFRESH, _MOST_S)
-        elapsed = min(since_us // 10_000, 0xFFFF)  # hundredths of a second
-        return (
-            bytes((INFORMATION_REQUEST,))
-            + self._transaction.to_bytes(3, "big")
-            + option(CLIENT_ID, ETHERNET_DUID + self._port.mac)
-            + option(_ASKED, asked)
-            + option(_ELAPSED, elapsed.to_bytes(2, "big"))
+        self._ask_us = NEVER
+        self._exchange = Exchange(
+            self._port, Kind.INFORMATION_REQUEST, now_us, asked=_ASKED, most_s=self._most_s
         )
 
     def datagram(self, datagram: Datagram, now_us: int) -> None:
         """See `Service`."""
         if datagram.target_mac != self._port.mac or datagram.source_port != SERVER_PORT:
             return
-        if self._transaction is None or self._began_us is None:
+        self.lessee.heard(datagram.payload, now_us)
+        exchange = self._exchange
+        if exchange is None or exchange.began_us is None:
             return
-        reply = _read(datagram.payload, self._transaction, ETHERNET_DUID + self._port.mac)
-        if reply is None:
+        reply = read(datagram.payload, exchange.transaction, duid(self._port), identity(self._port))
+        if reply is None or reply.kind is not Kind.REPLY:
             return
-        self._transaction, self._is_known = None, True
-        self._most_s = reply.most_s
-        self.shown = Shown(nameservers=reply.dns)
-        after = reply.refresh_s
-        self._ask_us = NEVER if after is None else now_us + after * SECOND_US
+        self._exchange, self._is_known = None, True
+        self._most_s = reply.information_most_s
+        self._servers = reply.dns
+        after = _USUAL_REFRESH_S if reply.refresh_s is None else reply.refresh_s
+        forever = after == FOREVER
+        self._ask_us = NEVER if forever else now_us + max(after, _LEAST_REFRESH_S) * SECOND_US
+
+    # --- the interface -------------------------------------------------------------------------
 
     def arp(self, packet: Arp, now_us: int) -> None:
         """See `Service`: IPv6 has none."""
 
     def look(self, now_us: int) -> None:
-        """See `Service`: an address to ask from may be there now."""
+        """See `Service`: an address to ask from may be there now, or a leased one."""
+        self.lessee.look(now_us)
         if self._patience <= 0 < self._solicitations and self._solicit_us == NEVER:
             self._solicit_us = now_us if self._port.link_local() is not None else NEVER
 
     def link_is_back(self, now_us: int) -> None:
         """See `Service`: another network, perhaps, with other servers."""
         self._restart(now_us)
+        self.lessee.link_is_back(now_us)
 
     def stop(self) -> None:
         """See `Service`."""
-        self.shown = Shown()
+        self._restart(NEVER)
+        self._solicitations, self._wants = 0, False
+        self._servers = ()
+        self.lessee.stop(self._port.now_us())

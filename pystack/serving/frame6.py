@@ -16,7 +16,7 @@ _UDP_NUMBER, _ICMP_NUMBER = 17, 58
 _SOLICITATION, _ADVERTISED = 133, 134
 _HOPS = 255  # nobody forwards what concerns a link alone (RFC 4861 6.1)
 _ROUTERS = IPv6Address("ff02::2")
-_OTHER = 0x40
+_MANAGED, _OTHER = 0x80, 0x40
 _SOURCE_MAC = 1
 
 
@@ -78,9 +78,13 @@ class Advertisement:
     """What of a router's advertisement (RFC 4861 4.2) concerns DHCPv6.
 
     Attributes:
-        other: Whether servers have other configuration than addresses (the O flag).
+        source: The router.
+        managed: Whether servers have addresses (the M flag).
+        other: Whether they have other configuration (the O flag).
     """
 
+    source: IPv6Address
+    managed: bool
     other: bool
 
 
@@ -91,7 +95,8 @@ def read_advertisement(frame: bytes, is_whole: bool) -> Advertisement | None:
     icmp = packet[_IPV6 : _IPV6 + length]
     if packet[6] != _ICMP_NUMBER or len(icmp) != length or length < _ADVERTISEMENT:
         return None
-    if packet[7] != _HOPS or not IPv6Address(packet[8:24]).is_link_local:
+    source = IPv6Address(packet[8:24])
+    if packet[7] != _HOPS or not source.is_link_local:
         return None
     if icmp[:2] != bytes((_ADVERTISED, 0)):
         return None
@@ -102,7 +107,9 @@ def read_advertisement(frame: bytes, is_whole: bool) -> Advertisement | None:
         if at + 2 > length or icmp[at + 1] == 0:
             return None
         at += icmp[at + 1] * 8
-    return Advertisement(bool(icmp[5] & _OTHER)) if at == length else None
+    if at != length:
+        return None
+    return Advertisement(source, bool(icmp[5] & _MANAGED), bool(icmp[5] & _OTHER))
 
 
 def solicitation_frame(mac: bytes, source: IPv6Address) -> bytes:

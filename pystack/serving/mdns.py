@@ -73,6 +73,7 @@ class Responder:
     flag = lib.PS_IF_MDNS
     origin = lib.PS_ORIGIN_STATIC
     hears = PORT
+    is_parting = False
 
     def __init__(self, port: Port, label: bytes) -> None:
         self._port = port

@@ -14,7 +14,10 @@ from pystack._native.address import interface_from_c, to_c
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement
 
-__all__ = ["NEVER", "SECOND_US", "Address", "Cancelled", "Ended", "Port", "Service", "Shown", "Tap"]
+__all__ = [
+    "NEVER", "SECOND_US", "Address", "Cancelled", "Ended", "Port", "Served", "Service", "Shown",
+    "Tap",
+]  # fmt: skip
 
 SECOND_US = 1_000_000
 NEVER = (1 << 64) - 1
@@ -51,17 +54,34 @@ class Tap(IntEnum):
     FRAGMENTS = lib.PS_TAP_FRAGMENTS
 
 
+@dataclass(frozen=True)
+class Served:
+    """A leased IPv6 address of the interface.
+
+    Attributes:
+        address: It, with the length of its network's prefix.
+        preferred_us: Until when it is preferred; `NEVER`: for ever.
+        valid_us: Until when it may be used; likewise.
+    """
+
+    address: IPv6Interface
+    preferred_us: int
+    valid_us: int
+
+
 @dataclass
 class Shown:
     """What a service has done to the interface.
 
     Attributes:
-        address: That it gave it.
+        address: The IPv4 address that it gave it.
+        leased: The IPv6 addresses that it gave it.
         gateway: The default router's.
         nameservers: Those that it learnt.
     """
 
     address: IPv4Interface | None = None
+    leased: tuple[Served, ...] = ()
     gateway: IPv4Address | None = None
     nameservers: tuple[IPv4Address | IPv6Address, ...] = ()
 
@@ -74,12 +94,22 @@ class Service(Protocol):
         origin: Of the address that it gives.
         hears: The UDP port whose datagrams it is shown; 0: of none.
         shown: What it has done.
+        is_parting: Whether it has something to say still after `stop`.
     """
 
     flag: int
     origin: int
     hears: int
-    shown: Shown
+
+    @property
+    def shown(self) -> Shown:
+        """See above."""
+        ...
+
+    @property
+    def is_parting(self) -> bool:
+        """See above."""
+        ...
 
     @property
     def due_us(self) -> int:
@@ -156,6 +186,12 @@ class Port:
         if -result in (errno.EBADF, errno.ENOTRECOVERABLE, errno.EOWNERDEAD):
             raise Ended
         raise OSError(-result, os.strerror(-result))
+
+    def now_us(self) -> int:
+        """The Stack's time."""
+        out = ffi.new("uint64_t *")
+        self.call(lib.ps_serving_now(self.pointer, out))
+        return int(out[0])
 
     # --- chance ------------------------------------------------------------------------------
 
@@ -245,6 +281,12 @@ class Port:
                 ]
             room = count + 16
 
+    def states(self) -> dict[Any, int]:
+        """The state (`enum ps_address_state`) of each of its addresses."""
+        return {
+            address.ip: state for index, state, address in self._addresses() if index == self.index
+        }
+
     def link_local(self) -> IPv6Address | None:
         """Its IPv6 address for what doesn't leave the link; None: it has none yet."""
         for entry in self.addresses():
@@ -252,18 +294,24 @@ class Port:
                 return entry.ip
         return None
 
-    def put(self, address: IPv4Interface) -> bool:
-        """Gives it an address; whether it has it now."""
-        result = lib.ps_address_add(self.pointer, self.index, to_c(address), False)
+    def put(self, address: Address) -> bool:
+        """Gives it an address; whether it has it now, one of IPv6 after it was looked for."""
+        detect = address.version == 6
+        result = lib.ps_address_add(self.pointer, self.index, to_c(address), detect)
         refused = self.call(result, {errno.EEXIST, errno.ENOSPC, errno.EINVAL, errno.ENOMEM}) < 0
         if refused:
             self.warn(f"can't have the address {address}: {os.strerror(-result)}")
         return not refused
 
-    def take(self, address: IPv4Interface) -> None:
+    def take(self, address: Address) -> None:
         """Takes an address away."""
         result = lib.ps_address_remove(self.pointer, self.index, to_c(address))
         self.call(result, {errno.EADDRNOTAVAIL, errno.ENODEV})
+
+    def prefer(self, address: IPv6Interface, preferred: bool) -> None:
+        """Says whether connections may begin from an address while there is another."""
+        result = lib.ps_address_prefer(self.pointer, self.index, to_c(address), preferred)
+        self.call(result, {errno.EADDRNOTAVAIL, errno.ENODEV, errno.EOPNOTSUPP})
 
     def _route(self, gateway: IPv4Address) -> Any:
         route = ffi.new("struct ps_route *")

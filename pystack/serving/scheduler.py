@@ -48,6 +48,7 @@ class _Served:
     Attributes:
         port: It, as they see it.
         services: By the number of their kind.
+        partings: Those that were stopped and have something to say still.
         fragments: Those of datagrams that aren't whole.
         shown: What the host was told of them last.
     """
@@ -55,8 +56,19 @@ class _Served:
     def __init__(self, port: Port) -> None:
         self.port = port
         self.services: dict[int, Service] = {}
+        self.partings: list[Service] = []
         self.fragments = Reassembly()
         self.shown: bytes | None = None
+
+    def all(self) -> list[Service]:
+        """All that are to be told the time, and what they hear."""
+        return [*self.services.values(), *self.partings]
+
+    def end(self, service: Service, *, lasting: bool = True) -> None:
+        """Ends a service; what it has to say still is said, if the interface is `lasting`."""
+        service.stop()
+        if lasting and service.is_parting:
+            self.partings.append(service)
 
     def is_leased(self) -> bool:
         """Whether a leased address stands in the place of a link-local one."""
@@ -102,12 +114,13 @@ class Serving:
                 self._take_frames(now_us)
                 self._look(now_us)
                 for served in list(self._served.values()):
-                    for service in list(served.services.values()):
+                    for service in served.all():
                         if now_us >= service.due_us:
                             service.tick(now_us)
                 for served in self._served.values():
                     for service in list(served.services.values()):
                         service.look(now_us)
+                self._part()
                 self._show()
             except Ended:
                 self._served.clear()
@@ -143,6 +156,18 @@ class Serving:
             else:
                 self._take_datagram(served, frame, whole, now_us)
 
+    def _part(self) -> None:
+        """Forgets who has said all."""
+        for index, served in list(self._served.items()):
+            served.partings = [one for one in served.partings if one.is_parting]
+            self._leave(index, served)
+
+    def _leave(self, index: int, served: _Served) -> None:
+        """Forgets an interface without any of them."""
+        if not served.all():
+            del self._served[index]
+            lib.ps_serving_show(self._pointer, index, ffi.NULL)
+
     def _take_datagram(self, served: _Served, frame: bytes, whole: bool, now_us: int) -> None:
         if frame[12:14] == _IPV6:
             datagram = read_udp6(frame, whole)
@@ -152,7 +177,7 @@ class Serving:
         else:
             datagram = read_udp4(frame, whole)
         if datagram is not None:
-            for service in list(served.services.values()):
+            for service in served.all():
                 if service.hears == datagram.target_port:
                     service.datagram(datagram, now_us)
 
@@ -187,7 +212,7 @@ class Serving:
         for index, served in self._served.items():
             raw = _shown(served)
             image = bytes(ffi.buffer(raw))
-            state = image + b"".join(_state_of(each) for each in served.services.values())
+            state = image + b"".join(_state_of(each) for each in served.all())
             if state != served.shown:
                 served.shown = state
                 served.port.call(
@@ -195,25 +220,44 @@ class Serving:
                 )
 
     def _wake(self) -> None:
-        due = [each.due_us for served in self._served.values() for each in served.services.values()]
+        due = [each.due_us for served in self._served.values() for each in served.all()]
         lib.ps_serving_wake_at(self._pointer, max(0, min(due, default=NEVER)))
 
     # --- for those who start and stop them -----------------------------------------------------
 
-    def start(self, index: int, service: int, name: str | None) -> None:
+    def start(
+        self,
+        index: int,
+        service: int,
+        name: str | None,
+        *,
+        stateful: bool | None = None,
+        is_rapid: bool = False,
+    ) -> None:
         """Starts a service; it runs as soon as the Stack is driven.
+
+        Args:
+            index: The interface's number.
+            service: The number of its kind.
+            name: The name that it tells; None: none.
+            stateful: See `Dhcp6Client`.
+            is_rapid: See `Dhcp6Client`.
 
         Raises:
             OSError: See `Interface`.
         """
         with self._lock:
             try:
-                self._start(index, service, name)
+                served = self._begin(index, service, name)
+                served.services[service] = self._made(
+                    served, service, name or "", stateful=stateful, is_rapid=is_rapid
+                )
                 self._show()
             finally:
                 self._wake()
 
-    def _start(self, index: int, service: int, name: str | None) -> None:
+    def _begin(self, index: int, service: int, name: str | None) -> _Served:
+        """Makes an interface ready for a service, which ends if it runs already."""
         described = self._interfaces().get(index)
         if described is None:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
@@ -224,31 +268,31 @@ class Serving:
         described.tell(served.port)
         before = served.services.pop(service, None)
         if before is not None:
-            before.stop()
-        made: Service
-        if service == lib.PS_SERVICE_DHCP:
-            made = DhcpClient(served.port, name or "", self._checks)
-        elif service == lib.PS_SERVICE_AUTOIP:
-            made = AutoIp(served.port, served.is_leased)
-        elif service == lib.PS_SERVICE_DHCP6:
-            made = Dhcp6Client(served.port)
-        else:
-            made = Responder(served.port, (name or "").encode())
-        served.services[service] = made
+            served.end(before)
+        return served
 
-    def stop(self, index: int, service: int) -> None:
-        """Stops a service, if it runs."""
+    def _made(
+        self, served: _Served, service: int, name: str, *, stateful: bool | None, is_rapid: bool
+    ) -> Service:
+        if service == lib.PS_SERVICE_DHCP:
+            return DhcpClient(served.port, name, self._checks)
+        if service == lib.PS_SERVICE_AUTOIP:
+            return AutoIp(served.port, served.is_leased)
+        if service == lib.PS_SERVICE_DHCP6:
+            return Dhcp6Client(served.port, stateful, is_rapid=is_rapid)
+        return Responder(served.port, name.encode())
+
+    def stop(self, index: int, service: int, *, lasting: bool = True) -> None:
+        """Stops a service, if it runs; `lasting`: the interface stays."""
         with self._lock:
             served = self._served.get(index)
             found = served.services.pop(service, None) if served is not None else None
             if served is None or found is None:
                 return
             try:
-                found.stop()
+                served.end(found, lasting=lasting)
                 self._show()
-                if not served.services:
-                    del self._served[index]
-                    lib.ps_serving_show(self._pointer, index, ffi.NULL)
+                self._leave(index, served)
             except (Ended, Cancelled):
                 return  # the caller's own next call says why
             finally:
@@ -258,8 +302,11 @@ class Serving:
         """Stops all services, of an interface that is to be detached or of a Stack to be closed."""
         with self._lock:
             for each, served in list(self._served.items()):
-                for service in list(served.services) if index in (None, each) else ():
-                    self.stop(each, service)
+                if index not in (None, each):
+                    continue
+                served.partings.clear()
+                for service in list(served.services):
+                    self.stop(each, service, lasting=False)
 
     def close(self, *, abrupt: bool) -> None:
         """Gives back what there is, as the Stack is closed; `abrupt`: says nothing."""
@@ -267,12 +314,20 @@ class Serving:
         if not abrupt and lib.ps_serving_now(self._pointer, now_us) == 0:
             self.stop_all()
 
-    def dhcp_client(self, index: int) -> DhcpClient | None:
-        """An interface's client; None: it has none."""
+    def _client(self, index: int, service: int) -> Service | None:
         with self._lock:
             served = self._served.get(index)
-            found = served.services.get(lib.PS_SERVICE_DHCP) if served is not None else None
-            return found if isinstance(found, DhcpClient) else None
+            return served.services.get(service) if served is not None else None
+
+    def dhcp_client(self, index: int) -> DhcpClient | None:
+        """An interface's client of DHCP; None: it has none."""
+        found = self._client(index, lib.PS_SERVICE_DHCP)
+        return found if isinstance(found, DhcpClient) else None
+
+    def dhcp6_client(self, index: int) -> Dhcp6Client | None:
+        """An interface's client of DHCPv6; None: it has none."""
+        found = self._client(index, lib.PS_SERVICE_DHCP6)
+        return found if isinstance(found, Dhcp6Client) else None
 
     # --- snapshots -----------------------------------------------------------------------------
 
@@ -315,7 +370,14 @@ def _shown(served: _Served) -> Any:
             raw.origin = service.origin
         if shown.gateway is not None:
             raw.gateway = to_c(shown.gateway)[0]
+        for leased in shown.leased[: lib.PS_SERVED_ADDRESSES - raw.leased_count]:
+            one = raw.leased[raw.leased_count]
+            one.address = to_c(leased.address)[0]
+            one.preferred_us, one.valid_us = leased.preferred_us, leased.valid_us
+            raw.leased_count += 1
         learnt += shown.nameservers
+    for parting in served.partings:
+        raw.taps |= parting.taps()
     raw.nameserver_count = min(len(learnt), lib.PS_SERVED_NAMESERVERS)
     for i in range(raw.nameserver_count):
         scope = served.port.index if learnt[i].is_link_local and learnt[i].version == 6 else 0

@@ -1,4 +1,4 @@
-"""Stateless DHCPv6 (RFC 8415) in sequences, by a router and servers that the test is."""
+"""Stateless DHCPv6 (RFC 9915) in sequences, by a router and servers that the test is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from link import ALL_NODES, ALL_NODES_MAC, MAC, ROUTER, ROUTER_MAC, Link, link
+from link import ALL_NODES, ALL_NODES_MAC, MAC, ROUTER, ROUTER_MAC, Link, link, servers
 from scapy.all import Ether, ICMPv6ND_RA, IPv6, Raw
 from scapy.layers.dhcp6 import DHCP6_InfoRequest
 from scapy.layers.inet import UDP
@@ -117,6 +117,18 @@ def test_a_router_says_that_servers_know_more(wire: Link) -> None:
     advertise(wire, other=1)
     wire.run(3)
     assert questions(wire) == []
+
+
+def test_a_server_that_a_router_has_told_of_is_in_the_list_once(wire: Link) -> None:
+    wire.interface.slaac()
+    wire.interface.dhcp6()
+    wire.run(1)
+    wire.sent()
+    wire.advertise(servers("2001:db8::53"), O=1)
+    wire.run(1.2)
+    (question,) = questions(wire)
+    reply(wire, question, "2001:db8::53", "fd00::53")
+    assert nameservers(wire) == ["2001:db8::53", "fd00::53"]
 
 
 LIES: dict[str, dict[str, Any]] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growth import need
 from installed import needs_programs
 from namespace import Namespace, namespace, needs_namespace
 
@@ -49,11 +50,13 @@ def dnsmasq(place: Namespace, folder: Path, *options: str) -> Iterator[None]:
 
 
 @contextmanager
-def wired(*addresses: str) -> Iterator[tuple[Namespace, pystack.Stack, pystack.Interface]]:
+def wired(
+    *addresses: str, engine: str = "lwip"
+) -> Iterator[tuple[Namespace, pystack.Stack, pystack.Interface]]:
     with namespace() as place:
         wire = place.call(Tap, "tap0")
         place.device("tap0", f"{SERVER}/24", f"{SERVER6}/64")
-        with wire, pystack.Stack() as net:
+        with wire, pystack.Stack(engine=engine) as net:
             yield place, net, net.attach(wire, *addresses)
 
 
@@ -208,6 +211,63 @@ def test_routers_and_dhcpv6_configure_ipv6(tmp_path: Path) -> None:
         assert route.gateway.is_link_local
         assert until(lambda: [str(one) for one in net.nameservers] == [SERVER6], 60)
         assert str(net.resolve("six.lab.test", socket.AF_INET6)[0]) == "fd07::66"
+
+
+DHCP6 = (
+    "--enable-ra", "--dhcp-range=fd07::100,fd07::1ff,64,2m", "--log-dhcp",
+    "--dhcp-option=option6:dns-server,[fd07::1]", "--dhcp-option=option6:domain-search,lab.test",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["lwip", "linux", "gvisor"])
+def test_dhcpv6_leases_an_address(tmp_path: Path, engine: str) -> None:
+    need(engine)
+    with wired(engine=engine) as (place, net, eth0), dnsmasq(place, tmp_path, *DHCP6, *NAMES):
+        assert until(lambda: any(one.ip.is_link_local for one in eth0.addresses))
+        eth0.slaac()
+        lease = eth0.dhcp6(timeout=60)  # the router says that there are addresses
+        assert lease.bound
+        (leased,) = lease.addresses
+        assert 0x100 <= int(leased.address.ip) & 0xFFFF <= 0x1FF
+        assert leased.valid_s is not None
+        assert 0 < leased.valid_s <= 120
+        assert lease.domains == ("lab.test",)
+        assert leased.address in [one.address for one in eth0.addresses]
+        assert lease.renew_s is not None
+        assert 0 < lease.renew_s <= 60
+        known = f" {leased.address.ip} "
+        assert known in (tmp_path / "leases").read_text()
+        assert until(lambda: [str(one) for one in net.nameservers] == [SERVER6], 60)
+        # The prefix is the router's to tell, and so is the way out.
+        assert until(lambda: net.ping(SERVER6, timeout=30).received == 1, 60)
+        assert str(net.resolve("six.lab.test", socket.AF_INET6)[0]) == "fd07::66"
+        with net.sockets.create_server(("::", 80), family=socket.AF_INET6) as listener:
+            client = place.call(socket.create_connection, (str(leased.address.ip), 80), 20)
+            with client, listener.accept()[0] as accepted:
+                accepted.sendall(b"hello")
+                assert client.recv(100) == b"hello"
+        eth0.dhcp6(False)
+        assert until(lambda: known not in (tmp_path / "leases").read_text())
+        assert "DHCPRELEASE" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["lwip", "linux", "gvisor"])
+def test_dhcpv6_extends_a_lease_and_asks_whether_it_is_right(tmp_path: Path, engine: str) -> None:
+    need(engine)
+
+    def log() -> str:
+        return (tmp_path / "log").read_text()
+
+    with wired(engine=engine) as (place, _net, eth0), dnsmasq(place, tmp_path, *DHCP6):
+        leased = eth0.dhcp6(stateful=True, rapid_commit=True, timeout=60).addresses[0]
+        assert until(lambda: "DHCPRENEW" in log(), 120)  # at half of two minutes
+        assert until(lambda: eth0.lease6.obtained_s < 30, 60)
+        eth0.up = False
+        eth0.up = True
+        assert until(lambda: "DHCPCONFIRM" in log(), 60)
+        assert until(lambda: eth0.lease6.state is LeaseState.BOUND, 60)
+        assert eth0.lease6.addresses[0].address == leased.address
 
 
 def test_mdns_between_two_stacks() -> None:

@@ -22,8 +22,9 @@ _SNAPSHOTS = (
     "test_a_child_has_no_use_for_its_parent_s_snapshot",
     "test_a_stack_that_moves_by_itself_is_restored_under_its_thread",
     "test_the_same_memory_of_python_s",
-    # tests/engines/test_dhcp6.py, test_mdns.py, test_services.py
+    # tests/engines/test_dhcp6.py, test_dhcp6_lease.py, test_mdns.py, test_services.py
     "test_a_snapshot_comes_back_to_the_exchange",
+    "test_a_snapshot_comes_back_to_the_exchange_of_dhcp6",
     "test_a_snapshot_comes_back_to_the_question",
     "test_a_snapshot_comes_back_to_the_probes",
 )

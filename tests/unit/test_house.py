@@ -21,7 +21,7 @@ LEVELS = [
     {"_native"},
     {"nic"},
     {"serving"},
-    {"local_names", "names", "qdisc", "tables", "sysctl", "services", "snapshot"},
+    {"leases", "local_names", "names", "qdisc", "tables", "sysctl", "services", "snapshot"},
     {"sockets", "interface"},
     {"dial", "intercept", "probe"},
     {"stack"},

@@ -258,15 +258,18 @@ def test_a_reply_of_dhcpv6_is_a_servers_and_ours(lab: Tester) -> None:
         )
         lab.run(20)
 
-    evil = option6(23, EVIL_NAMES)
+    ours = asked[4:18]  # who asked stands first
+    assert ours == option6(1, b"\0\3\0\1" + bytes.fromhex(lab.host_mac.replace(":", "")))
+    evil = ours + option6(23, EVIL_NAMES)
     reply(evil)
+    reply(SERVER_ID + evil[len(ours) :])
     reply(SERVER_ID + evil, port=5353)
     reply(SERVER_ID + evil, ident=b"abc")
     reply(SERVER_ID + evil, kind=2)
     reply(SERVER_ID[:7])
     assert list(stack_of(lab).nameservers) == []
-    # What is whole counts; the part of a name server and what is longer than the message do not.
-    reply(SERVER_ID + option6(23, NAMES + EVIL_NAMES[:8]) + option6(24, b"x", 999) + evil)
+    # What is whole counts; what is longer than the message does not, nor what follows.
+    reply(SERVER_ID + ours + option6(23, NAMES) + option6(24, b"x", 999) + evil)
     assert [str(one) for one in stack_of(lab).nameservers] == ["2001:db8::53"]
     reply(SERVER_ID + evil)
     assert [str(one) for one in stack_of(lab).nameservers] == ["2001:db8::53"]

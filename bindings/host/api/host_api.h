@@ -148,6 +148,9 @@ int ps_qdisc_set(ps_stack *stack, uint32_t index, const struct ps_qdisc *qdisc);
 int ps_qdisc_get(ps_stack *stack, uint32_t index, struct ps_qdisc *out);
 int ps_address_add(ps_stack *stack, uint32_t index, const struct ps_address *address, bool detect);
 int ps_address_remove(ps_stack *stack, uint32_t index, const struct ps_address *address);
+/* -EOPNOTSUPP: the engine can't. */
+int ps_address_prefer(ps_stack *stack, uint32_t index, const struct ps_address *address,
+                      bool preferred);
 
 /* --- tables (tables.c): each fills up to `room` entries and returns how many there are --- */
 int64_t ps_interfaces(ps_stack *stack, struct ps_interface *out, size_t room);
@@ -180,7 +183,7 @@ int64_t ps_resolve_wait(ps_stack *stack, int64_t request, struct ps_address *out
                         int64_t timeout_us);
 int ps_resolve_cancel(ps_stack *stack, int64_t request);
 
-/* --- services in Python, for engines without their own (serving.c, taps.c) --- */
+/* --- services in Python, where the engine has none (serving.c, taps.c) --- */
 
 /* Frames that are shown to them: whole packets in Ethernet. Those for the ports of DHCP's clients
  * are theirs alone. */
@@ -194,6 +197,13 @@ enum ps_tap {
 };
 
 #define PS_SERVED_NAMESERVERS 8
+#define PS_SERVED_ADDRESSES 8
+
+/* A leased IPv6 address. By the Stack's clock; UINT64_MAX: for ever. */
+struct ps_leased {
+    struct ps_address address;
+    uint64_t preferred_us, valid_us;
+};
 
 /* What they have to do with an interface. */
 struct ps_serving {
@@ -201,9 +211,11 @@ struct ps_serving {
     uint32_t flags;            /* enum ps_interface_flag, besides the engine's */
     uint8_t origin;            /* of the address: enum ps_address_origin */
     uint8_t nameserver_count;  /* learnt ones */
-    struct ps_address address; /* that they gave it; family 0: none */
+    uint8_t leased_count;      /* of IPv6 */
+    struct ps_address address; /* of IPv4 that they gave it; family 0: none */
     struct ps_address gateway; /* of a default route; family 0: none */
     struct ps_address nameservers[PS_SERVED_NAMESERVERS];
+    struct ps_leased leased[PS_SERVED_ADDRESSES];
 };
 
 /* From now on whoever drives the Stack calls `serve`, with the Stack's time: when frames for them

@@ -57,6 +57,21 @@ static int show(ps_stack *stack, uint32_t index, const struct ps_serving *servin
     return taps_put(stack, index, serving);
 }
 
+/* An engine that resolves names by itself has to know whom to ask. */
+static int tell_nameservers(ps_stack *stack, uint32_t index, const struct ps_serving *serving)
+{
+    size_t count = serving != NULL ? serving->nameserver_count : 0;
+    if (stack->nics[index] == NULL)
+        return 0; /* its name servers went with the interface */
+    return stack->table->nameservers_learnt(stack->engine, index,
+                                            count > 0 ? serving->nameservers : NULL, count);
+}
+
+static int tell_engine(ps_stack *stack, uint32_t index, const struct ps_serving *serving)
+{
+    ENGINE_CALL(stack, tell_nameservers(stack, index, serving));
+}
+
 int ps_serving_show(ps_stack *stack, uint32_t index, const struct ps_serving *serving)
 {
     int result = stack_lock(stack);
@@ -68,6 +83,8 @@ int ps_serving_show(ps_stack *stack, uint32_t index, const struct ps_serving *se
         stack_signal(stack, PS_EVENT_INTERFACE, 0, UINT32_MAX);
     }
     stack_unlock(stack);
+    if (result == 0 && stack->table->nameservers_learnt != NULL)
+        result = tell_engine(stack, index, serving);
     return result;
 }
 
@@ -142,6 +159,14 @@ static bool is_same(const struct ps_address *one, const struct ps_address *other
            memcmp(one->bytes, other->bytes, one->family == PS_INET ? 4 : 16) == 0;
 }
 
+static uint32_t seconds_until(const ps_stack *stack, uint64_t moment_us)
+{
+    if (moment_us == UINT64_MAX)
+        return FOREVER;
+    uint64_t left = moment_us > stack->now_us ? (moment_us - stack->now_us) / 1000000 : 0;
+    return left < FOREVER ? (uint32_t)left : FOREVER - 1;
+}
+
 void serving_show_interface(const ps_stack *stack, struct ps_interface *entry)
 {
     const struct ps_serving *shown = taps_of(stack, entry->index);
@@ -152,8 +177,18 @@ void serving_show_interface(const ps_stack *stack, struct ps_interface *entry)
 void serving_show_address(const ps_stack *stack, struct ps_interface_address *entry)
 {
     const struct ps_serving *shown = taps_of(stack, entry->interface);
-    if (shown != NULL && is_same(&shown->address, &entry->address))
+    if (shown == NULL)
+        return;
+    if (is_same(&shown->address, &entry->address))
         entry->origin = shown->origin;
+    for (size_t i = 0; i < shown->leased_count; i++) {
+        const struct ps_leased *leased = &shown->leased[i];
+        if (!is_same(&leased->address, &entry->address))
+            continue;
+        entry->origin = PS_ORIGIN_DHCP;
+        entry->preferred_s = seconds_until(stack, leased->preferred_us);
+        entry->valid_s = seconds_until(stack, leased->valid_us);
+    }
 }
 
 void serving_show_route(const ps_stack *stack, struct ps_route *entry)
@@ -166,8 +201,8 @@ void serving_show_route(const ps_stack *stack, struct ps_route *entry)
 
 int serving_nameserver_at(const ps_stack *stack, size_t position, struct ps_nameserver *out)
 {
-    if (stack->serving.interfaces == 0)
-        return 0;
+    if (stack->serving.interfaces == 0 || stack->table->nameservers_learnt != NULL)
+        return 0; /* there are none, or the engine has them */
     for (uint32_t index = 0; index <= stack->nic_last; index++) {
         const struct ps_serving *shown = taps_of(stack, index);
         size_t count = shown != NULL ? shown->nameserver_count : 0;

@@ -7,7 +7,6 @@
 #include "base/timeouts.h"
 #include "lwip/acd.h"
 #include "lwip/dhcp.h"
-#include "lwip/dhcp6.h"
 #include "lwip/netif.h"
 #include "lwip/prot/dhcp.h"
 
@@ -121,31 +120,5 @@ void dhcp_fine_skip(uint32_t calls)
         struct dhcp *dhcp = netif_dhcp_data(netif);
         if (dhcp != NULL)
             dhcp->request_timeout = rest(dhcp->request_timeout, calls);
-    }
-}
-
-/* --- DHCPv6 --------------------------------------------------------------------------------- */
-
-uint64_t dhcp6_work_ms(uint64_t next_ms)
-{
-    uint32_t calls = UINT32_MAX;
-    const struct netif *netif;
-    NETIF_FOREACH(netif)
-    {
-        const struct dhcp6 *dhcp6 = netif_dhcp6_data(netif);
-        if (dhcp6 != NULL)
-            calls = sooner(calls, dhcp6->request_timeout);
-    }
-    return moment(next_ms, calls, DHCP6_TIMER_MSECS);
-}
-
-void dhcp6_skip(uint32_t calls)
-{
-    const struct netif *netif;
-    NETIF_FOREACH(netif)
-    {
-        struct dhcp6 *dhcp6 = netif_dhcp6_data(netif);
-        if (dhcp6 != NULL)
-            dhcp6->request_timeout = (u16_t)rest(dhcp6->request_timeout, calls);
     }
 }

@@ -12,8 +12,6 @@ uint64_t dhcp_coarse_work_ms(uint64_t next_ms);
 void dhcp_coarse_skip(uint32_t calls);
 uint64_t dhcp_fine_work_ms(uint64_t next_ms);
 void dhcp_fine_skip(uint32_t calls);
-uint64_t dhcp6_work_ms(uint64_t next_ms);
-void dhcp6_skip(uint32_t calls);
 
 /* dns_unit.c, which takes in lwIP's dns.c to reach its table */
 uint64_t dns_work_ms(uint64_t next_ms);

@@ -1,6 +1,6 @@
 /*
- * The services that configure an interface: DHCP, stateless DHCPv6, SLAAC and AutoIP, each
- * switched per interface; mdns.c and acd.c have the rest.
+ * The services that configure an interface: DHCP, SLAAC and AutoIP, each switched per interface;
+ * mdns.c and acd.c have the rest, and the host has DHCPv6.
  *
  * lwIP leaves some ends loose here: what it allocates for an interface stays when the
  * interface goes, a client that finds no memory stops for good, and AutoIP goes on probing
@@ -18,13 +18,11 @@
 #include "link/interface.h"
 #include "lwip/autoip.h"
 #include "lwip/dhcp.h"
-#include "lwip/dhcp6.h"
 #include "lwip/etharp.h"
 #include "lwip/mem.h"
 #include "lwip/nd6.h"
 #include "lwip/prot/autoip.h"
 #include "lwip/prot/dhcp.h"
-#include "lwip/prot/dhcp6.h"
 #include "lwip/prot/iana.h"
 #include "lwip/timeouts.h"
 #include "lwip/udp.h"
@@ -253,23 +251,6 @@ static int dhcp_turn_on(struct service_state *state, const char *name)
     return 0;
 }
 
-static void dhcp6_turn_off(struct service_state *state)
-{
-    dhcp6_disable(state->netif);
-    dhcp6_cleanup(state->netif);
-    nameservers_forget(state->netif, PS_ORIGIN_DHCP, PS_INET6);
-}
-
-static int dhcp6_turn_on(struct service_state *state)
-{
-    if (!runs_anywhere(PS_IF_DHCP6) && port_is_taken(DHCP6_CLIENT_PORT))
-        return -EADDRINUSE;
-    if (dhcp6_enable_stateless(state->netif) != ERR_OK)
-        return -ENOMEM;
-    nd6_restart_netif(state->netif); /* lwIP asks a server when a router says so: ask routers */
-    return 0;
-}
-
 static int slaac_turn_on(struct service_state *state)
 {
     struct netif *netif = state->netif;
@@ -305,8 +286,6 @@ static int turn_on(struct service_state *state, enum ps_service service, const c
     switch (service) {
     case PS_SERVICE_DHCP:
         return dhcp_turn_on(state, name);
-    case PS_SERVICE_DHCP6:
-        return dhcp6_turn_on(state);
     case PS_SERVICE_SLAAC:
         return slaac_turn_on(state);
     case PS_SERVICE_AUTOIP:
@@ -321,9 +300,6 @@ static void turn_off(struct service_state *state, enum ps_service service)
     switch (service) {
     case PS_SERVICE_DHCP:
         dhcp_turn_off(state);
-        break;
-    case PS_SERVICE_DHCP6:
-        dhcp6_turn_off(state);
         break;
     case PS_SERVICE_SLAAC:
         /* The addresses stay until their lifetimes end, as in Linux. */
@@ -340,8 +316,9 @@ static void turn_off(struct service_state *state, enum ps_service service)
 static uint32_t flag_of(enum ps_service service)
 {
     static const uint32_t flags[] = {
-        [PS_SERVICE_DHCP] = PS_IF_DHCP,   [PS_SERVICE_DHCP6] = PS_IF_DHCP6,
-        [PS_SERVICE_SLAAC] = PS_IF_SLAAC, [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
+        [PS_SERVICE_DHCP] = PS_IF_DHCP,
+        [PS_SERVICE_SLAAC] = PS_IF_SLAAC,
+        [PS_SERVICE_AUTOIP] = PS_IF_AUTOIP,
         [PS_SERVICE_MDNS] = PS_IF_MDNS,
     };
     return flags[service];
@@ -361,6 +338,8 @@ int engine_service_set(ps_engine *engine, uint32_t index, enum ps_service servic
         return -EINVAL;
     if (name != NULL && strlen(name) >= PS_LABEL_SIZE)
         return -ENAMETOOLONG;
+    if (service == PS_SERVICE_DHCP6)
+        return on ? -EOPNOTSUPP : 0; /* the host's */
     uint32_t flag = flag_of(service);
     if (!on && !(interface->services & flag))
         return 0;

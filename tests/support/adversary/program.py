@@ -361,7 +361,8 @@ class Program:
             elif kind == 1:
                 eth.mdns("pystack" if on else None)
             elif kind == 2:
-                eth.dhcp6(on)
+                rapid = draw.below(2) > 0
+                eth.dhcp6(on, stateful=draw.pick((None, True, False)), rapid_commit=rapid)
             elif kind == 3:
                 with suppress(OSError):
                     eth.addresses.remove(f"{wire.OURS}/24")

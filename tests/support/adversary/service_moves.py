@@ -118,8 +118,24 @@ def dhcp(world: World, draw: Draw) -> None:
         world.send(wire.ip4(wire.UDP, message, source, to, mac=wire.BROADCAST), answers=6)
 
 
+def _association(draw: Draw) -> bytes:
+    """What a DHCPv6 server says of addresses."""
+    body = b""
+    for _ in range(draw.pick((1, 0, 2, 9))):
+        address = wire.six(draw.pick(("fd00::50", "fd00::51", "::", "ff02::9", "fe80::9")))
+        times = draw.pick(_TIMES), draw.pick(_TIMES)
+        inside = b"" if draw.below(4) else b"\0\x0d\0\2\0" + bytes((draw.below(6),))
+        size = 24 + len(inside) if not draw.once_in(8) else draw.pick((0, 23, 200, 0xFFFF))
+        body += struct.pack("!HH", 5, size) + address + struct.pack("!II", *times) + inside
+    if draw.once_in(4):
+        body += b"\0\x0d\0\2\0" + bytes((draw.below(6),))
+    number = wire.MAC[-4:] if not draw.once_in(6) else bytes(4)
+    body = number + struct.pack("!II", draw.pick(_TIMES), draw.pick(_TIMES)) + body
+    return struct.pack("!HH", 3, len(body)) + body
+
+
 def dhcp6(world: World, draw: Draw) -> None:
-    """A reply to the last DHCPv6 message."""
+    """A server's answer to the last DHCPv6 message."""
     transaction, port = world.heard.get("dhcp6", (b"\1\2\3", 546))
     if draw.once_in(6):
         transaction = b"\0\0\1"
@@ -127,6 +143,9 @@ def dhcp6(world: World, draw: Draw) -> None:
     out += b"\0\2\0\x0a\0\3\0\1" + wire.PEER_MAC
     client = b"\0\1\0\x0a\0\3\0\1" + wire.MAC
     out += client if not draw.once_in(4) else b""
+    if draw.below(3):
+        out += _association(draw)
+        out += draw.pick((b"", b"\0\7\0\1\xff", b"\0\x0e\0\0", b"\0\x0d\0\2\0\4"))
     count = draw.pick((1, 2, 9, 0))
     out += struct.pack("!HH", 23, 16 * count) + wire.PEER6_BYTES * count
     if draw.below(2):
