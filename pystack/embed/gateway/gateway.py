@@ -273,9 +273,7 @@ class Gateway:
             dhcp=self._dhcp, forwarder=self._forwarder, search=self._search,
         )  # fmt: skip
         self._services.open()
-        flows = FlowForwarder(
-            net, to=self._leads, udp_idle=_UDP_IDLE_S, udp_room=self._udp_room
-        )
+        flows = FlowForwarder(net, to=self._leads, udp_idle=_UDP_IDLE_S, udp_room=self._udp_room)
         self._flows, self._taken = flows, net.intercept(open=self._most)
         taking = take(self._taken, flows.start)
         self._running = asyncio.get_running_loop().create_task(taking)

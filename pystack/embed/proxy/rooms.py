@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["LEAST", "MOST", "Roomy", "Rooms"]
+__all__ = ["LEAST", "MOST", "Rooms", "Roomy"]
 
 LEAST = 2048  # bytes: a datagram of a full frame fits whatever else is there
 MOST = 2 << 20

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pystack._native.engines import PACKAGE
-from pystack.lab.provision import ProvisionError, cache_folder
+from pystack.lab.provision import cache_folder
 from pystack.lab.provision.compiler import own_compiler
 from pystack.lab.provision.tool import run_tool
 
