@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from differential import LOCAL, LOCAL6, MAPPED, PATIENCE_S, Place, compare_table
+from differential import LOCAL, LOCAL6, MAPPED, Place, compare_table
 from quick import representatives
 
 
@@ -27,13 +27,13 @@ class Ends:
 
 def udp_fresh(p: Place) -> Ends:
     near = p.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    near.settimeout(PATIENCE_S)
+    near.settimeout(p.patience_s)
     return Ends(near, p.udp())
 
 
 def udp_fresh6(p: Place) -> Ends:
     near = p.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    near.settimeout(PATIENCE_S)
+    near.settimeout(p.patience_s)
     return Ends(near, p.udp(LOCAL6))
 
 
@@ -59,7 +59,7 @@ def udp_connected6(p: Place) -> Ends:
 
 def udp_mapped(p: Place) -> Ends:
     far, near = p.udp(), p.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    near.settimeout(PATIENCE_S)
+    near.settimeout(p.patience_s)
     near.bind((MAPPED, 0))
     near.connect((MAPPED, far.getsockname()[1]))
     return Ends(near, far)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from differential import LOCAL, LOCAL6, PATIENCE_S, RESET, Place, compare_table
+from differential import LOCAL, LOCAL6, RESET, Place, compare_table
 from quick import representatives
 
 REFUSING = (LOCAL, 1)
@@ -30,13 +30,13 @@ class Ends:
 
 def fresh(p: Place) -> Ends:
     near = p.socket()
-    near.settimeout(PATIENCE_S)
+    near.settimeout(p.patience_s)
     return Ends(near)
 
 
 def fresh6(p: Place) -> Ends:
     near = p.socket(socket.AF_INET6)
-    near.settimeout(PATIENCE_S)
+    near.settimeout(p.patience_s)
     return Ends(near)
 
 
@@ -71,7 +71,7 @@ def listening_without_waiting(p: Place) -> Ends:
 def listening_one_waits(p: Place) -> Ends:
     listener, client = p.listener(), p.socket()
     client.connect(listener.getsockname())
-    client.settimeout(PATIENCE_S)
+    client.settimeout(p.patience_s)
     p.settle()
     return Ends(listener, client)
 
@@ -89,7 +89,7 @@ def connecting(p: Place) -> Ends:
         one.setblocking(False)
         one.connect_ex(listener.getsockname())
         p.settle()
-    one.settimeout(PATIENCE_S)
+    one.settimeout(p.patience_s)
     return Ends(one)
 
 
@@ -106,7 +106,7 @@ def refused_untold(p: Place) -> Ends:
     with suppress(BlockingIOError, ConnectionRefusedError):
         ends.near.connect(REFUSING)
     p.settle()
-    ends.near.settimeout(PATIENCE_S)
+    ends.near.settimeout(p.patience_s)
     return ends
 
 
@@ -150,7 +150,7 @@ def full(p: Place) -> Ends:
     with suppress(BlockingIOError):
         while True:
             ends.near.send(bytes(65536))
-    ends.near.settimeout(PATIENCE_S)
+    ends.near.settimeout(p.patience_s)
     return ends
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from differential import LOCAL, PATIENCE_S, RESET, Place, differential
+from differential import LOCAL, RESET, Place, differential
 from quiet import BOUND_S
 
 STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -473,7 +473,7 @@ def a_connect_in_steps_is_refused(p: Place) -> Any:
 @differential
 def a_refused_connect_in_steps_told_by_connect(p: Place) -> Any:
     s = p.socket()
-    s.settimeout(PATIENCE_S)
+    s.settimeout(p.patience_s)
     listener = p.listener()
     return (
         s.connect_ex((LOCAL, 1)),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,27 +157,39 @@ main()
 """
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def pproxy(upstream: str) -> Iterator[int]:
+    """Its port. It takes no 0, and another program may take a free one first: then it ends."""
+    for _ in range(10):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = int(free.getsockname()[1])
+        program = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", PPROXY, "-l", f"http://127.0.0.1:{port}",
+             "-r", upstream],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            while program.poll() is None and not listens(port):
+                time.sleep(0.05)
+            if program.poll() is None:
+                yield port
+                return
+        finally:
+            program.kill()
+            program.wait()
+    pytest.fail("pproxy ends, whatever port it is given")
+
+
 def test_pproxy() -> None:
     pytest.importorskip("pproxy")
     need("curl")
-    with serving() as port, socket.create_server(("127.0.0.1", 0)) as free:
-        other = free.getsockname()[1]
-        free.close()
-        words = ("-l", f"http://127.0.0.1:{other}", "-r", f"socks5://127.0.0.1:{port}")
-        program = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", PPROXY, *words], stdout=subprocess.DEVNULL
-        )
-        try:
-            assert (
-                fetched(
-                    "curl", "-sf", "--retry", "20", "--retry-delay", "1", "--retry-connrefused",
-                    "-x", f"http://127.0.0.1:{other}", f"http://{NAME}/",
-                )
-                == DIGEST
-            )  # fmt: skip
-        finally:
-            program.terminate()
-            program.wait()
+    with serving() as port, pproxy(f"socks5://127.0.0.1:{port}") as other:
+        assert fetched("curl", "-sf", "-x", f"http://127.0.0.1:{other}", f"http://{NAME}/") == DIGEST
 
 
 NPM = """

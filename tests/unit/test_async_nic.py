@@ -62,15 +62,17 @@ async def joined(
 ) -> AsyncIterator[tuple[pystack.Stack, pystack.Stack, Async, Async]]:
     """Two Stacks with a loop between them."""
     (near, far), made = await ways(), []
-    async with pystack.Stack() as left, pystack.Stack() as right:
-        for net, way, address in ((left, near, LEFT), (right, far, RIGHT)):
-            made.append(Async(*way, **options))
-            net.linger = 0.5  # for those whose peer has been cancelled
-            net.attach(made[-1], f"{address}/24", f"fd00::{address[-1]}/64")
-        yield left, right, *made
-    for one in made:
-        one.close()
-        await one.wait_closed()
+    try:
+        async with pystack.Stack() as left, pystack.Stack() as right:
+            for net, way, address in ((left, near, LEFT), (right, far, RIGHT)):
+                made.append(Async(*way, **options))
+                net.linger = 0.5  # for those whose peer has been cancelled
+                net.attach(made[-1], f"{address}/24", f"fd00::{address[-1]}/64")
+            yield left, right, *made
+    finally:
+        for one in made:
+            one.close()
+            await one.wait_closed()
     assert left.arena.live_blocks == right.arena.live_blocks == 0
     assert len(asyncio.all_tasks()) <= 2  # the test, and what watches it
 
