@@ -63,7 +63,7 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pystack-lwip")
 def cli() -> None:
-    """A TCP/IP stack inside this process: no kernel sockets, and mostly no root.
+    """TCP/IP stacks inside this process: no kernel sockets and, on most wires, no root.
 
     `pystack manual` lists the pages of the manual.
     """

@@ -92,10 +92,10 @@ def bench(
     """Measures a Stack beside the kernel, interleaved in one run.
 
     NAME is one of bulk, latency, idle, connections, messages, udp, scale, queues, worlds,
-    floods and http.
-    Default: all except floods, which take eight times as long and run once in five rounds, and
-    http, which needs wrk, and aiohttp or uvicorn to serve it. Workloads that need TAP or network
-    namespaces run in their own namespaces, and are named where this machine doesn't allow them.
+    floods and http. Default: all except floods, which take eight times as long and run once in
+    five rounds, and http, which needs wrk, and aiohttp or uvicorn to serve it. Workloads that need
+    TAP or network namespaces run in their own; where this machine allows none, they are listed as
+    left out.
     """
     from pystack.bench import WAYS, WORKLOADS, measure, of_engine  # noqa: PLC0415
     from pystack.bench.floods import floods  # noqa: PLC0415

@@ -118,7 +118,7 @@ class _Wire:
 @click.option("--netns", metavar="PID|PATH", help="Make a TAP in this network namespace.")
 @click.option("--device", default="tap0", show_default=True, help="The TAP's name there (--netns).")
 @click.option(
-    "--configure", is_flag=True, help="Give it its address and route, and bring up lo (--netns)."
+    "--configure", is_flag=True, help="Configure its address and route, and bring up lo (--netns)."
 )
 @click.option(
     "--socket", "path", type=OUTPUT, metavar="PATH", help="Listen for the guest on a UNIX socket."
@@ -138,10 +138,10 @@ class _Wire:
 @click.option("--subnet6", default=SUBNET6, show_default=True, help="The guests' IPv6 network.")
 @click.option("--no-ipv6", is_flag=True, help="IPv4 alone.")
 @click.option("--no-dhcp", is_flag=True, help="Serve no DHCP: guests have their addresses.")
-@click.option("--mtu", type=click.IntRange(1280, _MOST_MTU), help="Bytes of IP packet.")
+@click.option("--mtu", type=click.IntRange(1280, _MOST_MTU), help="Largest IP packet, bytes.")
 @click.option(
     "--nameserver", "nameservers", type=NAMESERVER, multiple=True,
-    help="Ask this one for names, instead of /etc/resolv.conf's; repeatable.",
+    help="DNS server to ask, instead of those in /etc/resolv.conf; repeatable.",
 )  # fmt: skip
 @click.option("--search", multiple=True, metavar="DOMAIN", help="Domains to look names up in.")
 @click.option(
@@ -151,12 +151,12 @@ class _Wire:
 @click.option(
     "-p", "--publish", "forwards", multiple=True, metavar="[ADDRESS:]PORT[:[GUEST:]PORT][/tcp|udp]",
     callback=_understood(parse_forward),
-    help="Lead a port of this machine's (127.0.0.1's, unless said otherwise) to the guest.",
+    help="Forward a port of this machine (by default, of 127.0.0.1) to the guest.",
 )  # fmt: skip
 @click.option(
     "--offer", "offers", multiple=True, metavar="PORT[:ADDRESS:PORT][/udp]",
     callback=_understood(_offer),
-    help="Lead a port of the gateway's to an address of this machine's network.",
+    help="Forward a port of the gateway to an address in this machine's network.",
 )  # fmt: skip
 @click.option(
     "--capture",
@@ -193,7 +193,7 @@ def gateway(
 ) -> None:
     """Gives a guest a network whose traffic leaves by this machine's sockets.
 
-    Until Ctrl-C, or until the process or the wire that was named ends. Needs no root.
+    Runs until Ctrl-C, or until the process or the wire that was named ends. Needs no root.
     """
     wire = _Wire(netns, path, fd, nic, kind, device, configure, mtu)
     wire.check()

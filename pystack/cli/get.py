@@ -29,7 +29,7 @@ from pystack.cli.values import Number
     help="Time to wait for the server, seconds.",
 )
 def get(url: str, output: Path | None, timeout: float, options: StackOptions) -> None:
-    """Fetches URL (http or https) through its own stack.
+    """Fetches URL (http or https) through a stack of its own.
 
     Redirections are followed; proxy settings are ignored.
     """

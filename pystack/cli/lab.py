@@ -555,7 +555,7 @@ def list_hosts(files: tuple[Path, ...], as_json: bool) -> None:
 def setup(names: tuple[str, ...]) -> None:
     """Fetches and builds what Hosts need, below a cache folder, without root.
 
-    NAMES are Hosts; without any, all that something can be brought for.
+    NAMES are Hosts; default: every Host that something can be fetched for.
     """
     from pystack.lab.hosts import hosts  # noqa: PLC0415
     from pystack.lab.provision import ProvisionError  # noqa: PLC0415

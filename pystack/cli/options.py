@@ -328,7 +328,7 @@ _FAULTS = (
         "--delay", type=NOT_NEGATIVE, default=0, help="Delay of each frame, in each direction, ms."
     ),
     click.option(
-        "--jitter", type=NOT_NEGATIVE, default=0, help="By how much the delay may be longer, ms."
+        "--jitter", type=NOT_NEGATIVE, default=0, help="Largest random addition to the delay, ms."
     ),
     click.option(
         "--rate",

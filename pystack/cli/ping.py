@@ -56,7 +56,7 @@ def ping(
     as_json: bool,
     options: StackOptions,
 ) -> None:
-    """Sends echo requests to DESTINATION from its own stack; Ctrl-C ends it early.
+    """Sends echo requests to DESTINATION from a stack of its own; Ctrl-C ends it early.
 
     Ends with status 1 if there was no answer.
     """

@@ -59,7 +59,7 @@ def _existing(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     type=NOT_NEGATIVE,
     default=30.0,
     show_default=True,
-    help="Time for a connect upstream, seconds; then silence.",
+    help="Time to connect upstream, seconds; after that the SYN stays unanswered.",
 )
 @click.option(
     "--udp-idle",
@@ -93,9 +93,9 @@ def proxy(
 ) -> None:
     """Forwards whatever is routed into the wire, until Ctrl-C.
 
-    A connection is answered when it is there upstream, and refused as it was refused there. The
-    stack needs no address on a TUN; on a TAP give it the one that the kernel's routes name as their
-    gateway.
+    A connection is accepted once it is established upstream, and refused as it was refused there.
+    The stack needs no address on a TUN; on a TAP give it the one that the kernel's routes name as
+    their gateway.
     """
     flows = room_for(flows)
     with options.stack(addressed=False) as (net, interface):

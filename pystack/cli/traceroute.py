@@ -41,9 +41,9 @@ def traceroute(
     as_json: bool,
     options: StackOptions,
 ) -> None:
-    """Finds the routers on the path to DESTINATION, from its own stack.
+    """Finds the routers on the path to DESTINATION, from a stack of its own.
 
-    Sends echo requests of growing time to live. Ends with status 1 if it isn't reached.
+    Sends echo requests with increasing TTL. Ends with status 1 if DESTINATION isn't reached.
     """
     reached = False
     with options.stack() as (net, interface):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -186,8 +187,6 @@ OF_LINUX = {"net.ipv4.conf.eth0", "net.ipv4.route.flush"}
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_python_s_names_exist(page: Path) -> None:
     """`pystack.nic.Tap`, `net.sysctl.describe` and their like, wherever they stand in code."""
-    import importlib
-
     import pystack
 
     with pystack.Stack(threaded=False) as net:
@@ -251,7 +250,9 @@ def test_calls_are_as_the_signatures_say(page: Path) -> None:
             dotted, words, keywords, _more = found
             first, *rest = dotted.split(".")
             call: Any = pystack if first == "pystack" else net
-            for word in rest:
+            for number, word in enumerate(rest):
+                if first == "pystack" and not hasattr(call, word):
+                    importlib.import_module(".".join(["pystack", *rest[: number + 1]]))
                 call = getattr(call, word)
             positional = [word for word in words if not word.startswith("*")]
             signature = inspect.signature(call)
