@@ -15,7 +15,7 @@ import pkgutil
 import stat
 import subprocess
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -29,6 +29,7 @@ from pystack.sockets.patch import Layer
 
 __all__ = [
     "SPAWNS",
+    "STACK_VARIABLE",
     "Joining",
     "check_stream",
     "identify",
@@ -152,6 +153,9 @@ def identify(fd: int) -> OpenSocket | None:
 
 _NAMES = ("input", "output", "error output")
 _get_handles: Any = getattr(subprocess.Popen, "_get_handles", None)
+_execute_child: Any = getattr(subprocess.Popen, "_execute_child", None)
+# Names the Stack that a Python is to join (pystack.sockets.joining).
+STACK_VARIABLE = "PYSTACK_STACK"
 
 
 def check_stream(fd: Any, stream: int) -> None:
@@ -185,14 +189,49 @@ def _check_streams(self: Any, *streams: Any) -> Any:
     return _get_handles(self, *streams)
 
 
+def _check_inherited(given: Iterable[int], env: Any) -> None:
+    """Refuses a socket that a new program inherits and can't know for one.
+
+    A Python that joins the Stack does.
+
+    Args:
+        given: The descriptors that it is given.
+        env: Its environment; None: this process's.
+    """
+    if STACK_VARIABLE in map(os.fsdecode, os.environ if env is None else env):
+        return
+    for fd in given:
+        if fd >= len(_NAMES) and descriptors.find(fd) is not None:
+            raise OSError(
+                errno.EOPNOTSUPP,
+                f"a program can't inherit a Stack's socket (descriptor {fd}): its data is not in "
+                "the descriptor. multiprocessing passes it on, and pystack run to any Python",
+            )
+
+
+def _inheritable() -> Iterator[int]:
+    return (fd for fd in descriptors.numbers() if os.get_inheritable(fd))
+
+
+def _check_passed(
+    self: Any, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any,
+    cwd: Any, env: Any, *more: Any,
+) -> Any:  # fmt: skip
+    """`Popen._execute_child`, which is given what is inherited."""
+    _check_inherited(pass_fds if close_fds else _inheritable(), env)
+    return _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *more)
+
+
 def _spawning(original: Any) -> Any:
     """`os.posix_spawn` or `os.posix_spawnp`."""
 
     def spawn(path: Any, argv: Any, env: Any, /, *, file_actions: Any = (), **named: Any) -> Any:
         actions = list(file_actions or ())
-        for action in actions:
-            if len(action) == 3 and action[0] == os.POSIX_SPAWN_DUP2:
-                check_stream(action[1], action[2])
+        copies = [one for one in actions if len(one) == 3 and one[0] == os.POSIX_SPAWN_DUP2]
+        for _action, fd, stream in copies:
+            check_stream(fd, stream)
+        _check_inherited((fd for _action, fd, number in copies if number >= len(_NAMES)), env)
+        _check_inherited(_inheritable(), env)
         return original(path, argv, env, file_actions=actions, **named)
 
     return functools.update_wrapper(spawn, original)
@@ -209,7 +248,8 @@ SPAWNS: dict[str, Any] = {
 def introduce_programs() -> None:
     """Makes `subprocess` refuse what would silently lose a connection's data."""
     if os.name == "posix":
-        subprocess.Popen._get_handles = _check_streams  # type: ignore[attr-defined]
+        starting: Any = subprocess.Popen
+        starting._get_handles, starting._execute_child = _check_streams, _check_passed
         for name, spawn in SPAWNS.items():
             if getattr(os, name) is spawn.__wrapped__:
                 setattr(os, name, spawn)

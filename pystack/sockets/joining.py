@@ -17,7 +17,7 @@ from pystack._native import StackHandle, ffi, lib
 from pystack.services import NameServers, resolve
 from pystack.sockets import descriptors
 from pystack.sockets.active import in_the_process
-from pystack.sockets.children import known
+from pystack.sockets.children import STACK_VARIABLE, known
 from pystack.sockets.descriptors import OpenSocket
 from pystack.sockets.module import SocketModule
 from pystack.sockets.socket import Socket
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 BOOTSTRAP = Path(__file__).parent / "bootstrap"
-_STACK, _STRICT, _PATH = "PYSTACK_STACK", "PYSTACK_STRICT", "PYTHONPATH"
+_STRICT, _PATH = "PYSTACK_STRICT", "PYTHONPATH"
 
 _modules: dict[str, SocketModule] = {}
 _blocks = ExitStack()  # never closed: they are the process's
@@ -103,7 +103,7 @@ def take(name: str, ticket: bytes, family: int, kind: int, proto: int) -> Socket
 
 def share_by_environment(module: SocketModule, strict: bool) -> None:
     """Has the Pythons that this process starts from now on join a Stack."""
-    os.environ[_STACK] = module._handle.shared_name()
+    os.environ[STACK_VARIABLE] = module._handle.shared_name()
     os.environ[_STRICT] = "1" if strict else ""
     paths = [str(BOOTSTRAP), *filter(None, os.environ.get(_PATH, "").split(os.pathsep))]
     os.environ[_PATH] = os.pathsep.join(dict.fromkeys(paths))
@@ -111,6 +111,6 @@ def share_by_environment(module: SocketModule, strict: bool) -> None:
 
 def join_by_environment() -> None:
     """What the Python that was started does first."""
-    name = os.environ.get(_STACK)
+    name = os.environ.get(STACK_VARIABLE)
     if name:
         join(name, bool(os.environ.get(_STRICT)))

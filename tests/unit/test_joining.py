@@ -164,6 +164,36 @@ def test_a_connection_is_no_stream_that_is_copied_to_either(net: pystack.Stack) 
     assert os.waitpid(started, 0)[1] == 0
 
 
+def test_a_socket_is_nothing_that_a_program_inherits(net: pystack.Stack) -> None:
+    """One that doesn't know the Stack: what it wrote would be lost, with a status of 0."""
+    client, server = connected(net.sockets)
+    number = server.fileno()
+    copy = (os.POSIX_SPAWN_DUP2, number, 20)
+    attempts: list[Callable[[], Any]] = [
+        lambda: subprocess.Popen(["true"], pass_fds=[number]),
+        lambda: subprocess.Popen(["true"], pass_fds=[number], env={}),
+        lambda: os.posix_spawn("/bin/true", ["true"], {}, file_actions=[copy]),
+    ]
+    on_purpose: list[Callable[[], Any]] = [
+        lambda: subprocess.Popen(["true"], close_fds=False),
+        lambda: os.posix_spawn("/bin/true", ["true"], os.environ),
+    ]
+    assert subprocess.run(["true"], close_fds=False, check=True).returncode == 0
+    for attempt in attempts:
+        with pytest.raises(OSError, match="can't inherit a Stack's socket") as caught:
+            attempt()
+        assert caught.value.errno == errno.EOPNOTSUPP
+    server.set_inheritable(True)
+    for attempt in on_purpose:
+        with pytest.raises(OSError, match="can't inherit a Stack's socket"):
+            attempt()
+    assert subprocess.run(["true"], check=True).returncode == 0  # which closes it
+    client.sendall(b"unharmed")
+    assert server.recv(10) == b"unharmed"
+    client.close()
+    server.close()
+
+
 def test_a_listener_may_be_a_pythons_input(net: pystack.Stack) -> None:
     """As FastCGI's and inetd's servers have it."""
     with net.sockets.create_server((HERE, 0)) as listener:
