@@ -81,6 +81,11 @@ class _Chooser(type):
             return isinstance(one, (kernel_socket, Socket))
         return super().__instancecheck__(one)
 
+    def __subclasscheck__(cls, one: Any) -> bool:
+        if cls is ActiveSocket:
+            return issubclass(one, (kernel_socket, Socket))
+        return super().__subclasscheck__(one)
+
 
 class ActiveSocket(kernel_socket, metaclass=_Chooser):
     """`socket.socket` while a block of `Stack.active` is open."""

@@ -211,7 +211,15 @@ def _zmq(module: ModuleType, watch: _Watch) -> Layer:
     return {(kind, name): refusing(name) for name in ("bind", "connect")}
 
 
+def _reduction(module: ModuleType, _watch: _Watch) -> Layer:
+    """What it registers is the class that has the name; the kernel's sockets are pickled, too."""
+    reduction: Any = module
+    reduction.register(kernel_socket, reduction._reduce_socket)
+    return {}
+
+
 _PLACES: dict[str, Callable[[ModuleType, _Watch], Layer]] = {
+    "multiprocessing.reduction": _reduction,
     "multiprocessing.spawn": lambda module, watch: spawn_places(module, watch.choose, watch.strict),
     "trio._socket": _trio,
     "uvicorn.loops.auto": _uvicorn,

@@ -66,6 +66,11 @@ class _BoundMeta(type):
             Socket in cls.__bases__ and isinstance(one, kernel_socket)
         )
 
+    def __subclasscheck__(cls, one: Any) -> bool:
+        return super().__subclasscheck__(one) or (
+            Socket in cls.__bases__ and issubclass(one, kernel_socket)
+        )
+
 
 def _bound_class(handle: StackHandle, resolver: Resolver) -> type[Socket]:
     """The class of one Stack's sockets, which may be subclassed.

@@ -5,8 +5,10 @@ Each test runs on the kernel, too: whatever holds there, holds in either block.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import socket
+import ssl
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -200,3 +202,33 @@ def test_what_was_imported_in_a_block_is_the_kernels_after_it(
     assert taken["SocketType"] is socket.SocketType
     assert taken["asked"] is socket.getaddrinfo
     assert taken["fromfd"] is socket.fromfd
+
+
+def test_what_is_a_socket_by_its_class(block: Block) -> None:
+    with block():
+
+        @functools.singledispatch
+        def kind(_one: Any) -> str:
+            return "another"
+
+        kind.register(socket.socket, lambda _one: "a socket")
+        near, far = socket.socketpair()
+        with near, far, socket.socket() as one:
+            assert {kind(near), kind(one)} == {"a socket"}
+            for each in (near, one):
+                assert isinstance(each, socket.socket)
+                assert issubclass(type(each), socket.socket)
+        assert kind(3) == "another"
+        assert issubclass(ssl.SSLSocket, socket.socket)
+        assert not issubclass(int, socket.socket)
+
+
+def test_the_kernels_other_sockets_are_pickled(block: Block, patch: pytest.MonkeyPatch) -> None:
+    patch.delitem(sys.modules, "multiprocessing.reduction", raising=False)
+    with block():
+        reduction = importlib.import_module("multiprocessing.reduction")
+        near, far = socket.socketpair()
+        with near, far:
+            with reduction.ForkingPickler.loads(reduction.ForkingPickler.dumps(near)) as copy:
+                copy.send(b"x")
+            assert far.recv(9) == b"x"
