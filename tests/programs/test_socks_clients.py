@@ -189,7 +189,8 @@ def test_pproxy() -> None:
     pytest.importorskip("pproxy")
     need("curl")
     with serving() as port, pproxy(f"socks5://127.0.0.1:{port}") as other:
-        assert fetched("curl", "-sf", "-x", f"http://127.0.0.1:{other}", f"http://{NAME}/") == DIGEST
+        through = f"http://127.0.0.1:{other}"
+        assert fetched("curl", "-sf", "-x", through, f"http://{NAME}/") == DIGEST
 
 
 NPM = """
