@@ -88,8 +88,9 @@ def _misfit(mode: str, name: str, queues: int) -> str:
     flags, other = _flags_of(name), "tun" if mode == "tap" else "tap"
     if flags is None:
         return (
-            f"it can't be opened as a {mode.upper()}: it is a device of another kind "
-            f"(`ip -d link show {name}` says which); name another, or none for a new one"
+            f"it can't be opened as a {mode.upper()} with `queues` of {queues}: it is of another "
+            f"kind, or has another number of queues (`ip -d link show {name}` says so); name "
+            "another, or none for a new one"
         )
     there = other if bool(flags & _IFF_TUN) is (mode == "tap") else mode
     anew = f"make it anew: {_delete(there, name, flags)}; {_add(mode, name, queues)}"
