@@ -78,7 +78,7 @@ class Panic(Protocol):
 
 
 def _seconds(value: Any, what: str) -> float:
-    if not isinstance(value, Real):
+    if type(value) not in (float, int) and not isinstance(value, Real):  # Real is slow to ask
         raise TypeError(f"{what} is a number of seconds, not {value!r}")
     return float(value)
 

@@ -56,10 +56,11 @@ def number(
         TypeError: It is no number.
         ValueError: It is not in the range, or not finite.
     """
-    if not isinstance(value, Real):
+    # A Stack that is stepped asks at each step: for what mostly comes, without Real's look-up.
+    if type(value) not in (float, int) and not isinstance(value, Real):
         raise TypeError(_wanted(what, "number", least, most, unit, value))
     found = float(value)
-    if not (math.isfinite(found) and least <= found <= most):
+    if not (least <= found <= most and found != math.inf):
         raise ValueError(_wanted(what, "number", least, most, unit, value))
     return found
 
