@@ -117,8 +117,8 @@ def test_an_engine_that_fails_ends_its_flows() -> None:
             stacks() as (left, right),
         ):
             datagrams.bind((HERE, 0))
-            for one in (listener, datagrams):
-                one.setblocking(False)
+            datagrams.settimeout(30)
+            listener.setblocking(False)
 
             def to(flow: Any) -> tuple[str, int]:
                 mine = listener if flow.protocol == "tcp" else datagrams
@@ -130,7 +130,7 @@ def test_an_engine_that_fails_ends_its_flows() -> None:
             asking = left.socket(socket.AF_INET, socket.SOCK_DGRAM)
             with knock(left), asking:
                 asking.sendto(b"x", (AWAY, 7))
-                data, peer = await asyncio.wait_for(loop.sock_recvfrom(datagrams, 100), 10)
+                data, peer = await asyncio.to_thread(datagrams.recvfrom, 100)
                 datagrams.sendto(data, peer)
                 connection, _peer = await asyncio.wait_for(loop.sock_accept(listener), 10)
                 while (
