@@ -53,7 +53,7 @@ def test_each_frame_is_there_with_its_fate() -> None:
     data = trace.where(protocol="tcp", port=80, link="left-right")
     assert sum(one.packet.length for one in data.where(sender="left", dropped=False).frames) >= 1e5
     assert all(one.arrivals[0] >= one.at + 0.01 for one in data.frames if one.fate == "arrived")
-    assert data.where(lambda one: "SYN" in one.packet.text)[0].packet.target == "10.0.0.2"
+    assert data.where(lambda one: "SYN" in one.packet.text)[0].packet.target == "fd00::2"
     assert [one.text for one in trace if isinstance(one, Note)] == ["the transfer is over"]
     times = [one.at for one in trace]
     assert times == sorted(times)
@@ -89,7 +89,7 @@ def test_a_ladder_shows_what_is_lost() -> None:
         assert lines[0].split() == ["a", "b"]
         assert lines[1:] == world.sequence(one, other, last=1000).splitlines()[1:]
         assert sum(line.endswith("X|  lost") for line in lines) == 1
-        assert any("ICMP echo ---" in line and line.endswith(">|  +2 ms") for line in lines)
+        assert any("ICMPv6 echo ---" in line and line.endswith(">|  +2 ms") for line in lines)
         assert lines[-1].endswith("~~ b loses power")
         assert len(world.sequence(last=5).splitlines()) == 6
         assert world.sequence().splitlines()[0].split() == ["a", "b", "c"]
