@@ -78,9 +78,13 @@ def _hook(event: str, _arguments: tuple[Any, ...]) -> None:
         _warn(text, users_frame(frame))
 
 
+def _starts_children(module: str) -> bool:
+    return module in ("subprocess", "pystack.sockets.children")  # the latter around the former
+
+
 def _is_librarys(frame: FrameType | None) -> bool:
     """Whether Python's library starts a child to find something out about the machine."""
-    while frame is not None and frame.f_globals.get("__name__") == "subprocess":
+    while frame is not None and _starts_children(str(frame.f_globals.get("__name__"))):
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") in _ASKING
 
