@@ -6,13 +6,11 @@ import asyncio
 import socket
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any
 
-import differential as support
 import trustme
 from differential import LOCAL, LOCAL6, RESET, Place
+from in_loops import differential, nonblocking_pair, outcome
 from quiet import BOUND_S
 
 AUTHORITY = trustme.CA()
@@ -20,37 +18,6 @@ SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 AUTHORITY.issue_cert("server.test").configure_cert(SERVER)
 CLIENT = ssl.create_default_context()
 AUTHORITY.configure_trust(CLIENT)
-
-
-def differential(function: Callable[[Place], Any]) -> Callable[[Place], Any]:
-    """As `differential.differential`, for coroutines too, in a block of `installed`."""
-
-    @wraps(function)
-    def within(p: Place) -> Any:
-        with p.installed():
-            came = function(p)
-            return (
-                asyncio.run(asyncio.wait_for(came, BOUND_S)) if asyncio.iscoroutine(came) else came
-            )
-
-    return support.differential(within, globals())
-
-
-async def outcome(awaitable: Awaitable[Any], seconds: float = 0.3) -> Any:
-    """What it comes to; a wait that goes on is one."""
-    try:
-        return "returns", await asyncio.wait_for(awaitable, seconds)
-    except (TimeoutError, asyncio.TimeoutError):
-        return "waits"
-    except Exception as error:
-        return support.said(error.with_traceback(None))
-
-
-def nonblocking_pair(p: Place) -> tuple[Any, Any]:
-    near, far = p.pair()
-    near.setblocking(False)
-    far.setblocking(False)
-    return near, far
 
 
 # --- loop.sock_* ------------------------------------------------------------------------------
