@@ -11,6 +11,7 @@ import builtins
 import errno
 import io
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -173,14 +174,28 @@ def dup(fd: int, /) -> int:
     return copy
 
 
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # nothing is open there
+
+
 def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
     """`os.dup2`; what had the second number lost it, and an object that has it follows it.
 
     Raises:
-        OSError: Also EOPNOTSUPP, the second is a standard stream's, which reads and writes in C.
+        OSError: Also EOPNOTSUPP, the second is a standard stream's or a kernel's socket's, which
+            read and write in C.
     """
     if isinstance(fd2, int):
         check_stream(fd, fd2)
+        if _find(fd) is not None and _find(fd2) is None and _is_socket(fd2):
+            raise OSError(
+                errno.EOPNOTSUPP,
+                f"descriptor {fd2} is a socket of the kernel's, whose object can't become a "
+                "Stack's: close it first",
+            )
     over = None if fd == fd2 else _find(fd2)
     if over is not None:
         descriptors.note(over, fd2)

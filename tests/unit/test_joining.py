@@ -164,6 +164,27 @@ def test_a_connection_is_no_stream_that_is_copied_to_either(net: pystack.Stack) 
     assert os.waitpid(started, 0)[1] == 0
 
 
+def test_a_kernels_socket_becomes_no_stacks(net: pystack.Stack) -> None:
+    """By os.dup2: its object would go on reading and writing the descriptor, in C."""
+    client, server = connected(net.sockets)
+    near, far = socket.socketpair()
+    with near, far:
+        with pytest.raises(OSError, match="close it first") as caught:
+            os.dup2(server.fileno(), near.fileno())
+        assert caught.value.errno == errno.EOPNOTSUPP
+        far.send(b"still its own")
+        assert near.recv(99) == b"still its own"
+        number = near.detach()
+        os.close(number)
+        assert os.dup2(server.fileno(), number) == number
+    server.close()
+    client.sendall(b"by its number")
+    assert os.read(number, 99) == b"by its number"
+    os.close(number)
+    assert client.recv(1) == b""
+    client.close()
+
+
 def test_a_socket_is_nothing_that_a_program_inherits(net: pystack.Stack) -> None:
     """One that doesn't know the Stack: what it wrote would be lost, with a status of 0."""
     client, server = connected(net.sockets)
