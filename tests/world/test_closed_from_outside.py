@@ -12,8 +12,8 @@ import pystack
 from pystack.world import World
 
 # The thread that moves the World waits for the Stack's lock as the other closes and frees it. Both
-# are on one processor, which the first gets only when the other has nothing to do: so it looks at
-# the Stack when that is gone.
+# are on one processor, which for two seconds the first gets only when the other has nothing to do:
+# so it looks at the Stack when that is gone.
 FREED = """
 import os, threading, time
 import pystack
@@ -21,6 +21,7 @@ from pystack.world import World
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 mover, go, over = threading.get_native_id(), threading.Event(), threading.Event()
+starves = threading.Event()
 closing = []
 
 class Memory:
@@ -31,6 +32,12 @@ class Memory:
         if closing and closing.pop():
             time.sleep(0.5)  # real time: the World comes to this Stack meanwhile
             os.sched_setscheduler(mover, os.SCHED_IDLE, os.sched_param(0))
+            starves.set()
+
+def relieve():
+    starves.wait()
+    time.sleep(2)
+    os.sched_setscheduler(mover, os.SCHED_OTHER, os.sched_param(0))
 
 def close(stacks):
     go.wait()
@@ -38,12 +45,12 @@ def close(stacks):
     closing.append(True)
     net.close(abrupt=True)
     net._handle._finalizer()  # as the collector calls it
-    os.sched_setscheduler(mover, os.SCHED_OTHER, os.sched_param(0))
     over.set()
 
 stacks = []
 thread = threading.Thread(target=close, args=(stacks,))
 thread.start()
+threading.Thread(target=relieve).start()
 with World(seed=1) as world:
     left, right = pystack.nic.wire()
     with pystack.Stack(clock=world.clock) as net:
