@@ -274,6 +274,10 @@ func gvTunableAt(c *C.struct_ps_engine, position C.size_t, out *C.struct_ps_tuna
 //export gvTunableGet
 func gvTunableGet(c *C.struct_ps_engine, name *C.char, out *C.struct_ps_tunable) int64 {
 	return call(c, func(e *engine) int64 {
+		if C.GoString(name) == actsAloneName {
+			e.describeActs(out)
+			return 0
+		}
 		place, known := places[C.GoString(name)]
 		if !known {
 			return negative(syscall.ENOENT)

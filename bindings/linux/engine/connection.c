@@ -122,6 +122,18 @@ static int take_in_all(ps_engine *self)
     return result;
 }
 
+int connections_each_tcp(ps_engine *self, each_message *each, void *user)
+{
+    int diag = open_diag();
+    if (diag < 0)
+        return diag;
+    int result = dump(self, diag, AF_INET, IPPROTO_TCP, CONNECTED, each, user);
+    if (result == 0)
+        result = dump(self, diag, AF_INET6, IPPROTO_TCP, CONNECTED, each, user);
+    CALL(NR_close, diag);
+    return result;
+}
+
 /* --- whose they are ---------------------------------------------------------------------- */
 
 static struct connection *find(ps_engine *self, uint32_t inode)

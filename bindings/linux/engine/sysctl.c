@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "engine/acts.h"
 #include "engine/linux.h"
 #include "engine/proc.h"
 #include "engine/sysctl_known.h"
 #include "engine/system_call.h"
 
+#define ACTS_ALONE "pystack.acts_alone" /* asked by the host: it is in no list */
 #define ROOT "/proc/sys/"
 #define OURS "net."
 #define PATH_SIZE (sizeof ROOT + PS_TUNABLE_SIZE)
@@ -231,6 +233,11 @@ int engine_tunable_get(ps_engine *self, const char *name, struct ps_tunable *out
 {
     struct file file;
     char *text;
+    if (strcmp(name, ACTS_ALONE) == 0) {
+        int acts = acts_alone(self);
+        *out = (struct ps_tunable){.name = ACTS_ALONE, .value = acts, .maximum = 1};
+        return acts < 0 ? acts : 0;
+    }
     int result = open_file(name, &file);
     if (result < 0)
         return result;
