@@ -3,10 +3,10 @@
  * How much memory all TCP sockets together may take. On a machine as small as a Stack the kernel
  * reserves most of it for other purposes, of which there are none here.
  *
- * What one socket's buffers may grow to (tcp_rmem, tcp_wmem) stays at the half megabyte that suits
- * so small a machine. With the six megabytes of a large one, data between two Stacks of a process
- * has left the processor's caches by the time it is read, and a bulk transfer takes a third more
- * time.
+ * What one socket's buffers may grow to (tcp_rmem, tcp_wmem) is not set here: the kernel's choice
+ * for so small a machine is half a mebibyte, and the engine, which knows how large its memory is,
+ * sets a larger one (let_buffers_grow, engine/engine.c), measured by what a bulk transfer between
+ * two Stacks of a process takes.
  */
 #include <linux/mm.h>
 #include <net/tcp.h>
