@@ -20,7 +20,7 @@ from scapy.utils import rdpcap
 
 import pystack
 from pystack.lab import case as case_module
-from pystack.lab.case import PATIENCE_S, Case, case, catalogue, group, load_file
+from pystack.lab.case import PATIENCE_S, Case, LoadError, case, catalogue, group, load_file
 from pystack.lab.confirm import confirm, doubtful
 from pystack.lab.expected import Expectation, surprise
 from pystack.lab.hosts import hosts, register_host
@@ -350,7 +350,7 @@ def test_ids_are_checked() -> None:
         case("TEST-9.1", "x", **words)(bare)
     with pytest.raises(ValueError, match="taken"):
         case("ARP-3.1", "x", **words)(good)
-    with pytest.raises(OSError, match="no-such"):
+    with pytest.raises(LoadError, match="no-such"):
         load_file(Path("no-such.py"))
 
 
