@@ -343,6 +343,7 @@ def test_ids_are_checked() -> None:
     def bare(lab: Tester) -> None:
         pass
 
+    catalogue()  # which has ARP-3.1
     words = {"rfc": "RFC 1", "section": "1"}
     with pytest.raises(ValueError, match="AREA-group"):
         case("arp-1", "x", **words)(good)
