@@ -358,6 +358,7 @@ def test_ids_are_checked() -> None:
 @pytest.fixture
 def scratch() -> Iterator[None]:
     """Cases that a test registers are gone after it."""
+    catalogue()  # or its modules, imported in the test, would be there, and their cases gone
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(case_module, "_cases", dict(case_module._cases))
         yield
