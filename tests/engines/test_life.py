@@ -148,6 +148,10 @@ def test_what_a_hypercall_raises_arrives(engine: str) -> None:
                 sock.sendto(b"who has?", ("10.0.0.2", 9))
             net.step()
         wrong.armed = False
+        with contextlib.suppress(
+            ZeroDivisionError
+        ):  # of another frame, which a timer sent at the last
+            net.step()
         assert net.connections() == []
 
 

@@ -372,10 +372,14 @@ def test_two_stacks_and_the_kernel() -> None:
 def test_a_loop_that_runs_on_it() -> None:
     """A server and its clients by asyncio."""
 
+    answers: list[Any] = []
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers.append(asyncio.current_task())
         while line := await reader.readline():
             writer.write(line.upper())
         writer.close()
+        await writer.wait_closed()
 
     async def ask(port: int, name: str) -> list[bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -393,7 +397,9 @@ def test_a_loop_that_runs_on_it() -> None:
         async with server:
             port = server.sockets[0].getsockname()[1]
             assert asked(asyncio.get_running_loop()._selector, server.sockets[0].fileno())  # type: ignore[attr-defined]
-            return await asyncio.gather(*(ask(port, f"client{n}") for n in range(20)))
+            found = await asyncio.gather(*(ask(port, f"client{n}") for n in range(20)))
+            await asyncio.gather(*answers)
+        return found
 
     with pystack.Stack() as net, net.installed():
         found = asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
