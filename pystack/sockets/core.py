@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -453,8 +454,9 @@ class CoreSocket(AcceptingSocket):
         return self._ps_timeout
 
     def setblocking(self, flag: bool, /) -> None:
-        """`settimeout(None)` or `settimeout(0)`."""
-        self._ps_set_timeout(None if to_size(flag) else 0.0)
+        """`settimeout(None)` or `settimeout(0)`. Since Python 3.12 it takes any object."""
+        is_blocking = flag if sys.version_info >= (3, 12) else to_size(flag)
+        self._ps_set_timeout(None if is_blocking else 0.0)
 
     def getblocking(self) -> bool:
         """Whether the timeout is not 0."""

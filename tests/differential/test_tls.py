@@ -7,9 +7,11 @@ afterwards, and what the peer hears of it.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import struct
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -240,6 +242,8 @@ DIFFERENT: dict[tuple[str, str], str] = {
         "sendall-much",
     ): "all records leave before the reset is heard",
 }
+if sys.version_info >= (3, 13):  # the library's is an end then, too
+    del DIFFERENT["not_tls", "do_handshake"]
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +314,8 @@ def test_one_that_nobody_has_any_more_is_closed(places: tuple[Place, Place]) -> 
             del secured
             heard.append(outcome(far.recv, 1))
     assert heard[0] == heard[1]
-    assert heard[0] == outcome(lambda: b"")
+    # By a reset where it hasn't read the tickets of its session, as since Python 3.13.
+    assert heard[0] in (outcome(lambda: b""), ("raises", "ConnectionResetError", errno.ECONNRESET))
 
 
 def test_what_was_wrapped_is_closed(places: tuple[Place, Place]) -> None:
