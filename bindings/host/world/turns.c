@@ -225,9 +225,17 @@ static int wait(ps_turn *turn)
 int turn_wait(ps_turn *turn)
 {
     int result = wait(turn);
-    /* A signal that has come just now is something that can happen. */
-    if (result == -PS_STALLED && turn == turn->world->first)
-        turn_look(turn, &result);
+    if (result != -PS_STALLED || turn != turn->world->first)
+        return result;
+    /* A signal that has come just now is something that can happen, and its handler may have woken
+     * this thread, which waits no more. */
+    if (turn_look(turn, &result))
+        return result;
+    pthread_mutex_lock(&turn->world->lock);
+    if (turn->woken)
+        result = 0;
+    turn->woken = false;
+    pthread_mutex_unlock(&turn->world->lock);
     return result;
 }
 
