@@ -233,6 +233,9 @@ class Interface(InterfaceServices, KnownAttributes):
     @up.setter
     def up(self, up: bool) -> None:
         self._handle.check(lib.ps_interface_set_up(self._handle.pointer, self.index, bool(up)))
+        serving = serving_of(self._handle)
+        if serving is not None and not up:
+            serving.note_down(self.index)
 
     @property
     def link(self) -> bool:

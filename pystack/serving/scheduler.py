@@ -308,6 +308,13 @@ class Serving:
                 for service in list(served.services):
                     self.stop(each, service, lasting=False)
 
+    def note_down(self, index: int) -> None:
+        """Notes that an interface was set down: it may be up again before they look."""
+        with self._lock:
+            served = self._served.get(index)
+            if served is not None:
+                served.port.works = False
+
     def close(self, *, abrupt: bool) -> None:
         """Gives back what there is, as the Stack is closed; `abrupt`: says nothing."""
         now_us = ffi.new("uint64_t *")

@@ -294,6 +294,16 @@ def test_a_link_that_is_back_is_the_same(place: Place) -> None:
     assert place.eth.lease6.state is LeaseState.BOUND
 
 
+def test_a_link_that_is_back_at_once_is_noticed(place: Place) -> None:
+    place.bind()
+    place.server.forget()
+    place.eth.up = False
+    place.eth.up = True
+    place.run(8)
+    assert place.server.kinds() == [CONFIRM]
+    assert place.addresses() == LEASED
+
+
 def test_a_link_that_is_back_is_another(place: Place) -> None:
     place.bind()
     place.server.says[CONFIRM] = (status(NOT_ON_LINK),)

@@ -264,7 +264,7 @@ def test_dhcpv6_extends_a_lease_and_asks_whether_it_is_right(tmp_path: Path, eng
         assert until(lambda: "DHCPRENEW" in log(), 120)  # at half of two minutes
         assert until(lambda: eth0.lease6.obtained_s < 30, 60)
         eth0.up = False
-        eth0.up = True
+        eth0.up = True  # before anybody has looked
         assert until(lambda: "DHCPCONFIRM" in log(), 60)
         assert until(lambda: eth0.lease6.state is LeaseState.BOUND, 60)
         assert eth0.lease6.addresses[0].address == leased.address
