@@ -69,6 +69,15 @@ void descriptors_settle(ps_stack *stack)
     notifiers_settle(stack);
 }
 
+void descriptor_show_now(ps_stack *stack, int64_t handle)
+{
+    struct descriptor *descriptor = *place(stack, handle);
+    if (descriptor == NULL || !descriptor->is_later)
+        return;
+    later_leave(descriptor);
+    readiness_show(descriptor);
+}
+
 void descriptors_fail(ps_stack *stack)
 {
     for (size_t i = 0; i < WAIT_BUCKETS; i++)

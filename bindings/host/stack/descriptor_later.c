@@ -61,15 +61,6 @@ bool later_take(struct descriptor *descriptor)
     return true;
 }
 
-void descriptor_show_now(ps_stack *stack, int64_t handle)
-{
-    struct descriptor *descriptor = descriptor_find(stack, handle);
-    if (descriptor == NULL || !descriptor->is_later)
-        return;
-    later_leave(descriptor);
-    readiness_show(descriptor);
-}
-
 void descriptors_show_later(ps_stack *stack)
 {
     while (stack->later_first != NULL && stack->later_first->later_us <= stack->now_us) {

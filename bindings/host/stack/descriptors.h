@@ -18,7 +18,7 @@ void descriptor_found_nothing(ps_stack *stack, int64_t handle);
 bool descriptor_waits_not(ps_stack *stack, int64_t handle);
 /* Shows what has come about meanwhile. */
 void descriptors_settle(ps_stack *stack);
-/* What a notifier tells of may be shown later (descriptor_later.c): of this socket, no longer. */
+/* If what the socket is to show was to wait (descriptor_later.c), it doesn't any longer. */
 void descriptor_show_now(ps_stack *stack, int64_t handle);
 /* Shows what has waited for long enough. */
 void descriptors_show_later(ps_stack *stack);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 #include "stack/notifier.h"
-#include "stack/descriptors.h"
 #include "stack/gate.h"
 
 #define ALWAYS (PS_READY_ERROR | PS_READY_HANGUP) /* told whatever is wanted */
@@ -84,7 +83,7 @@ static void show(ps_notifier *notifier, struct watch *watch, uint32_t mask)
 {
     uint32_t changed = (watch->mask ^ mask) & PS_READY_READ;
     watch->mask = mask;
-    watch->is_given = false;
+    watch->given = 0;
     if (changed & mask)
         gate_note_told(notifier->stack, &watch->attention);
     else if (changed)
@@ -129,16 +128,17 @@ void notifier_remove(ps_notifier *notifier, struct watch *watch)
     free(watch);
 }
 
-size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room)
+size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room, bool *passed_by)
 {
     size_t count = 0;
+    *passed_by = false;
     const struct watch *start = notifier->first;
     while (count < room && notifier->first != NULL && (count == 0 || notifier->first != start)) {
         struct watch *watch = notifier->first;
         out[count++] = (struct ps_readiness){watch->handle, news_of(watch)};
-        if (watch->is_given)
-            descriptor_show_now(notifier->stack, watch->handle); /* another may want it */
-        watch->is_given = true;
+        if (watch->given < PASSED_BY)
+            watch->given++;
+        *passed_by |= watch->given == PASSED_BY;
         leave_queue(notifier, watch);
         join_queue(notifier, watch);
     }

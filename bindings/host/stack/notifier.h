@@ -7,12 +7,15 @@
 #include "base/handle_map.h"
 #include "stack/stack.h"
 
+/* Given so often, and not touched: whoever takes has passed it by. */
+#define PASSED_BY 2
+
 struct watch {
     int64_t handle;
     uint32_t interest, mask;     /* PS_READY_*: wanted, and the socket's */
     struct watch *next, *before; /* among those that are ready */
     bool is_ready;
-    bool is_given; /* to who takes, and there was no call on the socket since */
+    uint8_t given; /* how often to who takes, up to PASSED_BY, since the last call on the socket */
     struct attention attention;
 };
 
@@ -58,7 +61,8 @@ struct watch *notifier_find(const ps_notifier *notifier, int64_t handle);
 struct watch *notifier_add(ps_notifier *notifier, int64_t handle, uint32_t mask);
 void notifier_want(ps_notifier *notifier, struct watch *watch, uint32_t interest);
 void notifier_remove(ps_notifier *notifier, struct watch *watch);
-size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room);
+/* `passed_by`: whether some of them were. */
+size_t notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room, bool *passed_by);
 void notifier_set_quiet(ps_notifier *notifier, bool is_quiet);
 /* Also takes it from its Stack. */
 void notifier_free(ps_notifier *notifier);

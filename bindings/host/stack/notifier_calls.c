@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "stack/descriptors.h"
 #include "stack/entry.h"
 #include "stack/lock.h"
 #include "stack/notifier.h"
@@ -74,12 +75,30 @@ int ps_notifier_forget(ps_notifier *notifier, int64_t handle)
     return 0;
 }
 
+/* What the program passes by may be for another poller of its descriptor. */
+static void show_passed_by(const ps_notifier *notifier, const struct ps_readiness *given,
+                           size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (notifier_find(notifier, given[i].handle)->given == PASSED_BY)
+            descriptor_show_now(notifier->stack, given[i].handle);
+}
+
+static size_t take(ps_notifier *notifier, struct ps_readiness *out, size_t room)
+{
+    bool passed_by;
+    size_t count = notifier_take(notifier, out, room, &passed_by);
+    if (passed_by)
+        show_passed_by(notifier, out, count);
+    return count;
+}
+
 int ps_notifier_take(ps_notifier *notifier, struct ps_readiness *out, size_t room)
 {
     int result = stack_lock(notifier->stack);
     if (result < 0)
         return result;
-    size_t count = notifier_take(notifier, out, room);
+    size_t count = take(notifier, out, room);
     notifier_set_quiet(notifier, false);
     stack_unlock(notifier->stack);
     return (int)count;
@@ -90,7 +109,7 @@ int ps_notifier_look(ps_notifier *notifier, struct ps_readiness *out, size_t roo
     int result = stack_lock(notifier->stack);
     if (result < 0)
         return result;
-    size_t count = notifier_take(notifier, out, room);
+    size_t count = take(notifier, out, room);
     notifier_set_quiet(notifier, count > 0 || !waits);
     stack_unlock(notifier->stack);
     return (int)count;
