@@ -29,7 +29,8 @@ class Memory:
         return bytearray(size)
 
     def free(self, memory):
-        if closing and closing.pop():
+        if threading.get_ident() in closing:
+            closing.clear()
             time.sleep(0.5)  # real time: the World comes to this Stack meanwhile
             os.sched_setscheduler(mover, os.SCHED_IDLE, os.sched_param(0))
             starves.set()
@@ -42,7 +43,7 @@ def relieve():
 def close(stacks):
     go.wait()
     net = stacks.pop()
-    closing.append(True)
+    closing.append(threading.get_ident())
     net.close(abrupt=True)
     net._handle._finalizer()  # as the collector calls it
     over.set()
