@@ -38,14 +38,16 @@ func offset(in reflect.Type, path ...string) (uintptr, reflect.Type, bool) {
 }
 
 func findLayout(s *stack.Stack) error {
-	if layout.found {
-		return nil
-	}
+	// Every instance makes it, for it draws random numbers: the first of a process would have others
+	// of one seed than those that follow.
 	endpoint, err := s.NewEndpoint(tcp.ProtocolNumber, header.IPv4ProtocolNumber, &waiter.Queue{})
 	if err != nil {
 		return errOtherNetstack
 	}
 	defer endpoint.Close()
+	if layout.found {
+		return nil
+	}
 	of := reflect.TypeOf(endpoint).Elem()
 	complete := true
 	find := func(out *uintptr, want reflect.Type, in reflect.Type, path ...string) reflect.Type {

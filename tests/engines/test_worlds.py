@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -38,6 +40,32 @@ def test_two_runs_of_a_world_are_alike(engine: str) -> None:
     assert first[0] == [SIZE]
     assert first[2].lost > 0
     assert first == run(engine)
+
+
+THRICE = """
+import sys, time
+from pystack.world import World
+
+def run():
+    with World(seed=5, trace=True) as world:
+        left, right = (world.host(name, engine=sys.argv[1]) for name in ("left", "right"))
+        world.link(left, right, delay="5ms")
+        time.sleep(15)  # reports of groups come at random moments
+        return [(one.at, str(one)) for one in world.trace]
+
+first = run()
+assert len(first) > 4
+assert first == run() == run()
+"""
+
+
+def test_the_first_of_a_process_is_as_the_next(engine: str) -> None:
+    """Whatever an engine finds out once for all must not draw on one Stack's randomness."""
+    done = subprocess.run(
+        [sys.executable, "-c", THRICE, engine],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def find(engine: str) -> tuple[Any, ...]:
