@@ -172,6 +172,9 @@ func newEngine(c *C.struct_ps_engine) (*engine, error) {
 	e.clock.set(e.present())
 	opening.Lock()
 	defer opening.Unlock()
+	if err := findLayout(); err != nil {
+		return nil, err
+	}
 	defer func(before io.Reader) { entropy.Reader = before }(entropy.Reader)
 	entropy.Reader = random
 	seed := make([]byte, 16)
@@ -199,9 +202,6 @@ func newEngine(c *C.struct_ps_engine) (*engine, error) {
 	})
 	var err error
 	if e.processor, err = newProcessor(e.stack); err != nil {
-		return nil, err
-	}
-	if err = findLayout(e.stack); err != nil {
 		return nil, err
 	}
 	e.settings.applyAll(e)

@@ -6,6 +6,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -37,17 +38,23 @@ func offset(in reflect.Type, path ...string) (uintptr, reflect.Type, bool) {
 	return total, in, true
 }
 
-func findLayout(s *stack.Stack) error {
-	// Every instance makes it, for it draws random numbers: the first of a process would have others
-	// of one seed than those that follow.
+// findLayout looks once for all, at a stack of its own: an endpoint draws random numbers, and from
+// an instance's the first of a process would have others of one seed than those that follow.
+func findLayout() error {
+	if layout.found {
+		return nil
+	}
+	s := stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},
+		Clock:              &clock{},
+	})
+	defer s.Close()
 	endpoint, err := s.NewEndpoint(tcp.ProtocolNumber, header.IPv4ProtocolNumber, &waiter.Queue{})
 	if err != nil {
 		return errOtherNetstack
 	}
 	defer endpoint.Close()
-	if layout.found {
-		return nil
-	}
 	of := reflect.TypeOf(endpoint).Elem()
 	complete := true
 	find := func(out *uintptr, want reflect.Type, in reflect.Type, path ...string) reflect.Type {
