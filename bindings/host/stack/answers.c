@@ -6,7 +6,8 @@
  * connections answer in how many sends (gate.c), and so the parts before the last are sent as with
  * MSG_MORE; Linux does likewise while its device is busy (tcp_autocorking). A part waits until the
  * driver's thread looks next, mostly within 500 us (gate.c), or until any thread waits for
- * something. If the next part hasn't come by then, that connection and the gate lose trust.
+ * something. If the next part hasn't come by then, that connection and the gate lose trust. Nor
+ * does it wait for what the program itself holds back next, by MSG_MORE or TCP_CORK.
  */
 #include "stack/answers.h"
 #include "base/clock.h"
@@ -34,6 +35,27 @@ static struct attention *attention_of(struct descriptor *descriptor)
     return told != NULL ? told : &descriptor->attention;
 }
 
+/* Setting TCP_NODELAY sends what MSG_MORE holds, but not what the program's TCP_CORK does. The
+ * program may have cleared it since: what it sent before would have gone all the same. */
+static void release(ps_stack *stack, int64_t handle)
+{
+    bool delays = !has_no_delay(stack, handle);
+    stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 1);
+    if (delays)
+        stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 0);
+}
+
+static void let_go(struct descriptor *descriptor)
+{
+    ps_stack *stack = descriptor->stack;
+    if (!descriptor->is_held)
+        return;
+    descriptor_unhold(descriptor);
+    if (stack->now_us - descriptor->held_us >= CHANCE_US)
+        gate_note_end(stack, attention_of(descriptor));
+    release(stack, descriptor->handle);
+}
+
 uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
 {
     bool matters = stack->gate.timed || stack->gate.held != NULL; /* else no send is looked up */
@@ -45,29 +67,24 @@ uint32_t answer_flags(ps_stack *stack, int64_t handle, uint32_t flags)
         descriptor_hold(descriptor);
         return PS_MSG_MORE;
     }
+    if (flags & PS_MSG_MORE)
+        let_go(descriptor);
     descriptor_unhold(descriptor);
     return 0;
 }
 
-/* Setting TCP_NODELAY sends what MSG_MORE holds, but not what the program's TCP_CORK does. The
- * program may have cleared it since: what it sent before would have gone all the same. */
-static void release(ps_stack *stack, int64_t handle)
+void answer_release(ps_stack *stack, int64_t handle)
 {
-    bool delays = !has_no_delay(stack, handle);
-    stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 1);
-    if (delays)
-        stack->table->option_set(stack->engine, handle, PS_OPT_TCP_NODELAY, 0);
+    struct descriptor *descriptor =
+        stack->gate.held != NULL ? descriptor_find(stack, handle) : NULL;
+    if (descriptor != NULL)
+        let_go(descriptor);
 }
 
 static int release_all(ps_stack *stack)
 {
-    while (stack->gate.held != NULL) {
-        struct descriptor *descriptor = stack->gate.held;
-        descriptor_unhold(descriptor);
-        if (stack->now_us - descriptor->held_us >= CHANCE_US)
-            gate_note_end(stack, attention_of(descriptor));
-        release(stack, descriptor->handle);
-    }
+    while (stack->gate.held != NULL)
+        let_go(stack->gate.held);
     return 0;
 }
 

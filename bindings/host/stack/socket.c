@@ -179,21 +179,10 @@ static int64_t send_some(ps_stack *stack, int64_t handle, const struct ps_piece 
     return refreshed(stack, handle, result);
 }
 
-/* What is held back of an answer doesn't wait for what the program itself holds back. */
-static void release_first(ps_stack *stack)
-{
-    if (stack_lock(stack) < 0)
-        return; /* the call that follows tells why */
-    answers_release(stack);
-    stack_unlock(stack);
-}
-
 int64_t local_send(ps_stack *stack, int64_t handle, const struct ps_piece *pieces, size_t count,
                    uint32_t flags, const struct ps_address *to,
                    const struct ps_send_control *control, int64_t timeout_us)
 {
-    if (flags & PS_MSG_MORE)
-        release_first(stack);
     WAITING_CALL(stack, PS_EVENT_SOCKET, handle, PS_READY_WRITE, timeout_us,
                  send_some(stack, handle, pieces, count, flags, to, control));
 }
@@ -202,8 +191,6 @@ int local_send_all(ps_stack *stack, int64_t handle, const uint8_t *data, size_t 
                    uint32_t flags, int64_t timeout_us, size_t *sent)
 {
     *sent = 0;
-    if (flags & PS_MSG_MORE)
-        release_first(stack);
     int64_t result = stack_lock(stack);
     if (result < 0)
         return (int)result;
@@ -301,12 +288,17 @@ int local_option_get(ps_stack *stack, int64_t handle, int option, int64_t *value
                                                           (enum ps_option)option, value)));
 }
 
+static int64_t set_option(ps_stack *stack, int64_t handle, int option, int64_t value)
+{
+    answer_release(stack, handle); /* it may be TCP_CORK */
+    return refreshed(
+        stack, handle,
+        stack->table->option_set(stack->engine, handle, (enum ps_option)option, value));
+}
+
 int local_option_set(ps_stack *stack, int64_t handle, int option, int64_t value)
 {
-    release_first(stack); /* it may be TCP_CORK */
-    ENGINE_CALL(stack, refreshed(stack, handle,
-                                 stack->table->option_set(stack->engine, handle,
-                                                          (enum ps_option)option, value)));
+    ENGINE_CALL(stack, set_option(stack, handle, option, value));
 }
 
 static int set_raw(ps_stack *stack, int64_t handle, int level, int name, const void *value,
@@ -314,6 +306,7 @@ static int set_raw(ps_stack *stack, int64_t handle, int level, int name, const v
 {
     if (stack->table->option_set_raw == NULL)
         return -ENOSYS;
+    answer_release(stack, handle);
     int result = stack->table->option_set_raw(stack->engine, handle, level, name, value, size);
     return (int)refreshed(stack, handle, result);
 }
@@ -321,7 +314,6 @@ static int set_raw(ps_stack *stack, int64_t handle, int level, int name, const v
 int local_option_set_raw(ps_stack *stack, int64_t handle, int level, int name, const void *value,
                          size_t size)
 {
-    release_first(stack);
     ENGINE_CALL(stack, set_raw(stack, handle, level, name, value, size));
 }
 
