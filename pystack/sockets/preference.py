@@ -62,16 +62,22 @@ def _common(one: _IP, other: _IP) -> int:
     return one.max_prefixlen - (int(one) ^ int(other)).bit_length()
 
 
-def _source(handle: StackHandle, to: _IP) -> Interface | None:
-    """The address that packets to `to` have, in its network; None: there is no way there."""
-    own = [
+def _own(handle: StackHandle) -> list[tuple[Interface, int]]:
+    """The Stack's addresses, and the interfaces that have them."""
+    return [
         (interface_from_c(entry.address), int(entry.interface))
         for entry in handle.listing(
             "struct ps_interface_address",
             lambda out, room: lib.ps_addresses(handle.pointer, out, room),
         )
-        if (entry.address.family == lib.PS_INET) == (to.version == 4)
     ]
+
+
+def _source(
+    handle: StackHandle, all_own: Sequence[tuple[Interface, int]], to: _IP
+) -> Interface | None:
+    """The address that packets to `to` have, in its network; None: there is no way there."""
+    own = [one for one in all_own if one[0].version == to.version]
     here = next((address for address, _interface in own if address.ip == to), None)
     if here is not None or to.is_loopback:
         return here or ipaddress.ip_interface(to)
@@ -92,11 +98,11 @@ def _source(handle: StackHandle, to: _IP) -> Interface | None:
     )
 
 
-def _rank(handle: StackHandle, text: str) -> tuple[int, ...]:
+def _rank(handle: StackHandle, own: Sequence[tuple[Interface, int]], text: str) -> tuple[int, ...]:
     """What an address is sorted by; the least comes first."""
     to = ipaddress.ip_address(text)
     label, precedence = _policy(to)
-    source = _source(handle, to)
+    source = _source(handle, own, to)
     if source is None:
         return (1, 0, 0, -precedence, _scope(to))
     # Outside its network what an IPv4 address begins with says nothing.
@@ -115,4 +121,5 @@ def preferred(handle: StackHandle, found: Sequence[Named]) -> list[Named]:
     """A name's addresses, `(family, text)`, the best first; equals stay as they came."""
     if len(found) < 2:
         return list(found)
-    return sorted(found, key=lambda one: _rank(handle, one[1]))
+    own = _own(handle)
+    return sorted(found, key=lambda one: _rank(handle, own, one[1]))
