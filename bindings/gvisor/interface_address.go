@@ -189,18 +189,29 @@ func (e *engine) removeAddress(i *netInterface, entry *netAddress) {
 	e.rebuildRoutes()
 }
 
+// meant finds the interface of an index, and what address is spoken of.
+func (e *engine) meant(
+	index C.uint32_t, address *C.struct_ps_address,
+) (*netInterface, tcpip.Address, int64) {
+	i := e.interfaces[uint32(index)]
+	if i == nil {
+		return nil, "", negative(syscall.ENODEV)
+	}
+	ip, known := ipOf(address)
+	if !known {
+		return nil, "", negative(syscall.EAFNOSUPPORT)
+	}
+	return i, ip, 0
+}
+
 //export gvAddressAdd
 func gvAddressAdd(
 	c *C.struct_ps_engine, index C.uint32_t, address *C.struct_ps_address, detect bool,
 ) int64 {
 	return call(c, func(e *engine) int64 {
-		i := e.interfaces[uint32(index)]
-		if i == nil {
-			return negative(syscall.ENODEV)
-		}
-		ip, known := ipOf(address)
-		if !known {
-			return negative(syscall.EAFNOSUPPORT)
+		i, ip, result := e.meant(index, address)
+		if result < 0 {
+			return result
 		}
 		if int(address.prefix) > 8*len(ip) || ip.Unspecified() || isMulticast(ip) ||
 			ip == header.IPv4Broadcast {
@@ -230,13 +241,9 @@ func gvAddressRemove(
 	c *C.struct_ps_engine, index C.uint32_t, address *C.struct_ps_address,
 ) int64 {
 	return call(c, func(e *engine) int64 {
-		i := e.interfaces[uint32(index)]
-		if i == nil {
-			return negative(syscall.ENODEV)
-		}
-		ip, known := ipOf(address)
-		if !known {
-			return negative(syscall.EAFNOSUPPORT)
+		i, ip, result := e.meant(index, address)
+		if result < 0 {
+			return result
 		}
 		if i.link == nil {
 			return negative(syscall.EOPNOTSUPP)
@@ -256,13 +263,9 @@ func gvAddressPrefer(
 	c *C.struct_ps_engine, index C.uint32_t, address *C.struct_ps_address, preferred bool,
 ) int64 {
 	return call(c, func(e *engine) int64 {
-		i := e.interfaces[uint32(index)]
-		if i == nil {
-			return negative(syscall.ENODEV)
-		}
-		ip, known := ipOf(address)
-		if !known {
-			return negative(syscall.EAFNOSUPPORT)
+		i, ip, result := e.meant(index, address)
+		if result < 0 {
+			return result
 		}
 		if len(ip) != header.IPv6AddressSize {
 			return negative(syscall.EINVAL)

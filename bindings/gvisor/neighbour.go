@@ -72,13 +72,9 @@ func gvNeighbourRemove(
 	c *C.struct_ps_engine, index C.uint32_t, address *C.struct_ps_address,
 ) int64 {
 	return call(c, func(e *engine) int64 {
-		i := e.interfaces[uint32(index)]
-		if i == nil {
-			return negative(syscall.ENODEV)
-		}
-		ip, known := ipOf(address)
-		if !known {
-			return negative(syscall.EAFNOSUPPORT)
+		i, ip, result := e.meant(index, address)
+		if result < 0 {
+			return result
 		}
 		for _, each := range e.neighbours() {
 			if each.owner == i && each.Addr == ip {

@@ -389,15 +389,21 @@ static int add_ip6(struct netif *netif, const struct ps_address *address, ip_add
     return 0;
 }
 
+/* Whose address is meant, and which. */
+static int find(uint32_t index, const struct ps_address *address, struct netif **netif,
+                ip_addr_t *ip)
+{
+    *netif = interface_by_index(index);
+    return *netif == NULL ? -ENODEV : address_to_lwip(address, ip);
+}
+
 int engine_address_add(ps_engine *engine, uint32_t index, const struct ps_address *address,
                        bool detect)
 {
     (void)engine;
     ip_addr_t ip;
-    struct netif *netif = interface_by_index(index);
-    if (netif == NULL)
-        return -ENODEV;
-    int result = address_to_lwip(address, &ip);
+    struct netif *netif;
+    int result = find(index, address, &netif, &ip);
     if (result < 0)
         return result;
     if (IP_IS_V6(&ip))
@@ -415,10 +421,8 @@ int engine_address_remove(ps_engine *engine, uint32_t index, const struct ps_add
 {
     (void)engine;
     ip_addr_t ip;
-    struct netif *netif = interface_by_index(index);
-    if (netif == NULL)
-        return -ENODEV;
-    int result = address_to_lwip(address, &ip);
+    struct netif *netif;
+    int result = find(index, address, &netif, &ip);
     if (result < 0)
         return result;
     struct port_interface *interface = interface_of(netif);
@@ -452,10 +456,8 @@ int engine_address_prefer(ps_engine *engine, uint32_t index, const struct ps_add
 {
     (void)engine;
     ip_addr_t ip;
-    struct netif *netif = interface_by_index(index);
-    if (netif == NULL)
-        return -ENODEV;
-    int result = address_to_lwip(address, &ip);
+    struct netif *netif;
+    int result = find(index, address, &netif, &ip);
     if (result < 0)
         return result;
     if (!IP_IS_V6(&ip))
