@@ -1,4 +1,7 @@
-"""Whether a proxy's flows come back to it: the kernel routes what leaves into the wire itself."""
+"""Whether a proxy's flows come back to it: the kernel routes what leaves into the wire itself.
+
+The kernel is asked by hand: pyroute2's calls can't be made inside a loop that runs.
+"""
 
 from __future__ import annotations
 
