@@ -5,7 +5,6 @@ PYTEST_DONT_REWRITE: its plugin for pytest is the package `pytest_pystack`.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pystack import hypercalls, nic
@@ -46,9 +45,20 @@ __all__ = [
 if TYPE_CHECKING:
     from pystack.world.testing import world_test
 
+    __version__: str
+
 
 # What a program imports for itself.
 _APART = frozenset({"bench", "embed", "lab", "scapy", "world"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("pystack-lwip")
+    except PackageNotFoundError:  # built in place
+        return "0+unknown"
 
 
 def __getattr__(name: str) -> Any:
@@ -57,13 +67,9 @@ def __getattr__(name: str) -> Any:
         from pystack.world.testing import world_test  # noqa: PLC0415
 
         return world_test
+    if name == "__version__":  # not when it is imported: importlib.metadata takes a third of that
+        return _version()
     lack = f"module {__name__!r} has no attribute {name!r}"
     if name in _APART:
         raise AttributeError(f"{lack} before `import {__name__}.{name}`")
     raise AttributeError(lack + ("" if name.startswith("_") else near(name, __all__)))
-
-
-try:
-    __version__ = version("pystack-lwip")
-except PackageNotFoundError:  # built in place
-    __version__ = "0+unknown"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack.serving.dhcp import DhcpClient
-from pystack.serving.dhcp6 import Dhcp6Client
-from pystack.serving.port import NEVER
+from pystack.serving.moments import NEVER
+
+if TYPE_CHECKING:
+    from pystack.serving.dhcp import DhcpClient
+    from pystack.serving.dhcp6 import Dhcp6Client
 
 __all__ = [
     "Lease", "Lease6", "LeaseState", "LeasedAddress", "lease6_of", "lease_of", "read_lease",

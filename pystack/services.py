@@ -17,8 +17,6 @@ from pystack._native.shown import shown
 from pystack._native.values import near, number
 from pystack._native.values import text as needed_text
 from pystack.leases import Lease, Lease6, LeasedAddress, LeaseState, lease6_of, lease_of, read_lease
-from pystack.local_names import is_local, look_up_local
-from pystack.names import look_up
 from pystack.serving import serving_of
 
 __all__ = [
@@ -413,6 +411,10 @@ def resolve(
         if not ended:
             lib.ps_resolve_cancel(handle.pointer, request)
     if result == -errno.EOPNOTSUPP:
+        # lwIP resolves names itself.
+        from pystack.local_names import is_local, look_up_local  # noqa: PLC0415
+        from pystack.names import look_up  # noqa: PLC0415
+
         plain = bytes(ffi.string(encoded)).decode("ascii")
         version, now = _FAMILIES[family], handle.monotonic
         if is_local(plain):

@@ -10,8 +10,6 @@ import re
 from functools import cache
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 import pystack._native._host as _host  # noqa: PLR0402 - not by the package, which imports this
 from pystack._native.values import near, text
 
@@ -54,6 +52,9 @@ SUFFIXES = (".so", ".dylib", ".dll")
 
 def cache_folder() -> Path:
     """Where pystack keeps what it can fetch or build again."""
+    # It imports compression and randomness, which lwIP alone needn't wait for.
+    from platformdirs import user_cache_path  # noqa: PLC0415
+
     return Path(user_cache_path("pystack", appauthor=False))
 
 

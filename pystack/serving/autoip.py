@@ -9,7 +9,8 @@ from pystack._native import lib
 from pystack.serving.conflict import MAX_CONFLICTS, Detector, Verdict
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement
-from pystack.serving.port import NEVER, Port, Shown, Tap
+from pystack.serving.moments import NEVER
+from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["AutoIp"]
 

@@ -18,7 +18,8 @@ from pystack.serving.conflict import Detector, Verdict, announce
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT, Kind, Message, Reply, is_host
 from pystack.serving.frame import BROADCAST, Arp, Datagram, udp4_frame
 from pystack.serving.frame6 import Advertisement
-from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
+from pystack.serving.moments import NEVER, SECOND_US
+from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["DhcpClient", "Phase"]
 

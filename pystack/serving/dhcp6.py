@@ -15,7 +15,8 @@ from pystack.serving.dhcp6_lease import Lessee, Phase
 from pystack.serving.dhcp6_message import CLIENT_PORT, FOREVER, SERVER_PORT, Code, Kind, read
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement, solicitation_frame
-from pystack.serving.port import NEVER, SECOND_US, Port, Shown, Tap
+from pystack.serving.moments import NEVER, SECOND_US
+from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["CLIENT_PORT", "Dhcp6Client"]
 

@@ -15,7 +15,8 @@ from pystack.serving.dhcp6_message import (
     message,
 )
 from pystack.serving.frame6 import group_mac, udp6_frame
-from pystack.serving.port import NEVER, SECOND_US, Port
+from pystack.serving.moments import NEVER, SECOND_US
+from pystack.serving.port import Port
 
 __all__ = ["TIMES", "Exchange", "Parting", "Times", "duid", "identity"]
 

@@ -25,7 +25,8 @@ from pystack.serving.dhcp6_message import (
     option,
     read,
 )
-from pystack.serving.port import NEVER, SECOND_US, Port, Served
+from pystack.serving.moments import NEVER, SECOND_US
+from pystack.serving.port import Port, Served
 
 __all__ = ["Held", "Lessee", "Phase"]
 

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 
 from pystack.serving.frame import checksum
-from pystack.serving.port import SECOND_US
+from pystack.serving.moments import SECOND_US
 
 __all__ = ["Reassembly"]
 

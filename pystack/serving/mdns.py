@@ -29,7 +29,8 @@ from pystack.serving.dns_message import (
 )
 from pystack.serving.frame import Arp, Datagram, udp4_frame
 from pystack.serving.frame6 import Advertisement, group_mac, udp6_frame
-from pystack.serving.port import NEVER, SECOND_US, Address, Port, Shown, Tap
+from pystack.serving.moments import NEVER, SECOND_US
+from pystack.serving.port import Address, Port, Shown, Tap
 
 __all__ = ["PORT", "Responder"]
 

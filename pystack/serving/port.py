@@ -13,14 +13,11 @@ from pystack._native import ffi, lib
 from pystack._native.address import interface_from_c, to_c
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement
+from pystack.serving.moments import SECOND_US
 
 __all__ = [
-    "NEVER", "SECOND_US", "Address", "Cancelled", "Ended", "Port", "Served", "Service", "Shown",
-    "Tap",
+    "Address", "Cancelled", "Ended", "Port", "Served", "Service", "Shown", "Tap",
 ]  # fmt: skip
-
-SECOND_US = 1_000_000
-NEVER = (1 << 64) - 1
 
 _ETHERNET = 14
 _LOST = {errno.ENOBUFS, errno.ENODEV, errno.ENETDOWN, errno.EIO}

@@ -25,15 +25,12 @@ from pystack.serving.fragments import Reassembly
 from pystack.serving.frame import read_arp, read_udp4
 from pystack.serving.frame6 import read_advertisement, read_udp6
 from pystack.serving.mdns import Responder
+from pystack.serving.moments import NEVER
 from pystack.serving.needs import Described, need
-from pystack.serving.port import NEVER, Cancelled, Ended, Port, Service
+from pystack.serving.port import Cancelled, Ended, Port, Service
+from pystack.serving.settings import CONFLICT_CHECK, SETTINGS
 
-__all__ = ["SETTINGS", "Serving", "serving_of"]
-
-CONFLICT_CHECK = "net.ipv4.dhcp_conflict_check"
-SETTINGS = {
-    CONFLICT_CHECK: "Probe a leased address before using it, which takes 9 s (RFC 5227 2.1)",
-}
+__all__ = ["Serving"]
 
 _FRAME_BYTES = 65536
 _ARP = b"\x08\x06"
@@ -390,19 +387,3 @@ def _shown(served: _Served) -> Any:
         scope = served.port.index if learnt[i].is_link_local and learnt[i].version == 6 else 0
         raw.nameservers[i] = to_c(learnt[i], scope=scope)[0]
     return raw
-
-
-def serving_of(handle: StackHandle, begin: bool = False) -> Serving | None:
-    """A Stack's services; None: it has had none.
-
-    Args:
-        handle: The Stack's.
-        begin: Make them, if there are none.
-    """
-    answers = handle.answers
-    if answers.serving is None and begin:
-        made = Serving(handle)
-        handle.check(lib.ps_serving_begin(handle.pointer, lib.ps_python_serve))
-        answers.serving = made
-    found: Serving | None = answers.serving
-    return found

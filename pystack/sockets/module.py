@@ -8,10 +8,10 @@ import socket as kernel
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from operator import index as to_index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack.sockets import descriptors, options, reverse
+from pystack.sockets import descriptors, options
 from pystack.sockets.active import active, in_the_process
 from pystack.sockets.address import FAMILIES, SocketAddress
 from pystack.sockets.arguments import to_descriptor, to_host
@@ -21,6 +21,9 @@ from pystack.sockets.early import kernel_socket
 from pystack.sockets.resolve import AddressInfo, HostsFile, Lookup, Resolver, hosts_file
 from pystack.sockets.socket import Socket
 from pystack.sockets.standard import introduce_stack_sockets
+
+if TYPE_CHECKING:
+    from pystack.names import Server
 
 # "No timeout was given": the module's own, which http.client, ftplib and others hand on.
 _DEFAULT: Any = kernel._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
@@ -115,14 +118,14 @@ class SocketModule:
         servers: The Stack's name servers.
     """
 
-    def __init__(
-        self, handle: StackHandle, lookup: Lookup, servers: Iterable[reverse.Server] = ()
-    ) -> None:
+    def __init__(self, handle: StackHandle, lookup: Lookup, servers: Iterable[Server] = ()) -> None:
         introduce_stack_sockets()
         introduce_programs()
         self._handle = handle
 
         def name_of(address: str) -> str | None:
+            from pystack.sockets import reverse  # noqa: PLC0415 - few programs ask
+
             return reverse.ask(self.socket, servers, address, handle.monotonic)
 
         self._resolver = Resolver(handle, lookup, name_of, hosts_file())
