@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import importlib.util
 import os
 import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,17 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
     return (yield)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector 11,000 collected tests, which it would walk each time.
+
+    A `gc.collect()` takes 0.5 s with them, and tests of what goes with its last reference ask for
+    several. Hypothesis looks for referrers when it is imported, and finds none that are frozen.
+    """
+    importlib.import_module("hypothesis")
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signals() -> Iterator[None]:
     """What a shell has made the session ignore, programs that tests start would ignore, too.
@@ -88,23 +103,43 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(3 * processors(), 16)
 
 
-# Files whose fixtures are dear: one worker has all of their tests, any worker any other test.
+# Files whose fixtures are dear: one worker has all of their tests.
 TOGETHER = (
     "tests/lab/test_catalogue.py",
     "tests/lab/test_hosts.py",
     "tests/lab/test_other_hosts.py",
 )
+MANY, A_FEW = 24, 8  # cases of a function, which are short where there are many
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Make the scheduler. xdist's own, "loadgroup", sees no groups with pytest 9.2 (xdist 3.8)."""
+    """Make the scheduler. xdist's own, "loadgroup", sees no groups with pytest 9.2 (xdist 3.8).
+
+    What it hands a worker is a test, or a few of a function that has many cases: its bookkeeping
+    grows with the square of the pieces, and each is a message both ways.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduler(LoadScopeScheduling):
+        @cached_property
+        def _scopes(self) -> dict[str, str]:
+            cases = Counter(nodeid.partition("[")[0] for nodeid in self.collection)
+            seen: Counter[str] = Counter()
+            scopes = {}
+            for nodeid in self.collection:
+                file, function = nodeid.partition("::")[0], nodeid.partition("[")[0]
+                if file in TOGETHER:
+                    scopes[nodeid] = file
+                elif cases[function] >= MANY:
+                    scopes[nodeid] = f"{function} {seen[function] // A_FEW}"
+                    seen[function] += 1
+                else:
+                    scopes[nodeid] = nodeid
+            return scopes
+
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if file in TOGETHER else nodeid
+            return self._scopes[nodeid]
 
     return Scheduler(config, log)
 
