@@ -11,6 +11,7 @@ import asyncio
 import errno
 import inspect
 import os
+import socket
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -269,6 +270,8 @@ class _Carrier:
             if not sending.done():  # the other way may still be open
                 self._stop()
                 await asyncio.wait({sending}, timeout=_LAST_S)
+            elif _is_end(sending.exception(), writer):  # the reader knows how it ended
+                await asyncio.wait({receiving}, timeout=_LAST_S)
         finally:
             # Without waiting, for the loop may be about to end, and cancel this once more.
             lib.ps_nic_carried_end(self.held, errno.ENETDOWN)
@@ -278,8 +281,9 @@ class _Carrier:
                 task.cancel()
             closing = self.loop.create_task(_close(writer), name="pystack-nic-close")
             try:
-                results = await asyncio.gather(*both, return_exceptions=True)
-                error = next((one for one in results if isinstance(one, Exception)), None)
+                for one in await asyncio.gather(receiving, sending, return_exceptions=True):
+                    if isinstance(one, Exception) and not _is_end(one, writer):
+                        error = error or one
                 await closing
             finally:
                 self.held = None
@@ -336,6 +340,20 @@ def _unsent(writer: Any) -> int:
     return 0 if size is None else int(size())
 
 
+def _is_end(error: BaseException | None, writer: Any) -> bool:
+    """Whether an error says no more than that the peer has closed the wire."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    if not isinstance(error, ConnectionResetError):
+        return False
+    if error.errno is None:  # asyncio's, of what is written behind the end
+        return True
+    # A UNIX socket with frames unread is reset when it is closed.
+    tells = getattr(writer, "get_extra_info", None)
+    family = getattr(tells("socket"), "family", None) if tells is not None else None
+    return family is not None and family == getattr(socket, "AF_UNIX", None)
+
+
 async def _close(writer: Any) -> None:
     """Closes what can be closed; its wire has ended, and with what error is known."""
     with suppress(Exception):
@@ -364,9 +382,10 @@ class Async(Nic):
     The Stack can be used at once, by the loop's tasks through `Stack.aio`, and by other threads.
     A call that would wait for frames in the loop's own thread raises `DeadlockError`.
 
-    When `read` says that the wire has ended, the link goes down. When either function raises, it
-    does too, and `wait_closed` raises that; if nothing awaits it, the loop's exception handler
-    gets it. As `Descriptor` it takes the pair over: a writer with a method `close` is closed.
+    When `read` says that the wire has ended, or `write` raises `BrokenPipeError`, as its peer has
+    closed it, the link goes down. When either function raises another error, it does too, and
+    `wait_closed` raises that; if nothing awaits it, the loop's exception handler gets it. As
+    `Descriptor` it takes the pair over: a writer with a method `close` is closed.
 
     Args:
         read: A function to await for the next frame (a `bytes`; b"" or None: the wire has ended);

@@ -9,6 +9,7 @@ import gc
 import hashlib
 import os
 import random
+import select
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -312,6 +313,62 @@ def test_the_end_of_the_wire_takes_the_link_down() -> None:
             await until_down(net)
             with pytest.raises(OSError, match=r"unreachable|down"):
                 await net.aio.connect(RIGHT, 80)
+        wire.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_peer_that_closes_is_the_end_whoever_finds_out_first(unread: bool) -> None:
+    async def work() -> None:
+        first, second = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=first)
+        ended = asyncio.Event()
+
+        async def late() -> bytes:  # knows of the end after the writer
+            await ended.wait()
+            return await reader.read(1 << 16)
+
+        with pystack.Stack() as net, net.sockets.socket(type=socket.SOCK_DGRAM) as sock:
+            wire = Async(reader.read if unread else late, writer, framing=Framing.LENGTH16)
+            net.attach(wire, f"{LEFT}/24")
+            if unread:
+                sock.sendto(b"", (RIGHT, 9))
+                while not select.select([second], [], [], 0)[0]:
+                    await asyncio.sleep(0)
+                second.close()
+            else:
+                second.close()
+                sock.sendto(b"", (RIGHT, 9))
+                await until_down(net)
+                ended.set()
+            await wire.wait_closed()
+            await until_down(net)
+        wire.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("error", "fails"),
+    [
+        (BrokenPipeError(errno.EPIPE, "x"), False),
+        (ConnectionResetError(errno.ECONNRESET, "x"), True),
+    ],
+)
+def test_an_error_of_the_writer_that_is_none_of_the_wire(error: OSError, fails: bool) -> None:
+    async def fail(_frame: bytes) -> None:
+        raise error
+
+    async def work() -> None:
+        silence = asyncio.Queue[bytes]()
+        with pystack.Stack() as net, net.sockets.socket(type=socket.SOCK_DGRAM) as sock:
+            wire = Async(silence.get, fail)
+            net.attach(wire, f"{LEFT}/24")
+            waiting = asyncio.ensure_future(wire.wait_closed())
+            sock.sendto(b"", (RIGHT, 9))
+            with pytest.raises(ConnectionResetError) if fails else contextlib.nullcontext():
+                await waiting
         wire.close()
 
     run(work())
