@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import tracemalloc  # noqa: F401 - or pytest's hook does, and what is collected meanwhile finds half
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
