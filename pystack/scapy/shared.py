@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pystack.nic import Frame, Nic, NicProtocol, Tampered, adapt
@@ -29,7 +30,8 @@ class Shared(Tampered):
         super().__init__(inner, self._pass, _QUEUE_FRAMES)
         self._lock = threading.Lock()
         self._claims: OrderedDict[Flow, None] = OrderedDict()  # as they arrive; oldest use first
-        self._listeners: tuple[Listener, ...] = ()
+        # Without the lock: the garbage collector closes what listens, in a thread that may have it.
+        self._listeners: list[Listener] = []
         # What was asked for beside the Stack: a MAC, and until when it is good (monotonic).
         self.asked: dict[str, tuple[str, float]] = {}
 
@@ -72,13 +74,12 @@ class Shared(Tampered):
 
         It runs on the thread that is inside the Stack: it must not wait, nor use that Stack.
         """
-        with self._lock:
-            self._listeners = (*self._listeners, listener)
+        self._listeners.append(listener)
 
     def unlisten(self, listener: Listener) -> None:
         """Ends that; what doesn't listen is ignored."""
-        with self._lock:
-            self._listeners = tuple(one for one in self._listeners if one != listener)
+        with suppress(ValueError):
+            self._listeners.remove(listener)
 
     def send_beside(
         self, data: bytes, *, claim: bool = True, sender: Listener | None = None
@@ -97,13 +98,15 @@ class Shared(Tampered):
         flow = flow_of(frame.packet) if claim else None
         if flow is not None:
             self.claim(flow)
-        for listener in self._listeners:  # first: an answer may be here before `inject` returns
+        for listener in tuple(
+            self._listeners
+        ):  # first: an answer may be here before `inject` returns
             if listener != sender:
                 listener(frame)
         self.inject(data, outgoing=True)
 
     def _pass(self, frame: Frame) -> Frame | None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(frame)
         if not self._claims:
             return frame
@@ -121,7 +124,7 @@ class Alone(Shared):
 
     def _pass(self, frame: Frame) -> None:
         if not frame.outgoing:
-            for listener in self._listeners:
+            for listener in tuple(self._listeners):
                 listener(frame)
 
 

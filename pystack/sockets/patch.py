@@ -18,8 +18,15 @@ from pystack._native.fork import keep_over_fork
 Place: TypeAlias = tuple[Any, str]
 Layer: TypeAlias = dict[Place, Any]
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 keep_over_fork(_lock)
+# How often this module's code is in a change, all in the thread that has the lock: what the garbage
+# collector finds, or a signal's handler, may begin and end blocks amid another change.
+_depth = 0
+# Whether such a one has filled places, which the outermost may fill with what was right before.
+_again = False
+# Layers of blocks that have ended amid a change, which goes on with what it knows.
+_ended: list[Layer] = []
 _originals: Layer = {}
 # What was put into each place at last.
 _put: Layer = {}
@@ -42,7 +49,7 @@ def _without(layer: Layer, others: list[Layer]) -> list[Layer]:
 def _look() -> None:
     """Notes what the program has put into places, or taken away again."""
     new: Layer = {}
-    for (owner, name), put in _put.items():
+    for (owner, name), put in list(_put.items()):
         there = vars(owner).get(name, _ABSENT)
         if there is not put:
             for layer in _found:
@@ -61,7 +68,7 @@ def _wanted(place: Place) -> Any:
 
 
 def _apply() -> None:
-    for owner, name in _originals:
+    for owner, name in list(_originals):
         value = _put[owner, name] = _wanted((owner, name))
         if vars(owner).get(name, _ABSENT) is value:
             continue
@@ -78,6 +85,47 @@ def _note(places: Mapping[Place, Any]) -> None:
 
 
 @contextmanager
+def _changing() -> Iterator[None]:
+    """Keeps other threads out, and leaves every place as it has to be."""
+    global _depth, _again  # noqa: PLW0603
+    with _lock:
+        _depth += 1
+        try:
+            if _depth == 1:
+                _look()
+            yield
+        finally:
+            try:
+                if _depth == 1:
+                    _settle()
+                else:
+                    _again = True
+                    _apply()
+            finally:
+                _depth -= 1
+        if _depth == 0 and (_again or _ended):  # since just now
+            with _changing():
+                pass
+
+
+def _settle() -> None:
+    """Ends the blocks that have ended, and fills all places."""
+    global _again, _layers, _found  # noqa: PLW0603 - there is one of each
+    while True:
+        _again = False
+        while _ended:
+            _layers = _without(_ended.pop(), _layers)
+        _apply()
+        if not (_again or _ended):
+            break
+    if all(_is(one, _found) for one in _layers):
+        # What is left is the program's, and stays where it is.
+        _layers, _found = [], []
+        _originals.clear()
+        _put.clear()
+
+
+@contextmanager
 def patched(places: Mapping[Place, Any]) -> Iterator[Layer]:
     """Replaces attributes, for the whole process, during the block.
 
@@ -86,46 +134,31 @@ def patched(places: Mapping[Place, Any]) -> Iterator[Layer]:
     Yields:
         What stands for the block in `extend`.
     """
-    global _layers, _found  # noqa: PLW0603 - there is one of each
     layer = dict(places)
-    with _lock:
-        _look()
+    with _changing():
         _note(layer)
         _layers.append(layer)
-        _apply()
     try:
         yield layer
     finally:
-        with _lock:
-            _look()
-            _layers = _without(layer, _layers)
-            _apply()
-            if all(_is(one, _found) for one in _layers):
-                # What is left is the program's, and stays where it is.
-                _layers, _found = [], []
-                _originals.clear()
-                _put.clear()
+        with _changing():
+            _ended.append(layer)
 
 
 def extend(layer: Layer, places: Mapping[Place, Any]) -> None:
     """Has a block that is open replace these, too."""
-    with _lock:
-        if not _is(layer, _layers):
-            return  # it has just ended
-        _look()
-        _note(places)
-        layer.update(places)
-        _apply()
+    with _changing():
+        if _is(layer, _layers):  # it may just have ended
+            _note(places)
+            layer.update(places)
 
 
 @contextmanager
 def suspended(layer: Layer) -> Iterator[None]:
     """Takes back, during this block, what a block that is open replaces; in all threads."""
-    with _lock:
-        _look()
+    with _changing():
         kept = dict(layer)
         layer.clear()
-        _apply()
     try:
         yield
     finally:

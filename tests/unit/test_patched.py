@@ -6,10 +6,12 @@ Each test runs on the kernel, too: whatever holds there, holds in either block.
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import socket
 import ssl
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -19,6 +21,7 @@ from unittest import mock
 import pytest
 
 import pystack
+from pystack.sockets import patch as patches
 
 HOST = "127.0.0.1"
 Block = Callable[[], AbstractContextManager[Any]]
@@ -232,3 +235,79 @@ def test_the_kernels_other_sockets_are_pickled(block: Block, patch: pytest.Monke
             with reduction.ForkingPickler.loads(reduction.ForkingPickler.dumps(near)) as copy:
                 copy.send(b"x")
             assert far.recv(9) == b"x"
+
+
+# --- what the garbage collector and signals begin and end anywhere --------------------------------
+
+
+def module_of(**attributes: str) -> types.ModuleType:
+    made = types.ModuleType("made")
+    vars(made).update(attributes)
+    return made
+
+
+class Collecting(dict[Any, Any]):
+    """Places; who goes through them has the garbage collector run, amid a change."""
+
+    def __iter__(self) -> Iterator[Any]:
+        gc.collect()
+        return super().__iter__()
+
+
+def within_a_minute(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_a_block_that_is_collected_amid_another_s_change_ends() -> None:
+    place = module_of(one="original", two="original")
+
+    def left_open() -> None:
+        def block() -> Iterator[None]:
+            with patches.patched({(place, "one"): "of the collected"}):
+                yield held
+
+        held = block()
+        next(held)
+        cycle: list[Any] = [held]
+        cycle.append(cycle)
+
+    def work() -> None:
+        gc.disable()
+        try:
+            left_open()
+            assert place.one == "of the collected"
+            with patches.patched({}) as layer:
+                patches.extend(layer, Collecting({(place, "two"): "of the block"}))
+                assert (place.one, place.two) == ("original", "of the block")
+        finally:
+            gc.enable()
+
+    within_a_minute(work)
+    assert (place.one, place.two) == ("original", "original")
+    assert not patches.replaced()
+
+
+def test_a_block_that_begins_amid_another_s_change_holds() -> None:
+    place = module_of(one="original", two="original")
+
+    class Interrupted(dict[Any, Any]):
+        def __iter__(self) -> Iterator[Any]:
+            for each in list(super().__iter__()):
+                inner.enter_context(patches.patched({(place, "one"): "younger"}))
+                assert place.one == "younger"
+                yield each
+
+    def work() -> None:
+        with patches.patched({(place, "one"): "older"}) as layer:
+            patches.extend(layer, Interrupted({(place, "two"): "older"}))
+            assert (place.one, place.two) == ("younger", "older")
+            inner.close()
+            assert (place.one, place.two) == ("older", "older")
+
+    with ExitStack() as inner:
+        within_a_minute(work)
+    assert (place.one, place.two) == ("original", "original")
+    assert not patches.replaced()
