@@ -110,6 +110,8 @@ TOGETHER = (
     "tests/lab/test_hosts.py",
     "tests/lab/test_other_hosts.py",
 )
+# One worker has a module of CPython, in each way: the reference is run once.
+LIBRARY = "tests/cpython/test_library.py"
 MANY, A_FEW = 24, 8  # cases of a function, which are short where there are many
 
 
@@ -132,6 +134,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 file, function = nodeid.partition("::")[0], nodeid.partition("[")[0]
                 if file in TOGETHER:
                     scopes[nodeid] = file
+                elif file == LIBRARY:
+                    scopes[nodeid] = f"{file} {nodeid.rpartition('-')[2]}"
                 elif cases[function] >= MANY:
                     scopes[nodeid] = f"{function} {seen[function] // A_FEW}"
                     seen[function] += 1
