@@ -19,6 +19,7 @@ import pytest
 
 import pystack
 from pystack.embed.gateway import Gateway
+from pystack.embed.proxy.forwarder import Forwarder
 from pystack.sockets.notifier import READ, WRITE, Notifier
 
 PATIENCE_S = 60.0
@@ -265,3 +266,27 @@ def test_the_soft_limit_is_raised_where_needed() -> None:
             ends.close()
             until(lambda: gateway.statistics().connections == 0)
         ends.waiting.close()
+
+
+def test_a_snapshot_is_taken_while_flows_come_and_go() -> None:
+    with pystack.Stack() as net:
+        forwarder, stopped = Forwarder(net), threading.Event()
+        flows: dict[Any, float] = forwarder._quiet
+
+        def churn() -> None:
+            while not stopped.is_set():
+                for one in [object() for _ in range(100)]:
+                    flows[one] = 1.0
+                flows.clear()
+
+        between, thread = sys.getswitchinterval(), threading.Thread(target=churn)
+        sys.setswitchinterval(1e-6)
+        thread.start()
+        try:
+            seen = {forwarder.statistics().datagram_flows > 0 for _ in range(5000)}
+        finally:
+            sys.setswitchinterval(between)
+            stopped.set()
+            thread.join()
+        assert True in seen
+        assert forwarder.statistics().datagram_flows == 0

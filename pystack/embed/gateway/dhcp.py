@@ -88,9 +88,10 @@ class DhcpServer:
 
     @property
     def leases(self) -> list[Lease]:
-        """Those that hold, the newest last."""
+        """Those that hold, the newest last; from any thread."""
         now = self._clock()
-        return [one for one in self._by_client.values() if one.taken and one.ends > now]
+        # A list in one step, as the loop goes on.
+        return [one for one in list(self._by_client.values()) if one.taken and one.ends > now]
 
     def datagram(self, payload: bytes) -> tuple[bytes, IPv4Address | None] | None:
         """Answers a client's message.

@@ -156,11 +156,12 @@ class Forwarder:
         return self._upstream
 
     def statistics(self) -> ForwarderStatistics:
-        """A snapshot."""
+        """A snapshot; from any thread."""
         counts = ForwarderStatistics(**vars(self._counts))
         counts.connecting = len(self._connecting)
-        counts.connections = sum(isinstance(one, Pump) for one in self._quiet)
-        counts.datagram_flows = len(self._quiet) - counts.connections
+        flows = list(self._quiet)  # in one step, as the loop goes on
+        counts.connections = sum(isinstance(one, Pump) for one in flows)
+        counts.datagram_flows = len(flows) - counts.connections
         return counts
 
     async def run(
