@@ -19,7 +19,7 @@
 #include "intercept.h"
 #include "qdisc.h"
 
-#define PS_ENGINE_VERSION 9
+#define PS_ENGINE_VERSION 10
 #define PS_ENGINE_SYMBOL "ps_engine_table"
 
 #define PS_NAME_SIZE 16    /* an interface's name, terminator included */
@@ -27,10 +27,6 @@
 #define PS_TUNABLE_SIZE 80 /* a tunable's */
 #define PS_HOST_SIZE 256   /* a DNS name, terminator included */
 #define PS_ANCILLARY_SIZE 256
-/* The largest MTU: a frame's bytes, header included, fit in 16 bits. */
-#define PS_MTU_MAXIMUM 65500
-/* Bytes in front of a frame that is given away, for the engine's own use. */
-#define PS_FRAME_HEADROOM 128
 
 /* --- interfaces --------------------------------------------------------------------- */
 
@@ -513,6 +509,11 @@ enum ps_engine_flag {
          (uint32_t index, uint8_t *frame, size_t size, const struct ps_offload *offload, \
           bool given), \
          (index, frame, size, offload, given)) \
+    /* The engine's own memory for the next frame, PS_FRAME_SIZE bytes at least, until frame_in_room \
+     * takes what was read there, or `leave`. The pieces' number, or -ENOMEM. NULL: it has none. */ \
+    CALL(int, frame_room, (struct ps_piece pieces[PS_ROOM_PIECES]), (pieces)) \
+    CALL(int, frame_in_room, (uint32_t index, size_t size, const struct ps_offload *offload), \
+         (index, size, offload)) \
     /* Whether somebody is there for it: a connection, a listener, a socket. NULL: the engine \
      * can't say, and the host takes it that there is. */ \
     CALL(bool, flow_is_wanted, (uint32_t index, const struct ps_flow *flow), (index, flow)) \

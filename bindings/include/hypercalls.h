@@ -22,6 +22,15 @@ struct ps_piece {
     size_t size;
 };
 
+/* The largest MTU: a frame's bytes, header included, fit in 16 bits. */
+#define PS_MTU_MAXIMUM 65500
+/* The longest frame that a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
+#define PS_FRAME_SIZE 65600
+/* frame_room: into so many pieces at most. */
+#define PS_ROOM_PIECES 20
+/* Bytes in front of a frame that is given away, for the engine's own use. */
+#define PS_FRAME_HEADROOM 128
+
 /* The work on a frame that its sender may leave undone, where the other side agrees to do it. */
 enum ps_offloads {
     PS_OFFLOAD_CHECKSUM = 1, /* finish the checksum of a TCP or UDP packet, or do without */

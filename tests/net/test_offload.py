@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from growth import need
 from namespace import Namespace, namespace, needs_namespace
 from offload import exchange, inspect, pattern
 from quick import representatives
@@ -32,13 +33,13 @@ HOSTS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 
 @contextmanager
 def world(
-    kind: type[Any], mtu: int, *, offload: bool
+    kind: type[Any], mtu: int, *, offload: bool, engine: str | None = None
 ) -> Iterator[tuple[Namespace, pystack.Stack, Nic]]:
     with ExitStack() as cleanup:
         place = cleanup.enter_context(namespace())
         nic = cleanup.enter_context(place.call(lambda: kind("dev0", mtu, offload=offload)))
         place.device("dev0", "10.0.0.1/24", "fd00::1/64")
-        net = cleanup.enter_context(pystack.Stack())
+        net = cleanup.enter_context(pystack.Stack(engine=engine))
         net.attach(nic, "10.0.0.2/24", "fd00::2/64")
         yield place, net, nic
 
@@ -69,12 +70,16 @@ def greet(sender: Any, receiver: Any) -> None:
     receiver.settimeout(30)
 
 
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("mtu", [1500, 9000])
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("kind", [Tap, Tun])
-def test_bulk_both_ways(kind: type[Any], version: int, mtu: int, offload: bool) -> None:
-    with world(kind, mtu, offload=offload) as (place, net, nic):
+def test_bulk_both_ways(
+    kind: type[Any], version: int, mtu: int, offload: bool, engine: str
+) -> None:
+    need(engine)
+    with world(kind, mtu, offload=offload, engine=engine) as (place, net, nic):
         assert nic.offloads == (ALL if offload else Offload(0))
         for stack_serves in (True, False):
             client, server = connected(place, net, version, stack_serves=stack_serves)
@@ -158,25 +163,34 @@ def test_offload_ends_with_the_stack() -> None:
                     exchange(client, server, MEBIBYTE)
 
 
-def test_udp_both_ways() -> None:
-    with world(Tap, 1500, offload=True) as (place, net, _nic):
+# Around what the engines copy frames into: linux's headers, its pages, a NIC's longest frame.
+SIZES = (0, 1, 213, 214, 215, 1472, 1473, 32_725, 32_726, 32_727, 60_000, 65_458, 65_507)
+
+
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
+@pytest.mark.parametrize("mtu", [1500, 65_500])  # at the first, long ones are in fragments
+def test_udp_both_ways(mtu: int, engine: str) -> None:
+    need(engine)
+    with world(Tap, mtu, offload=True, engine=engine) as (place, net, _nic):
         with place.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as kernel:
             kernel.bind(("10.0.0.1", 0))
             kernel.settimeout(30)
             with net.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
                 ours.bind(("10.0.0.2", 0))
                 ours.settimeout(30)
-                for size in (0, 1, 1472, 1473, 60000):  # the last two in fragments
-                    data = bytes(i & 0xFF for i in range(size))
+                for size in SIZES:
+                    data = pattern(size)
                     kernel.sendto(data, ours.getsockname())
                     assert ours.recv(65536) == data
                     ours.sendto(data, kernel.getsockname())
                     assert kernel.recv(65536) == data
 
 
-def test_a_router_forwards_ordinary_packets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
+def test_a_router_forwards_ordinary_packets(tmp_path: Path, engine: str) -> None:
     """What the kernel leaves undone, a Stack that forwards it finishes."""
-    with world(Tap, 1500, offload=True) as (place, net, _nic):
+    need(engine)
+    with world(Tap, 1500, offload=True, engine=engine) as (place, net, _nic):
         net.sysctl["net.ipv4.ip_forward"] = 1
         left, right = pystack.nic.wire(1500)
         net.attach(left, "10.0.1.1/24")

@@ -50,9 +50,6 @@ void arena_return(struct arena *arena, const struct arena_moment *moment);
 /* A block's own bytes. */
 struct ps_piece arena_block_piece(struct arena_block *block);
 
-/* The largest frame a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
-#define PS_FRAME_SIZE (65536 + 64)
-
 /* Room for one frame (PS_FRAME_SIZE), with PS_FRAME_HEADROOM in front, that belongs to no arena
  * yet. From any thread. NULL: no memory. */
 uint8_t *frame_block_create(void);

@@ -133,6 +133,14 @@ ssize_t nic_receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
     return size;
 }
 
+ssize_t nic_receive_pieces(ps_nic *nic, const struct ps_piece *pieces, size_t count,
+                           struct nic_frame *frame)
+{
+    ssize_t size = nic->kind->receive_pieces(nic, pieces, count, frame);
+    count_received(nic, size);
+    return size;
+}
+
 void nic_set_offloads(ps_nic *nic, uint32_t offloads)
 {
     if (nic->kind->set_offloads != NULL)

@@ -42,6 +42,10 @@ struct ps_nic_kind {
     int (*transmit_offload)(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
                             const struct ps_offload *offload, uint64_t now_us);
     ssize_t (*receive_frame)(ps_nic *nic, struct nic_frame *frame, uint64_t now_us);
+    /* The same into pieces of PS_FRAME_SIZE bytes at least, at most PS_ROOM_PIECES; all but `bytes`
+     * of the frame is filled in. NULL: it has its frames in blocks. */
+    ssize_t (*receive_pieces)(ps_nic *nic, const struct ps_piece *pieces, size_t count,
+                              struct nic_frame *frame);
     /* What may be undone in frames from now on; some may still come otherwise. At first
      * nothing. NULL: `receive_frame` gives whatever there is. */
     void (*set_offloads)(ps_nic *nic, uint32_t offloads);
@@ -102,6 +106,9 @@ int nic_transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t coun
 ssize_t nic_receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us);
 /* A frame as it comes. */
 ssize_t nic_receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us);
+/* The same into pieces, for a kind that can. */
+ssize_t nic_receive_pieces(ps_nic *nic, const struct ps_piece *pieces, size_t count,
+                           struct nic_frame *frame);
 void nic_set_offloads(ps_nic *nic, uint32_t offloads);
 uint64_t nic_deadline(ps_nic *nic);
 int nic_descriptor(ps_nic *nic);

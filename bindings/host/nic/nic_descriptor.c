@@ -192,14 +192,17 @@ static ssize_t got_or_again(ssize_t got)
     return got == 0 || got == -EIO || got == -ENETDOWN || got == -ECONNREFUSED ? -EAGAIN : got;
 }
 
-static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
+static ssize_t receive_pieces(ps_nic *nic, const struct ps_piece *pieces, size_t count,
+                              struct nic_frame *frame)
 {
-    (void)now_us;
     struct virtio_header header = {0};
-    const struct iovec vectors[] = {{&header, sizeof header}, {frame->bytes, PS_FRAME_SIZE}};
+    struct iovec vectors[PS_ROOM_PIECES + 1];
     ssize_t got;
+    vectors[0] = (struct iovec){&header, sizeof header};
+    for (size_t i = 0; i < count; i++)
+        vectors[i + 1] = (struct iovec){pieces[i].base, pieces[i].size};
     do {
-        got = readv(((struct descriptor_nic *)nic)->fd, vectors, 2);
+        got = readv(((struct descriptor_nic *)nic)->fd, vectors, (int)count + 1);
     } while (got > 0 && got <= VIRTIO_HEADER);
     if (got < 0)
         return got_or_again(errno == EINTR || errno == EWOULDBLOCK ? -EAGAIN : -errno);
@@ -225,6 +228,13 @@ static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_
         offload->segment_size = offload->segmentation != PS_OFFLOAD_CHECKSUM ? header.gso_size : 0;
     }
     return (ssize_t)frame->size;
+}
+
+static ssize_t receive_frame(ps_nic *nic, struct nic_frame *frame, uint64_t now_us)
+{
+    (void)now_us;
+    const struct ps_piece whole = {frame->bytes, PS_FRAME_SIZE};
+    return receive_pieces(nic, &whole, 1, frame);
 }
 
 static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us)
@@ -286,6 +296,7 @@ static const struct ps_nic_kind virtio_kind = {
     .transmit = transmit,
     .transmit_offload = transmit_offload,
     .receive_frame = receive_frame,
+    .receive_pieces = receive_pieces,
     .set_offloads = set_offloads,
     .descriptor = descriptor,
     .ear = ear,

@@ -121,6 +121,44 @@ static void receive_passed_on(ps_stack *stack, uint32_t index, const struct queu
     }
 }
 
+/* Whether frames of a NIC may go straight into the engine's memory: nobody looks at them before. */
+static bool goes_straight(const ps_stack *stack, uint32_t index)
+{
+    const ps_nic *nic = stack->nics[index];
+    return stack->table->frame_room != NULL && nic->kind->receive_pieces != NULL &&
+           nic->queues == NULL && taps_of(stack, index) == NULL;
+}
+
+/* The next frame of such a NIC; -ENOMEM: the engine has no room, and the frame stays there. */
+static ssize_t receive_straight(ps_stack *stack, uint32_t index)
+{
+    struct ps_piece pieces[PS_ROOM_PIECES];
+    struct nic_frame *frame = &stack->frame;
+    int count = stack->table->frame_room(stack->engine, pieces);
+    if (count < 0)
+        return count;
+    ssize_t size = nic_receive_pieces(stack->nics[index], pieces, (size_t)count, frame);
+    if (size > 0)
+        stack->table->frame_in_room(stack->engine, index, frame->size, &frame->offload);
+    return size;
+}
+
+/* The next frame, taken in. As nic_receive_frame. */
+static ssize_t receive_frame(ps_stack *stack, uint32_t index, const struct queues_wants *wants)
+{
+    ps_nic *nic = stack->nics[index];
+    ssize_t size = -ENOMEM;
+    if (goes_straight(stack, index))
+        size = receive_straight(stack, index);
+    if (size != -ENOMEM)
+        return size;
+    size = nic_receive_frame(nic, &stack->frame, stack->now_us);
+    if (size > 0 && (nic->queues == NULL ||
+                     queues_keep(nic->queues, &stack->frame, (enum ps_layer)nic->layer, wants)))
+        feed(stack, index);
+    return size;
+}
+
 /* What a NIC may still have: nothing; frames of which its descriptor tells; frames. */
 enum rest { REST_NONE, REST_TOLD, REST_UNTOLD };
 
@@ -133,7 +171,7 @@ static enum rest receive_batch(ps_stack *stack, uint32_t index)
     if (nic->queues != NULL)
         receive_passed_on(stack, index, &wants);
     for (int i = 0; i < BATCH; i++) {
-        ssize_t size = nic_receive_frame(nic, &stack->frame, stack->now_us);
+        ssize_t size = receive_frame(stack, index, &wants);
         if (size == -EAGAIN || stack_note(stack, (int)size) == -ECANCELED)
             return REST_NONE;
         if (size < 0) {
@@ -141,9 +179,6 @@ static enum rest receive_batch(ps_stack *stack, uint32_t index)
             return REST_NONE;
         }
         bytes += (size_t)size;
-        if (nic->queues == NULL ||
-            queues_keep(nic->queues, &stack->frame, (enum ps_layer)nic->layer, &wants))
-            feed(stack, index);
         /* More than stays in the processor's cache isn't wanted before it is read. */
         if (stack_leader_is_done(stack) && (i >= LEADERS_FRAMES || bytes >= LEADERS_HELPING))
             return nic_descriptor(nic) >= 0 ? REST_TOLD : REST_UNTOLD;

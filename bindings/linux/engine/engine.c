@@ -239,6 +239,8 @@ __attribute__((visibility("default"))) const struct ps_engine_table ps_engine_ta
     PS_ENGINE_CALLS(ENTRY)
 #undef ENTRY
         .frame_in_offload = engine_frame_in_offload,
+    .frame_room = engine_frame_room,
+    .frame_in_room = engine_frame_in_room,
     .tunable_text = engine_tunable_text,
     .tunable_set_text = engine_tunable_set_text,
     .socket_receive_error = engine_socket_receive_error,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Incoming frames, and the work their sender left undone. */
+#include <errno.h>
+
 #include "engine/frame.h"
 
 /* IEEE 802: the first bit on the wire of a destination's address. */
@@ -78,20 +80,49 @@ static unsigned char segmentation_of(const struct ps_offload *o)
                                                 : ANYK_SEGMENT_NONE;
 }
 
-int engine_frame_in_offload(ps_engine *self, uint32_t index, uint8_t *frame, size_t size,
-                            const struct ps_offload *o, bool given)
+static struct anyk_frame undone(const struct ps_offload *o)
 {
-    const struct anyk_frame left = {
+    return (struct anyk_frame){
         .partial = checksum_of(o),
         .segmentation = segmentation_of(o),
         .segment_size = o->segment_size,
         .checksum_start = o->checksum_start,
         .checksum_offset = o->checksum_offset,
     };
+}
+
+int engine_frame_in_offload(ps_engine *self, uint32_t index, uint8_t *frame, size_t size,
+                            const struct ps_offload *o, bool given)
+{
+    const struct anyk_frame left = undone(o);
     int result = anyk_frame_in(index, frame, size, &left);
     if (result == 0 && frame[0] & GROUP_BIT)
         count(self, index);
     if (given)
         self->host.memory_free(self->host.user, frame - PS_FRAME_HEADROOM);
+    return result;
+}
+
+int engine_frame_room(ps_engine *self, struct ps_piece pieces[PS_ROOM_PIECES])
+{
+    struct anyk_piece theirs[ANYK_PIECES_MAXIMUM];
+    int count = anyk_frame_room(theirs);
+    _Static_assert(ANYK_PIECES_MAXIMUM <= PS_ROOM_PIECES, "all of them fit");
+    for (int i = 0; i < count; i++)
+        pieces[i] = (struct ps_piece){theirs[i].base, theirs[i].size};
+    self->room_first = count > 0 ? theirs[0].base : NULL;
+    return count;
+}
+
+int engine_frame_in_room(ps_engine *self, uint32_t index, size_t size, const struct ps_offload *o)
+{
+    const struct anyk_frame left = undone(o);
+    if (self->room_first == NULL)
+        return -EINVAL;
+    bool of_group = *self->room_first & GROUP_BIT;
+    self->room_first = NULL;
+    int result = anyk_frame_in_room(index, size, &left);
+    if (result == 0 && of_group)
+        count(self, index);
     return result;
 }

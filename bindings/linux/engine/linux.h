@@ -55,6 +55,7 @@ struct ps_engine {
     int monitor;                            /* notifications of interface changes */
     bool news;                              /* the monitor has some */
     struct group_frames *group_frames;      /* for each Ethernet interface */
+    const uint8_t *room_first;              /* of the frame that the host reads; NULL: none */
     struct conflict_watch *watches;         /* addresses that other hosts may have */
     int conflict_socket;                    /* receives ARP while there are some; else 0 */
     bool conflict_news;                     /* it has received some */

@@ -18,19 +18,19 @@ static void send_frame(void *frame)
     anyk_host->frame_out(anyk_host->user, frame);
 }
 
-static void describe_pieces(const struct sk_buff *skb, struct anyk_frame *frame)
+unsigned anyk_pieces(const struct sk_buff *skb, struct anyk_piece pieces[ANYK_PIECES_MAXIMUM])
 {
     const struct skb_shared_info *shared = skb_shinfo(skb);
     unsigned i;
 
     BUILD_BUG_ON(1 + MAX_SKB_FRAGS > ANYK_PIECES_MAXIMUM);
-    frame->pieces[0].base = skb->data;
-    frame->pieces[0].size = skb_headlen(skb);
+    pieces[0].base = skb->data;
+    pieces[0].size = skb_headlen(skb);
     for (i = 0; i < shared->nr_frags; i++) {
-        frame->pieces[1 + i].base = skb_frag_address(&shared->frags[i]);
-        frame->pieces[1 + i].size = skb_frag_size(&shared->frags[i]);
+        pieces[1 + i].base = skb_frag_address(&shared->frags[i]);
+        pieces[1 + i].size = skb_frag_size(&shared->frags[i]);
     }
-    frame->count = 1 + shared->nr_frags;
+    return 1 + shared->nr_frags;
 }
 
 static void describe_offload(const struct sk_buff *skb, struct anyk_frame *frame)
@@ -62,7 +62,7 @@ static netdev_tx_t transmit(struct sk_buff *skb, struct net_device *device)
     frame.partial = ANYK_CHECKSUM_WHOLE;
     frame.segmentation = ANYK_SEGMENT_NONE;
     frame.segment_size = frame.checksum_start = frame.checksum_offset = 0;
-    describe_pieces(skb, &frame);
+    frame.count = anyk_pieces(skb, frame.pieces);
     describe_offload(skb, &frame);
     anyk_on_host_stack(send_frame, &frame);
     if (frame.result) {

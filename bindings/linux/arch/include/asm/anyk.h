@@ -101,6 +101,12 @@ int anyk_interface_link(unsigned index, int up);
 int anyk_frame_in(unsigned index, const void *frame, unsigned long size,
                   const struct anyk_frame *left);
 
+/* Memory for one frame that the host reads, so that its bytes are not copied: the pieces' number,
+ * or -ENOMEM. It holds the longest frame, and stays as it is until a frame in it has come in. */
+int anyk_frame_room(struct anyk_piece pieces[ANYK_PIECES_MAXIMUM]);
+/* A frame that has come in there. */
+int anyk_frame_in_room(unsigned index, unsigned long size, const struct anyk_frame *left);
+
 /* Has `event` called whenever what a descriptor is ready for may have changed, until it is
  * closed. Returns what it is ready for, as anyk_ready: poll's bits. -ENOMEM. */
 long anyk_watch(int fd, unsigned mask);
