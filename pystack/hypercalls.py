@@ -2,8 +2,9 @@
 
 Each hypercall has a native answer in C; an object with one of the protocols here, passed to
 `pystack.Stack`, answers instead. It runs on the thread that is inside the Stack, under the Stack's
-lock: it must not use that Stack (`OSError`, EDEADLK), nor wait for a thread that does. An exception
-it raises propagates from the call in progress, or from the next one.
+lock: it must not use that Stack (`OSError`, EDEADLK), nor wait for a thread that does. In a World
+it can't wait at all (EDEADLK, too), but may start threads that do. An exception it raises
+propagates from the call in progress, or from the next one.
 """
 
 from __future__ import annotations

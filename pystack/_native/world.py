@@ -23,6 +23,10 @@ _NO_PART = (
     "this thread takes no part in the World, so it can't wait there: start it by host.thread, or "
     "by threading inside the World"
 )
+_INSIDE = (
+    "a hypercall, or what answers a NIC, can't wait in the World of the Stack that called it, "
+    "which stands still until it returns: let a thread of the World wait instead"
+)
 
 
 # What attaching a NIC from outside ends with.
@@ -192,7 +196,8 @@ class WorldClock:
         Raises:
             DeadlockError: Nothing can ever happen.
             RuntimeError: This thread takes no part in the World.
-            OSError: EBADF, the World is closed.
+            OSError: EBADF, the World is closed; EDEADLK, this thread is inside a hypercall of one
+                of its Stacks.
             BaseException: What a signal's handler has raised.
         """
         left = -1 if until_us is None else max(0, until_us - self.now_us())
@@ -208,6 +213,8 @@ class WorldClock:
         if result == -errno.EBADF:
             end_thread_of_world()
             raise OSError(errno.EBADF, "the World has ended")
+        if result == -errno.EDEADLK:
+            raise OSError(errno.EDEADLK, _INSIDE)
         if result < 0:
             self.fail(result)
             raise OSError(-result, os.strerror(-result))

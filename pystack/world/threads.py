@@ -166,6 +166,8 @@ def _starter(name: str) -> Callable[..., Any]:
         if owner is not None:
             owner._ps_end, owner._ps_clock = end, clock
             owner._invoke_excepthook = _silent_about_ends(owner._invoke_excepthook)
+            if lib.ps_turn_is_inside(clock.pointer):
+                owner._started.set()  # `start` can't wait for it inside a hypercall
 
         def run(*given: Any) -> None:
             note_thread_of_world()

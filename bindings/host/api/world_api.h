@@ -75,9 +75,12 @@ bool ps_turn_in_any(void);
 #endif
 /* Waits until another thread calls ps_turn_wake: 0; or for timeout_us of the World's clock:
  * -EAGAIN; -PS_STALLED; -ECANCELED: a signal's handler has raised; -EBADF: the World is closed;
- * -EPERM: this thread takes no part, and another does. `polls`: until a descriptor of one
+ * -EPERM: this thread takes no part, and another does; -EDEADLK: it is inside of a Stack of that
+ * World. `polls`: until a descriptor of one
  * of its Stacks shows something else, too. */
 int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls);
+/* Whether this thread can't wait there, since it is inside of a Stack of that World. */
+bool ps_turn_is_inside(ps_world *world);
 /* It need not wait; the next wait of one that doesn't ends at once. */
 void ps_turn_wake(ps_turn *turn);
 

@@ -12,6 +12,7 @@
 #include "stack/waiters.h"
 #include "stack/wake.h"
 #include "stack/witness.h"
+#include "world/world.h"
 
 /* Counts forks on the child's side: a Stack of an older count was inherited. */
 static unsigned fork_generation;
@@ -72,6 +73,14 @@ bool stack_is_inside(const ps_stack *stack)
 bool stack_is_inside_any(void)
 {
     return inside != NULL;
+}
+
+bool stack_is_inside_world(const ps_world *world)
+{
+    for (const ps_stack *each = inside; each != NULL; each = each->outer)
+        if (each->world != NULL && each->world->world == world)
+            return true;
+    return false;
 }
 
 static void await(ps_stack *stack)

@@ -17,6 +17,8 @@ bool stack_is_inherited(const ps_stack *stack);
 bool stack_is_inside(const ps_stack *stack);
 /* Whether it comes from one of any Stack's. */
 bool stack_is_inside_any(void);
+/* Whether it comes from one of a Stack's in that World. */
+bool stack_is_inside_world(const ps_world *world);
 /* Takes the lock. -EDEADLK: who has it waits, directly or not, for a Stack that this thread is
  * inside of. */
 int stack_take(ps_stack *stack);

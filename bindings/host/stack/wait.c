@@ -129,6 +129,24 @@ static int wait_in_world(ps_stack *stack, struct waiter *waiter, uint64_t deadli
     return result;
 }
 
+bool ps_turn_is_inside(ps_world *world)
+{
+    return stack_is_inside_world(world);
+}
+
+int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls)
+{
+    ps_turn *turn = turn_here(world);
+    if (turn == NULL)
+        return -EPERM;
+    /* Whoever goes on, or moves the World, would stand before the Stack that this thread is in. */
+    if (stack_is_inside_world(world))
+        return -EDEADLK;
+    uint64_t now_us = world_now_us(world);
+    turn_prepare(turn, timeout_us < 0 ? NOT_DUE : now_us + (uint64_t)timeout_us, polls);
+    return turn_wait(turn);
+}
+
 /* How many threads wait for Stacks with a clock of Python's. */
 static atomic_uint waiting_by_clock;
 

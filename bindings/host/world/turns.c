@@ -334,16 +334,6 @@ bool ps_turn_in_any(void)
     return mine_in != 0;
 }
 
-int ps_turn_wait(ps_world *world, int64_t timeout_us, bool polls)
-{
-    ps_turn *turn = turn_here(world);
-    if (turn == NULL)
-        return -EPERM;
-    uint64_t now_us = world_now_us(world);
-    turn_prepare(turn, timeout_us < 0 ? NOT_DUE : now_us + (uint64_t)timeout_us, polls);
-    return turn_wait(turn);
-}
-
 void ps_turn_wake(ps_turn *turn)
 {
     pthread_mutex_lock(&turn->world->lock);
