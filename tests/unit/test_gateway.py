@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 import pystack
 from pystack.embed.gateway import Forward, Gateway
+from pystack.sockets import Socket
 
 PATIENCE_S = 20.0
 
@@ -135,6 +137,43 @@ def test_datagrams_are_forwarded_and_answered() -> None:
             finally:
                 for near in nears:
                     near.close()
+
+
+def room_at(one: Any) -> int:
+    """What a flow was given: the kernel gets twice as much; both tell twice what they got."""
+    size = int(one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+    return size // 2 if isinstance(one, Socket) else size // 4
+
+
+def test_forwarded_datagrams_share_the_room_of_all_flows() -> None:
+    total = 1 << 16
+    with guest_of(udp_room=total) as (gateway, guest, _), contextlib.ExitStack() as ends:
+
+        def made(sockets: Any) -> Any:
+            one = ends.enter_context(sockets.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            one.settimeout(PATIENCE_S)
+            return one
+
+        inside, outside = made(guest.sockets), made(socket)
+        inside.bind(("0.0.0.0", 5353))
+        outside.bind(("127.0.0.1", 0))
+        published = gateway.publish("127.0.0.1:0:5353/udp")
+        offered = gateway.offer(9, "127.0.0.1", outside.getsockname()[1], "udp")
+        for number in range(4):
+            near = made(socket)
+            near.sendto(b"in", ("127.0.0.1", published.forward.port))
+            assert inside.recvfrom(100)[0] == b"in"
+            far = made(guest.sockets)
+            far.sendto(b"out", ("10.0.2.2", 9))
+            assert outside.recvfrom(100)[0] == b"out"
+            works = [one._at_work for one in (published, offered)]
+            flows = [flow.socket for work in works for flow, _ in work._flows.values()]
+            assert len(flows) == 2 * (number + 1)
+            each = total // (1 << (len(flows) - 1).bit_length())
+            assert {room_at(one) for one in flows} == {each}
+        offered.close()
+        flows = [flow.socket for flow, _ in works[0]._flows.values()]
+        assert {room_at(one) for one in flows} <= {total // 8, total // 4}
 
 
 def test_what_is_offered_is_reached_at_the_gateway() -> None:

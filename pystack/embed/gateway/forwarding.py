@@ -13,8 +13,10 @@ from typing import Any
 
 from pystack.embed.ending import ended
 from pystack.embed.proxy import pump
+from pystack.embed.proxy.rooms import Rooms
 from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
+from pystack.sockets import Socket
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -104,18 +106,40 @@ class StreamForward:
         await ended(self._flows)
 
 
+class _Flow:
+    """The other side's socket for one peer, which it owns."""
+
+    def __init__(self, one: Any, side: Side, rooms: Rooms) -> None:
+        self.socket, self.side, self._rooms = one, side, rooms
+        rooms.enter(self)
+
+    def set_room(self, size: int) -> None:
+        """See `Roomy`; twice as much in the kernel, which counts its own bookkeeping."""
+        size = size if isinstance(self.socket, Socket) else 2 * size
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            with suppress(OSError, StackPanic):  # who uses it hears of that
+                self.socket.setsockopt(socket.SOL_SOCKET, option, size)
+
+    def end(self) -> None:
+        """Closes the socket."""
+        self._rooms.leave(self)
+        self.side.stop()
+        self.socket.close()
+
+
 class DatagramForward:
     """Passes datagrams on from a socket a peer, and their answers back.
 
     Args:
         listener: The bound socket, taken over.
         open_flow: Makes the other side's connected socket, for a peer's address.
+        rooms: Says how many bytes may wait at each of those.
     """
 
-    def __init__(self, listener: Any, open_flow: Callable[[Any], Any]) -> None:
-        self._listener, self._open_flow = listener, open_flow
+    def __init__(self, listener: Any, open_flow: Callable[[Any], Any], rooms: Rooms) -> None:
+        self._listener, self._open_flow, self._rooms = listener, open_flow, rooms
         self._loop = asyncio.get_running_loop()
-        self._flows: dict[Any, tuple[Any, Side, float]] = {}  # the one used last stands last
+        self._flows: dict[Any, tuple[_Flow, float]] = {}  # the one used last stands last
         self._sweep: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._side = side_of(listener, self._loop)
@@ -145,30 +169,31 @@ class DatagramForward:
     def _flow(self, peer: Any) -> Any:
         known = self._flows.pop(peer, None)
         if known is not None:
-            flow, side, _ = known
+            flow, _ = known
         else:
             if len(self._flows) >= MOST_FLOWS:
                 self._end(next(iter(self._flows)))
             try:
-                flow = self._open_flow(peer)
+                one = self._open_flow(peer)
             except (OSError, StackPanic):
                 return None
             try:
-                flow.setblocking(False)
-                side = side_of(flow, self._loop)
+                one.setblocking(False)
+                side = side_of(one, self._loop)
             except (OSError, StackPanic):
-                flow.close()
+                one.close()
                 return None
+            flow = _Flow(one, side, self._rooms)
             side.on_readable(partial(self._answer, flow, peer))
-        self._flows[peer] = flow, side, self._loop.time()
+        self._flows[peer] = flow, self._loop.time()
         if self._sweep is None:
             self._sweep = self._loop.call_later(_IDLE_S, self._end_idle)
-        return flow
+        return flow.socket
 
-    def _answer(self, flow: Any, peer: Any) -> None:
+    def _answer(self, flow: _Flow, peer: Any) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
-                data = flow.recv(_LARGEST)
+                data = flow.socket.recv(_LARGEST)
             except StackPanic:
                 self._end(peer)
                 return
@@ -183,25 +208,21 @@ class DatagramForward:
             except StackPanic:
                 self._end(peer)
                 return
-            known = self._flows.get(peer)
-            if known is not None:
-                self._flows[peer] = flow, known[1], self._loop.time()
+            if peer in self._flows:
+                self._flows[peer] = flow, self._loop.time()
 
     def _end_idle(self) -> None:
         self._sweep = None
         before = self._loop.time() - _IDLE_S
-        for peer in [peer for peer, (_, _, used) in self._flows.items() if used <= before]:
+        for peer in [peer for peer, (_, used) in self._flows.items() if used <= before]:
             self._end(peer)
         if self._flows:
             self._sweep = self._loop.call_later(_IDLE_S / 4, self._end_idle)
 
     def _end(self, peer: Any) -> None:
         known = self._flows.pop(peer, None)
-        if known is None:
-            return
-        flow, side, _ = known
-        side.stop()
-        flow.close()
+        if known is not None:
+            known[0].end()
 
     async def close(self) -> None:
         """Stops listening, and forgets the flows."""

@@ -104,7 +104,8 @@ class Gateway:
         forwards: What is published from the start, as `publish` takes it.
         flows: How many flows may be open; what comes meanwhile is not answered. Each takes one
             descriptor; where there is none left (RLIMIT_NOFILE), a flow is refused.
-        udp_room: Bytes of datagrams that may wait at all UDP flows together; see `Forwarder`.
+        udp_room: Bytes of datagrams that may wait at all UDP flows together, those of published
+            and offered ports among them; see `Forwarder`.
         mtu: Bytes of IP packet; default: the NIC's.
         mac: The gateway's Ethernet address.
 
@@ -486,7 +487,8 @@ class Gateway:
             if forward.protocol == "tcp":
                 at_work = StreamForward(listener, connect)
             else:
-                at_work = DatagramForward(listener, open_flow)
+                assert self._flows is not None
+                at_work = DatagramForward(listener, open_flow, self._flows.rooms)
         except BaseException:
             listener.close()
             raise

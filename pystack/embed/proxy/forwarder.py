@@ -140,7 +140,7 @@ class Forwarder:
         self._most_connecting = connecting
         self._connect_timeout = connect_timeout
         self._tcp_idle, self._udp_idle, self._grace = tcp_idle, udp_idle, grace
-        self._rooms = Rooms(udp_room)
+        self.rooms = Rooms(udp_room)  # of others' flows as well, where they share the Stack
         self._tasks: set[asyncio.Task[None]] = set()
         self._connecting: OrderedDict[asyncio.Task[None], None] = OrderedDict()
         self._quiet: dict[Pump | DatagramRelay, float] = {}
@@ -327,7 +327,7 @@ class Forwarder:
 
     async def _forward_datagrams(self, flow: UdpFlow, host: str, port: int) -> None:
         channel = await self._opened(self._upstream.datagrams, host, port)
-        relay = DatagramRelay(flow, channel, self._rooms)
+        relay = DatagramRelay(flow, channel, self.rooms)
         try:
             await relay.open(self._grace)
         except BaseException:
