@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,9 @@ _RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
 _RTA_DST, _RTA_OIF = 1, 4
 _HEADER, _ROUTE = struct.Struct("=IHHII"), struct.Struct("=8BI")
 _ATTRIBUTE = struct.Struct("=HH")
-_LOOKS = 16  # routes may come while it runs, but not with every flow
+# Looks in a second: destinations have routes of their own, which may come while it runs, so that no
+# number of flows that leave well says so of the next. A flow in a circle comes again and again.
+_LOOKS = 16
 
 
 def device_towards(address: str) -> str | None:
@@ -60,21 +63,27 @@ class Circles:
 
     def __init__(self, wire: str, proxy: str | None, say: Callable[[str], None]) -> None:
         self._wire, self._proxy, self._say = wire, proxy, say
-        self._looks = _LOOKS
+        self._looks, self._since, self._has_said = _LOOKS, time.monotonic(), False
         if proxy is not None:
             self._look(proxy)
 
     def __call__(self, flow: Any) -> tuple[str, int]:
         """Where a flow is for."""
         host, port = flow.destination[:2]
-        if self._looks > 0:
+        if not self._has_said and self._may_look():
             self._look(self._proxy or host)
         return host, port
 
-    def _look(self, address: str) -> None:
+    def _may_look(self) -> bool:
+        now = time.monotonic()
+        if now >= self._since + 1:
+            self._looks, self._since = _LOOKS, now
         self._looks -= 1
+        return self._looks >= 0
+
+    def _look(self, address: str) -> None:
         if device_towards(address) == self._wire:
-            self._looks = 0
+            self._has_said = True
             self._say(
                 f"the kernel sends to {address} by {self._wire}, which is the wire itself: flows "
                 "go in circles. Name the device that they are to leave by: --device"

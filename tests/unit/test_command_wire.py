@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -26,8 +27,8 @@ from click.testing import CliRunner
 from namespace import Namespace, namespace, needs_namespace
 
 from pystack import Stack
-from pystack.cli import cli
-from pystack.cli.circles import device_towards
+from pystack.cli import circles, cli
+from pystack.cli.circles import Circles, device_towards
 from pystack.cli.options import kernel_side
 from pystack.nic import Descriptor
 
@@ -501,3 +502,30 @@ def test_nan_is_no_number_anywhere() -> None:
     for one in numbers:
         with pytest.raises(click.BadParameter, match="nan"):
             one.convert("nan", None, None)
+
+
+def test_a_circle_is_seen_after_any_number_of_flows_that_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked, said = [0.0], [0], list[str]()
+
+    def towards(address: str) -> str:
+        asked[0] += 1
+        return "tun0" if address == "2001:db8::1" else "eth0"
+
+    monkeypatch.setattr(circles, "device_towards", towards)
+    monkeypatch.setattr(circles.time, "monotonic", lambda: now[0])
+    leads = Circles("tun0", None, said.append)
+    for _ in range(10_000):
+        assert leads(SimpleNamespace(destination=("192.0.2.1", 80))) == ("192.0.2.1", 80)
+    assert asked[0] <= 100, "the kernel is not asked about each flow"
+    assert not said
+    for _ in range(10):  # it comes back again and again
+        now[0] += 1
+        leads(SimpleNamespace(destination=("2001:db8::1", 53, 0, 0)))
+    assert len(said) == 1
+    assert "2001:db8::1 by tun0" in said[0]
+    count = asked[0]
+    now[0] += 10
+    leads(SimpleNamespace(destination=("192.0.2.1", 80)))
+    assert asked[0] == count
