@@ -40,6 +40,31 @@ def test_a_frame_may_be_on_its_way_for_longer_than_a_month() -> None:
         assert int(world.now) == 400 * DAY + 1
 
 
+@pytest.mark.parametrize("engine", ["lwip", "linux", "gvisor"])
+def test_so_may_its_answer_while_timers_of_the_stacks_run(engine: str) -> None:
+    with World(seed=1) as world:
+        near, far = (world.host(name, engine=engine) for name in ("near", "far"))
+        world.link(near, far, delay=40 * DAY)
+        addresses = {}
+        for one, other in ((near, far), (far, near)):
+            end, mine = other.interfaces[-1], one.interfaces[-1]
+            ip = next(each.ip for each in end.addresses.list() if each.ip.version == 4)
+            one.neighbours.add(ip, str(end.mac), mine)
+            addresses[other] = str(ip)
+
+        def answer() -> None:
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.bind(("", 9))
+                sock.sendto(*sock.recvfrom(100))
+
+        far.thread(answer)
+        world.sleep(1)
+        with near.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"hello", (addresses[far], 9))
+            assert sock.recv(100) == b"hello"
+        assert int(world.now) == 80 * DAY + 1
+
+
 def test_keep_alives_that_wake_nobody_are_no_life() -> None:
     with World(seed=1) as world:
         near, far = world.host("near"), world.host("far")

@@ -13,7 +13,7 @@
 struct ps_moment {
     ps_world *world;
     struct stored *stored;
-    uint64_t now_us, busy_us, woken_us, woken_events, frames, events, order;
+    uint64_t now_us, busy_us, woken_us, woken_events, flight_us, frames, events, order;
     struct world_event **heap;
     size_t heap_count, counts[EVENT_KINDS];
     struct world_member *ready_first, *ready_last;
@@ -63,6 +63,7 @@ int ps_moment_create(ps_world *world, ps_moment **out)
     memcpy(made->counts, world->counts, sizeof made->counts);
     made->woken_us = world->woken_us;
     made->woken_events = world->woken_events;
+    made->flight_us = world->flight_us;
     made->now_us = atomic_load(&world->now_us);
     made->busy_us = atomic_load(&world->busy_us);
     made->frames = atomic_load(&world->frames);
@@ -86,6 +87,7 @@ static void put_events_back(const ps_moment *moment)
     memcpy(world->counts, moment->counts, sizeof world->counts);
     world->woken_us = moment->woken_us;
     world->woken_events = moment->woken_events;
+    world->flight_us = moment->flight_us;
     world->events = moment->events;
     world->order = moment->order;
     world->ready_first = moment->ready_first;

@@ -17,6 +17,8 @@
  * nobody opens, or timers that look after tables. Both: a single timer may be a year away. */
 #define LONG_IN_VAIN_US (30 * 86400 * UINT64_C(1000000))
 #define MUCH_IN_VAIN 100000
+/* An exchange may lead to something for as long as so many frames are on their way in turn. */
+#define FLIGHTS_IN_VAIN 8
 
 static _Atomic uint64_t worlds;
 
@@ -170,6 +172,9 @@ static int set(ps_world *world, struct world_event *event, uint64_t due_us)
 int world_set(ps_world *world, struct world_event *event, uint64_t due_us)
 {
     pthread_mutex_lock(&world->lock);
+    uint64_t now_us = atomic_load(&world->now_us);
+    if (event->kind == EVENT_WIRE && due_us != NOT_DUE && due_us > now_us + world->flight_us)
+        world->flight_us = due_us - now_us;
     int result = set(world, event, due_us);
     pthread_mutex_unlock(&world->lock);
     return result;
@@ -257,7 +262,9 @@ static enum rest what_is_left(ps_world *world, const struct world_event *next)
 {
     if (world->counts[EVENT_ALARM] > 0)
         return REST_SOME;
-    if (world->pace == NULL && next->due_us >= world->woken_us + LONG_IN_VAIN_US &&
+    uint64_t vain_us = next->due_us - world->woken_us;
+    if (world->pace == NULL && vain_us >= LONG_IN_VAIN_US &&
+        vain_us / FLIGHTS_IN_VAIN >= world->flight_us &&
         world->events >= world->woken_events + MUCH_IN_VAIN)
         return REST_NONE;
     if (world->counts[EVENT_WIRE] > 0)

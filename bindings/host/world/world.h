@@ -81,6 +81,7 @@ struct ps_world {
     _Atomic uint64_t busy_us; /* when a frame was sent, or a thread became ready, last */
     uint64_t woken_us;        /* the latter alone, */
     uint64_t woken_events;    /* and how many events there had been */
+    uint64_t flight_us;       /* the longest that a frame was, or is, on its way */
     uint64_t events, order;
     struct world_event **heap; /* from 1 */
     size_t heap_count, heap_room;
