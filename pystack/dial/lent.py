@@ -13,6 +13,8 @@ from asyncio import selector_events
 from collections.abc import Callable
 from typing import Any
 
+from pystack.dial.watching import Watcher
+
 __all__ = ["LentLoop", "can_watch"]
 
 
@@ -53,8 +55,8 @@ class LentLoop(selector_events.BaseSelectorEventLoop):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lender = loop
-        self._watched = _Watched()
-        super().__init__(selector=self._watched)  # type: ignore[arg-type]
+        self._watcher = Watcher(loop)
+        super().__init__(selector=_Watched(self._watcher))  # type: ignore[arg-type]
         for name in _LENT:
             setattr(self, name, getattr(loop, name))
 
@@ -72,42 +74,27 @@ class LentLoop(selector_events.BaseSelectorEventLoop):
         return f"<{type(self).__name__} before {self._lender!r}>"
 
     def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
-        number = _number(fd)
-        self._lender.add_reader(number, callback, *args)
-        self._watched.add(number, selectors.EVENT_READ)
+        self._watcher.add_reader(_number(fd), callback, *args)
 
     def _remove_reader(self, fd: Any) -> bool:
-        number = _number(fd)
-        self._watched.remove(number, selectors.EVENT_READ)
-        return bool(self._lender.remove_reader(number))
+        return self._watcher.remove_reader(_number(fd))
 
     def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
-        number = _number(fd)
-        self._lender.add_writer(number, callback, *args)
-        self._watched.add(number, selectors.EVENT_WRITE)
+        self._watcher.add_writer(_number(fd), callback, *args)
 
     def _remove_writer(self, fd: Any) -> bool:
-        number = _number(fd)
-        self._watched.remove(number, selectors.EVENT_WRITE)
-        return bool(self._lender.remove_writer(number))
+        return self._watcher.remove_writer(_number(fd))
 
 
 class _Watched:
     """In the place of a selector, which is asked only by transports that tell about themselves."""
 
-    def __init__(self) -> None:
-        self._events: dict[int, int] = {}
-
-    def add(self, number: int, event: int) -> None:
-        self._events[number] = self._events.get(number, 0) | event
-
-    def remove(self, number: int, event: int) -> None:
-        if rest := self._events.pop(number, 0) & ~event:
-            self._events[number] = rest
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
 
     def get_key(self, number: int) -> selectors.SelectorKey:
         """See `selectors.BaseSelector.get_key`."""
-        return selectors.SelectorKey(number, number, self._events[number], None)
+        return selectors.SelectorKey(number, number, self._watcher.events(number), None)
 
 
 def _number(fd: Any) -> int:

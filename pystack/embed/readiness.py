@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pystack._native import StackHandle
+from pystack.dial.watching import watching
 from pystack.errors import StackPanic
 from pystack.sockets import Socket
 from pystack.sockets.notifier import ENDED, READ, WRITE, Notifier
@@ -96,7 +97,7 @@ class _LoopSide:
     __slots__ = ("_fd", "_loop", "_reads", "_writes")
 
     def __init__(self, one: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = watching(loop)
         self._fd = one.fileno()
         self._reads = self._writes = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
@@ -294,7 +295,8 @@ def test_two_stacks_with_the_same_address() -> None:
     async def work() -> None:
         async with both() as (left, right), both() as (other_left, other_right):
 
-            async def name_it(_reader: Any, writer: asyncio.StreamWriter) -> None:
+            async def name_it(reader: Any, writer: asyncio.StreamWriter) -> None:
+                await reader.readline()
                 writer.write(b"other")
                 writer.close()
                 await writer.wait_closed()
@@ -309,6 +311,34 @@ def test_two_stacks_with_the_same_address() -> None:
             assert answers == [b"HELLO\n", b"other"] * 20
             for server in servers:
                 server.close()
+
+    run(work())
+
+
+def test_a_reset_right_behind_data_is_heard() -> None:
+    async def work() -> None:
+        async with both() as (left, right):
+
+            async def leave(_reader: Any, writer: asyncio.StreamWriter) -> None:
+                writer.write(b"other")
+                writer.close()  # with what came unread
+
+            async def ask() -> bytes | None:
+                reader, writer = await left.open_connection(RIGHT, 80)
+                writer.write(b"hello\n")
+                try:
+                    return await reader.read()
+                except ConnectionError:
+                    return None
+                finally:
+                    writer.close()
+                    with contextlib.suppress(ConnectionError):
+                        await writer.wait_closed()
+
+            server = await right.start_server(leave, RIGHT, 80)
+            for _ in range(20):
+                assert set(await asyncio.gather(*(ask() for _ in range(20)))) <= {b"other", None}
+            server.close()
 
     run(work())
 

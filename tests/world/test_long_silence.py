@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from growth import need
 
 from pystack.errors import DeadlockError
 from pystack.world import World
@@ -42,6 +43,7 @@ def test_a_frame_may_be_on_its_way_for_longer_than_a_month() -> None:
 
 @pytest.mark.parametrize("engine", ["lwip", "linux", "gvisor"])
 def test_so_may_its_answer_while_timers_of_the_stacks_run(engine: str) -> None:
+    need(engine)
     with World(seed=1) as world:
         near, far = (world.host(name, engine=engine) for name in ("near", "far"))
         world.link(near, far, delay=40 * DAY)

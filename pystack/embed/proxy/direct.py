@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from pystack.dial.watching import watching
 from pystack.embed.proxy.echo import Pinger
 from pystack.embed.proxy.upstream import Channel, checked_device, connect_kernel
 
@@ -21,7 +22,7 @@ class KernelChannel:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._loop = asyncio.get_running_loop()
+        self._loop = watching(asyncio.get_running_loop())
         self._received: Callable[[bytes], None] | None = None
         self._failed: Callable[[OSError], None] | None = None
 

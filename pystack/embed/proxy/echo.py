@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 
+from pystack.dial.watching import watching
 from pystack.embed.ending import in_time
 from pystack.embed.proxy.upstream import bind_to_device
 from pystack.serving.frame import checksum
@@ -37,6 +38,7 @@ class _Family:
     def __init__(self, version: int, device: str | None) -> None:
         self.version = version
         self.loop = asyncio.get_running_loop()
+        self.watching = watching(self.loop)
         self.family = socket.AF_INET if version == 4 else socket.AF_INET6
         protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
         self.request, self.reply = (8, 0) if version == 4 else (128, 129)
@@ -69,7 +71,7 @@ class _Family:
         self.identifier = os.getpid() & 0xFFFF  # a raw socket's; a ping socket has its own
         self.last = 0
         self.waiting: dict[tuple[str, int], asyncio.Future[None]] = {}
-        self.loop.add_reader(self.socket.fileno(), self.on_readable)
+        self.watching.add_reader(self.socket.fileno(), self.on_readable)
 
     async def echo(self, host: str, data: bytes, ttl: int) -> None:
         if len(self.waiting) >= _MOST:
@@ -140,7 +142,7 @@ class _Family:
 
     def close(self) -> None:
         if self.socket.fileno() >= 0:
-            self.loop.remove_reader(self.socket.fileno())
+            self.watching.remove_reader(self.socket.fileno())
             self.socket.close()
         for future in self.waiting.values():
             if not future.done():
