@@ -33,8 +33,8 @@ _MESSAGES = {
 
 _STALLED = (
     "this call waits for ever: every thread waits for a Stack whose ManualClock none of them can "
-    "advance. Step the Stacks and advance their clock in another thread, or use a pystack.World, "
-    "whose clock moves by itself"
+    "advance. Advance it in another thread, which steps only Stacks that no call waits in, or use "
+    "a pystack.World, whose clock moves by itself"
 )
 
 _CARRIED = (
