@@ -270,7 +270,9 @@ class _Carrier:
             if not sending.done():  # the other way may still be open
                 self._stop()
                 await asyncio.wait({sending}, timeout=_LAST_S)
-            elif _is_end(sending.exception(), writer):  # the reader knows how it ended
+            elif not sending.cancelled() and _is_end(
+                sending.exception(), writer
+            ):  # the reader knows how it ended
                 await asyncio.wait({receiving}, timeout=_LAST_S)
         finally:
             # Without waiting, for the loop may be about to end, and cancel this once more.

@@ -9,6 +9,7 @@ import gc
 import select
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -29,6 +30,18 @@ import pystack
 from pystack.nic import Async, Framing
 
 
+@asynccontextmanager
+async def one_end() -> AsyncIterator[tuple[pystack.Stack, Async, socket.socket]]:
+    """A Stack, its wire, and the socket that is the wire's other end."""
+    first, second = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=first)
+    with second, pystack.Stack() as net:
+        wire = Async(reader, writer)
+        net.attach(wire, f"{LEFT}/24")
+        yield net, wire, second
+    wire.close()
+
+
 async def until_down(net: pystack.Stack) -> None:
     while net.interfaces[1].link:
         await asyncio.sleep(0)
@@ -36,17 +49,12 @@ async def until_down(net: pystack.Stack) -> None:
 
 def test_the_end_of_the_wire_takes_the_link_down() -> None:
     async def work() -> None:
-        first, second = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=first)
-        with pystack.Stack() as net:
-            wire = Async(reader, writer)
-            net.attach(wire, f"{LEFT}/24")
+        async with one_end() as (net, wire, second):
             second.close()
             await wire.wait_closed()
             await until_down(net)
             with pytest.raises(OSError, match=r"unreachable|down"):
                 await net.aio.connect(RIGHT, 80)
-        wire.close()
 
     run(work())
 
@@ -141,32 +149,22 @@ def test_what_a_function_raises_is_told(way: str) -> None:
 
 def test_what_is_no_packet_ends_a_stream() -> None:
     async def work() -> None:
-        first, second = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=first)
-        with second, pystack.Stack() as net:
-            wire = Async(reader, writer)
-            net.attach(wire, f"{LEFT}/24")
+        async with one_end() as (_net, wire, second):
             second.send(b"SSH-2.0-OpenSSH\r\n")
             with pytest.raises(OSError, match="5353482d322e302d") as caught:
                 await wire.wait_closed()
             assert caught.value.errno == errno.EPROTO
-        wire.close()
 
     run(work())
 
 
 def test_a_stream_that_ends_within_a_frame_says_so() -> None:
     async def work() -> None:
-        first, second = socket.socketpair()
-        reader, writer = await asyncio.open_connection(sock=first)
-        with pystack.Stack() as net:
-            wire = Async(reader, writer)
-            net.attach(wire, f"{LEFT}/24")
+        async with one_end() as (_net, wire, second):
             second.send(bytes([0x45, 0, 5, 0x78]))
             second.close()
             with pytest.raises(OSError, match="4 bytes"):
                 await wire.wait_closed()
-        wire.close()
 
     run(work())
 
@@ -238,6 +236,9 @@ def test_a_peer_that_never_reads_is_given_up(way: str) -> None:
         wire.close()
         await asyncio.wait_for(net.aio.close(), 30)
         await asyncio.wait_for(wire.wait_closed(), 30)
+        carrying = wire._carrier._task
+        await asyncio.wait({carrying}, timeout=30)
+        assert not carrying.cancelled()  # it ends of itself
         writer.close()
         theirs.close()
 
