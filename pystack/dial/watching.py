@@ -12,25 +12,9 @@ import select
 import selectors
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-__all__ = ["Watcher", "Watching", "watching"]
-
-
-class Watching(Protocol):
-    """What an event loop has for it."""
-
-    def add_reader(self, fd: int, callback: Callable[..., object], /, *args: Any) -> object:
-        """See `asyncio.loop.add_reader`."""
-
-    def remove_reader(self, fd: int, /) -> bool:
-        """See `asyncio.loop.remove_reader`."""
-
-    def add_writer(self, fd: int, callback: Callable[..., object], /, *args: Any) -> object:
-        """See `asyncio.loop.add_writer`."""
-
-    def remove_writer(self, fd: int, /) -> bool:
-        """See `asyncio.loop.remove_writer`."""
+__all__ = ["Watcher", "watching"]
 
 
 class Watcher:
@@ -81,11 +65,11 @@ class Watcher:
         return was_there
 
     def _call(self, fd: int, callback: Callable[[], object]) -> None:
-        had_error = _has_error(fd)
+        is_let_go = _has_error(fd)  # before it is taken; one that comes meanwhile is told of later
         try:
             callback()
         finally:
-            if fd in self._calls and (had_error or _has_error(fd)):
+            if is_let_go and fd in self._calls:
                 self._begin_anew(fd)
 
     def _begin_anew(self, fd: int) -> None:
@@ -95,7 +79,7 @@ class Watcher:
             self._arm(fd, event, call)
 
 
-def watching(loop: asyncio.AbstractEventLoop) -> Watching:
+def watching(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop | Watcher:
     """What watches a descriptor in a loop: asyncio's own do so themselves."""
     return loop if isinstance(loop, asyncio.BaseEventLoop) else Watcher(loop)
 
