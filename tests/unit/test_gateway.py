@@ -167,12 +167,12 @@ def test_forwarded_datagrams_share_the_room_of_all_flows() -> None:
             far.sendto(b"out", ("10.0.2.2", 9))
             assert outside.recvfrom(100)[0] == b"out"
             works = [one._at_work for one in (published, offered)]
-            flows = [flow.socket for work in works for flow, _ in work._flows.values()]
+            flows = [flow.socket for work in works for flow in work._flows.values()]
             assert len(flows) == 2 * (number + 1)
             each = total // (1 << (len(flows) - 1).bit_length())
             assert {room_at(one) for one in flows} == {each}
         offered.close()
-        flows = [flow.socket for flow, _ in works[0]._flows.values()]
+        flows = [flow.socket for flow in works[0]._flows.values()]
         assert {room_at(one) for one in flows} <= {total // 8, total // 4}
 
 

@@ -13,10 +13,9 @@ from typing import Any
 
 from pystack.embed.ending import ended
 from pystack.embed.proxy import pump
-from pystack.embed.proxy.rooms import Rooms
+from pystack.embed.proxy.rooms import Rooms, give_room
 from pystack.embed.readiness import Side, side_of
 from pystack.errors import StackPanic
-from pystack.sockets import Socket
 
 __all__ = ["MOST_FLOWS", "DatagramForward", "StreamForward"]
 
@@ -107,18 +106,20 @@ class StreamForward:
 
 
 class _Flow:
-    """The other side's socket for one peer, which it owns."""
+    """The other side's socket for one peer, which it owns.
+
+    Attributes:
+        used: When it was last, by the loop's time.
+    """
 
     def __init__(self, one: Any, side: Side, rooms: Rooms) -> None:
         self.socket, self.side, self._rooms = one, side, rooms
+        self.used = 0.0
         rooms.enter(self)
 
     def set_room(self, size: int) -> None:
-        """See `Roomy`; twice as much in the kernel, which counts its own bookkeeping."""
-        size = size if isinstance(self.socket, Socket) else 2 * size
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            with suppress(OSError, StackPanic):  # who uses it hears of that
-                self.socket.setsockopt(socket.SOL_SOCKET, option, size)
+        """See `Roomy`."""
+        give_room(self.socket, size)
 
     def end(self) -> None:
         """Closes the socket."""
@@ -139,7 +140,7 @@ class DatagramForward:
     def __init__(self, listener: Any, open_flow: Callable[[Any], Any], rooms: Rooms) -> None:
         self._listener, self._open_flow, self._rooms = listener, open_flow, rooms
         self._loop = asyncio.get_running_loop()
-        self._flows: dict[Any, tuple[_Flow, float]] = {}  # the one used last stands last
+        self._flows: dict[Any, _Flow] = {}  # the one used last stands last
         self._sweep: asyncio.TimerHandle | None = None
         listener.setblocking(False)
         self._side = side_of(listener, self._loop)
@@ -167,10 +168,8 @@ class DatagramForward:
                 self._end(peer)
 
     def _flow(self, peer: Any) -> Any:
-        known = self._flows.pop(peer, None)
-        if known is not None:
-            flow, _ = known
-        else:
+        flow = self._flows.pop(peer, None)
+        if flow is None:
             if len(self._flows) >= MOST_FLOWS:
                 self._end(next(iter(self._flows)))
             try:
@@ -185,7 +184,8 @@ class DatagramForward:
                 return None
             flow = _Flow(one, side, self._rooms)
             side.on_readable(partial(self._answer, flow, peer))
-        self._flows[peer] = flow, self._loop.time()
+        self._flows[peer] = flow
+        flow.used = self._loop.time()
         if self._sweep is None:
             self._sweep = self._loop.call_later(_IDLE_S, self._end_idle)
         return flow.socket
@@ -208,21 +208,20 @@ class DatagramForward:
             except StackPanic:
                 self._end(peer)
                 return
-            if peer in self._flows:
-                self._flows[peer] = flow, self._loop.time()
+            flow.used = self._loop.time()
 
     def _end_idle(self) -> None:
         self._sweep = None
         before = self._loop.time() - _IDLE_S
-        for peer in [peer for peer, (_, used) in self._flows.items() if used <= before]:
+        for peer in [peer for peer, flow in self._flows.items() if flow.used <= before]:
             self._end(peer)
         if self._flows:
             self._sweep = self._loop.call_later(_IDLE_S / 4, self._end_idle)
 
     def _end(self, peer: Any) -> None:
-        known = self._flows.pop(peer, None)
-        if known is not None:
-            known[0].end()
+        flow = self._flows.pop(peer, None)
+        if flow is not None:
+            flow.end()
 
     async def close(self) -> None:
         """Stops listening, and forgets the flows."""

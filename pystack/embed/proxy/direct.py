@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 
 from pystack.dial.watching import watching
 from pystack.embed.proxy.echo import Pinger
+from pystack.embed.proxy.rooms import give_room
 from pystack.embed.proxy.upstream import Channel, checked_device, connect_kernel
 
 __all__ = ["Direct", "KernelChannel"]
@@ -31,10 +31,8 @@ class KernelChannel:
         return self._socket.fileno()
 
     def set_room(self, size: int) -> None:
-        """Twice as much, for the kernel counts its own bookkeeping; no more than it allows."""
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            with contextlib.suppress(OSError):  # it is closed
-                self._socket.setsockopt(socket.SOL_SOCKET, option, 2 * size)
+        """See `Roomy`."""
+        give_room(self._socket, size)
 
     def hand_over(self, readable: Callable[[], None]) -> None:
         """From now on it is called when there is something to read, and reads that itself."""

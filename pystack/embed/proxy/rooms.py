@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import socket
+from contextlib import suppress
+from typing import Any, Protocol
 
-__all__ = ["LEAST", "MOST", "Rooms", "Roomy"]
+from pystack.errors import StackPanic
+from pystack.sockets import Socket
+
+__all__ = ["LEAST", "MOST", "Rooms", "Roomy", "give_room"]
 
 LEAST = 2048  # bytes: a datagram of a full frame fits whatever else is there
 MOST = 2 << 20
@@ -15,6 +20,17 @@ class Roomy(Protocol):
 
     def set_room(self, size: int) -> None:
         """From now on it keeps so many bytes; more that come then are lost."""
+
+
+def give_room(one: Any, size: int) -> None:
+    """Sets both buffers of a socket, the kernel's or a Stack's; who uses it hears of an error.
+
+    The kernel gets twice as much, for it counts its own bookkeeping, and allows what it allows.
+    """
+    size = size if isinstance(one, Socket) else 2 * size
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        with suppress(OSError, StackPanic):
+            one.setsockopt(socket.SOL_SOCKET, option, size)
 
 
 class Rooms:
