@@ -98,9 +98,8 @@ class Shared(Tampered):
         flow = flow_of(frame.packet) if claim else None
         if flow is not None:
             self.claim(flow)
-        for listener in tuple(
-            self._listeners
-        ):  # first: an answer may be here before `inject` returns
+        # First: an answer may be here before `inject` returns.
+        for listener in tuple(self._listeners):
             if listener != sender:
                 listener(frame)
         self.inject(data, outgoing=True)
