@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pystack._native import StackHandle, ffi, lib
-from pystack.serving.moments import NEVER
+from pystack._native.moments import NEVER
 
 if TYPE_CHECKING:
     from pystack.serving.dhcp import DhcpClient

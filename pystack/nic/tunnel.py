@@ -11,12 +11,12 @@ from typing import Any
 
 from pystack._native import ffi, lib
 from pystack._native.answers import Answers, FrameSink, TunnelSink
+from pystack._native.moments import NEVER
 from pystack.nic.base import Layer, Nic, made, valid_mtu
 from pystack.nic.datagrams import Datagrams, Endpoint
 
-__all__ = ["NEVER", "DatagramCounts", "Tunnel"]
+__all__ = ["DatagramCounts", "Tunnel"]
 
-NEVER = (1 << 64) - 1
 # Receives a turn: others want to use the Stack, too.
 _MOST_RECEIVES = 4
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pystack._native.address import mac_to_bytes
+from pystack._native.moments import NEVER
 from pystack._native.values import hinted, several, whole
 from pystack.nic.base import Layer, member_value, valid_mtu
 from pystack.nic.datagrams import LARGEST_DATAGRAM, Datagrams, Endpoint, carrier
-from pystack.nic.tunnel import NEVER, Tunnel
+from pystack.nic.tunnel import Tunnel
 
 __all__ = ["VXLAN_MTU", "VXLAN_PORT", "TunnelDrops", "Udp", "Vxlan"]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
 from pystack._native import lib
+from pystack._native.moments import NEVER
 from pystack.serving.conflict import MAX_CONFLICTS, Detector, Verdict
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement
-from pystack.serving.moments import NEVER
 from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["AutoIp"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import Enum
 from ipaddress import IPv4Address
 
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving.frame import Arp, arp_frame
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Port
 
 __all__ = ["MAX_CONFLICTS", "RATE_LIMIT_S", "Detector", "Verdict", "announce"]

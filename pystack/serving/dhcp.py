@@ -13,12 +13,12 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TypeAlias
 
 from pystack._native import lib
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving import dhcp_message
 from pystack.serving.conflict import Detector, Verdict, announce
 from pystack.serving.dhcp_message import CLIENT_PORT, SERVER_PORT, Kind, Message, Reply, is_host
 from pystack.serving.frame import BROADCAST, Arp, Datagram, udp4_frame
 from pystack.serving.frame6 import Advertisement
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["DhcpClient", "Phase"]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 
 from pystack._native import lib
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving.dhcp6_exchange import Exchange, duid, identity
 from pystack.serving.dhcp6_lease import Lessee, Phase
 from pystack.serving.dhcp6_message import CLIENT_PORT, FOREVER, SERVER_PORT, Code, Kind, read
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement, solicitation_frame
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Port, Shown, Tap
 
 __all__ = ["CLIENT_PORT", "Dhcp6Client"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving.dhcp6_message import (
     CLIENT_PORT,
     ETHERNET_DUID,
@@ -15,7 +16,6 @@ from pystack.serving.dhcp6_message import (
     message,
 )
 from pystack.serving.frame6 import group_mac, udp6_frame
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Port
 
 __all__ = ["TIMES", "Exchange", "Parting", "Times", "duid", "identity"]

@@ -12,6 +12,7 @@ from enum import Enum
 from ipaddress import IPv6Address, IPv6Interface
 
 from pystack._native import lib
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving.dhcp6_exchange import Exchange, Parting, duid, identity
 from pystack.serving.dhcp6_message import (
     FOREVER,
@@ -25,7 +26,6 @@ from pystack.serving.dhcp6_message import (
     option,
     read,
 )
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Port, Served
 
 __all__ = ["Held", "Lessee", "Phase"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from pystack._native.moments import SECOND_US
 from pystack.serving.frame import checksum
-from pystack.serving.moments import SECOND_US
 
 __all__ = ["Reassembly"]
 

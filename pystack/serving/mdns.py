@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
 from pystack._native import lib
+from pystack._native.moments import NEVER, SECOND_US
 from pystack.serving.dns_message import (
     ANY,
     PTR,
@@ -29,7 +30,6 @@ from pystack.serving.dns_message import (
 )
 from pystack.serving.frame import Arp, Datagram, udp4_frame
 from pystack.serving.frame6 import Advertisement, group_mac, udp6_frame
-from pystack.serving.moments import NEVER, SECOND_US
 from pystack.serving.port import Address, Port, Shown, Tap
 
 __all__ = ["PORT", "Responder"]

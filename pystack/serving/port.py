@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias
 
 from pystack._native import ffi, lib
 from pystack._native.address import interface_from_c, to_c
+from pystack._native.moments import SECOND_US
 from pystack.serving.frame import Arp, Datagram
 from pystack.serving.frame6 import Advertisement
-from pystack.serving.moments import SECOND_US
 
 __all__ = [
     "Address", "Cancelled", "Ended", "Port", "Served", "Service", "Shown", "Tap",

@@ -18,6 +18,7 @@ from typing import Any
 
 from pystack._native import StackHandle, ffi, lib
 from pystack._native.address import to_c
+from pystack._native.moments import NEVER
 from pystack.serving.autoip import AutoIp
 from pystack.serving.dhcp import DhcpClient
 from pystack.serving.dhcp6 import Dhcp6Client
@@ -25,7 +26,6 @@ from pystack.serving.fragments import Reassembly
 from pystack.serving.frame import read_arp, read_udp4
 from pystack.serving.frame6 import read_advertisement, read_udp6
 from pystack.serving.mdns import Responder
-from pystack.serving.moments import NEVER
 from pystack.serving.needs import Described, need
 from pystack.serving.port import Cancelled, Ended, Port, Service
 from pystack.serving.settings import CONFLICT_CHECK, SETTINGS

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pystack._native.moments import NEVER
 from pystack.nic.datagrams import Endpoint
-from pystack.nic.tunnel import NEVER
 from pystack.nic.wireguard import noise
 from pystack.nic.wireguard.cookies import COOKIE_REPLY_BYTES, CookieJar, Gatekeeper, Load
 from pystack.nic.wireguard.peer import (

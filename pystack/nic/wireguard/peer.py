@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from pystack._native.moments import NEVER
 from pystack.nic.datagrams import Endpoint
-from pystack.nic.tunnel import NEVER
 from pystack.nic.wireguard.cookies import CookieJar
 from pystack.nic.wireguard.noise import Begun
 from pystack.nic.wireguard.session import REKEY_AFTER_MESSAGES, Session
