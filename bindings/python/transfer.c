@@ -1,16 +1,19 @@
 /*
- * recv() and send() of a socket, as methods in C: the two calls of a socket that a server makes for
- * each request. By way of cffi they cost more instructions than TCP does.
+ * recv(), recv_into(), send() and sendall() of a socket, as methods in C: the calls of a socket
+ * that a program makes for each request, or for each block of a long transfer. By way of cffi they
+ * cost more instructions than TCP does.
  *
- * They handle the common call: no flags, exact ints and bytes, and a result at once or after a
- * single wait. Anything else goes to the methods in Python (receiving.py, core.py): `_ps_recv` and
- * `_ps_send` from the start, `_ps_recv_on` and `_ps_send_on` after a call that had no result.
+ * They handle the common call: no flags, exact ints, bytes and bytearrays, and a result at once or
+ * after a single wait. Anything else goes to the methods in Python (receiving.py, core.py):
+ * `_ps_recv` and its like from the start, `_ps_recv_on` and its like after a call that had no
+ * result.
  *
  * A separate module in the same library as _host (PyInit__transfer), in the stable ABI.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <structmember.h>
@@ -32,7 +35,8 @@ struct transfer {
 };
 
 static PyObject *name_address, *name_answers, *name_raised, *name_receive_timeout,
-    *name_send_timeout, *name_recv, *name_send, *name_recv_on, *name_send_on;
+    *name_send_timeout, *name_recv, *name_recv_on, *name_recv_into, *name_recv_into_on, *name_send,
+    *name_send_on, *name_sendall;
 
 /* --- its life --------------------------------------------------------------------------------- */
 
@@ -232,6 +236,69 @@ static PyObject *transfer_recv(PyObject *self, PyObject *const *arguments, Py_ss
     return go_on(self, name_recv_on, subject, got);
 }
 
+PyDoc_STRVAR(recv_into_doc,
+             "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
+             "As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes.");
+
+static PyObject *recv_into_in_python(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                                     PyObject *names)
+{
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_Size(names);
+    PyObject *method = PyObject_GetAttr(self, name_recv_into), *got = NULL;
+    PyObject *unnamed = PyTuple_New(count), *others = PyDict_New();
+    int error = method == NULL || unnamed == NULL || others == NULL;
+    for (Py_ssize_t i = 0; i < count && !error; i++) {
+        Py_INCREF(arguments[i]);
+        error = PyTuple_SetItem(unnamed, i, arguments[i]) < 0;
+    }
+    for (Py_ssize_t i = 0; i < named && !error; i++)
+        error = PyDict_SetItem(others, PyTuple_GetItem(names, i), arguments[count + i]) < 0;
+    if (!error)
+        got = PyObject_Call(method, unnamed, others);
+    Py_XDECREF(method);
+    Py_XDECREF(unnamed);
+    Py_XDECREF(others);
+    return got;
+}
+
+static PyObject *transfer_recv_into(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                                    PyObject *names)
+{
+    struct transfer *transfer = (struct transfer *)self;
+    bool is_common = names == NULL && count == 1 && PyByteArray_CheckExact(arguments[0]);
+    if (!is_common || PyByteArray_Size(arguments[0]) == 0 || !is_ready(transfer))
+        return recv_into_in_python(self, arguments, count, names);
+    PyObject *buffer = arguments[0];
+    int timeout_us = first_timeout(transfer, name_receive_timeout);
+    if (timeout_us < -1)
+        return NULL;
+    PyObject *view = PyMemoryView_FromObject(buffer); /* while there is one it keeps its size */
+    if (view == NULL)
+        return NULL;
+    ps_stack *stack = transfer->stack;
+    PyObject *handle = transfer->handle, *answers = transfer->answers;
+    int64_t number = transfer->number, got;
+    uint8_t *into = (uint8_t *)PyByteArray_AsString(buffer);
+    size_t size = (size_t)PyByteArray_Size(buffer);
+    Py_INCREF(handle);
+    Py_INCREF(answers);
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        got = ps_receive_plain(stack, number, into, size, timeout_us);
+        Py_END_ALLOW_THREADS;
+    } while (goes_on_waiting(got, timeout_us));
+    int raised = got < 0 ? 1 : has_raised(answers);
+    Py_DECREF(answers);
+    Py_DECREF(handle);
+    Py_DECREF(view);
+    if (PyErr_Occurred() != NULL) /* a signal's handler has raised */
+        return NULL;
+    if (raised == 0)
+        return PyLong_FromLongLong(got);
+    Py_INCREF(buffer);
+    return raised < 0 ? NULL : go_on(self, name_recv_into_on, buffer, got);
+}
+
 PyDoc_STRVAR(send_doc,
              "send($self, data, flags=0, /)\n--\n\n"
              "Sends some of `data`, which is copied: see send(2). Returns how many bytes.");
@@ -273,11 +340,63 @@ static PyObject *transfer_send(PyObject *self, PyObject *const *arguments, Py_ss
     return raised < 0 ? NULL : PyLong_FromLongLong(sent);
 }
 
+PyDoc_STRVAR(
+    sendall_doc,
+    "sendall($self, data, flags=0, /)\n--\n\n"
+    "Sends all of `data`, which is copied; after an error it is unknown how much was sent.\n"
+    "\n"
+    "Raises:\n"
+    "    TimeoutError: The timeout holds for the whole of it.");
+
+static PyObject *transfer_sendall(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    struct transfer *transfer = (struct transfer *)self;
+    if (!counts("sendall", count))
+        return NULL;
+    PyObject *data = arguments[0];
+    Py_ssize_t size = PyBytes_CheckExact(data) ? PyBytes_Size(data) : 0;
+    if (size <= 0 || !has_no_flags(arguments, count) || !is_ready(transfer))
+        return in_python(self, name_sendall, arguments, count);
+    int timeout_us = first_timeout(transfer, name_send_timeout), result;
+    if (timeout_us < -1)
+        return NULL;
+    ps_stack *stack = transfer->stack;
+    PyObject *handle = transfer->handle, *answers = transfer->answers;
+    int64_t number = transfer->number;
+    const uint8_t *from = (const uint8_t *)PyBytes_AsString(data);
+    size_t done = 0, part;
+    Py_INCREF(handle);
+    Py_INCREF(answers);
+    Py_INCREF(data);
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        result = ps_send_all(stack, number, from + done, (size_t)size - done, 0, timeout_us, &part);
+        Py_END_ALLOW_THREADS;
+        done += part;
+    } while (goes_on_waiting(result, timeout_us));
+    int raised = result < 0 ? 1 : has_raised(answers);
+    Py_DECREF(answers);
+    Py_DECREF(handle);
+    PyObject *outcome = NULL;
+    if (PyErr_Occurred() == NULL && raised == 0) {
+        Py_INCREF(Py_None);
+        outcome = Py_None;
+    } else if (PyErr_Occurred() == NULL) {
+        outcome =
+            PyObject_CallMethod(self, "_ps_sendall_on", "Oin", data, result, (Py_ssize_t)done);
+    }
+    Py_DECREF(data);
+    return outcome;
+}
+
 /* --- the module ------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
     {"recv", (PyCFunction)(void (*)(void))transfer_recv, METH_FASTCALL, recv_doc},
+    {"recv_into", (PyCFunction)(void (*)(void))transfer_recv_into, METH_FASTCALL | METH_KEYWORDS,
+     recv_into_doc},
     {"send", (PyCFunction)(void (*)(void))transfer_send, METH_FASTCALL, send_doc},
+    {"sendall", (PyCFunction)(void (*)(void))transfer_sendall, METH_FASTCALL, sendall_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -326,9 +445,12 @@ static int has_names(void)
         {&name_receive_timeout, "receive_timeout"},
         {&name_send_timeout, "send_timeout"},
         {&name_recv, "_ps_recv"},
-        {&name_send, "_ps_send"},
         {&name_recv_on, "_ps_recv_on"},
+        {&name_recv_into, "_ps_recv_into"},
+        {&name_recv_into_on, "_ps_recv_into_on"},
+        {&name_send, "_ps_send"},
         {&name_send_on, "_ps_send_on"},
+        {&name_sendall, "_ps_sendall"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (*all[i].name == NULL &&
@@ -356,7 +478,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "pystack._native._transfer",
-    .m_doc = "recv and send in C.",
+    .m_doc = "recv, recv_into, send and sendall in C.",
     .m_slots = module_slots,
 };
 

@@ -346,18 +346,17 @@ class CoreSocket(AcceptingSocket):
         if code:
             self._ps_handle.fail(-code)
 
-    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
-        """Sends all of `data`, which is copied; after an error it is unknown how much was sent.
+    def _ps_sendall_on(self, data: bytes, result: int, done: int, /) -> None:
+        """Goes on with a `sendall` without flags that said `result` after `done` bytes."""
+        waits = result in (_EAGAIN, _EINTR, _EPIPE) and (done > 0 or self._ps_timeout != 0)
+        if not waits:
+            self._ps_handle.fail(result)
+        if done < len(data):
+            with readable(data) as source:
+                self._ps_send_rest(source, done, 0)
 
-        Raises:
-            TimeoutError: The timeout holds for the whole of it.
-        """
-        if type(data) is bytes and data and flags is NO_FLAGS:
-            done = self._ps_send_what_fits(data)
-            if done < len(data):
-                with readable(data) as source:
-                    self._ps_send_rest(source, done, 0)
-            return
+    def _ps_sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        """`sendall` with whatever arguments."""
         flags = to_int(flags)
         with readable(data) as source:
             if not len(source):

@@ -77,9 +77,14 @@ class ReceivingSocket(WaitingSocket):
         # those beyond the size are, CPython doesn't say.
         return bytes(ffi.buffer(buffer, min(got, size))).ljust(got, b"\0")
 
-    def recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
-        """As `recv` into a writable buffer: at most `nbytes`, or all of it. How many bytes."""
+    def _ps_recv_into(self, buffer: Buffer, nbytes: int = 0, flags: int = 0) -> int:
+        """`recv_into` with whatever arguments."""
         return self._ps_receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
+
+    def _ps_recv_into_on(self, buffer: bytearray, result: int, /) -> int:
+        """Goes on with a `recv_into` of a whole bytearray that said `result`."""
+        with writable(buffer, "recv_into") as target:
+            return self._ps_received_plain(result, target, len(target))
 
     def recvfrom_into(
         self, buffer: Buffer, nbytes: int = 0, flags: int = 0

@@ -1,4 +1,4 @@
-"""The methods in C, recv and send (bindings/python/transfer.c), beside those in Python."""
+"""The methods in C (bindings/python/transfer.c): recv, recv_into, send and sendall."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def test_they_are_methods_like_others(it: Pair, monkeypatch: pytest.MonkeyPatch)
         client.send(b"sent")
         assert server.recv(10) == b"sent"
         assert Socket.recv(*(client.send(b"by the class") and (server, 100))) == b"by the class"
-    for name in ("recv", "send"):
+    for name in ("recv", "send", "sendall"):
         assert str(inspect.signature(getattr(Socket, name))).endswith("flags=0, /)")
+    assert str(inspect.signature(Socket.recv_into)) == "(self, /, buffer, nbytes=0, flags=0)"
 
 
 def test_a_subclass_has_its_own(it: Pair) -> None:
@@ -45,8 +46,16 @@ def test_a_subclass_has_its_own(it: Pair) -> None:
         def recv(self, *arguments: Any) -> bytes:
             return bytes(super().recv(*arguments).upper())
 
+        def recv_into(self, buffer: bytearray, *arguments: Any) -> int:
+            count = int(super().recv_into(buffer, *arguments))
+            buffer[:count] = buffer[:count].upper()
+            return count
+
         def send(self, data: bytes, *arguments: Any) -> int:
             return int(super().send(data.upper(), *arguments))
+
+        def sendall(self, data: bytes, *arguments: Any) -> None:
+            super().sendall(data.upper(), *arguments)
 
     client, server = it.connected()
     with client, Shouting(fileno=server.detach()) as shouting:
@@ -54,6 +63,12 @@ def test_a_subclass_has_its_own(it: Pair) -> None:
         client.send(b"abc")
         assert shouting.recv(10) == b"ABC"
         assert shouting.send(b"def") == 3
+        assert client.recv(10) == b"DEF"
+        buffer = bytearray(3)
+        client.sendall(b"abc")
+        assert shouting.recv_into(buffer) == 3
+        assert buffer == b"ABC"
+        shouting.sendall(b"def")
         assert client.recv(10) == b"DEF"
 
 
@@ -79,6 +94,62 @@ def test_every_size(it: Pair, size: int) -> None:
             assert got == b"x" * sent
 
 
+@pytest.mark.parametrize("size", [1, 4096, 262144, 5_000_001])
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_all_of_it(it: Pair, size: int, timeout: float | None) -> None:
+    client, server = it.connected()
+    data = os.urandom(size)
+    client.settimeout(timeout)
+    server.settimeout(timeout)
+    with client, server:
+        for buffer in (data, bytearray(data), memoryview(data)):
+            sender = threading.Thread(target=client.sendall, args=(buffer,))
+            sender.start()
+            got, into = bytearray(), bytearray(100_000)
+            while len(got) < size:
+                got += into[: server.recv_into(into)]
+            sender.join()
+            assert got == data
+
+
+def test_a_buffer_in_use_keeps_its_size(it: Pair) -> None:
+    client, server = it.connected()
+    into, counts = bytearray(10), list[int]()
+    with client, server:
+        reader = threading.Thread(target=lambda: counts.append(server.recv_into(into)))
+        reader.start()
+        refused = False
+        while not refused:
+            try:
+                into.append(0)
+                into.pop()
+            except BufferError:
+                refused = True
+        client.sendall(b"now")
+        reader.join()
+        into.append(0)  # it may grow again
+    assert (counts, into[:3]) == ([3], b"now")
+
+
+def test_what_was_sent_before_the_end(it: Pair) -> None:
+    client, server = it.connected()
+    with client:
+        client.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            client.sendall(bytes(100_000_000))
+        client.settimeout(0.05)
+        with pytest.raises(TimeoutError, match="timed out"):
+            client.sendall(bytes(100_000_000))
+        client.settimeout(None)
+        ending = threading.Thread(target=server.close)  # with data unread: a reset
+        ending.start()
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(bytes(100_000_000))
+        ending.join()
+        with pytest.raises(BrokenPipeError):
+            client.sendall(b"more")
+
+
 def test_flags_and_odd_arguments_go_the_long_way(it: Pair) -> None:
     client, server = it.connected()
     with client, server:
@@ -96,6 +167,25 @@ def test_flags_and_odd_arguments_go_the_long_way(it: Pair) -> None:
         for wrong, error in ((("x",), TypeError), ((), TypeError), ((b"x", "x"), TypeError)):
             with pytest.raises(error):
                 client.send(*wrong)
+            with pytest.raises(error):
+                client.sendall(*wrong)
+        client.sendall(b"abcdef", socket.MSG_DONTWAIT)
+        server.settimeout(30)
+        while len(server.recv(6, socket.MSG_PEEK)) < 6:
+            pass
+        into = bytearray(4)
+        assert server.recv_into(into, 1) == 1
+        assert server.recv_into(memoryview(into)[1:], nbytes=2) == 2
+        assert server.recv_into(buffer=into, flags=socket.MSG_PEEK) == 3
+        assert into[:3] == b"def"
+        assert server.recv_into(bytearray()) == 0
+        for named, error in (
+            ({}, TypeError), ({"buffer": b"x"}, TypeError), ({"buffer": into, "of": 1}, TypeError),
+            ({"buffer": into, "nbytes": 5}, ValueError),
+            ({"buffer": into, "nbytes": -1}, ValueError),
+        ):  # fmt: skip
+            with pytest.raises(error):
+                server.recv_into(**named)
 
 
 def test_closed_and_unmade(it: Pair) -> None:
@@ -103,12 +193,15 @@ def test_closed_and_unmade(it: Pair) -> None:
     server.close()
     client.close()
     unmade = Socket.__new__(Socket)
-    for call in (lambda: client.recv(1), lambda: client.send(b"x")):
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            call()
-    for call in (lambda: unmade.recv(1), lambda: unmade.send(b"x")):
-        with pytest.raises(AttributeError):
-            call()
+    for one, error in ((client, OSError), (unmade, AttributeError)):
+        for call in (
+            lambda: one.recv(1),
+            lambda: one.recv_into(bytearray(1)),
+            lambda: one.send(b"x"),
+            lambda: one.sendall(b"x"),
+        ):
+            with pytest.raises(error, match="_ps_" if one is unmade else "Bad file descriptor"):
+                call()
 
 
 def test_a_signal_in_between_is_handled(it: Pair) -> None:
@@ -151,7 +244,12 @@ def test_a_hypercall_that_raises_is_heard() -> None:
         ):
             server.send(b"abc")
             assert client.recv(1) == b"a"
-            for call in (lambda: client.recv(1), lambda: client.send(b"x")):
+            for call in (
+                lambda: client.recv(1),
+                lambda: client.recv_into(bytearray(1)),
+                lambda: client.send(b"x"),
+                lambda: client.sendall(b"x"),
+            ):
                 clock.broken = True
                 with pytest.raises(ZeroDivisionError, match="the clock"):
                     call()
