@@ -3,9 +3,13 @@
 #include <errno.h>
 
 #include "engine/frame.h"
+#include "engine/readiness.h"
 
 /* IEEE 802: the first bit on the wire of a destination's address. */
 #define GROUP_BIT 1
+/* Of frames of this size and more is told at once: who waits may want to read them while they are
+ * in the processor's cache, before the rest of a batch. */
+#define LEAST_TOLD 32768
 
 struct group_frames {
     struct group_frames *next;
@@ -57,12 +61,20 @@ static void count(ps_engine *self, uint32_t index)
         counted->received++;
 }
 
+/* After a frame, that it was taken in or why not. */
+static int taken_in(ps_engine *self, uint32_t index, size_t size, bool of_group, int result)
+{
+    if (result == 0 && of_group)
+        count(self, index);
+    if (size >= LEAST_TOLD)
+        readiness_tell(self);
+    return result;
+}
+
 int engine_frame_in(ps_engine *self, uint32_t index, const uint8_t *frame, size_t size)
 {
     int result = anyk_frame_in(index, frame, size, NULL);
-    if (result == 0 && frame[0] & GROUP_BIT)
-        count(self, index);
-    return result;
+    return taken_in(self, index, size, frame[0] & GROUP_BIT, result);
 }
 
 static unsigned char checksum_of(const struct ps_offload *o)
@@ -96,11 +108,10 @@ int engine_frame_in_offload(ps_engine *self, uint32_t index, uint8_t *frame, siz
 {
     const struct anyk_frame left = undone(o);
     int result = anyk_frame_in(index, frame, size, &left);
-    if (result == 0 && frame[0] & GROUP_BIT)
-        count(self, index);
+    bool of_group = frame[0] & GROUP_BIT;
     if (given)
         self->host.memory_free(self->host.user, frame - PS_FRAME_HEADROOM);
-    return result;
+    return taken_in(self, index, size, of_group, result);
 }
 
 int engine_frame_room(ps_engine *self, struct ps_piece pieces[PS_ROOM_PIECES])
@@ -122,7 +133,5 @@ int engine_frame_in_room(ps_engine *self, uint32_t index, size_t size, const str
     bool of_group = *self->room_first & GROUP_BIT;
     self->room_first = NULL;
     int result = anyk_frame_in_room(index, size, &left);
-    if (result == 0 && of_group)
-        count(self, index);
-    return result;
+    return taken_in(self, index, size, of_group, result);
 }
