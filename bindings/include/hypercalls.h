@@ -26,6 +26,8 @@ struct ps_piece {
 #define PS_MTU_MAXIMUM 65500
 /* The longest frame that a NIC may carry: 64 KiB of IP packet and an Ethernet header. */
 #define PS_FRAME_SIZE 65600
+/* The longest of all, which only a far end takes that has agreed to PS_OFFLOAD_TCP4_LONGEST. */
+#define PS_LONGEST_SIZE 327680
 /* frame_room: into so many pieces at most. */
 #define PS_ROOM_PIECES 20
 /* Bytes in front of a frame that is given away, for the engine's own use. */
@@ -37,6 +39,9 @@ enum ps_offloads {
     PS_OFFLOAD_TCP4 = 2,     /* cut a long TCP packet into segments */
     PS_OFFLOAD_TCP6 = 4,
     PS_OFFLOAD_UDP = 8, /* cut a long UDP packet into datagrams, over IPv4 and IPv6 */
+    /* With _TCP4: the long packet may be of more than 64 KiB, up to PS_LONGEST_SIZE with its frame's
+     * header. IPv4's length field can't say so much, and is 0 then (Linux's BIG TCP). */
+    PS_OFFLOAD_TCP4_LONGEST = 16,
 };
 
 enum ps_checksum {

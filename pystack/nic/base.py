@@ -41,6 +41,8 @@ class Offload(Flag):
     """The same over IPv6."""
     UDP = lib.PS_OFFLOAD_UDP
     """Splitting long UDP packets into datagrams (USO), over both; in Linux since 6.2."""
+    TCP4_LONGEST = lib.PS_OFFLOAD_TCP4_LONGEST
+    """TCP4 for packets of more than 64 KiB, up to 320 (BIG TCP); by Linux since 6.3, for what is sent."""
 
 
 @dataclass(frozen=True)

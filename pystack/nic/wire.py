@@ -35,7 +35,7 @@ def wire(
     """
     queue_frames = valid_queue(queue_frames)
     left, right = ffi.new("ps_nic **"), ffi.new("ps_nic **")
-    offloads = Offload(0) if checksums else ~Offload(0)
+    offloads = Offload(0) if checksums else ~Offload.TCP4_LONGEST
     check(
         lib.ps_nic_wire(
             valid_mtu(mtu),

@@ -1,8 +1,9 @@
 /*
- * As little as can stand at a TAP's end of a TCP connection: frames of 44 segments, of which all
- * but sequence number and acknowledgement is prepared, no loss, no socket, no timer. What it
- * reaches beside the kernel's own sockets is a bound for any stack outside the kernel. Each of
- * `copies` moves every byte once more, as a stack does from or to its user's memory.
+ * As little as can stand at a TAP's end of a TCP connection: frames of as many segments as IPv4's
+ * length field can say, or as the kernel takes beyond that (BIG TCP), of which all but sequence
+ * number and acknowledgement is prepared, no loss, no socket, no timer. What it reaches beside the
+ * kernel's own sockets is a bound for any stack outside the kernel. Each of `copies` moves every
+ * byte once more, as a stack does from or to its user's memory.
  *
  * The checksums are left to the kernel (virtio's header), so no byte of data is looked at.
  */
@@ -21,12 +22,13 @@
 
 enum {
     MSS = 1460,
-    DATA = 44 * MSS,
+    LONG = 44 * MSS,
+    LONGEST = 220 * MSS,
     MEMORY = 1 << 20, /* of the user and of the stack, each */
     SCALE = 14,
     ETHERNET = 14,
     ARP = 42,
-    ACK_BYTES = 4 * DATA, /* as seldom as Linux, whose receiver merges */
+    ACK_BYTES = 4 * LONG, /* as seldom as Linux, whose receiver merges */
 };
 
 struct headers {
@@ -90,7 +92,7 @@ static void prepare(struct end *end, size_t options, size_t data)
     h->ethernet[12] = 8;
     h->ip = (struct iphdr){.version = 4,
                            .ihl = 5,
-                           .tot_len = htons((uint16_t)total),
+                           .tot_len = total <= UINT16_MAX ? htons((uint16_t)total) : 0,
                            .frag_off = htons(0x4000),
                            .ttl = 64,
                            .protocol = IPPROTO_TCP,
@@ -229,27 +231,30 @@ static const void *copied(const void *from, size_t size, int copies, size_t *pla
     return from;
 }
 
-static long long send_all(struct end *end, int copies, double until)
+static long long send_all(struct end *end, int copies, size_t most, double until)
 {
-    static uint8_t block[DATA];
+    static uint8_t block[LONGEST];
     const uint8_t *data;
     struct tcphdr *tcp;
-    size_t place = 0;
-    uint32_t first = end->next;
+    size_t place = 0, prepared = 0;
     long long total = 0;
     long got = 0;
-    end->acked = first;
-    prepare(end, 0, DATA);
-    end->out.tcp.ack = 1;
+    end->acked = end->next;
     while (now() < until && got >= 0) {
         while ((got = get(end, &data, &tcp)) >= 0)
             ;
-        while (end->next + DATA - end->acked > end->window && got != -ETIMEDOUT)
+        while (end->next + LONG - end->acked > end->window && got != -ETIMEDOUT)
             got = await(end, &data, &tcp);
         if (got < 0 && got != -EAGAIN)
             return got;
-        got = put(end, 0, copied(block, DATA, copies, &place), DATA);
-        total += DATA;
+        size_t size = end->next + most - end->acked > end->window ? LONG : most;
+        if (size != prepared) {
+            prepare(end, 0, size);
+            end->out.tcp.ack = 1;
+            prepared = size;
+        }
+        got = put(end, 0, copied(block, size, copies, &place), size);
+        total += (long long)size;
     }
     if (got < 0)
         return got;
@@ -309,9 +314,9 @@ static long long receive_all(struct end *end, int copies)
 }
 
 /* The bytes that were moved, or a negative errno. `mac` is the peer's, `port` its to connect to;
- * with port 0 it connects to ours and sends. */
+ * with port 0 it connects to ours and sends. `longest`: in frames of more than 64 KiB. */
 long long tap_bound(int fd, const uint8_t mac[6], uint32_t address, uint32_t peer,
-                    uint16_t own_port, uint16_t port, int copies, double seconds)
+                    uint16_t own_port, uint16_t port, int copies, int longest, double seconds)
 {
     struct end end = {.fd = fd,
                       .ours = {2, 0, 0, 0, 0, 2},
@@ -324,5 +329,6 @@ long long tap_bound(int fd, const uint8_t mac[6], uint32_t address, uint32_t pee
     int result = greet(&end, port != 0);
     if (result < 0)
         return result;
-    return port != 0 ? send_all(&end, copies, now() + seconds) : receive_all(&end, copies);
+    return port != 0 ? send_all(&end, copies, longest ? LONGEST : LONG, now() + seconds)
+                     : receive_all(&end, copies);
 }

@@ -56,7 +56,7 @@ def _bare_on_tap(here: Here, library: str) -> None:
     here.kept = (fd, library, 0)
 
 
-def _bare(here: Here, port: int, copies: int, seconds: float) -> Row:
+def _bare(here: Here, port: int, copies: int, longest: bool, seconds: float) -> Row:
     fd, path, used = here.kept
     here.kept = (fd, path, used + 1)
     bound = ctypes.CDLL(path).tap_bound
@@ -64,7 +64,7 @@ def _bare(here: Here, port: int, copies: int, seconds: float) -> Row:
     mac = fcntl.ioctl(fd, SIOCGIFHWADDR, struct.pack("16s24x", b"tap0"))[18:24]
     addresses = [ctypes.c_uint32.from_buffer_copy(socket.inet_aton(each)) for each in (RIGHT, LEFT)]
     own = OURS + (used if port else 0)
-    moved = bound(fd, mac, *addresses, own, port, copies, ctypes.c_double(seconds))
+    moved = bound(fd, mac, *addresses, own, port, copies, longest, ctypes.c_double(seconds))
     if moved < 0:
         raise OSError(-moved, os.strerror(-moved))
     return {"bytes": moved}
@@ -99,17 +99,17 @@ def _sockets(one: Worker, two: Worker, seconds: float) -> float:
 
 
 def _to_bare(kernel: Worker, bare: Worker, copies: int, seconds: float) -> float:
-    bare.tell(_bare, 0, copies, seconds)
+    bare.tell(_bare, 0, copies, False, seconds)
     kernel.tell(Here.ask, "bulk", (RIGHT, OURS), seconds)
     moved = float(bare.answer()["bytes"])
     kernel.answer()
     return moved * 8 / seconds / 1e9
 
 
-def _from_bare(bare: Worker, kernel: Worker, copies: int, seconds: float) -> float:
+def _from_bare(bare: Worker, kernel: Worker, copies: int, longest: bool, seconds: float) -> float:
     address = kernel.call(Here.open, "bulk")
     kernel.tell(Here.serve, "bulk", seconds)
-    bare.call(_bare, address[1], copies, seconds)
+    bare.call(_bare, address[1], copies, longest, seconds)
     return float(kernel.answer()["bulk"])
 
 
@@ -121,8 +121,10 @@ def _measure(networks: dict[str, Network], way: str, seconds: float) -> Row:
     before = one.call(_spent), two.call(_spent)
     if name != "bare":
         rate = _sockets(one, two, seconds)
+    elif inward == "out":
+        rate = _from_bare(one, two, int(what[0]), what.endswith("longest"), seconds)
     else:
-        rate = (_from_bare if inward == "out" else _to_bare)(one, two, int(what[0]), seconds)
+        rate = _to_bare(one, two, int(what[0]), seconds)
     spent = [
         (worker.call(_spent) - since) * 1e3
         for worker, since in zip((one, two), before, strict=True)
@@ -144,6 +146,8 @@ def main() -> None:
     tried = ["veth"]
     for direction in ("in", "out"):
         tried += [f"bare {direction}, {copies} copies" for copies in (0, 1, 2)]
+        if direction == "out":
+            tried += [f"bare out, {copies} copies, longest" for copies in (0, 1, 2)]
         tried += [f"{engine} {direction}" for engine in engines]
     found: dict[str, list[Row]] = {way: [] for way in tried}
     with ExitStack() as cleanup:

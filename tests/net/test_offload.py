@@ -6,6 +6,7 @@ import itertools
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
 ALL = Offload.CHECKSUM | Offload.TCP4 | Offload.TCP6
 if LINUX >= (6, 2):
     ALL |= Offload.UDP
+if LINUX >= (6, 3):
+    ALL |= Offload.TCP4_LONGEST
 UDP_SEGMENT = 103  # of IPPROTO_UDP, from Linux 4.18 on
 HOSTS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
 
@@ -94,6 +97,64 @@ def test_bulk_both_ways(
             assert statistics.sent_frames > segments
 
 
+@pytest.mark.skipif(LINUX < (6, 3), reason="needs Linux 6.3")
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
+@pytest.mark.parametrize("kind", [Tap, Tun])
+def test_longest_packets(kind: type[Any], engine: str) -> None:
+    need(engine)
+    with world(kind, 1500, offload=True, engine=engine) as (place, net, nic):
+        client, server = connected(place, net, 4, stack_serves=False)
+        with client, server:
+            exchange(client, server, 4 * MEBIBYTE)  # until the windows are open
+            before = nic.statistics()
+            thread = threading.Thread(target=client.sendall, args=(pattern(8 * MEBIBYTE),))
+            thread.start()
+            got = bytearray()
+            while len(got) < 8 * MEBIBYTE:
+                got += server.recv(1 << 20)
+            thread.join()
+            assert got == pattern(8 * MEBIBYTE)
+            after = nic.statistics()
+        assert after.sent_bytes - before.sent_bytes > 80_000 * (
+            after.sent_frames - before.sent_frames
+        )
+
+
+@pytest.mark.parametrize("translated", [False, True])
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
+def test_a_kernel_that_routes_cuts_it_as_we_would(
+    engine: str, translated: bool, tmp_path: Path
+) -> None:
+    """Into a path with a smaller MTU."""
+    need(engine)
+    with ExitStack() as cleanup:
+        place = cleanup.enter_context(namespace())
+        inside = cleanup.enter_context(place.call(Tap, "in0"))
+        outside = cleanup.enter_context(place.call(lambda: Tap("out0", 1280, offload=False)))
+        place.device("in0", "10.0.0.1/24")
+        place.device("out0", "10.0.1.1/24")
+        place.run("sysctl", "-q", "net.ipv4.ip_forward=1")
+        if translated:
+            place.run("nft", "add table ip t")
+            place.run("nft", "add chain ip t c { type nat hook postrouting priority 100 ; }")
+            place.run("nft", "add rule ip t c oifname out0 masquerade")
+        one = cleanup.enter_context(pystack.Stack(engine=engine))
+        two = cleanup.enter_context(pystack.Stack())
+        one.attach(inside, "10.0.0.2/24", gateway="10.0.0.1")
+        path = tmp_path / "out0.pcapng"
+        seen = capture(outside, path)
+        two.attach(seen, "10.0.1.2/24", gateway="10.0.1.1")
+        with two.sockets.create_server(("10.0.1.2", 0)) as listener:
+            client = one.sockets.create_connection(listener.getsockname()[:2], 30)
+            server, peer = listener.accept()
+        assert peer[0] == ("10.0.1.1" if translated else "10.0.0.2")
+        with client, server:
+            exchange(client, server, 4 * MEBIBYTE)
+        seen.flush()
+    assert inspect(path, 1280) > 50
+
+
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
 @pytest.mark.parametrize(
     ("loss", "version", "mtu"),
     representatives(
@@ -101,9 +162,10 @@ def test_bulk_both_ways(
     ),
 )
 def test_the_kernel_cuts_it_as_we_would(
-    version: int, mtu: int, loss: float, tmp_path: Path
+    version: int, mtu: int, loss: float, engine: str, tmp_path: Path
 ) -> None:
     """Through the kernel's bridge to a TAP without offload: there the frames are ordinary."""
+    need(engine)
     with ExitStack() as cleanup:
         place = cleanup.enter_context(namespace())
         long = cleanup.enter_context(place.call(lambda: Tap("long0", mtu)))
@@ -112,7 +174,7 @@ def test_the_kernel_cuts_it_as_we_would(
         place.run("ip", "link", "set", "br0", "mtu", str(mtu), "up")
         for name in ("long0", "short0"):
             place.run("ip", "link", "set", name, "master", "br0", "up")
-        one = cleanup.enter_context(pystack.Stack())
+        one = cleanup.enter_context(pystack.Stack(engine=engine))
         two = cleanup.enter_context(pystack.Stack())
         one.attach(long, *(f"{HOSTS[v][0]}/{24 if v == 4 else 64}" for v in HOSTS))
         path = tmp_path / "short0.pcapng"

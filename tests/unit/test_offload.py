@@ -51,7 +51,7 @@ def frames_of(checksums: bool) -> int:
 
 def test_checksums_on_request() -> None:
     assert wire(checksums=True)[0].offloads == Offload(0)
-    assert wire()[0].offloads == ~Offload(0)
+    assert wire()[0].offloads == ~Offload.TCP4_LONGEST
     assert frames_of(True) > MEBIBYTE / 1500
     assert frames_of(False) < MEBIBYTE / 1500
 

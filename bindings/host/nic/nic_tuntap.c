@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #endif
 
 #include "api/nic_api.h"
@@ -67,6 +69,16 @@ static int configure(int fd, uint32_t offloads)
     return ioctl(fd, TUNSETOFFLOAD, flags) != 0 ? -errno : 0;
 }
 
+/* Whether the kernel takes IPv4 packets whose length field is 0. There is nothing to ask but its
+ * release. */
+static bool takes_longest(void)
+{
+    struct utsname machine;
+    int major, minor;
+    return uname(&machine) == 0 && sscanf(machine.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 3));
+}
+
 /* The best that this kernel does, tried and undone again: a Stack asks for it. */
 static uint32_t find_offloads(int fd)
 {
@@ -74,9 +86,14 @@ static uint32_t find_offloads(int fd)
                                            PS_OFFLOAD_UDP,
                                        PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6,
                                        PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4, PS_OFFLOAD_CHECKSUM};
-    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
-        if (configure(fd, choices[i]) == 0)
-            return configure(fd, 0) == 0 ? choices[i] : 0;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        if (configure(fd, choices[i]) != 0)
+            continue;
+        if (configure(fd, 0) != 0)
+            return 0;
+        bool longest = choices[i] & PS_OFFLOAD_TCP4 && takes_longest();
+        return choices[i] | (longest ? PS_OFFLOAD_TCP4_LONGEST : 0);
+    }
     return 0;
 }
 

@@ -2,9 +2,10 @@
  * Work left to the wire's far end: checksums, and segmenting long TCP and UDP packets (TSO and
  * USO, Linux's GSO).
  *
- * A segment that is long already (tcp_segment.c) leaves as it is. Short ones of one connection that
- * leave one after the other are merged here into one long packet, without copying: it holds the
- * segments' buffers until it leaves, which it does at the latest when the engine is left.
+ * Segments of one connection that leave one after the other are merged here into one long packet,
+ * without copying: it holds the segments' buffers until it leaves, which it does at the latest when
+ * the engine is left. One that is long already (tcp_segment.c) is merged only where the far end
+ * takes more than 64 KiB, else it leaves as it is.
  *
  * The datagrams that one send is to be cut into (PS_OPT_UDP_SEGMENT) are merged likewise; others
  * leave as they come.
@@ -163,7 +164,8 @@ void offload_flush(void)
     if (layout->is_ip6) {
         put16(ip + 4, size);
     } else {
-        put16(ip + 2, layout->transport - layout->network + size);
+        size_t length = layout->transport - layout->network + size;
+        put16(ip + 2, length <= UINT16_MAX ? length : 0);
         put16(ip + 10, 0);
         u16_t check = inet_chksum(ip, (u16_t)(layout->transport - layout->network));
         memcpy(ip + 10, &check, sizeof check);
@@ -204,6 +206,20 @@ static void make_pattern(uint8_t *pattern, const uint8_t *header, const struct l
     put16(tcp + CHECKSUM_OFFSET, 0);
 }
 
+/* The payload of each segment that it is cut into but the last. */
+static size_t segment_of(const struct pbuf *p, const struct layout *layout)
+{
+    return p->segment_size != 0 && layout->payload > p->segment_size ? p->segment_size
+                                                                     : layout->payload;
+}
+
+/* What a merged packet may have, IP header included. */
+static size_t most_of(const struct port_interface *interface, const struct layout *layout)
+{
+    bool longest = interface->offloads & PS_OFFLOAD_TCP4_LONGEST && !layout->is_ip6;
+    return longest && !layout->is_udp ? PS_LONGEST_SIZE - layout->network : PS_MTU_MAXIMUM;
+}
+
 static size_t pieces_of(const struct pbuf *p, size_t header)
 {
     size_t count = p->len > header;
@@ -212,15 +228,17 @@ static size_t pieces_of(const struct pbuf *p, size_t header)
     return count;
 }
 
-static void append(struct pbuf *p, size_t header)
+static void append(struct pbuf *p, const struct layout *layout)
 {
+    size_t header = layout->header;
     pbuf_ref(p);
     merge.held[merge.held_count++] = p;
+    merge.layout.payload += layout->payload;
+    merge.segments += (layout->payload + merge.segment_size - 1) / merge.segment_size;
     for (const struct pbuf *part = p; part != NULL; part = part->next, header = 0)
         if (part->len > header)
             merge.pieces[merge.count++] =
                 (struct ps_piece){(uint8_t *)part->payload + header, part->len - header};
-    merge.segments++;
 }
 
 static bool continues(const struct port_interface *interface, const struct pbuf *p,
@@ -230,10 +248,12 @@ static bool continues(const struct port_interface *interface, const struct pbuf 
     const struct layout *first = &merge.layout;
     return merge.interface == interface && layout->header == first->header &&
            layout->transport == first->transport && layout->is_ip6 == first->is_ip6 &&
-           layout->is_udp == first->is_udp && layout->payload <= merge.segment_size &&
+           layout->is_udp == first->is_udp &&
+           (layout->payload <= merge.segment_size || p->segment_size == merge.segment_size) &&
            (layout->is_udp || sequence_of(header + layout->transport) == merge.next_sequence) &&
            merge.count + pieces_of(p, layout->header) <= MOST_PIECES &&
-           layout->header - layout->network + first->payload + layout->payload <= PS_MTU_MAXIMUM &&
+           layout->header - layout->network + first->payload + layout->payload <=
+               most_of(interface, layout) &&
            memcmp(pattern, merge.pattern, layout->header) == 0;
 }
 
@@ -246,7 +266,7 @@ static void begin(struct port_interface *interface, const struct pbuf *p,
     merge.layout.payload = 0;
     memcpy(merge.header, p->payload, layout->header);
     memcpy(merge.pattern, pattern, layout->header);
-    merge.segment_size = layout->payload;
+    merge.segment_size = segment_of(p, layout);
     merge.segments = 0;
     merge.count = 1; /* the first piece is the header */
 }
@@ -269,8 +289,7 @@ static bool datagram_out(struct port_interface *interface, struct pbuf *p,
     make_pattern(pattern, p->payload, layout);
     if (!continues(interface, p, layout, pattern))
         begin(interface, p, layout, pattern);
-    append(p, layout->header);
-    merge.layout.payload += layout->payload;
+    append(p, layout);
     if (layout->payload < merge.segment_size)
         offload_flush();
     return true;
@@ -302,7 +321,8 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         *result = -EMSGSIZE; /* the route has changed: TCP will send it again, in pieces */
         return true;
     }
-    bool alone = is_long || !(interface->offloads & cut) || layout.payload == 0 ||
+    bool stays = is_long && most_of(interface, &layout) == PS_MTU_MAXIMUM;
+    bool alone = stays || !(interface->offloads & cut) || layout.payload == 0 ||
                  (tcp[13] & ~(TCP_PSH | TCP_FIN)) != TCP_ACK || pieces_of(p, layout.header) > 8;
     uint8_t pattern[MOST_HEADER];
     bool next = false;
@@ -318,7 +338,7 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         offload_flush();
         put16(tcp + CHECKSUM_OFFSET,
               pseudo_sum(header + layout.network, &layout, p->tot_len - layout.transport));
-        size_t piece = is_long ? p->segment_size : layout.payload;
+        size_t piece = segment_of(p, &layout);
         *result = send_partial(interface, pieces, count, &layout, piece);
         put16(tcp + CHECKSUM_OFFSET, 0);
         if (is_long && *result == 0) {
@@ -332,11 +352,10 @@ bool offload_frame_out(struct port_interface *interface, struct pbuf *p, int *re
         make_pattern(pattern, header, &layout);
         begin(interface, p, &layout, pattern);
     }
-    append(p, layout.header);
-    merge.layout.payload += layout.payload;
+    append(p, &layout);
     merge.next_sequence = sequence_of(tcp) + (uint32_t)layout.payload;
     merge.header[layout.transport + 13] |= tcp[13];
-    if (last || layout.payload < merge.segment_size)
+    if (last || layout.payload % merge.segment_size != 0)
         offload_flush();
     *result = 1;
     return true;

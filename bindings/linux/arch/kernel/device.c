@@ -131,6 +131,13 @@ static netdev_features_t features(unsigned offloads)
     return found;
 }
 
+/* Lets TCP hand over more at once than IPv4's length field can say (BIG TCP). */
+static void allow_longest(struct net_device *device)
+{
+    netif_set_tso_max_size(device, ANYK_LONGEST);
+    WRITE_ONCE(device->gso_ipv4_max_size, ANYK_LONGEST);
+}
+
 struct wanted {
     const char *name;
     unsigned mtu;
@@ -154,6 +161,8 @@ static void add(void *argument)
     device->mtu = wanted->mtu;
     device->features = features(wanted->offloads);
     device->hw_features = device->features;
+    if (wanted->offloads & ANYK_OFFLOAD_TCP4_LONGEST)
+        allow_longest(device);
     if (wanted->ethernet) {
         if (wanted->mac)
             eth_hw_addr_set(device, wanted->mac);

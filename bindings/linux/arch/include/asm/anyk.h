@@ -33,7 +33,10 @@ enum anyk_offload {
     ANYK_OFFLOAD_TCP4 = 2,
     ANYK_OFFLOAD_TCP6 = 4,
     ANYK_OFFLOAD_UDP = 8,
+    /* With _TCP4: packets up to ANYK_LONGEST, whose length field is 0 where it doesn't suffice. */
+    ANYK_OFFLOAD_TCP4_LONGEST = 16,
 };
+#define ANYK_LONGEST 327680
 
 /* A frame that goes out; of one that comes in only what is left undone. */
 struct anyk_frame {
