@@ -291,12 +291,12 @@ static PyObject *transfer_recv_into(PyObject *self, PyObject *const *arguments, 
     Py_DECREF(answers);
     Py_DECREF(handle);
     Py_DECREF(view);
-    if (PyErr_Occurred() != NULL) /* a signal's handler has raised */
+    if (PyErr_Occurred() != NULL) /* of a signal's handler, too */
         return NULL;
     if (raised == 0)
         return PyLong_FromLongLong(got);
     Py_INCREF(buffer);
-    return raised < 0 ? NULL : go_on(self, name_recv_into_on, buffer, got);
+    return go_on(self, name_recv_into_on, buffer, got);
 }
 
 PyDoc_STRVAR(send_doc,
