@@ -144,11 +144,41 @@ static int has_raised(PyObject *answers)
     return raised == NULL ? -1 : raised != Py_None;
 }
 
+/* A call on its way. */
+struct call {
+    ps_stack *stack;
+    PyObject *handle, *answers; /* held: another thread may give the socket others meanwhile */
+    int64_t number;
+    int timeout_us;
+};
+
+/* False: an exception is set. */
+static bool begin(struct transfer *transfer, PyObject *name_limit, struct call *call)
+{
+    *call = (struct call){transfer->stack, transfer->handle, transfer->answers, transfer->number,
+                          first_timeout(transfer, name_limit)};
+    if (call->timeout_us < -1)
+        return false;
+    Py_INCREF(call->handle);
+    Py_INCREF(call->answers);
+    return true;
+}
+
+/* 0: the result is all there is to say; 1: a method in Python goes on; -1: an exception is set,
+ * perhaps by a signal's handler. */
+static int end(struct call *call, int64_t result)
+{
+    int raised = result < 0 ? 1 : has_raised(call->answers);
+    Py_DECREF(call->answers);
+    Py_DECREF(call->handle);
+    return PyErr_Occurred() != NULL ? -1 : raised;
+}
+
 /* Whether a call that waits without an end was interrupted for Python to look for signals, and none
  * of their handlers has raised. A timeout that another thread sets meanwhile changes nothing. */
-static int goes_on_waiting(int64_t result, int timeout_us)
+static int goes_on_waiting(const struct call *call, int64_t result)
 {
-    return result == -EINTR && timeout_us < 0 && PyErr_CheckSignals() == 0;
+    return result == -EINTR && call->timeout_us < 0 && PyErr_CheckSignals() == 0;
 }
 
 /* The method in Python with a result, and with the call's subject before that; of both a reference
@@ -194,39 +224,31 @@ PyDoc_STRVAR(
 static PyObject *transfer_recv(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
     struct transfer *transfer = (struct transfer *)self;
+    struct call call;
     if (!counts("recv", count))
         return NULL;
     Py_ssize_t size = PyLong_CheckExact(arguments[0]) ? PyLong_AsSsize_t(arguments[0]) : 0;
     if (size <= 0 || size > LARGEST_RECV || !has_no_flags(arguments, count) || !is_ready(transfer))
         return in_python(self, name_recv, arguments, count);
-    int timeout_us = first_timeout(transfer, name_receive_timeout);
-    if (timeout_us < -1)
-        return NULL;
     uint8_t small[ON_STACK], *large = size > ON_STACK ? malloc((size_t)size) : NULL;
     if (large == NULL && size > ON_STACK)
         return PyErr_NoMemory();
-    ps_stack *stack = transfer->stack;
-    PyObject *handle = transfer->handle, *answers = transfer->answers;
-    int64_t number = transfer->number, got;
-    uint8_t *into = large == NULL ? small : large;
-    Py_INCREF(handle); /* another thread may give the socket another one meanwhile */
-    Py_INCREF(answers);
-    do {
-        Py_BEGIN_ALLOW_THREADS;
-        got = ps_receive_plain(stack, number, into, (size_t)size, timeout_us);
-        Py_END_ALLOW_THREADS;
-    } while (goes_on_waiting(got, timeout_us));
-    int raised = got < 0 ? 1 : has_raised(answers);
-    Py_DECREF(answers);
-    Py_DECREF(handle);
-    if (PyErr_Occurred() != NULL) { /* a signal's handler has raised */
+    if (!begin(transfer, name_receive_timeout, &call)) {
         free(large);
         return NULL;
     }
+    uint8_t *into = large == NULL ? small : large;
+    int64_t got;
+    do {
+        Py_BEGIN_ALLOW_THREADS;
+        got = ps_receive_plain(call.stack, call.number, into, (size_t)size, call.timeout_us);
+        Py_END_ALLOW_THREADS;
+    } while (goes_on_waiting(&call, got));
+    int goes_on = end(&call, got);
     PyObject *data =
-        raised >= 0 && got >= 0 ? PyBytes_FromStringAndSize((char *)into, (Py_ssize_t)got) : NULL;
+        goes_on >= 0 && got >= 0 ? PyBytes_FromStringAndSize((char *)into, (Py_ssize_t)got) : NULL;
     free(large);
-    if (raised <= 0 || (data == NULL && got >= 0))
+    if (goes_on <= 0 || (data == NULL && got >= 0))
         return data;
     PyObject *subject = data;
     if (data == NULL) {
@@ -265,36 +287,30 @@ static PyObject *transfer_recv_into(PyObject *self, PyObject *const *arguments, 
                                     PyObject *names)
 {
     struct transfer *transfer = (struct transfer *)self;
+    struct call call;
     bool is_common = names == NULL && count == 1 && PyByteArray_CheckExact(arguments[0]);
     if (!is_common || PyByteArray_Size(arguments[0]) == 0 || !is_ready(transfer))
         return recv_into_in_python(self, arguments, count, names);
     PyObject *buffer = arguments[0];
-    int timeout_us = first_timeout(transfer, name_receive_timeout);
-    if (timeout_us < -1)
-        return NULL;
     PyObject *view = PyMemoryView_FromObject(buffer); /* while there is one it keeps its size */
     if (view == NULL)
         return NULL;
-    ps_stack *stack = transfer->stack;
-    PyObject *handle = transfer->handle, *answers = transfer->answers;
-    int64_t number = transfer->number, got;
+    if (!begin(transfer, name_receive_timeout, &call)) {
+        Py_DECREF(view);
+        return NULL;
+    }
     uint8_t *into = (uint8_t *)PyByteArray_AsString(buffer);
     size_t size = (size_t)PyByteArray_Size(buffer);
-    Py_INCREF(handle);
-    Py_INCREF(answers);
+    int64_t got;
     do {
         Py_BEGIN_ALLOW_THREADS;
-        got = ps_receive_plain(stack, number, into, size, timeout_us);
+        got = ps_receive_plain(call.stack, call.number, into, size, call.timeout_us);
         Py_END_ALLOW_THREADS;
-    } while (goes_on_waiting(got, timeout_us));
-    int raised = got < 0 ? 1 : has_raised(answers);
-    Py_DECREF(answers);
-    Py_DECREF(handle);
+    } while (goes_on_waiting(&call, got));
+    int goes_on = end(&call, got);
     Py_DECREF(view);
-    if (PyErr_Occurred() != NULL) /* of a signal's handler, too */
-        return NULL;
-    if (raised == 0)
-        return PyLong_FromLongLong(got);
+    if (goes_on <= 0)
+        return goes_on < 0 ? NULL : PyLong_FromLongLong(got);
     Py_INCREF(buffer);
     return go_on(self, name_recv_into_on, buffer, got);
 }
@@ -306,38 +322,28 @@ PyDoc_STRVAR(send_doc,
 static PyObject *transfer_send(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
     struct transfer *transfer = (struct transfer *)self;
+    struct call call;
     if (!counts("send", count))
         return NULL;
     PyObject *data = arguments[0];
     Py_ssize_t size = PyBytes_CheckExact(data) ? PyBytes_Size(data) : 0;
     if (size <= 0 || !has_no_flags(arguments, count) || !is_ready(transfer))
         return in_python(self, name_send, arguments, count);
-    int timeout_us = first_timeout(transfer, name_send_timeout);
-    if (timeout_us < -1)
+    if (!begin(transfer, name_send_timeout, &call))
         return NULL;
-    ps_stack *stack = transfer->stack;
-    PyObject *handle = transfer->handle, *answers = transfer->answers;
-    int64_t number = transfer->number, sent;
     const uint8_t *from = (const uint8_t *)PyBytes_AsString(data);
-    Py_INCREF(handle);
-    Py_INCREF(answers);
+    int64_t sent;
     Py_INCREF(data);
     do {
         Py_BEGIN_ALLOW_THREADS;
-        sent = ps_send_plain(stack, number, from, (size_t)size, NULL, timeout_us);
+        sent = ps_send_plain(call.stack, call.number, from, (size_t)size, NULL, call.timeout_us);
         Py_END_ALLOW_THREADS;
-    } while (goes_on_waiting(sent, timeout_us));
-    int raised = sent < 0 ? 1 : has_raised(answers);
-    Py_DECREF(answers);
-    Py_DECREF(handle);
-    if (PyErr_Occurred() != NULL) { /* a signal's handler has raised */
-        Py_DECREF(data);
-        return NULL;
-    }
-    if (raised > 0)
+    } while (goes_on_waiting(&call, sent));
+    int goes_on = end(&call, sent);
+    if (goes_on > 0)
         return go_on(self, name_send_on, data, sent);
     Py_DECREF(data);
-    return raised < 0 ? NULL : PyLong_FromLongLong(sent);
+    return goes_on < 0 ? NULL : PyLong_FromLongLong(sent);
 }
 
 PyDoc_STRVAR(
@@ -351,37 +357,31 @@ PyDoc_STRVAR(
 static PyObject *transfer_sendall(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
     struct transfer *transfer = (struct transfer *)self;
+    struct call call;
     if (!counts("sendall", count))
         return NULL;
-    PyObject *data = arguments[0];
+    PyObject *data = arguments[0], *outcome = NULL;
     Py_ssize_t size = PyBytes_CheckExact(data) ? PyBytes_Size(data) : 0;
     if (size <= 0 || !has_no_flags(arguments, count) || !is_ready(transfer))
         return in_python(self, name_sendall, arguments, count);
-    int timeout_us = first_timeout(transfer, name_send_timeout), result;
-    if (timeout_us < -1)
+    if (!begin(transfer, name_send_timeout, &call))
         return NULL;
-    ps_stack *stack = transfer->stack;
-    PyObject *handle = transfer->handle, *answers = transfer->answers;
-    int64_t number = transfer->number;
     const uint8_t *from = (const uint8_t *)PyBytes_AsString(data);
     size_t done = 0, part;
-    Py_INCREF(handle);
-    Py_INCREF(answers);
+    int result;
     Py_INCREF(data);
     do {
         Py_BEGIN_ALLOW_THREADS;
-        result = ps_send_all(stack, number, from + done, (size_t)size - done, 0, timeout_us, &part);
+        result = ps_send_all(call.stack, call.number, from + done, (size_t)size - done, 0,
+                             call.timeout_us, &part);
         Py_END_ALLOW_THREADS;
         done += part;
-    } while (goes_on_waiting(result, timeout_us));
-    int raised = result < 0 ? 1 : has_raised(answers);
-    Py_DECREF(answers);
-    Py_DECREF(handle);
-    PyObject *outcome = NULL;
-    if (PyErr_Occurred() == NULL && raised == 0) {
+    } while (goes_on_waiting(&call, result));
+    int goes_on = end(&call, result);
+    if (goes_on == 0) {
         Py_INCREF(Py_None);
         outcome = Py_None;
-    } else if (PyErr_Occurred() == NULL) {
+    } else if (goes_on > 0) {
         outcome =
             PyObject_CallMethod(self, "_ps_sendall_on", "Oin", data, result, (Py_ssize_t)done);
     }
