@@ -306,7 +306,7 @@ def run(
         if bad:
             console.print(case_table(report, bad))
     console.print(matrix(report))
-    for line in summary_lines(report):
+    for line in summary_lines(report, known):
         console.print(line)
     if json_path is not None:
         json_path.write_text(json.dumps(to_json(report, known)), "utf-8")

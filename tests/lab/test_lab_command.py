@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from pystack.cli import cli
+from pystack.lab.expected import expectations
 from pystack.lab.hosts import hosts
 from pystack.lab.provision import ProvisionError
 
@@ -92,3 +94,17 @@ def test_a_file_of_another_kind_is_no_case(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["lab", "list", "--load", str(path)])
     assert result.exit_code == 2
     assert f"{path} is no Python file" in result.output
+
+
+def test_the_summary_and_the_page_say_what_they_are_about(tmp_path: Path) -> None:
+    """As a run of a case that passes, and a failure that is declared."""
+    failing = next(one for one in expectations() if one.host == "lwip")
+    page = tmp_path / "page.html"
+    words = ["--host", "lwip", "--case", "ARP-3.1", "--case", failing.case, "--html", str(page)]
+    began = date.today().isoformat()
+    result = CliRunner().invoke(cli, ["lab", "run", *words])
+    assert result.exit_code == 0, result.output
+    assert "lwip: 1 pass, 1 fail (1 expected) (" in result.output
+    title = page.read_text("utf-8").split("<title>")[1].split("</title>")[0]
+    assert title.startswith("pystack lab: lwip (ARP")
+    assert title.endswith((began, date.today().isoformat()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from html import escape
 from importlib import resources
 
 from pystack.lab.expected import Expectation
@@ -12,7 +13,8 @@ from pystack.lab.report import Report, to_json
 
 __all__ = ["html"]
 
-_PLACE = "@@REPORT@@"
+_PLACE, _TITLE = "@@REPORT@@", "@@TITLE@@"
+_FEW = 3
 
 
 def html(report: Report, known: list[Expectation] | None = None) -> str:
@@ -25,4 +27,13 @@ def html(report: Report, known: list[Expectation] | None = None) -> str:
     text = json.dumps(to_json(report, known)).encode()
     packed = base64.b64encode(zlib.compress(text, 9)).decode()
     page = resources.files("pystack.lab.report").joinpath("page.html").read_text("utf-8")
-    return page.replace(_PLACE, packed)
+    return page.replace(_TITLE, escape(_title(report))).replace(_PLACE, packed)
+
+
+def _title(report: Report) -> str:
+    """What tells one report's tab from another's: the Hosts, the areas if they are few, the day."""
+    shown = [name for name in report.hosts if name not in report.absent]
+    title = f"pystack lab: {', '.join(shown)}"
+    if len(report.areas) <= _FEW:
+        title += f" ({', '.join(report.areas)})"
+    return title + (f", {report.made.at[:10]}" if report.made else "")

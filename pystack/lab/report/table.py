@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pystack.lab.case import Case
+from pystack.lab.expected import Expectation, declared
 from pystack.lab.report import Report
 from pystack.lab.run import Result
 from pystack.lab.verdict import Level, Verdict
@@ -23,6 +24,8 @@ STYLE = {
     Verdict.NOT_APPLICABLE: "dim",
     Verdict.INCONCLUSIVE: "yellow",
 }
+
+_FAILURES = (Verdict.FAIL, Verdict.CRASH)
 
 
 def _cell(counts: Counter[str]) -> Text:
@@ -107,14 +110,23 @@ def _verdict(result: Result | None, reasons: bool) -> Text:
     return text
 
 
-def summary_lines(report: Report) -> list[str]:
-    """One line for each Host."""
+def summary_lines(report: Report, known: list[Expectation]) -> list[str]:
+    """One line for each Host, which says how many of its failures are expected (`known`)."""
     lines = []
     for name in report.hosts:
         if name in report.absent:
             continue
         counts = report.count(name)
         took = sum(one.seconds for one in report.results if one.host == name)
-        parts = [f"{counts[one.value]} {one.value}" for one in Verdict if counts[one.value]]
+        expected = Counter(
+            one.verdict
+            for one in report.results
+            if one.host == name and declared(one, known) is not None
+        )
+        parts = []
+        for one in Verdict:
+            if counts[one.value]:
+                note = f" ({expected[one]} expected)" if one in _FAILURES else ""
+                parts.append(f"{counts[one.value]} {one.value}{note}")
         lines.append(f"{name}: {', '.join(parts)} ({took:.1f} s of work)")
     return lines
