@@ -39,8 +39,8 @@ enum ps_offloads {
     PS_OFFLOAD_TCP4 = 2,     /* cut a long TCP packet into segments */
     PS_OFFLOAD_TCP6 = 4,
     PS_OFFLOAD_UDP = 8, /* cut a long UDP packet into datagrams, over IPv4 and IPv6 */
-    /* With _TCP4: the long packet may be of more than 64 KiB, up to PS_LONGEST_SIZE with its frame's
-     * header. IPv4's length field can't say so much, and is 0 then (Linux's BIG TCP). */
+    /* With _TCP4: the packet may be of more than 64 KiB, its frame of PS_LONGEST_SIZE. IPv4's
+     * length field can't say so much, and is 0 then (Linux's BIG TCP). */
     PS_OFFLOAD_TCP4_LONGEST = 16,
 };
 

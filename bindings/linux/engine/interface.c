@@ -42,6 +42,11 @@ static int remove_one(ps_engine *self, uint32_t index)
     return result;
 }
 
+_Static_assert((int)ANYK_OFFLOAD_TCP4_LONGEST == (int)PS_OFFLOAD_TCP4_LONGEST &&
+                   (int)ANYK_OFFLOAD_UDP == (int)PS_OFFLOAD_UDP,
+               "the offloads are handed on as they are");
+_Static_assert(ANYK_LONGEST <= PS_LONGEST_SIZE, "the host has room for it");
+
 int engine_interface_add(ps_engine *self, const struct ps_interface *spec)
 {
     size_t length = strnlen(spec->name, PS_NAME_SIZE);
