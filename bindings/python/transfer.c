@@ -308,11 +308,15 @@ static PyObject *transfer_recv_into(PyObject *self, PyObject *const *arguments, 
         Py_END_ALLOW_THREADS;
     } while (goes_on_waiting(&call, got));
     int goes_on = end(&call, got);
+    PyObject *outcome = NULL;
+    if (goes_on == 0) {
+        outcome = PyLong_FromLongLong(got);
+    } else if (goes_on > 0) {
+        Py_INCREF(buffer);
+        outcome = go_on(self, name_recv_into_on, buffer, got);
+    }
     Py_DECREF(view);
-    if (goes_on <= 0)
-        return goes_on < 0 ? NULL : PyLong_FromLongLong(got);
-    Py_INCREF(buffer);
-    return go_on(self, name_recv_into_on, buffer, got);
+    return outcome;
 }
 
 PyDoc_STRVAR(send_doc,

@@ -81,6 +81,8 @@ class ReceivingSocket(WaitingSocket):
         """`recv_into` with whatever arguments."""
         return self._ps_receive_into(buffer, nbytes, flags, ffi.NULL, "recv_into")
 
+    _ps_recv_into.__qualname__ = "Socket.recv_into"  # what Python says of wrong arguments
+
     def _ps_recv_into_on(self, buffer: bytearray, result: int, /) -> int:
         """Goes on with a `recv_into` of a whole bytearray that said `result`."""
         with writable(buffer, "recv_into") as target:

@@ -131,6 +131,29 @@ def test_a_buffer_in_use_keeps_its_size(it: Pair) -> None:
     assert (counts, into[:3]) == ([3], b"now")
 
 
+def test_a_buffer_keeps_its_size_between_the_calls(it: Pair) -> None:
+    """Empty, it would be told of the stream's end."""
+    base: Any = it.right.sockets.socket
+    refused = list[bool]()
+
+    class Meddling(base):  # type: ignore[misc]
+        def _ps_recv_into_on(self, buffer: bytearray, result: int) -> int:
+            try:
+                buffer.clear()
+            except BufferError:
+                refused.append(True)
+            return int(super()._ps_recv_into_on(buffer, result))
+
+    client, server = it.connected()
+    into = bytearray(10)
+    with client, Meddling(fileno=server.detach()) as meddling:
+        meddling.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            meddling.recv_into(into)
+    into.append(0)  # it may grow again
+    assert refused == [True]
+
+
 def test_what_was_sent_before_the_end(it: Pair) -> None:
     client, server = it.connected()
     with client:
@@ -184,8 +207,9 @@ def test_flags_and_odd_arguments_go_the_long_way(it: Pair) -> None:
             ({"buffer": into, "nbytes": 5}, ValueError),
             ({"buffer": into, "nbytes": -1}, ValueError),
         ):  # fmt: skip
-            with pytest.raises(error):
+            with pytest.raises(error) as raised:
                 server.recv_into(**named)
+            assert "_ps_" not in str(raised.value)
 
 
 def test_closed_and_unmade(it: Pair) -> None:
