@@ -23,6 +23,7 @@ from pystack.sockets.accepting import AcceptingSocket
 from pystack.sockets.address import SocketAddress
 from pystack.sockets.arguments import (
     HOW,
+    MSG_DONTWAIT,
     MSG_FASTOPEN,
     NO_FLAGS,
     TYPES,
@@ -348,7 +349,7 @@ class CoreSocket(AcceptingSocket):
 
     def _ps_sendall_on(self, data: bytes, result: int, done: int, /) -> None:
         """Goes on with a `sendall` without flags that said `result` after `done` bytes."""
-        waits = result in (_EAGAIN, _EINTR, _EPIPE) and (done > 0 or self._ps_timeout != 0)
+        waits = result in (_EAGAIN, _EINTR, _EPIPE) and (done > 0 or self._ps_may_wait())
         if not waits:
             self._ps_handle.fail(result)
         if done < len(data):
@@ -370,11 +371,15 @@ class CoreSocket(AcceptingSocket):
         """Sends as much as there is room for now; 0: no room."""
         handle = self._ps_handle
         done = lib.ps_send_plain(handle.pointer, self._ps_number, source, len(source), ffi.NULL, 0)
-        if done in (_EAGAIN, _EPIPE) and self._ps_timeout != 0:
+        if done in (_EAGAIN, _EPIPE) and self._ps_may_wait():
             return 0  # or it can't send in this state, which is reported when CPython would
         if done < 0 or handle.answers.raised is not None:
             handle.fail(done)
         return max(int(done), 0)
+
+    def _ps_may_wait(self) -> bool:
+        """Whether the timeout lets a call wait, or the descriptor does though it is 0."""
+        return self._ps_timeout != 0 or self._ps_file_waits()
 
     def _ps_send_rest(self, source: Any, done: int, flags: int) -> None:
         pointer, number, size = self._ps_handle.pointer, self._ps_number, len(source)
@@ -391,12 +396,12 @@ class CoreSocket(AcceptingSocket):
 
         while done < size:
             before = done
+            timeout = self._ps_timeout_of(flags)
+            if timeout == 0 and not flags & MSG_DONTWAIT and self._ps_may_wait():
+                timeout = None
             try:
                 self._ps_repeat(
-                    send_rest,
-                    self._ps_timeout_of(flags),
-                    self._ps_open.send_timeout,
-                    lib.PS_READY_WRITE,
+                    send_rest, timeout, self._ps_open.send_timeout, lib.PS_READY_WRITE
                 )
             except BlockingIOError:
                 # SO_SNDTIMEO applies to each send(2), which says how much was sent.

@@ -112,6 +112,34 @@ def test_all_of_it(it: Pair, size: int, timeout: float | None) -> None:
             assert got == data
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_blocking_descriptor_waits_for_all_of_it(it: Pair, kind: type[Any]) -> None:
+    """As the kernel's, if another has taken O_NONBLOCK from it."""
+    client, server = it.connected()
+    data = kind(os.urandom(5_000_001))
+    client.settimeout(0)
+    os.set_blocking(client.fileno(), True)
+    failed = list[BaseException]()
+
+    def send() -> None:
+        try:
+            client.sendall(data)
+        except OSError as error:
+            failed.append(error)
+            client.shutdown(socket.SHUT_WR)
+
+    with client, server:
+        sender = threading.Thread(target=send)
+        sender.start()
+        got, into = bytearray(), bytearray(100_000)
+        while len(got) < len(data) and (count := server.recv_into(into)):
+            got += into[:count]
+        sender.join()
+        assert (failed, got) == ([], data)
+        with pytest.raises(BlockingIOError):
+            client.sendall(kind(100_000_000), socket.MSG_DONTWAIT)
+
+
 def test_a_buffer_in_use_keeps_its_size(it: Pair) -> None:
     client, server = it.connected()
     into, counts = bytearray(10), list[int]()
