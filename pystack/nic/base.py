@@ -42,7 +42,7 @@ class Offload(Flag):
     UDP = lib.PS_OFFLOAD_UDP
     """Splitting long UDP packets into datagrams (USO), over both; in Linux since 6.2."""
     TCP4_LONGEST = lib.PS_OFFLOAD_TCP4_LONGEST
-    """TCP4 for what is sent in packets of 64 to 320 KiB (BIG TCP); in Linux since 6.3."""
+    """TCP4 for what is sent in packets of 64 to 320 KiB (BIG TCP); in Linux since 6.6."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import struct
@@ -28,7 +29,7 @@ LINUX = tuple(int(number) for number in os.uname().release.split(".")[:2])
 ALL = Offload.CHECKSUM | Offload.TCP4 | Offload.TCP6
 if LINUX >= (6, 2):
     ALL |= Offload.UDP
-if LINUX >= (6, 3):
+if LINUX >= (6, 6):
     ALL |= Offload.TCP4_LONGEST
 UDP_SEGMENT = 103  # of IPPROTO_UDP, from Linux 4.18 on
 HOSTS = {4: ("10.0.0.1", "10.0.0.2"), 6: ("fd00::1", "fd00::2")}
@@ -97,7 +98,7 @@ def test_bulk_both_ways(
             assert statistics.sent_frames > segments
 
 
-@pytest.mark.skipif(LINUX < (6, 3), reason="needs Linux 6.3")
+@pytest.mark.skipif(LINUX < (6, 6), reason="needs Linux 6.6")
 @pytest.mark.parametrize("engine", ["lwip", "linux"])
 @pytest.mark.parametrize("kind", [Tap, Tun])
 def test_longest_packets(kind: type[Any], engine: str) -> None:
@@ -152,6 +153,42 @@ def test_a_kernel_that_routes_cuts_it_as_we_would(
             exchange(client, server, 4 * MEBIBYTE)
         seen.flush()
     assert inspect(path, 1280) > 50
+
+
+@pytest.mark.parametrize("bridged", [False, True])
+@pytest.mark.parametrize("engine", ["lwip", "linux"])
+def test_a_kernel_that_hands_it_on_need_not_cut_it(engine: str, bridged: bool) -> None:
+    """Packets beyond 64 KiB it would cut into segments, since veth takes none."""
+    need(engine)
+    size = 16 * MEBIBYTE
+    with ExitStack() as cleanup:
+        near = cleanup.enter_context(namespace())
+        far = cleanup.enter_context(namespace())
+        nic = cleanup.enter_context(near.call(Tap, "tap0"))
+        near.run("ip", "link", "add", "near0", "type", "veth", "peer", "far0", "netns", far.path)
+        net = cleanup.enter_context(pystack.Stack(engine=engine))
+        if bridged:
+            near.run("ip", "link", "add", "br0", "up", "type", "bridge")
+            for name in ("tap0", "near0"):
+                near.run("ip", "link", "set", name, "master", "br0", "up")
+            net.attach(nic, "10.0.1.2/24")
+        else:
+            near.device("tap0", "10.0.0.1/24")
+            near.device("near0", "10.0.1.2/24")
+            near.run("sysctl", "-q", "net.ipv4.ip_forward=1")
+            net.attach(nic, "10.0.0.2/24", gateway="10.0.0.1")
+        far.device("far0", "10.0.1.1/24")
+        far.run("ip", "route", "add", "10.0.0.0/24", "via", "10.0.1.2")
+        with far.call(lambda: socket.create_server(("10.0.1.1", 0))) as listener:
+            client = net.sockets.create_connection(listener.getsockname()[:2], 30)
+            server, _ = listener.accept()
+        with client, server:
+            exchange(client, server, size)
+        (seen,) = json.loads(far.run("ip", "-j", "-s", "link", "show", "far0").stdout)
+        assert seen["stats64"]["rx"]["packets"] < size // 1500 // 2
+        statistics = nic.statistics()
+        assert statistics.sent_bytes > size
+        assert statistics.dropped_frames == 0
 
 
 @pytest.mark.parametrize("engine", ["lwip", "linux"])

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "nic/frame_queue.h"
 #include "nic/gso.h"
+#include "nic/longest.h"
 #include "nic/queues.h"
 
 #include <errno.h>
@@ -58,13 +59,27 @@ int nic_transmit(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_
     return count_sent(nic, nic->kind->transmit(nic, pieces, count, total, now_us), total);
 }
 
+static int send_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
+                        const struct ps_offload *offload, uint64_t now_us)
+{
+    return count_sent(nic, nic->kind->transmit_offload(nic, pieces, count, total, offload, now_us),
+                      total);
+}
+
 int nic_transmit_offload(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
                          const struct ps_offload *offload, uint64_t now_us)
 {
     if (nic->kind->transmit_offload == NULL)
         return -EOPNOTSUPP;
-    return count_sent(nic, nic->kind->transmit_offload(nic, pieces, count, total, offload, now_us),
-                      total);
+    if (total <= PS_FRAME_SIZE)
+        return send_offload(nic, pieces, count, total, offload, now_us);
+    /* Where there is no memory for so much in one piece there may be for less. */
+    int result = -ENOBUFS;
+    if (longest_arrives(nic, pieces, now_us))
+        result = nic->kind->transmit_offload(nic, pieces, count, total, offload, now_us);
+    if (result == -ENOBUFS)
+        return longest_in_parts(nic, pieces, count, total, offload, now_us, send_offload);
+    return count_sent(nic, result, total);
 }
 
 static void count_received(ps_nic *nic, ssize_t size)

@@ -42,6 +42,9 @@ struct ps_nic_kind {
     int (*transmit_offload)(ps_nic *nic, const struct ps_piece *pieces, size_t count, size_t total,
                             const struct ps_offload *offload, uint64_t now_us);
     ssize_t (*receive_frame)(ps_nic *nic, struct nic_frame *frame, uint64_t now_us);
+    /* Of an IPv4 address: whether the far end is who has it, and doesn't hand on what goes there.
+     * Of NICs with PS_OFFLOAD_TCP4_LONGEST. NULL: it does. */
+    bool (*is_far_end)(ps_nic *nic, const uint8_t address[4], uint64_t now_us);
     /* The same into pieces of PS_FRAME_SIZE bytes at least, at most PS_ROOM_PIECES; all but `bytes`
      * of the frame is filled in. NULL: it has its frames in blocks. */
     ssize_t (*receive_pieces)(ps_nic *nic, const struct ps_piece *pieces, size_t count,

@@ -33,6 +33,7 @@ struct descriptor_nic {
     ps_nic nic;
     int fd;
     int (*configure)(int fd, uint32_t offloads); /* NULL: the far end isn't told */
+    struct here here;
     enum ps_framing framing;
     bool refused;     /* the last write found the far end closed */
     uint8_t *pending; /* a frame partly written */
@@ -248,6 +249,11 @@ static ssize_t receive(ps_nic *nic, uint8_t *frame, size_t room, uint64_t now_us
     return got_or_again(read_some(self->fd, frame, room));
 }
 
+static bool is_far_end(ps_nic *nic, const uint8_t address[4], uint64_t now_us)
+{
+    return here_is(&((struct descriptor_nic *)nic)->here, address, now_us);
+}
+
 static void set_offloads(ps_nic *nic, uint32_t offloads)
 {
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
@@ -265,6 +271,7 @@ static void forget(ps_nic *nic)
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
     close(self->fd);
     self->fd = -1;
+    here_close(&self->here);
     if (nic->queues != NULL)
         queues_forget(nic->queues);
 }
@@ -274,6 +281,7 @@ static void destroy(ps_nic *nic)
     struct descriptor_nic *self = (struct descriptor_nic *)nic;
     set_offloads(nic, 0); /* a device that stays doesn't keep our wishes for its next user */
     close(self->fd);
+    here_close(&self->here);
     if (nic->queues != NULL)
         queues_leave(nic->queues); /* last: a newcomer in its place finds a queue free */
     free(self->pending);
@@ -297,6 +305,7 @@ static const struct ps_nic_kind virtio_kind = {
     .transmit_offload = transmit_offload,
     .receive_frame = receive_frame,
     .receive_pieces = receive_pieces,
+    .is_far_end = is_far_end,
     .set_offloads = set_offloads,
     .descriptor = descriptor,
     .ear = ear,
@@ -309,6 +318,11 @@ void descriptor_nic_configure(ps_nic *nic, uint32_t offloads,
 {
     nic->offloads = offloads;
     ((struct descriptor_nic *)nic)->configure = configure;
+}
+
+void descriptor_nic_place(ps_nic *nic, const struct here *here)
+{
+    ((struct descriptor_nic *)nic)->here = *here;
 }
 
 void descriptor_nic_share(ps_nic *nic, uint32_t offloads, struct queues *queues)
@@ -347,6 +361,7 @@ ps_nic *ps_nic_descriptor(int fd, enum ps_framing framing, uint8_t layer, uint32
         return NULL;
     }
     self->fd = fd;
+    self->here.fd = -1;
     self->framing = framing;
     if (framing == PS_FRAMING_VIRTIO)
         self->nic.offloads = PS_OFFLOAD_CHECKSUM | PS_OFFLOAD_TCP4 | PS_OFFLOAD_TCP6;

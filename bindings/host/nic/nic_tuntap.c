@@ -69,14 +69,14 @@ static int configure(int fd, uint32_t offloads)
     return ioctl(fd, TUNSETOFFLOAD, flags) != 0 ? -errno : 0;
 }
 
-/* Whether the kernel takes IPv4 packets whose length field is 0. There is nothing to ask but its
- * release. */
+/* Whether the kernel takes IPv4 packets whose length field is 0, which it does since 6.3, and so
+ * long ones from a TAP: more than 68 KiB since 6.6. There is nothing to ask but its release. */
 static bool takes_longest(void)
 {
     struct utsname machine;
     int major, minor;
     return uname(&machine) == 0 && sscanf(machine.release, "%d.%d", &major, &minor) == 2 &&
-           (major > 6 || (major == 6 && minor >= 3));
+           (major > 6 || (major == 6 && minor >= 6));
 }
 
 /* The best that this kernel does, tried and undone again: a Stack asks for it. */
@@ -178,6 +178,12 @@ static ps_nic *on_device(int fd, const char *name, const struct wish *wish, uint
         if (queues != NULL)
             queues_leave(queues);
         return NULL;
+    }
+    if (offloads & PS_OFFLOAD_TCP4_LONGEST) {
+        struct here here = {0};
+        if (here_open(&here) < 0)
+            offloads &= ~(uint32_t)PS_OFFLOAD_TCP4_LONGEST;
+        descriptor_nic_place(nic, &here);
     }
     if (queues == NULL) {
         descriptor_nic_configure(nic, offloads, configure);
