@@ -72,6 +72,9 @@ def greet(sender: Any, receiver: Any) -> None:
     else:
         pytest.fail("no datagram has come in ten seconds")
     receiver.settimeout(30)
+    sender.send(b"over")
+    while receiver.recv(100) != b"over":
+        pass  # one that waited for the neighbour's address as well
 
 
 @pytest.mark.parametrize("engine", ["lwip", "linux"])
