@@ -400,9 +400,7 @@ class CoreSocket(AcceptingSocket):
             if timeout == 0 and not flags & MSG_DONTWAIT and self._ps_may_wait():
                 timeout = None
             try:
-                self._ps_repeat(
-                    send_rest, timeout, self._ps_open.send_timeout, lib.PS_READY_WRITE
-                )
+                self._ps_repeat(send_rest, timeout, self._ps_open.send_timeout, lib.PS_READY_WRITE)
             except BlockingIOError:
                 # SO_SNDTIMEO applies to each send(2), which says how much was sent.
                 if self._ps_timeout is not None or done == before:
