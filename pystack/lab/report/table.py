@@ -121,7 +121,7 @@ def summary_lines(report: Report, known: list[Expectation]) -> list[str]:
         expected = Counter(
             one.verdict
             for one in report.results
-            if one.host == name and declared(one, known) is not None
+            if one.host == name and one.verdict in _FAILURES and declared(one, known)
         )
         parts = []
         for one in Verdict:
